@@ -1,0 +1,1 @@
+"""Intervals, mergeable moments, sample-size plans, stopping rules."""

@@ -1,0 +1,38 @@
+"""A number with its interval: the only form in which a probability leaves the library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value, the interval that holds the truth with probability ``confidence``, and its basis.
+
+    Attributes:
+        value: the point estimate.
+        low, high: ends of the two-sided interval.
+        confidence: probability that such an interval covers the truth, in (0, 1).
+        n: the number of observations behind it.
+        method: how the interval was made, such as ``wilson``.
+
+    >>> print(Estimate(0.0367, 0.0305, 0.0441, 0.95, 3000, "wilson"))
+    3.67 % [3.05, 4.41]
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+    n: int
+    method: str
+
+    @property
+    def half_width(self) -> float:
+        """Half the length of the interval."""
+        return (self.high - self.low) / 2
+
+    def __str__(self) -> str:
+        digits = 2 if self.high >= 0.001 else 4
+        value, low, high = (f"{100 * x:.{digits}f}" for x in (self.value, self.low, self.high))
+        return f"{value} % [{low}, {high}]"

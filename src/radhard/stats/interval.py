@@ -1,0 +1,177 @@
+"""Confidence intervals for proportions and for means of bounded values.
+
+All take counts or moments and return an `Estimate`. For rare events use Wilson (the default
+elsewhere) or Clopper-Pearson; the normal interval has width 0 at no events and is here for
+comparison with published figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from radhard.stats.estimate import Estimate
+from radhard.stats.moments import Moments
+
+
+def z_quantile(confidence: float) -> float:
+    """The two-sided standard normal quantile: 1.96 at 0.95.
+
+    Raises:
+        ValueError: when ``confidence`` is not inside (0, 1).
+
+    >>> round(z_quantile(0.95), 4)
+    1.96
+    """
+    from scipy.special import ndtri
+
+    _check_confidence(confidence)
+    return float(ndtri(0.5 + confidence / 2))
+
+
+def wilson(events: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Score interval for a proportion (Wilson, JASA 1927).
+
+    >>> e = wilson(5, 3000)
+    >>> round(e.low, 6), round(e.high, 6)
+    (0.000712, 0.003896)
+    """
+    return _scipy_proportion(events, n, confidence, "wilson", "wilson")
+
+
+def clopper_pearson(events: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Exact interval for a proportion (Clopper and Pearson, Biometrika 1934); conservative."""
+    return _scipy_proportion(events, n, confidence, "exact", "clopper-pearson")
+
+
+def jeffreys(events: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Equal-tailed Bayesian interval under Jeffreys' prior, with the ends 0 and 1 kept."""
+    from scipy.special import betaincinv
+
+    _check_counts(events, n, confidence)
+    tail = (1 - confidence) / 2
+    a, b = events + 0.5, n - events + 0.5
+    low = 0.0 if events == 0 else float(betaincinv(a, b, tail))
+    high = 1.0 if events == n else float(betaincinv(a, b, 1 - tail))
+    return Estimate(_ratio(events, n), low, high, confidence, n, "jeffreys")
+
+
+def agresti_coull(events: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Adjusted normal interval (Agresti and Coull, American Statistician 1998).
+
+    Its ends may lie outside [0, 1]; they are left as the formula gives them.
+    """
+    _check_counts(events, n, confidence)
+    z = z_quantile(confidence)
+    trials = n + z * z
+    centre = (events + z * z / 2) / trials
+    half = z * math.sqrt(centre * (1 - centre) / trials)
+    return Estimate(_ratio(events, n), centre - half, centre + half, confidence, n, "agresti-coull")
+
+
+def normal(moments: Moments, confidence: float = 0.95) -> Estimate:
+    """Mean plus and minus z standard errors (Wald's interval for proportions)."""
+    half = z_quantile(confidence) * moments.standard_error
+    mean = moments.mean
+    return Estimate(mean, mean - half, mean + half, confidence, moments.n, "normal")
+
+
+def student(moments: Moments, confidence: float = 0.95) -> Estimate:
+    """Mean of independent values by Student's t; unbounded where there are fewer than two."""
+    from scipy.special import stdtrit
+
+    _check_confidence(confidence)
+    half = math.inf
+    if moments.n > 1:
+        half = float(stdtrit(moments.n - 1, 0.5 + confidence / 2)) * moments.standard_error
+    mean = moments.mean
+    return Estimate(mean, mean - half, mean + half, confidence, moments.n, "student")
+
+
+def hoeffding(moments: Moments, largest: float = 1.0, confidence: float = 0.95) -> Estimate:
+    """Mean of values in [0, ``largest``], by Hoeffding's inequality (JASA 1963)."""
+    _check_confidence(confidence)
+    half = largest * math.sqrt(math.log(2 / (1 - confidence)) / (2 * moments.n))
+    mean = moments.mean
+    return Estimate(mean, mean - half, mean + half, confidence, moments.n, "hoeffding")
+
+
+def empirical_bernstein(
+    moments: Moments, largest: float = 1.0, confidence: float = 0.95
+) -> Estimate:
+    """Mean of values in [0, ``largest``] (Maurer and Pontil, COLT 2009, theorem 4)."""
+    _check_confidence(confidence)
+    log = math.log(4 / (1 - confidence))
+    half = math.inf
+    if moments.n > 1:
+        half = math.sqrt(2 * moments.variance * log / moments.n)
+        half += largest * 7 * log / (3 * (moments.n - 1))
+    mean = moments.mean
+    return Estimate(mean, mean - half, mean + half, confidence, moments.n, "empirical-bernstein")
+
+
+def stratified(
+    masses: Sequence[float], parts: Sequence[Moments], confidence: float = 0.95
+) -> Estimate:
+    """Mean over strata of known ``masses`` from independent samples, one `Moments` per stratum.
+
+    The variance within a stratum is smoothed as by one more observation at each end of [0, 1]
+    (an observed variance of 0 is no proof of certainty); the degrees of freedom are
+    Welch-Satterthwaite's (Cochran, Sampling Techniques, 3rd ed., section 5.4).
+
+    Raises:
+        ValueError: when the masses don't sum to 1, or a stratum with mass has no observation.
+
+    >>> half = Moments.of([0.0, 1.0, 0.0, 0.0])
+    >>> round(stratified([0.5, 0.5], [half, half]).value, 3)
+    0.25
+    """
+    from scipy.special import stdtrit
+
+    _check_confidence(confidence)
+    if not math.isclose(sum(masses), 1.0, rel_tol=1e-9):
+        raise ValueError(f"the masses of the strata sum to {sum(masses)!r}: they must sum to 1")
+    live = [(mass, part) for mass, part in zip(masses, parts, strict=True) if mass > 0]
+    empty = sum(part.n == 0 for _, part in live)
+    if empty:
+        raise ValueError(f"{empty} strata with mass have no observation: draw from each of them")
+    mean = sum(mass * part.mean for mass, part in live)
+    terms = [mass**2 * _smoothed_variance(part) / part.n for mass, part in live]
+    variance = sum(terms)
+    spread = sum(term**2 / max(part.n - 1, 1) for term, (_, part) in zip(terms, live, strict=True))
+    freedom = variance**2 / spread if spread > 0 else 1.0
+    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * math.sqrt(variance)
+    n = sum(part.n for _, part in live)
+    return Estimate(mean, mean - half, mean + half, confidence, n, "stratified")
+
+
+def _smoothed_variance(part: Moments) -> float:
+    padded = part + Moments.of([0.0, 1.0])
+    return padded.m2 / padded.weight
+
+
+def _scipy_proportion(
+    events: int, n: int, confidence: float, scipy_name: str, method: str
+) -> Estimate:
+    from scipy.stats import binomtest
+
+    _check_counts(events, n, confidence)
+    if n == 0:
+        return Estimate(math.nan, 0.0, 1.0, confidence, 0, method)
+    interval = binomtest(events, n).proportion_ci(confidence, method=scipy_name)
+    return Estimate(events / n, float(interval.low), float(interval.high), confidence, n, method)
+
+
+def _ratio(events: int, n: int) -> float:
+    return events / n if n else math.nan
+
+
+def _check_counts(events: int, n: int, confidence: float) -> None:
+    _check_confidence(confidence)
+    if not 0 <= events <= n:
+        raise ValueError(f"{events} events in {n} trials can't be: events must be in 0..{n}")
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence {confidence!r} can't be: use a number inside (0, 1)")
