@@ -1,0 +1,1 @@
+"""Networks as workloads: capture, quantisation, data sets, small models."""

@@ -1,0 +1,186 @@
+"""How a layer computes in the chosen number formats."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from radhard.arith.exact import exact_product, shift_toward_zero, wide_product
+from radhard.formats.fixed import FixedFormat
+from radhard.formats.integer import IntegerFormat
+from radhard.formats.number import NumberFormat
+from radhard.network.layer import Layer, Product
+
+_CODES = (FixedFormat, IntegerFormat)
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """The number formats of a network.
+
+    Attributes:
+        weight, activation: of the operands and results of layers.
+        accumulator: to which a sum is rounded before it becomes an activation; ``None`` for one
+            that is wide enough to lose nothing.
+
+    >>> import radhard as rh
+    >>> Formats.of(rh.INT8).accumulator is None
+    True
+    """
+
+    weight: NumberFormat
+    activation: NumberFormat
+    accumulator: NumberFormat | None
+
+    @classmethod
+    def of(cls, fmt: NumberFormat | Formats) -> Formats:
+        """One format for all; integers accumulate in full, and activations have one scale."""
+        if isinstance(fmt, Formats):
+            return fmt
+        if not isinstance(fmt, NumberFormat):
+            raise TypeError(
+                f"format {fmt!r} is no number format: use one such as radhard.FLOAT16, or "
+                "format_named('fp16')"
+            )
+        if isinstance(fmt, IntegerFormat):
+            tensor = IntegerFormat(fmt.name, fmt.width, fmt.affine, False, fmt.scale, fmt.zero)
+            return cls(fmt, tensor, None)
+        return cls(fmt, fmt, fmt)
+
+    @property
+    def name(self) -> str:
+        """One name where one format serves all, else weight/activation/accumulator."""
+        names = [fmt.name if fmt else "full" for fmt in self._parts]
+        return names[0] if self == Formats.of(self.weight) else "/".join(names)
+
+    @property
+    def carrier(self) -> torch.dtype:
+        """The torch type whose values include those of all formats."""
+        wide = any(fmt.significant > 24 for fmt in self._parts if fmt)
+        return torch.float64 if wide else torch.float32
+
+    @property
+    def _parts(self) -> tuple[NumberFormat, NumberFormat, NumberFormat | None]:
+        return self.weight, self.activation, self.accumulator
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """A layer's weight and bias, ready for `Arithmetic.run`.
+
+    Attributes:
+        weight: integers (float64) where the arithmetic is exact, else rounded reals.
+        bias: real; where the arithmetic is exact it broadcasts against the sums.
+        scale: value of the weight's integer 1, broadcasting against the sums; unused for reals.
+    """
+
+    weight: Any
+    bias: Tensor | None
+    scale: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """The fitted formats of one layer.
+
+    Where sums are ``exact``, products and sums are those of the operands' integers, in any order;
+    otherwise operands are rounded to their formats and the sum runs in the carrier type, with one
+    rounding at the end. ``bound`` is the largest partial sum of integers that can occur.
+    """
+
+    input: NumberFormat
+    weight: NumberFormat
+    output: NumberFormat
+    accumulator: NumberFormat | None
+    exact: bool
+    bound: float
+
+    def run(self, product: Product, x: Tensor, given: Parameters) -> Tensor:
+        """The layer's output, rounded to its format; ``x`` holds any real values."""
+        if self.exact:
+            return self.rounded(self._sums_of_integers(product, x, given)).to(x.dtype)
+        return self.rounded(product(self.input.round(x), given.weight, given.bias))
+
+    def rounded(self, sums: Tensor) -> Tensor:
+        """Sums as they leave the layer."""
+        if self.accumulator is not None:
+            sums = self.accumulator.round(sums)
+        return sums if self.accumulator == self.output else self.output.round(sums)
+
+    def integer_weight(self, weight: Tensor) -> Tensor:
+        """The integers (float64) of a real weight."""
+        assert isinstance(self.weight, _CODES)
+        return self.weight.integers(weight)
+
+    def _sums_of_integers(self, product: Product, x: Tensor, given: Parameters) -> Tensor:
+        assert isinstance(self.input, _CODES)
+        fine = given.scale * self.input.scales(x)
+        bias = torch.round(given.bias / fine) if given.bias is not None else None
+        codes, weight = self.input.integers(x), given.weight
+
+        def bilinear(x: Tensor, w: Tensor) -> Tensor:
+            return product(x, w, None)
+
+        if self.bound <= 2**53:
+            sums = exact_product(bilinear, codes, weight, self.bound)
+            return (sums if bias is None else sums + bias) * fine
+        sums = wide_product(bilinear, codes, weight)
+        return self._cut(sums if bias is None else sums + bias.to(torch.int64), fine)
+
+    def _cut(self, sums: Tensor, fine: Tensor) -> Tensor:
+        """64-bit sums cut to the accumulator's fraction, since float64 may not hold them."""
+        coarse = self.accumulator if self.accumulator is not None else self.output
+        assert isinstance(coarse, FixedFormat)
+        bits = round(math.log2(coarse.scale / float(fine)))
+        if bits < 0:
+            return sums.to(torch.float64) * fine
+        low, high = coarse.limits
+        return shift_toward_zero(sums, bits).clamp(low, high).to(torch.float64) * coarse.scale
+
+
+def fitted(
+    layer: Layer, formats: Formats, samples: tuple[Tensor, Tensor, Tensor], constant: bool
+) -> Arithmetic:
+    """The arithmetic of a layer, its formats fitted to what flows through it.
+
+    Args:
+        layer: the layer.
+        formats: as asked.
+        samples: of its input, of its second operand (the whole weight where ``constant``), and
+            of its output; the extremes suffice.
+        constant: whether the second operand is a weight.
+    """
+    x, w, y = samples
+    source, output = formats.activation.fit(x), formats.activation.fit(y)
+    rows = layer.channels if constant and layer.weight_first else 0
+    weight = formats.weight.fit(w, rows) if constant else formats.activation.fit(w)
+    accumulator = formats.accumulator.fit(y) if formats.accumulator is not None else None
+    exact = (
+        layer.kind != "attention"  # its scores pass through a softmax of reals
+        and isinstance(source, _CODES)
+        and isinstance(weight, _CODES)
+    )
+    bound = _bound(layer, source, weight, w if constant else None) if exact else math.inf
+    return Arithmetic(source, weight, output, accumulator, exact, bound)
+
+
+def _bound(
+    layer: Layer, source: NumberFormat, weight: NumberFormat, values: Tensor | None
+) -> float:
+    """The largest partial sum, with one weight struck by any fault."""
+    assert isinstance(source, _CODES)
+    assert isinstance(weight, _CODES)
+    fan_in = layer.bounds["c"] * layer.bounds["r"] * layer.bounds["s"]
+    if values is None:
+        return _largest(source) * _largest(weight) * fan_in
+    integers = layer.weight_rows(weight.integers(values))
+    return _largest(source) * (float(integers.abs().sum(1).max()) + _largest(weight))
+
+
+def _largest(fmt: FixedFormat | IntegerFormat) -> float:
+    zero = max(map(abs, fmt.zero)) if isinstance(fmt, IntegerFormat) else 0
+    return float(max(map(abs, fmt.limits)) + zero)

@@ -1,0 +1,250 @@
+"""The layers that multiply and accumulate, found in a program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from radhard.network.program import Program, Ref, Step
+
+aten = torch.ops.aten
+
+#: ``(input, weight, bias) -> output``, without rounding; the bias may be ``None``.
+Product = Callable[[Any, Any, Tensor | None], Tensor]
+#: ``(input, weights, channels) -> sums`` of one output channel per image, each image with a
+#: weight of its own: (n, ...), (n, fan-in), (n,) -> (n, positions).
+ChannelProduct = Callable[[Tensor, Tensor, Tensor], Tensor]
+#: The shape of a step's value for one image.
+Shapes = Callable[[int], tuple[int, ...]]
+
+_CONVOLUTIONS: Mapping[Any, int] = {
+    op: axes
+    for axes, packet in ((1, aten.conv1d), (2, aten.conv2d), (3, aten.conv3d))
+    for op in (packet.default, packet.padding)
+}
+_ATTENTION = aten.scaled_dot_product_attention.default
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A step that multiplies and accumulates.
+
+    Attributes:
+        name: that of the module it came from, else of the step.
+        kind: ``conv``, ``linear``, ``matmul`` or ``attention``.
+        step: its place in the program.
+        operands: the steps of its input and of its second operand (the weight, or for ``matmul``
+            another activation; for ``attention`` the keys, with the values behind them).
+        bias: the step of its bias, if any.
+        bounds: its loop bounds by letter: m output channels, c input channels per group, e f
+            output rows and columns (e holds depth too), r s kernel rows and columns, groups. For
+            ``linear`` e is the vectors per image; for ``matmul`` f is the matrices per image; for
+            ``attention`` those of the second product, softmax(QK)V.
+        macs: multiply-accumulates per image.
+        channel_first: an image's output is (m, positions) where ``True``, else (positions, m).
+        weight_first: the weight's first axis is the output channel; else its last.
+        product: the sums of products of all channels.
+        one_channel: those of one channel per image; ``None`` where the weight is no constant.
+    """
+
+    name: str
+    kind: str
+    step: int
+    operands: tuple[int, ...]
+    bias: int | None
+    bounds: Mapping[str, int]
+    macs: int
+    channel_first: bool
+    weight_first: bool
+    product: Product
+    one_channel: ChannelProduct | None
+
+    @property
+    def channels(self) -> int:
+        """Output channels."""
+        return self.bounds["m"]
+
+    def by_channel(self, rows: Tensor) -> Tensor:
+        """A view of output rows (n, elements) as (n, m, positions)."""
+        if self.channel_first:
+            return rows.view(len(rows), self.channels, -1)
+        return rows.view(len(rows), -1, self.channels).transpose(1, 2)
+
+    def weight_rows(self, weight: Tensor) -> Tensor:
+        """The weight as (m, fan-in)."""
+        turned = weight if self.weight_first else weight.movedim(-1, 0)
+        return turned.reshape(self.channels, -1)
+
+    def weight_place(self, elements: Tensor) -> tuple[Tensor, Tensor]:
+        """Output channel and place within the fan-in of elements of the (flattened) weight."""
+        if self.weight_first:
+            fan_in = self.bounds["c"] * self.bounds["r"] * self.bounds["s"]
+            return elements // fan_in, elements % fan_in
+        return elements % self.channels, elements // self.channels
+
+
+def layers_of(program: Program, shapes: Shapes) -> tuple[Layer, ...]:
+    """The layers of ``program`` in run order; ``shapes`` gives the shape of a step's value.
+
+    Raises:
+        ValueError: for a matrix product with scale factors of its own.
+    """
+    finders: dict[Any, Callable[[Program, int, Shapes], Layer]] = {
+        **dict.fromkeys(_CONVOLUTIONS, _convolution),
+        aten.linear.default: _linear,
+        aten.addmm.default: _addmm,
+        aten.matmul.default: _matrix_product,
+        aten.mm.default: _matrix_product,
+        aten.bmm.default: _matrix_product,
+        _ATTENTION: _attention,
+    }
+    return tuple(
+        finders[step.op](program, index, shapes)
+        for index, step in enumerate(program.steps)
+        if step.op in finders and program.rows[index] is not None
+    )
+
+
+def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
+    step = program.steps[index]
+    op = step.op
+    assert op is not None
+    axes = _CONVOLUTIONS[op]
+    x, w, b = (*step.args[:3], None)[:3]
+    geometry = [
+        _argument(step, 3 + k, name, default)
+        for k, (name, default) in enumerate((("stride", 1), ("padding", 0), ("dilation", 1)))
+    ]
+    geometry = [[part] * axes if isinstance(part, int) else part for part in geometry]
+    groups = _argument(step, 6, "groups", 1)
+    weight, out = shapes(w.step), shapes(index)
+    *depth, e, f = (1, *out[2:]) if axes == 1 else out[2:]
+    *thick, r, s = (1, *weight[2:]) if axes == 1 else weight[2:]
+    bounds = {
+        "m": out[1], "c": weight[1], "e": e * math.prod(depth), "f": f,
+        "r": r * math.prod(thick), "s": s, "groups": groups,
+    }  # fmt: skip
+
+    def one_channel(x: Tensor, weights: Tensor, channels: Tensor) -> Tensor:
+        n = len(x)
+        if groups > 1:
+            group = channels // (out[1] // groups)
+            x = x.view(n, groups, weight[1], *x.shape[2:])[torch.arange(n), group]
+        kernels = weights.view(n, *weight[1:])
+        sums: Tensor = op(x.reshape(1, -1, *x.shape[2:]), kernels, None, *geometry, n)
+        return sums.reshape(n, -1)
+
+    return Layer(
+        name=_name(program, w, step),
+        kind="conv",
+        step=index,
+        operands=(x.step, w.step),
+        bias=b.step if b is not None else None,
+        bounds=bounds,
+        macs=math.prod(bounds[key] for key in "mcefrs"),
+        channel_first=True,
+        weight_first=True,
+        product=lambda x, w, b: op(x, w, b, *geometry, groups),
+        one_channel=one_channel,
+    )
+
+
+def _linear(program: Program, index: int, shapes: Shapes) -> Layer:
+    step = program.steps[index]
+    x, w, b = (*step.args, None)[:3]
+    return _dense(program, index, shapes, (x, w, b))
+
+
+def _addmm(program: Program, index: int, shapes: Shapes) -> Layer:
+    step = program.steps[index]
+    b, x, w = step.args
+    if any((step.kwargs or {}).get(name, 1) != 1 for name in ("alpha", "beta")):
+        raise ValueError(f"step {step.name}: addmm with alpha or beta other than 1 can't be taken")
+    return _dense(program, index, shapes, (x, w, b))
+
+
+def _matrix_product(program: Program, index: int, shapes: Shapes) -> Layer:
+    x, w = program.steps[index].args
+    return _dense(program, index, shapes, (x, w, None))
+
+
+def _dense(
+    program: Program, index: int, shapes: Shapes, operands: tuple[Ref, Ref, Ref | None]
+) -> Layer:
+    """A matrix product: of a linear layer (weight (m, c)) or of two matrices (weight (c, m))."""
+    x, w, b = operands
+    step, out, rows = program.steps[index], shapes(index), program.rows[x.step]
+    linear = step.op is aten.linear.default
+    c, m = shapes(x.step)[-1], out[-1]
+    constant = program.rows[w.step] is None and len(shapes(w.step)) == 2 and rows is not None
+    e = math.prod(out) // m if constant or linear else out[-2]
+
+    def one_channel(x: Tensor, weights: Tensor, channels: Tensor) -> Tensor:
+        assert rows is not None
+        vectors = rows.split(x).view(len(weights), e, c)
+        return (vectors @ weights.unsqueeze(2)).squeeze(2)
+
+    def product(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
+        if linear:
+            return F.linear(x, w, b)
+        return torch.matmul(x, w) if b is None else torch.matmul(x, w) + b
+
+    return Layer(
+        name=_name(program, w, step),
+        kind="linear" if linear else "matmul",
+        step=index,
+        operands=(x.step, w.step),
+        bias=b.step if b is not None else None,
+        bounds=_matrix_bounds(m, c, e, math.prod(out) // (m * e)),
+        macs=math.prod(out) * c,
+        channel_first=False,
+        weight_first=linear,
+        product=product,
+        one_channel=one_channel if constant else None,
+    )
+
+
+def _attention(program: Program, index: int, shapes: Shapes) -> Layer:
+    step = program.steps[index]
+    q, k, v = step.args[:3]
+    rest, kwargs = step.args[3:], step.kwargs or {}
+    op, out = step.op, shapes(index)
+    assert op is not None
+    depth, length = shapes(q.step)[-1], shapes(k.step)[-2]
+    return Layer(
+        name=_name(program, k, step),
+        kind="attention",
+        step=index,
+        operands=(q.step, k.step, v.step),
+        bias=None,
+        bounds=_matrix_bounds(out[-1], length, out[-2], math.prod(out[:-2])),
+        macs=math.prod(out[:-1]) * length * (depth + out[-1]),
+        channel_first=False,
+        weight_first=False,
+        product=lambda q, kv, _: op(q, kv[0], kv[1], *rest, **kwargs),
+        one_channel=None,
+    )
+
+
+def _matrix_bounds(m: int, c: int, e: int, f: int) -> dict[str, int]:
+    return {"m": m, "c": c, "e": e, "f": f, "r": 1, "s": 1, "groups": 1}
+
+
+def _argument(step: Step, position: int, name: str, default: Any) -> Any:
+    if len(step.args) > position:
+        return step.args[position]
+    return (step.kwargs or {}).get(name, default)
+
+
+def _name(program: Program, weight: Ref, step: Step) -> str:
+    """The module that holds the weight; the step's own name where that isn't known."""
+    held = program.steps[weight.step]
+    if program.rows[weight.step] is None and held.name.endswith("weight"):
+        return held.name.removesuffix("weight").rstrip("._") or step.name
+    return step.name

@@ -1,0 +1,83 @@
+"""Weights of zoo models: shipped, trained earlier, or from a file."""
+
+from __future__ import annotations
+
+import pickle
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from radhard.network.cache import weights_path
+from radhard.network.zoo import ZooModel
+
+
+def trained(model: ZooModel, data: str, path: Path | None = None) -> nn.Module:
+    """``model`` in evaluation mode with trained weights.
+
+    Args:
+        model: the zoo's entry.
+        data: the data set whose weights are wanted.
+        path: a checkpoint; without it the shipped weights or those of `radhard train` are taken.
+
+    Raises:
+        FileNotFoundError: where there are no weights yet; the message says how to get them.
+        ValueError: when a checkpoint doesn't fit the model.
+    """
+    state, classes = _state(model, data, path)
+    module = model.build(classes)
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"the weights in {path} don't fit {model.name}: {reason}") from error
+    return module.eval()
+
+
+def save_weights(module: nn.Module, model: str, data: str) -> Path:
+    """Store the weights of a trained zoo model in the cache; gives the file."""
+    path = weights_path(model, data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(module.state_dict(), partial)
+    return partial.replace(path)
+
+
+def _state(model: ZooModel, data: str, path: Path | None) -> tuple[dict[str, Tensor], int]:
+    if path is not None:
+        state = _read(path)
+    elif weights_path(model.name, data).exists():
+        state = _read(weights_path(model.name, data))
+    elif model.name == "digits-cnn" and data == "digits":
+        with as_file(files("radhard.network") / "assets" / "digits-cnn.pt") as shipped:
+            state = _read(shipped)
+    else:
+        how = f"`radhard train {model.name} --data {data}` makes them, " if model.recipe else ""
+        raise FileNotFoundError(
+            f"no weights of {model.name} for {data}: {how}--weights PATH takes a checkpoint"
+        )
+    return state, _outputs(state, model.classes)
+
+
+def _outputs(state: dict[str, Tensor], default: int) -> int:
+    """Rows of the last matrix: the classes that the checkpoint was trained for."""
+    matrices = [tensor for tensor in state.values() if tensor.dim() == 2]
+    return len(matrices[-1]) if matrices else default
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The state dict in a checkpoint: bare or under ``state_dict``, with or without ``module.``."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}: check the path")
+    try:
+        held: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is no PyTorch checkpoint of tensors: {error}") from error
+    if isinstance(held, dict):
+        held = held.get("state_dict", held)
+    if not isinstance(held, dict) or not all(isinstance(v, Tensor) for v in held.values()):
+        raise ValueError(f"{path} holds no state dict: save it with torch.save(model.state_dict())")
+    return {name.removeprefix("module."): tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in held.items()}  # fmt: skip
