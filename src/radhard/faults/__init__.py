@@ -1,0 +1,1 @@
+"""Fault sites, fault models, drawn faults, and what software sees of them."""

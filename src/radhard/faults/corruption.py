@@ -1,0 +1,54 @@
+"""What software sees of a fault: wrong values, and the uses that they are wrong for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radhard.faults.model import Integers
+
+#: A value of a layer that can be wrong.
+Operand = Literal["weight", "input", "output"]
+OPERANDS: tuple[Operand, ...] = get_args(Operand)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corruption:
+    """n corruptions, one per fault; all columns are (n,) but for the boxes (n, 2).
+
+    The **box of reads** says which results of the layer still read the wrong value: output
+    channels ``channels[:, 0] <= m < channels[:, 1]`` at (flattened) output positions
+    ``positions[:, 0] <= p < positions[:, 1]``. What lies outside was computed before the strike,
+    or reads another copy. A wrong output is wrong for all its later uses.
+
+    Attributes:
+        layer: number of the layer in the workload.
+        operand: one of `OPERANDS`.
+        element: place in the flattened operand (of one image, where it is an activation).
+        image: during which input image.
+        keep, flip: what happens to the code, ``new = (old & keep) ^ flip``.
+        channels, positions: the box of reads, half open.
+    """
+
+    layer: Integers
+    operand: NDArray[np.str_]
+    element: Integers
+    image: Integers
+    keep: Integers
+    flip: Integers
+    channels: Integers
+    positions: Integers
+
+    def __len__(self) -> int:
+        return len(self.layer)
+
+    def __getitem__(self, part: slice | NDArray[np.bool_] | Integers) -> Corruption:
+        return Corruption(*(getattr(self, field.name)[part] for field in fields(self)))
+
+
+def whole_box(n: int) -> Integers:
+    """A box that leaves nothing out, (n, 2)."""
+    return np.tile(np.array([0, 2**62], dtype=np.int64), (n, 1))

@@ -1,0 +1,127 @@
+"""The population of fault sites, as strata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radhard.faults.model import BitFlip, FaultModel, Integers
+from radhard.formats.number import NumberFormat
+from radhard.network.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """Sites that share component, layer and bit.
+
+    Attributes:
+        component: what holds the value, such as ``weight`` or ``activation``.
+        layer: name of the layer that uses it.
+        bit: position in the value's code, 0 the least significant.
+        width: bits of that code.
+        size: values in the stratum; a site is one of them.
+        exposure: bits x cycles x raw rate; only ratios count.
+    """
+
+    component: str
+    layer: str
+    bit: int
+    width: int
+    size: int
+    exposure: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SiteSpace:
+    """Who can be hit, how likely, and by what: strata with a size and an exposure each.
+
+    A fault strikes stratum h with probability exposure_h / total, then a site of it and an input
+    image, each uniformly. The sites themselves are never listed.
+
+    Attributes:
+        strata: see `Stratum`.
+        images: number of input images.
+        model: what the event does to the bits.
+    """
+
+    strata: tuple[Stratum, ...]
+    images: int
+    model: FaultModel = BitFlip()  # noqa: RUF009 - frozen, so it can be shared
+
+    def __post_init__(self) -> None:
+        if not self.strata or not sum(stratum.exposure for stratum in self.strata) > 0:
+            raise ValueError("the space holds no site that can be hit: check the kinds and layers")
+
+    def stratum(self, index: int) -> Stratum:
+        """The stratum of this number."""
+        return self.strata[index]
+
+    @property
+    def exposure(self) -> NDArray[np.float64]:
+        """Exposure of each stratum."""
+        return np.array([stratum.exposure for stratum in self.strata])
+
+    @property
+    def probability(self) -> NDArray[np.float64]:
+        """Probability of each stratum; they sum to 1."""
+        exposure = self.exposure
+        shares: NDArray[np.float64] = exposure / exposure.sum()
+        return shares
+
+    @property
+    def sizes(self) -> Integers:
+        """Number of sites in each stratum."""
+        return np.array([stratum.size for stratum in self.strata], dtype=np.int64)
+
+    @property
+    def population(self) -> int:
+        """Number of different (site, image) pairs."""
+        return int(self.sizes.sum()) * self.images
+
+    def with_model(self, model: FaultModel) -> SiteSpace:
+        """The same sites under another fault model."""
+        return replace(self, model=model)
+
+    def only(self, keep: NDArray[np.bool_]) -> SiteSpace:
+        """The space of some of the strata: what `Campaign` asks when one part matters."""
+        strata = tuple(s for s, kept in zip(self.strata, keep, strict=True) if kept)
+        return replace(self, strata=strata)
+
+
+def SoftwareSpace(  # noqa: N802 - it reads as the kind of space that it makes
+    workload: Workload, kinds: Sequence[str] = ("weight", "activation")
+) -> SiteSpace:
+    """Every bit of every weight and of every layer output equally likely, whatever the hardware.
+
+    This is what injectors without a hardware model assume. Biases are not included.
+
+    Args:
+        workload: the network.
+        kinds: ``weight`` (constants of layers) and ``activation`` (their outputs).
+
+    Raises:
+        ValueError: for another kind, or where no layer has a site of these kinds.
+    """
+    unknown = set(kinds) - {"weight", "activation"}
+    if unknown or not kinds:
+        raise ValueError(f"kinds {tuple(kinds)} can't be: use weight, activation or both")
+    strata: list[Stratum] = []
+    for number, layer in enumerate(workload.layers):
+        how = workload.arithmetic[number]
+        if "weight" in kinds and workload.parameters[number] is not None:
+            size = workload.weight(number).numel()
+            strata += _bits("weight", layer.name, how.weight, size)
+        if "activation" in kinds:
+            rows = workload.program.rows[layer.step]
+            assert rows is not None
+            strata += _bits("activation", layer.name, how.output, rows.elements)
+    return SiteSpace(tuple(strata), len(workload.images))
+
+
+def _bits(component: str, layer: str, fmt: NumberFormat, size: int) -> list[Stratum]:
+    return [
+        Stratum(component, layer, bit, fmt.width, size, float(size)) for bit in range(fmt.width)
+    ]
