@@ -1,0 +1,1 @@
+"""Running a network under corruption: golden trace, resume, guards."""

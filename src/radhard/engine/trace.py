@@ -1,0 +1,153 @@
+"""The golden run, kept: what later runs resume from and compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from radhard.engine.guard import Guard, guarded
+from radhard.network.workload import Workload
+
+#: Images that run at once, unless stated.
+ROWS = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """The fault-free values of a workload at the ends of its layers.
+
+    A library picks another kernel for another batch size, and its sums then differ in the last
+    bits. So every batch, golden or faulty, has the same number of rows; short ones are filled up.
+
+    Attributes:
+        workload: what was run.
+        guard: what watched it, if anything did.
+        rows: images per batch, in the golden and in all faulty runs.
+        values: for each step that is read after the end of some layer, (b, elements).
+        live: for each layer, the steps that are read after it.
+        logits: (b, classes).
+        detected: (b,) images for which the guard raised a (false) alarm.
+    """
+
+    workload: Workload
+    guard: Guard | None
+    rows: int
+    values: Mapping[int, Tensor]
+    live: tuple[tuple[int, ...], ...]
+    logits: Tensor
+    detected: Tensor
+
+    def golden(self, step: int, images: Tensor) -> Tensor:
+        """The values of a step for these images, (n, elements)."""
+        return self.values[step][images]
+
+
+def record(workload: Workload, guard: Guard | None = None, rows: int = ROWS) -> Trace:
+    """Run the workload fault-free and keep what `radhard.engine.resume` needs.
+
+    Args:
+        workload: the network with its images.
+        guard: watches, and may correct, the output of each layer.
+        rows: images per batch, at least 1.
+
+    Raises:
+        ValueError: for fewer than 1 row.
+    """
+    if rows < 1:
+        raise ValueError(f"{rows} rows per batch can't be: use at least 1")
+    live = live_steps(workload)
+    images = workload.images.reshape(len(workload.images), -1)
+    kept: dict[int, list[Tensor]] = {step: [] for step in sorted(_read_steps(workload, live))}
+    alarms = []
+    with torch.no_grad():
+        for part in images.split(rows):
+            start = {0: filled(part, rows)}
+            found, alarm = run_steps(workload, start, (1, len(workload.program.steps)), guard, rows)
+            for step in kept:
+                kept[step].append(found[step][: len(part)])
+            alarms.append(alarm[: len(part)])
+    values = {step: torch.cat(parts) for step, parts in kept.items()}
+    logits = values[workload.program.output]
+    return Trace(workload, guard, rows, values, live, logits, torch.cat(alarms))
+
+
+def run_steps(
+    workload: Workload, start: Mapping[int, Tensor], span: tuple[int, int], guard: Guard | None,
+    rows: int,
+) -> tuple[dict[int, Tensor], Tensor]:  # fmt: skip
+    """Run the steps ``span[0] <= step < span[1]`` for one batch of ``rows`` rows.
+
+    Args:
+        workload: the network.
+        start: the values, (rows, elements), of earlier steps that are read.
+        span: first step, and the one after the last.
+        guard: watches the outputs of layers.
+        rows: rows of the batch.
+
+    Returns:
+        The values of all steps in ``start`` and in the span that depend on images, as
+        (rows, elements); and the guard's alarms, (rows,).
+    """
+    program = workload.program
+    held: dict[int, Any] = {step: _layout(workload, step).join(v) for step, v in start.items()}
+    alarms = torch.zeros(rows, dtype=torch.bool, device=workload.images.device)
+
+    def value(step: int) -> Any:
+        if step not in held:
+            size = program.sizes[step]
+            held[step] = size[0] * rows + size[1] if size else program.steps[step].constant
+        return held[step]
+
+    for step in range(*span):
+        if program.rows[step] is None:
+            continue
+        held[step] = workload.evaluate(step, value)
+        if guard is not None and step in workload.numbers:
+            layout = _layout(workload, step)
+            output, alarm = guarded(
+                guard, workload, workload.numbers[step], layout.split(held[step])
+            )
+            held[step] = layout.join(output)
+            alarms |= alarm
+    return {
+        step: _layout(workload, step).split(v)
+        for step, v in held.items()
+        if program.rows[step] is not None
+    }, alarms
+
+
+def live_steps(workload: Workload) -> tuple[tuple[int, ...], ...]:
+    """For each layer, the image-dependent steps up to it that are read after it."""
+    program = workload.program
+    last = [max(users, default=-1) for users in program.users()]
+    last[program.output] = len(program.steps)
+    return tuple(
+        tuple(
+            step
+            for step in range(layer.step + 1)
+            if program.rows[step] is not None and last[step] > layer.step
+        )
+        for layer in workload.layers
+    )
+
+
+def _read_steps(workload: Workload, live: tuple[tuple[int, ...], ...]) -> set[int]:
+    """The steps whose values a faulty run may start from: live ones and operands of layers."""
+    operands = {step for layer in workload.layers for step in layer.operands}
+    return {step for step in operands if workload.program.rows[step] is not None}.union(*live)
+
+
+def filled(rows: Tensor, count: int) -> Tensor:
+    """``rows`` followed by copies of the last one, ``count`` in all."""
+    missing = count - len(rows)
+    return torch.cat([rows, rows[-1:].expand(missing, -1)]) if missing else rows
+
+
+def _layout(workload: Workload, step: int) -> Any:
+    rows = workload.program.rows[step]
+    assert rows is not None
+    return rows
