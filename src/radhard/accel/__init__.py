@@ -1,0 +1,1 @@
+"""Accelerators: which values a fault corrupts, and for which of their uses."""

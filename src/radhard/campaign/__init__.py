@@ -1,0 +1,1 @@
+"""The question, collecting its answer, and the store that keeps it."""

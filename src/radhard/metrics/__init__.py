@@ -1,0 +1,1 @@
+"""What the user of the network sees: outcome classes and failure rates."""

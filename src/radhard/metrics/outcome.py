@@ -1,0 +1,131 @@
+"""What the user of the network sees of a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: A criterion of the user's own: (faulty logits, golden logits, labels) to (n,) of bool.
+Criterion = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+#: The outcomes that every campaign counts, and what each means.
+STANDARD: Mapping[str, str] = {
+    "sdc1": "the top class differs from that of the fault-free run",
+    "sdc5": "the top class is not among the five top ones of the fault-free run",
+    "sdc10": "the confidence in the top class is off by more than 10 % of its fault-free value",
+    "sdc20": "the same by more than 20 %",
+    "correct": "the top class is the label",
+    "masked": "the logits equal those of the fault-free run, bit for bit",
+    "nan": "some logit is not a number",
+    "detected": "a guard raised an alarm",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcomes:
+    """Outcome columns by name, (n,) of bool each: those of `STANDARD`, then the user's own."""
+
+    columns: Mapping[str, Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.columns[name]
+
+
+def classify(
+    logits: Tensor,
+    golden: Tensor,
+    labels: Tensor,
+    detected: Tensor,
+    criteria: Mapping[str, Criterion] | None = None,
+) -> Outcomes:
+    """The outcomes of n faulty runs (Li et al., SC'17, section 4.6).
+
+    Not-a-number ranks below every number, minus infinity included; where every logit is
+    not-a-number the network says nothing, which counts as SDC of every kind and as not correct.
+    The lowest class number wins ties. Confidences are softmax values; "off by 10 %" is relative
+    to the fault-free confidence in the class that the faulty run puts on top.
+
+    Args:
+        logits: of the faulty runs, (n, classes).
+        golden: of the fault-free runs of the same images, (n, classes).
+        labels: (n,).
+        detected: (n,) alarms of guards.
+        criteria: more columns by name.
+
+    Raises:
+        ValueError: when a criterion's name is taken, or its result is not (n,) of bool.
+
+    >>> golden = torch.tensor([[0.0, 2.0], [0.0, 2.0]])
+    >>> faulty = torch.tensor([[0.0, 2.0], [torch.nan, 1.0]])
+    >>> found = classify(faulty, golden, torch.tensor([1, 1]), torch.zeros(2, dtype=torch.bool))
+    >>> found["sdc1"].tolist(), found["masked"].tolist(), found["nan"].tolist()
+    ([False, False], [True, False], [False, True])
+    """
+    says, said = top_class(logits), top_class(golden)
+    silent = says < 0
+    top5 = _ranked(golden).topk(min(5, golden.shape[1]), dim=1).indices
+    shift = _confidence_shift(logits, golden, says)
+    columns = {
+        "sdc1": says != said,
+        "sdc5": ~(top5 == says[:, None]).any(1),
+        "sdc10": silent | (shift > 0.1),
+        "sdc20": silent | (shift > 0.2),
+        "correct": says == labels,
+        "masked": (logits == golden).all(1),
+        "nan": torch.isnan(logits).any(1),
+        "detected": detected,
+    }
+    for name, criterion in (criteria or {}).items():
+        columns[name] = _asked(name, criterion, (logits, golden, labels), columns)
+    return Outcomes(columns)
+
+
+def top_class(logits: Tensor) -> Tensor:
+    """The class that each row of (n, classes) puts on top; -1 where all are not-a-number."""
+    best = _ranked(logits).argmax(1)
+    return torch.where(torch.isnan(logits).all(1), -1, best)
+
+
+def _ranked(logits: Tensor) -> Tensor:
+    """Logits as float64 with not-a-number below minus infinity."""
+    ranked = logits.to(torch.float64)
+    ranked = ranked.clamp(min=torch.finfo(torch.float64).min)
+    return torch.where(torch.isnan(logits), -torch.inf, ranked)
+
+
+def _confidence_shift(logits: Tensor, golden: Tensor, top: Tensor) -> Tensor:
+    """Relative change of the confidence in the class on top."""
+    place = top.clamp(min=0)[:, None]
+    now, before = (_confidence(part).gather(1, place)[:, 0] for part in (logits, golden))
+    return (now - before).abs() / before.clamp(min=torch.finfo(torch.float64).tiny)
+
+
+def _confidence(logits: Tensor) -> Tensor:
+    """Softmax; classes at plus infinity share all, not-a-number has none."""
+    ranked = _ranked(logits)
+    highest = torch.isposinf(ranked)
+    some = highest.any(1, keepdim=True)
+    ranked = torch.where(some, torch.where(highest, 0.0, -torch.inf), ranked)
+    silent = torch.isnan(logits).all(1, keepdim=True)
+    return torch.softmax(torch.where(silent, 0.0, ranked), 1)
+
+
+def _asked(
+    name: str,
+    criterion: Criterion,
+    arguments: tuple[Tensor, Tensor, Tensor],
+    taken: Mapping[str, Tensor],
+) -> Tensor:
+    if name in taken:
+        raise ValueError(f"a criterion can't be called {name!r}: radhard has one of that name")
+    result = criterion(*arguments)
+    n = len(arguments[0])
+    if not isinstance(result, Tensor) or result.dtype != torch.bool or result.shape != (n,):
+        found = (
+            f"{result.dtype} {tuple(result.shape)}" if isinstance(result, Tensor) else repr(result)
+        )
+        raise ValueError(f"criterion {name} gave {found}: it must give a bool tensor of ({n},)")
+    return result

@@ -1,0 +1,1 @@
+"""Samplers: which faults to draw, and how to estimate from their outcomes."""
