@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -38,9 +38,19 @@ class Software:
 
     Attributes:
         kinds: ``weight``, ``activation`` or both.
+        rate_fit_per_mbit: raw rate in FIT per 2^20 bits, where all these values are taken to lie
+            in memory all the time; without it there are probabilities, but no FIT.
+
+    Raises:
+        ValueError: for a negative rate.
     """
 
     kinds: tuple[str, ...] = ("weight", "activation")
+    rate_fit_per_mbit: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate_fit_per_mbit is not None and not self.rate_fit_per_mbit >= 0:
+            raise ValueError(f"a rate of {self.rate_fit_per_mbit!r} FIT/Mbit can't be")
 
     @property
     def name(self) -> str:
@@ -49,7 +59,11 @@ class Software:
 
     def sites(self, workload: Workload) -> SiteSpace:
         """`SoftwareSpace` of the workload."""
-        return SoftwareSpace(workload, self.kinds)
+        space = SoftwareSpace(workload, self.kinds)
+        if self.rate_fit_per_mbit is None:
+            return space
+        bits = float(space.exposure.sum())
+        return replace(space, rate_fit=self.rate_fit_per_mbit * bits / 2**20)
 
     def corrupt(self, workload: Workload, space: SiteSpace, faults: Faults) -> Corruption:
         """The struck value is wrong from the start of the layer, or from its end, on."""

@@ -22,7 +22,7 @@ def chip_named(name: str) -> Accelerator:
         ValueError: for an unknown name, with the nearest ones.
 
     >>> chip_named("software")
-    Software(kinds=('weight', 'activation'))
+    Software(kinds=('weight', 'activation'), rate_fit_per_mbit=None)
     """
     known = {chip.name: chip for chip in chips()}
     if name in known:

@@ -13,8 +13,8 @@ from radhard.engine.strike import struck_outputs
 from radhard.engine.trace import Trace, filled, run_steps
 from radhard.faults.corruption import OPERANDS, Corruption
 
-#: Faults in flight at once.
-POOL = 512
+#: Batches in flight at once, unless stated: enough to fill most batches at every layer.
+_POOL_BATCHES = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +53,7 @@ class _Pool:
         self.values = {step: torch.cat([v, other.values[step]]) for step, v in self.values.items()}
 
 
-def resume(trace: Trace, corruption: Corruption, pool: int = POOL) -> Resumed:
+def resume(trace: Trace, corruption: Corruption, pool: int | None = None) -> Resumed:
     """Run the network under each corruption, from its layer on.
 
     All faults walk through the layers together: each joins at the layer that it strikes, and
@@ -66,11 +66,12 @@ def resume(trace: Trace, corruption: Corruption, pool: int = POOL) -> Resumed:
     Args:
         trace: the golden run.
         corruption: n corruptions.
-        pool: faults in flight at once; more need more memory.
+        pool: faults in flight at once, 8 batches where ``None``; more need more memory.
 
     Returns:
         Logits in the order of ``corruption``.
     """
+    pool = pool or _POOL_BATCHES * trace.rows
     parts = [_resumed(trace, corruption[k : k + pool]) for k in range(0, len(corruption), pool)]
     device = trace.logits.device
     if not parts:

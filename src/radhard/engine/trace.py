@@ -12,8 +12,8 @@ from torch import Tensor
 from radhard.engine.guard import Guard, guarded
 from radhard.network.workload import Workload
 
-#: Images that run at once, unless stated.
-ROWS = 64
+#: Images that run at once, at most, and bytes of one batch, unless stated.
+_ROWS, _BATCH_BYTES = 64, 1 << 28
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,17 +46,18 @@ class Trace:
         return self.values[step][images]
 
 
-def record(workload: Workload, guard: Guard | None = None, rows: int = ROWS) -> Trace:
+def record(workload: Workload, guard: Guard | None = None, rows: int | None = None) -> Trace:
     """Run the workload fault-free and keep what `radhard.engine.resume` needs.
 
     Args:
         workload: the network with its images.
         guard: watches, and may correct, the output of each layer.
-        rows: images per batch, at least 1.
+        rows: images per batch, at least 1; ``None`` for as many as suit the network's size.
 
     Raises:
         ValueError: for fewer than 1 row.
     """
+    rows = _suitable_rows(workload) if rows is None else rows
     if rows < 1:
         raise ValueError(f"{rows} rows per batch can't be: use at least 1")
     live = live_steps(workload)
@@ -67,8 +68,8 @@ def record(workload: Workload, guard: Guard | None = None, rows: int = ROWS) -> 
         for part in images.split(rows):
             start = {0: filled(part, rows)}
             found, alarm = run_steps(workload, start, (1, len(workload.program.steps)), guard, rows)
-            for step in kept:
-                kept[step].append(found[step][: len(part)])
+            for step, parts in kept.items():
+                parts.append(found[step][: len(part)])
             alarms.append(alarm[: len(part)])
     values = {step: torch.cat(parts) for step, parts in kept.items()}
     logits = values[workload.program.output]
@@ -133,6 +134,13 @@ def live_steps(workload: Workload) -> tuple[tuple[int, ...], ...]:
         )
         for layer in workload.layers
     )
+
+
+def _suitable_rows(workload: Workload) -> int:
+    """A power of two that keeps all values of a batch within `_BATCH_BYTES`."""
+    elements = sum(rows.elements for rows in workload.program.rows if rows is not None)
+    fitting = _BATCH_BYTES // (elements * workload.images.element_size())
+    return int(min(_ROWS, 1 << max(fitting, 1).bit_length() - 1))
 
 
 def _read_steps(workload: Workload, live: tuple[tuple[int, ...], ...]) -> set[int]:

@@ -45,11 +45,13 @@ class SiteSpace:
         strata: see `Stratum`.
         images: number of input images.
         model: what the event does to the bits.
+        rate_fit: faults in 10^9 device hours, where raw rates are known.
     """
 
     strata: tuple[Stratum, ...]
     images: int
     model: FaultModel = BitFlip()  # noqa: RUF009 - frozen, so it can be shared
+    rate_fit: float | None = None
 
     def __post_init__(self) -> None:
         if not self.strata or not sum(stratum.exposure for stratum in self.strata) > 0:

@@ -1,0 +1,149 @@
+"""The question as people write it: the fields of a campaign file and of `radhard assess`."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from radhard.accel.chips import chip_named
+from radhard.campaign.campaign import Campaign
+from radhard.faults.model import fault_model_named
+from radhard.formats.catalogue import format_named
+from radhard.metrics.outcome import top_class
+from radhard.network.source import Subject, subject
+from radhard.network.workload import Workload, capture
+from radhard.stats.estimate import Estimate
+from radhard.stats.interval import wilson
+from radhard.stats.stopping import Precision
+
+#: Test images on which fault-free accuracy is measured, at most.
+_ACCURACY_IMAGES = 1000
+#: Of these, as many run at once.
+_ACCURACY_BATCH = 100
+
+
+class Ask(BaseModel):
+    """A campaign file's top level; the names are those of the command line.
+
+    Attributes:
+        model: a zoo name, ``package.module:function`` or a ``.pt2`` file.
+        data: a data set's name or an image folder; a zoo model has a home data set.
+        weights: a checkpoint for a zoo model.
+        images: input images, the first of the test set.
+        format: number format.
+        chip: what is struck.
+        fault_model: what happens to the struck value.
+        faults: how many; not together with ``until``.
+        until: half width of the 95 % interval of sdc1 at which to stop.
+        seed: of the random draws.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model: str
+    data: str | None = None
+    weights: Path | None = None
+    images: Annotated[int, Field(ge=1)] = 64
+    format: str = "fp32"
+    chip: str = "software"
+    fault_model: str = "bit-flip"
+    faults: Annotated[int, Field(ge=1)] | None = None
+    until: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    def budget(self) -> int | Precision:
+        """When to stop: 10,000 faults unless something else is asked.
+
+        Raises:
+            ValueError: when both ``faults`` and ``until`` are given.
+        """
+        if self.faults is not None and self.until is not None:
+            raise ValueError("both faults and until are given: choose one")
+        return Precision(self.until) if self.until is not None else self.faults or 10_000
+
+    def as_toml(self) -> dict[str, Any]:
+        """The fields that say something, for ``campaign.toml``."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What an `Ask` stands for: the campaign, and the fault-free accuracy behind it.
+
+    Attributes:
+        campaign: ready to be collected.
+        data: where its images are from.
+        golden_accuracy: of the fault-free network in its formats, over up to 1,000 test images.
+        golden_accuracy_images: the same over the campaign's own images.
+    """
+
+    campaign: Campaign
+    data: str
+    golden_accuracy: Estimate
+    golden_accuracy_images: Estimate
+
+
+def asked(path: Path) -> Ask:
+    """The question in a campaign file; a store's ``campaign.toml`` is one too.
+
+    Raises:
+        ValueError: when the file can't be read or says something impossible.
+    """
+    try:
+        held = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"campaign file {path} can't be read: {error}") from error
+    for made_by_radhard in ("identity", "budget", "golden"):
+        held.pop(made_by_radhard, None)
+    return validated(held, f"campaign file {path}")
+
+
+def validated(fields: dict[str, Any], where: str) -> Ask:
+    """An `Ask` of these fields.
+
+    Raises:
+        ValueError: naming the first field that can't be, and why.
+    """
+    try:
+        return Ask(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "it"
+        raise ValueError(f"{where}: {name}: {first['msg']} (got {first['input']!r})") from None
+
+
+def prepare(ask: Ask) -> Prepared:
+    """Load the model and data, capture, and measure the fault-free accuracy.
+
+    Raises:
+        ValueError, FileNotFoundError: when something asked for can't be.
+    """
+    ask.budget()
+    fmt, chip = format_named(ask.format), chip_named(ask.chip)
+    model = fault_model_named(ask.fault_model)
+    whole = subject(ask.model, ask.data, ask.weights)
+    if ask.images > len(whole.images):
+        raise ValueError(
+            f"{ask.images} images asked for, but {whole.data} has {len(whole.images)}: use fewer"
+        )
+    images, labels = whole.images[: ask.images], whole.labels[: ask.images]
+    work = capture(whole.model, images, labels, fmt, whole.name)
+    campaign = Campaign(work, chip, model=model, seed=ask.seed)
+    return Prepared(campaign, whole.data, *_golden_accuracies(work, whole))
+
+
+def _golden_accuracies(work: Workload, whole: Subject) -> tuple[Estimate, Estimate]:
+    count = max(_ACCURACY_IMAGES, len(work.images))
+    images, labels = whole.images[:count].to(work.images), whole.labels[:count]
+    right = [
+        bool(hit)
+        for k in range(0, len(images), _ACCURACY_BATCH)
+        for hit in top_class(work.logits(images[k : k + _ACCURACY_BATCH]))
+        == labels[k : k + _ACCURACY_BATCH]
+    ]
+    own = right[: len(work.images)]
+    return wilson(sum(right), len(right)), wilson(sum(own), len(own))

@@ -1,0 +1,131 @@
+"""The question: what is asked of a network on a chip."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from radhard.accel.chip import Accelerator
+from radhard.accel.chips import SOFTWARE
+from radhard.faults.fault import Faults
+from radhard.faults.model import BitFlip, FaultModel
+from radhard.faults.space import SiteSpace
+from radhard.metrics.outcome import STANDARD, Criterion
+from radhard.network.workload import Workload
+from radhard.sampling.uniform import Sampler, Uniform
+from radhard.stats.stopping import Precision
+
+if TYPE_CHECKING:
+    from radhard.campaign.result import Result
+
+#: Faults that are drawn, run and stored together.
+SHARD = 1000
+#: Counted up when the same question would get other faults or outcomes than before.
+_SEMANTICS = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Campaign:
+    """A network, a chip, what strikes, and how faults are chosen: all that decides the answer.
+
+    Fault i depends only on (`id`, i), so budget, batches and interruptions change nothing.
+
+    Attributes:
+        workload: from `radhard.capture`.
+        chip: from `radhard.chips`.
+        sampler: how faults are drawn.
+        model: what a fault does to a stored value.
+        criteria: outcomes of your own, by name: (logits, golden logits, labels) to (n,) of bool.
+        seed: of the random draws.
+        name: for tables, pages and the store's folder; made from the parts where empty.
+        id: hash of all that decides the answer, 32 hexadecimal digits.
+
+    >>> import torch, radhard as rh
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    >>> work = rh.capture(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2]), name="tiny")
+    >>> rh.Campaign(work, rh.chips.SOFTWARE).run(until=100)["sdc1"].n
+    100
+    """
+
+    workload: Workload
+    chip: Accelerator = SOFTWARE
+    sampler: Sampler = Uniform()  # noqa: RUF009 - frozen, so it can be shared
+    model: FaultModel = BitFlip()  # noqa: RUF009 - the same
+    criteria: Mapping[str, Criterion] = field(default_factory=dict)
+    seed: int = 0
+    name: str = ""
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        taken = self.criteria.keys() & STANDARD.keys()
+        if taken:
+            raise ValueError(f"criteria can't be called {sorted(taken)}: radhard has those itself")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed {self.seed!r} can't be: use an integer of 0 or more")
+        if not self.name:
+            parts = (self.workload.name, self.workload.formats.name, self.chip.name)
+            object.__setattr__(self, "name", "-".join(parts).replace("/", "_"))
+        if not self.name.strip(". ") or set(self.name) & set('/\\:*?"<>|\n'):
+            raise ValueError(f"name {self.name!r} can't be: it names a folder of the store")
+        object.__setattr__(self, "id", _identity(self))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of all outcomes that are counted."""
+        return (*STANDARD, *self.criteria)
+
+    def space(self) -> SiteSpace:
+        """The population of faults."""
+        return self.chip.sites(self.workload).with_model(self.model)
+
+    def draw(self, space: SiteSpace, shard: int, count: int = SHARD) -> Faults:
+        """The first ``count`` faults of a shard: numbers ``shard * SHARD`` and on."""
+        key, low = divmod(int(self.id, 16), 2**64)
+        bits = np.random.Philox(key=np.array([key, low], np.uint64), counter=[0, 0, 0, shard])
+        drawn = self.sampler.draw(space, SHARD, np.random.Generator(bits))
+        return replace(drawn, id=drawn.id + shard * SHARD)[:count]
+
+    def with_(
+        self,
+        *,
+        workload: Workload | None = None,
+        chip: Accelerator | None = None,
+        sampler: Sampler | None = None,
+        model: FaultModel | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+    ) -> Campaign:
+        """A copy with some parts replaced; the name is made anew unless stated."""
+        return Campaign(
+            workload or self.workload,
+            chip or self.chip,
+            sampler or self.sampler,
+            model or self.model,
+            self.criteria,
+            self.seed if seed is None else seed,
+            name or "",
+        )
+
+    def run(self, until: int | Precision = 10_000) -> Result:
+        """Collect this campaign alone, in memory; see `radhard.collect`."""
+        from radhard.campaign.collect import collect
+
+        return next(collect([self], until))
+
+
+def _identity(campaign: Campaign) -> str:
+    named = [f"{name}={c.__module__}.{c.__qualname__}" for name, c in campaign.criteria.items()]
+    meaning = (
+        _SEMANTICS,
+        campaign.workload.fingerprint(),
+        repr(campaign.chip),
+        repr(campaign.sampler),
+        repr(campaign.model),
+        sorted(named),
+        campaign.seed,
+    )
+    return hashlib.sha256(repr(meaning).encode()).hexdigest()[:32]

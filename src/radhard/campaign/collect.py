@@ -1,0 +1,187 @@
+"""Running campaigns until they are answered well enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from radhard.campaign.campaign import SHARD, Campaign
+from radhard.campaign.result import Result
+from radhard.campaign.store import Folder
+from radhard.engine.resume import resume
+from radhard.engine.trace import Trace, record
+from radhard.faults.fault import Faults
+from radhard.faults.space import SiteSpace
+from radhard.metrics.outcome import classify
+from radhard.sampling.tally import Tally
+from radhard.stats.estimate import Estimate
+from radhard.stats.stopping import Precision
+
+#: When to stop: after a number of faults, or when the answer is precise enough.
+Until = int | Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a campaign is.
+
+    Attributes:
+        name: of the campaign.
+        done: faults so far.
+        goal: faults at which it ends; with `Precision` a forecast from what is known.
+        fresh: faults of ``done`` that this run made; the others were stored.
+        metric: the outcome that is watched.
+        estimate: what is known of it.
+    """
+
+    name: str
+    done: int
+    goal: int
+    fresh: int
+    metric: str
+    estimate: Estimate
+
+
+Watcher = Callable[[Progress], None]
+
+
+def collect(
+    campaigns: Sequence[Campaign],
+    until: Until = 10_000,
+    store: str | Path | None = None,
+    watch: Watcher | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Iterator[Result]:
+    """Run campaigns one after the other; yields each result as it is reached.
+
+    Faults that ``store`` holds already are not run again, so a stopped run continues where it
+    was, and a larger budget adds to a smaller one.
+
+    Args:
+        campaigns: their names must differ.
+        until: faults per campaign, or a `Precision`.
+        store: folder in which each campaign has one of its own; in memory only where ``None``.
+        watch: called after each shard.
+        about: more for ``campaign.toml``, at its top level.
+
+    Raises:
+        ValueError: for equal names or a budget below 1; nothing has run then.
+        StoreError: when the store can't be read or holds other campaigns of these names.
+    """
+    names = [campaign.name for campaign in campaigns]
+    if len(set(names)) < len(names):
+        raise ValueError(f"campaigns {names} share a name: give each its own, Campaign(name=...)")
+    if isinstance(until, int) and until < 1:
+        raise ValueError(f"{until} faults can't be: ask for at least 1")
+    prepared = []
+    for campaign in campaigns:
+        space = campaign.space()
+        folder = Folder(Path(store) / campaign.name) if store is not None else None
+        if folder is not None:
+            folder.begin(campaign, space, {**(about or {}), "budget": _budget(until)})
+        prepared.append(_Run(campaign, space, folder, until, watch))
+    return (run.result() for run in prepared)
+
+
+class _Run:
+    """One campaign on its way; records the golden run when the first fault needs it."""
+
+    def __init__(
+        self,
+        campaign: Campaign,
+        space: SiteSpace,
+        folder: Folder | None,
+        until: Until,
+        watch: Watcher | None,
+    ) -> None:
+        if isinstance(until, Precision) and until.metric not in campaign.metrics:
+            raise ValueError(
+                f"no outcome {until.metric!r} to be precise about: use one of {campaign.metrics}"
+            )
+        self.campaign, self.space, self.folder = campaign, space, folder
+        self.until, self.watch = until, watch
+        self.precise = until if isinstance(until, Precision) else None
+        self.most = until.most if isinstance(until, Precision) else until
+        self.metric = until.metric if isinstance(until, Precision) else "sdc1"
+        self.trace: Trace | None = None
+        self.fresh = 0
+
+    def result(self) -> Result:
+        """Run, or read, shard after shard until the budget or the precision is reached."""
+        empty = np.zeros(0, dtype=bool)
+        none = self.campaign.draw(self.space, 0, 0)
+        tally = Tally.of(none, dict.fromkeys(self.campaign.metrics, empty), len(self.space.strata))
+        seconds = 0.0
+        if self.watch:
+            self.watch(self._progress(self._answer(tally, 0.0)[self.metric]))
+        for shard in range(-(-self.most // SHARD)):
+            count = min(SHARD, self.most - shard * SHARD)
+            more, took = self._shard(shard, count)
+            tally, seconds = tally + more, seconds + took
+            answer = self._answer(tally, seconds)
+            estimate = answer[self.metric]
+            if self.watch:
+                self.watch(self._progress(estimate))
+            if self.precise and self.precise.reached(estimate):
+                break
+        return self._answer(tally, seconds)
+
+    def _shard(self, shard: int, count: int) -> tuple[Tally, float]:
+        strata = len(self.space.strata)
+        stored = self.folder.read(shard, strata, count) if self.folder else None
+        if stored is not None:
+            return stored
+        start = time.perf_counter()
+        faults = self.campaign.draw(self.space, shard, count)
+        columns = self._outcomes(faults)
+        took = time.perf_counter() - start
+        if self.folder:
+            self.folder.write(shard, faults, columns, took)
+        self.fresh += count
+        return Tally.of(faults, columns, strata), took
+
+    def _outcomes(self, faults: Faults) -> dict[str, np.ndarray]:
+        work = self.campaign.workload
+        if self.trace is None:
+            self.trace = record(work)
+        corruption = self.campaign.chip.corrupt(work, self.space, faults)
+        run = resume(self.trace, corruption)
+        labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
+        found = classify(run.logits, run.golden, labels, run.detected, self.campaign.criteria)
+        return {name: column.cpu().numpy() for name, column in found.columns.items()}
+
+    def _answer(self, tally: Tally, seconds: float) -> Result:
+        return Result(
+            id=self.campaign.id,
+            name=self.campaign.name,
+            space=self.space,
+            sampler=self.campaign.sampler,
+            tally=tally,
+            confidence=self.precise.confidence if self.precise else 0.95,
+            anytime=self.precise is not None,
+            seconds=seconds,
+        )
+
+    def _progress(self, estimate: Estimate) -> Progress:
+        goal = self.most
+        if self.precise:
+            ratio = estimate.half_width / self.precise.half_width
+            goal = min(self.most, max(SHARD, round(estimate.n * max(ratio, 1) ** 2)))
+        return Progress(self.campaign.name, estimate.n, goal, self.fresh, self.metric, estimate)
+
+
+def _budget(until: Until) -> dict[str, Any]:
+    if isinstance(until, int):
+        return {"faults": until, "confidence": 0.95}
+    return {
+        "until": until.half_width,
+        "confidence": until.confidence,
+        "metric": until.metric,
+        "most": until.most,
+    }

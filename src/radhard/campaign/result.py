@@ -1,0 +1,137 @@
+"""The answer: estimates of outcomes, whole and in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from radhard.faults.space import SiteSpace, Stratum
+from radhard.metrics.fit import fit
+from radhard.sampling.tally import Tally
+from radhard.sampling.uniform import Sampler
+from radhard.stats.estimate import Estimate
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A part of the space, such as a layer: its share of the faults and what they did.
+
+    Attributes:
+        label: what the strata of the part have in common.
+        probability: that a fault strikes it.
+        n: faults that did.
+    """
+
+    label: tuple[str | int, ...]
+    probability: float
+    n: int
+    estimates: dict[str, Estimate]
+
+    def __getitem__(self, metric: str) -> Estimate:
+        """Probability of an outcome, given that a fault strikes this part."""
+        return self.estimates[metric]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What a campaign found.
+
+    Attributes:
+        id, name: of the campaign.
+        space: the population of faults.
+        sampler: how they were drawn.
+        tally: what they did.
+        confidence: of all intervals.
+        anytime: whether the number of faults was decided by looking at the estimates; intervals
+            are then confidence sequences.
+        seconds: time that this run took.
+    """
+
+    id: str
+    name: str
+    space: SiteSpace
+    sampler: Sampler
+    tally: Tally
+    confidence: float
+    anytime: bool
+    seconds: float
+
+    @property
+    def n(self) -> int:
+        """Faults."""
+        return self.tally.total
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the outcomes that were counted."""
+        return tuple(self.tally.events)
+
+    def __getitem__(self, metric: str) -> Estimate:
+        """Probability of an outcome, given that a fault strikes.
+
+        Raises:
+            KeyError: for an outcome that was not counted.
+        """
+        if metric not in self.tally.events:
+            raise KeyError(f"no outcome {metric!r}: this campaign counted {self.metrics}")
+        return self._estimate(self.tally, metric)
+
+    @property
+    def ra(self) -> Estimate:
+        """Resiliency accuracy: accuracy given that a fault strikes (Tyagi et al.)."""
+        return self["correct"]
+
+    def fit(self, metric: str) -> Estimate:
+        """Rate of an outcome in FIT, failures in 10^9 device hours.
+
+        Raises:
+            ValueError: when the chip has no raw rates.
+        """
+        if self.space.rate_fit is None:
+            raise ValueError(
+                "this chip has no raw rates, so no FIT: give one, such as "
+                "chips.Software(rate_fit_per_mbit=20.49)"
+            )
+        return fit(self[metric], self.space.rate_fit)
+
+    def by(self, key: Callable[[Stratum], tuple[str | int, ...]]) -> list[Part]:
+        """The parts of the space whose strata share ``key``, in the space's order.
+
+        >>> import torch, radhard as rh
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+        >>> work = rh.capture(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2]))
+        >>> result = rh.Campaign(work).run(until=100)
+        >>> [part.label for part in result.by(lambda s: (s.component,))]
+        [('weight',), ('activation',)]
+        """
+        groups: dict[tuple[str | int, ...], list[int]] = {}
+        for number, stratum in enumerate(self.space.strata):
+            groups.setdefault(key(stratum), []).append(number)
+        probability = self.space.probability
+        return [
+            self._part(label, members, float(probability[members].sum()))
+            for label, members in groups.items()
+        ]
+
+    @property
+    def strata(self) -> list[Part]:
+        """One part per stratum, labelled (component, layer, bit)."""
+        return self.by(lambda s: (s.component, s.layer, s.bit))
+
+    def _part(
+        self, label: tuple[str | int, ...], members: Sequence[int], probability: float
+    ) -> Part:
+        chosen = np.zeros(len(self.space.strata), dtype=bool)
+        chosen[members] = True
+        part = Tally(
+            np.where(chosen, self.tally.n, 0),
+            {name: np.where(chosen, hits, 0) for name, hits in self.tally.events.items()},
+            {},
+        )
+        estimates = {name: self._estimate(part, name) for name in self.metrics}
+        return Part(label, probability, part.total, estimates)
+
+    def _estimate(self, tally: Tally, metric: str) -> Estimate:
+        return self.sampler.estimate(self.space, tally, metric, self.confidence, self.anytime)
