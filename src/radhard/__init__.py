@@ -1,1 +1,124 @@
-"""placeholder"""
+"""How a neural network behaves when the hardware that runs it is struck by faults.
+
+>>> import torch, radhard as rh
+>>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+>>> work = rh.capture(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2]), format=rh.FLOAT16)
+>>> result = rh.Campaign(work, rh.chips.SOFTWARE).run(until=200)
+>>> result["sdc1"].n
+200
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from radhard.accel import chips
+    from radhard.campaign.campaign import Campaign
+    from radhard.campaign.collect import collect
+    from radhard.campaign.result import Result
+    from radhard.campaign.store import StoreError
+    from radhard.engine.guard import Guard
+    from radhard.engine.resume import resume
+    from radhard.engine.trace import record
+    from radhard.faults.corruption import Corruption
+    from radhard.faults.fault import Faults
+    from radhard.faults.model import BitFlip, Burst, MultiBitFlip, RandomValue, StuckAt
+    from radhard.faults.space import SiteSpace, SoftwareSpace
+    from radhard.formats.catalogue import (
+        BFLOAT16,
+        FIXED8,
+        FIXED16,
+        FIXED16_10,
+        FIXED32_10,
+        FIXED32_26,
+        FLOAT8_E4M3,
+        FLOAT8_E5M2,
+        FLOAT16,
+        FLOAT32,
+        FLOAT64,
+        INT4,
+        INT4_CHANNEL,
+        INT8,
+        INT8_CHANNEL,
+        INT16,
+        UINT4,
+        UINT8,
+        format_named,
+    )
+    from radhard.formats.fixed import FixedFormat
+    from radhard.formats.floating import FloatFormat
+    from radhard.formats.integer import IntegerFormat
+    from radhard.formats.number import NumberFormat
+    from radhard.network.arithmetic import Formats
+    from radhard.network.export import CaptureError
+    from radhard.network.workload import Workload, capture
+    from radhard.report.bar import ProgressBar
+    from radhard.report.page import report
+    from radhard.sampling.uniform import Uniform
+    from radhard.stats.estimate import Estimate
+    from radhard.stats.stopping import Precision
+
+#: Where each public name lives; the modules are imported when a name is first used.
+_ROOMS = {
+    "accel.chips": ["chips"],
+    "campaign.campaign": ["Campaign"],
+    "campaign.collect": ["collect"],
+    "campaign.result": ["Result"],
+    "campaign.store": ["StoreError"],
+    "engine.guard": ["Guard"],
+    "engine.resume": ["resume"],
+    "engine.trace": ["record"],
+    "faults.corruption": ["Corruption"],
+    "faults.fault": ["Faults"],
+    "faults.model": ["BitFlip", "Burst", "MultiBitFlip", "RandomValue", "StuckAt"],
+    "faults.space": ["SiteSpace", "SoftwareSpace"],
+    "formats.catalogue": [
+        "BFLOAT16",
+        "FIXED8",
+        "FIXED16",
+        "FIXED16_10",
+        "FIXED32_10",
+        "FIXED32_26",
+        "FLOAT8_E4M3",
+        "FLOAT8_E5M2",
+        "FLOAT16",
+        "FLOAT32",
+        "FLOAT64",
+        "INT4",
+        "INT4_CHANNEL",
+        "INT8",
+        "INT8_CHANNEL",
+        "INT16",
+        "UINT4",
+        "UINT8",
+        "format_named",
+    ],
+    "formats.fixed": ["FixedFormat"],
+    "formats.floating": ["FloatFormat"],
+    "formats.integer": ["IntegerFormat"],
+    "formats.number": ["NumberFormat"],
+    "network.arithmetic": ["Formats"],
+    "network.export": ["CaptureError"],
+    "network.workload": ["Workload", "capture"],
+    "report": ["report"],
+    "report.bar": ["ProgressBar"],
+    "sampling.uniform": ["Uniform"],
+    "stats.estimate": ["Estimate"],
+    "stats.stopping": ["Precision"],
+}
+_HOME = {name: f"radhard.{room}" for room, names in _ROOMS.items() for name in names}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605 - a test holds it equal to the imports above
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"radhard has no {name!r}")
+    home = importlib.import_module(_HOME[name])
+    return home if _HOME[name].endswith(f".{name}") else getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

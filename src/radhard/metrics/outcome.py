@@ -13,12 +13,12 @@ Criterion = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 #: The outcomes that every campaign counts, and what each means.
 STANDARD: Mapping[str, str] = {
-    "sdc1": "the top class differs from that of the fault-free run",
-    "sdc5": "the top class is not among the five top ones of the fault-free run",
-    "sdc10": "the confidence in the top class is off by more than 10 % of its fault-free value",
-    "sdc20": "the same by more than 20 %",
+    "sdc1": "another top class than fault-free",
+    "sdc5": "top class not in fault-free top 5",
+    "sdc10": "top confidence off by over 10 %",
+    "sdc20": "top confidence off by over 20 %",
     "correct": "the top class is the label",
-    "masked": "the logits equal those of the fault-free run, bit for bit",
+    "masked": "logits unchanged, bit for bit",
     "nan": "some logit is not a number",
     "detected": "a guard raised an alarm",
 }

@@ -1,0 +1,33 @@
+"""The command line: one file per verb."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from radhard.cli.app import app
+from radhard.cli.assess import assess
+from radhard.cli.listing import listing
+from radhard.cli.report import report
+from radhard.cli.run import run
+from radhard.cli.train import train
+
+__all__ = ["app", "assess", "listing", "main", "report", "run", "train"]
+
+
+def main() -> None:
+    """Run the command line: exit code 2 for wrong use, 1 for failure, 130 when interrupted."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("radhard: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("RADHARD_DEBUG"):
+            raise
+        wrong_use = isinstance(error, ValueError | TypeError | OSError)
+        text = " ".join(str(error).split()) or type(error).__name__
+        if not wrong_use:
+            text = f"{type(error).__name__}: {text} (RADHARD_DEBUG=1 shows where)"
+        print(f"radhard: {text}", file=sys.stderr)
+        sys.exit(2 if wrong_use else 1)

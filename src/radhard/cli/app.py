@@ -1,0 +1,25 @@
+"""The application that verbs register with."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(
+    name="radhard",
+    help="How a neural network behaves when the hardware that runs it is struck by faults.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"radhard {installed('radhard')}")
+        raise typer.Exit

@@ -1,0 +1,174 @@
+"""`radhard assess`: how often a fault changes what a network says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from radhard.cli.app import app
+
+if TYPE_CHECKING:
+    from radhard.campaign.ask import Ask, Prepared
+    from radhard.campaign.result import Result
+    from radhard.stats.estimate import Estimate
+
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for results and page; runs/NAME-ID by default."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+
+
+@app.command()
+def assess(
+    model: Annotated[
+        str,
+        typer.Argument(help="Zoo name, package.module:function, or .pt2 file of torch.export."),
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="Data set, or folder with one folder of images per class.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
+    images: Annotated[int, typer.Option(help="Input images: the first of the test set.")] = 64,
+    format: Annotated[str, typer.Option(help="Number format: radhard list formats.")] = "fp32",
+    chip: Annotated[str, typer.Option(help="What is struck: radhard list chips.")] = "software",
+    fault_model: Annotated[
+        str, typer.Option(help="bit-flip, multi-bit-flip:K, burst:K, stuck-at:V, random-value.")
+    ] = "bit-flip",
+    faults: Annotated[
+        int | None, typer.Option(help="Number of faults (10,000 unless --until is given).")
+    ] = None,
+    until: Annotated[
+        float | None,
+        typer.Option(help="Stop when the 95 % interval of SDC-1 is +- this wide, such as 0.01."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Strike a network with faults and tell how often its answer changes.
+
+    Stopped with Ctrl-C, the same command goes on where it was.
+    """
+    from radhard.campaign.ask import validated
+
+    fields = {
+        "model": model,
+        "data": data,
+        "weights": weights,
+        "images": images,
+        "format": format,
+        "chip": chip,
+        "fault_model": fault_model,
+        "faults": faults,
+        "until": until,
+        "seed": seed,
+    }
+    answer(validated(fields, "assess"), out, json)
+
+
+def answer(ask: Ask, out: Path | None, json: bool) -> None:
+    """Run what is asked, and print tables and the page's path, or a JSON object."""
+    from radhard.campaign.ask import prepare
+    from radhard.report.page import report
+
+    prepared = prepare(ask)
+    campaign = prepared.campaign
+    store = out or Path("runs") / f"{campaign.name}-{campaign.id[:8]}"
+    _refuse_other_campaigns(store, campaign.id)
+    result = _collected(ask, prepared, store)
+    if json:
+        _print_json(result, prepared)
+    else:
+        from radhard.report.summary import Golden
+        from radhard.report.table import show
+
+        show(result, Golden(prepared.golden_accuracy, prepared.golden_accuracy_images))
+    if out is not None or not json:
+        page = report(store)
+        print(f"page: {page}", file=sys.stderr if json else sys.stdout)
+
+
+def _refuse_other_campaigns(store: Path, own: str) -> None:
+    from radhard.campaign.store import StoreError, folders
+
+    if store.exists() and not store.is_dir():
+        raise StoreError(f"{store} is no folder: name one for the results")
+    if not store.exists() or not any(store.iterdir()):
+        return
+    held = folders(store) if list(store.glob("*/campaign.toml")) else []
+    others = [folder for folder in held if folder.about()["identity"]["id"] != own]
+    if others:
+        raise StoreError(
+            f"{store} belongs to another question ({others[0].path.name}): name another folder "
+            "with --out, or ask the same again"
+        )
+
+
+def _collected(ask: Ask, prepared: Prepared, store: Path) -> Result:
+    from radhard.campaign.collect import collect
+    from radhard.report.bar import ProgressBar
+
+    about: dict[str, Any] = {
+        **ask.as_toml(),
+        "data": prepared.data,
+        "golden": {
+            "accuracy": _plain(prepared.golden_accuracy),
+            "accuracy_images": _plain(prepared.golden_accuracy_images),
+        },
+    }
+    try:
+        with ProgressBar() as bar:
+            return next(collect([prepared.campaign], ask.budget(), store, bar, about))
+    except KeyboardInterrupt:
+        print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
+        sys.exit(130)
+
+
+def _print_json(result: Result, prepared: Prepared) -> None:
+    import json
+
+    work = prepared.campaign.workload
+    names = {"correct": "ra"}
+    metrics = {names.get(name, name): result[name] for name in result.metrics}
+    metrics["golden_accuracy"] = prepared.golden_accuracy
+    metrics["golden_accuracy_images"] = prepared.golden_accuracy_images
+    shown = {
+        "id": result.id,
+        "model": work.name,
+        "format": work.formats.name,
+        "chip": prepared.campaign.chip.name,
+        "faults": result.n,
+        "seconds": round(result.seconds, 3),
+        "data": prepared.data,
+        "images": len(work.images),
+        "fault_model": prepared.campaign.model.name,
+        "seed": prepared.campaign.seed,
+        "metrics": {name: _short(estimate) for name, estimate in metrics.items()},
+        "strata": [
+            {
+                "component": part.label[0],
+                "layer": part.label[1],
+                "bit": part.label[2],
+                "n": part.n,
+                "exposure": exposure,
+                "sdc1": _short(part["sdc1"]),
+            }
+            for part, exposure in zip(result.strata, result.space.exposure.tolist(), strict=True)
+        ],
+    }
+    print(json.dumps(shown, allow_nan=False))
+
+
+def _short(estimate: Estimate) -> dict[str, float | int | None]:
+    value = None if estimate.n == 0 else estimate.value
+    return {"value": value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+
+
+def _plain(estimate: Estimate) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(estimate)

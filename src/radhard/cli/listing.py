@@ -1,0 +1,95 @@
+"""`radhard list`: what there is by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from radhard.cli.app import app
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class Catalogue(StrEnum):
+    """What can be listed."""
+
+    models = "models"
+    data = "data"
+    formats = "formats"
+    chips = "chips"
+
+
+@app.command(name="list")
+def listing(
+    what: Annotated[Catalogue, typer.Argument(help="Which catalogue.")],
+) -> None:
+    """Print a catalogue."""
+    from rich.console import Console
+
+    makers: dict[Catalogue, Callable[[], Table]] = {
+        Catalogue.models: _models,
+        Catalogue.data: _data,
+        Catalogue.formats: _formats,
+        Catalogue.chips: _chips,
+    }
+    Console().print(makers[what]())
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _models() -> Table:
+    from radhard.network.cache import weights_path
+    from radhard.network.zoo import parameter_count, zoo
+
+    table = _table("model", "data", "classes", "parameters", "weights", "source")
+    for model in zoo():
+        if model.name == "digits-cnn":
+            weights = "in the package"
+        elif weights_path(model.name, model.data).exists():
+            weights = "trained"
+        else:
+            weights = "radhard train" if model.recipe else "--weights"
+        count = f"{parameter_count(model):,}"
+        table.add_row(model.name, model.data, str(model.classes), count, weights, model.source)
+    return table
+
+
+def _data() -> Table:
+    from radhard.network.data import data_sources
+
+    table = _table("data", "image", "classes", "what")
+    for source in data_sources():
+        image = " x ".join(map(str, source.shape))
+        table.add_row(source.name, image, str(source.classes), source.note)
+    table.add_row("FOLDER", "any", "any", "your own: one folder of images per class")
+    return table
+
+
+def _formats() -> Table:
+    from radhard.formats.catalogue import formats
+    from radhard.formats.number import describe
+
+    table = _table("format", "bits", "layout, high bits first")
+    for fmt in formats():
+        table.add_row(fmt.name, str(fmt.width), describe(fmt))
+    return table
+
+
+def _chips() -> Table:
+    from radhard.accel.chips import chips
+
+    table = _table("chip", "what")
+    for chip in chips():
+        table.add_row(chip.name, (type(chip).__doc__ or "").split("\n")[0])
+    return table

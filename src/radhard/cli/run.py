@@ -1,0 +1,23 @@
+"""`radhard run`: ask what a campaign file asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radhard.cli.app import app
+from radhard.cli.assess import Json, Out, answer
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="A campaign file, docs/campaign-file.md.")],
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Ask what a campaign file asks; its keys are the options of assess."""
+    from radhard.campaign.ask import asked
+
+    answer(asked(file), out, json)

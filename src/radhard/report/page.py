@@ -1,0 +1,123 @@
+"""One self-contained HTML page per store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from radhard.campaign.result import Result
+from radhard.campaign.store import Folder, folders
+from radhard.report.summary import Golden, lines
+from radhard.report.wording import duration, percent
+from radhard.stats.estimate import Estimate
+
+
+def report(store: str | Path) -> Path:
+    """Write ``report.html`` for all campaigns of a store; gives its path.
+
+    The page needs no network: scripts and data are inside.
+
+    Raises:
+        StoreError: when the store holds no campaign, or one that can't be read.
+    """
+    root = Path(store)
+    held = folders(root)
+    html = _rendered([_section(folder) for folder in held])
+    path = root / "report.html"
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(html, encoding="utf-8")
+    return partial.replace(path)
+
+
+def _rendered(sections: list[dict[str, Any]]) -> str:
+    from jinja2 import Environment, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    template = (files("radhard.report") / "page.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["percent"] = percent
+    return environment.from_string(template).render(sections=sections, plotly=get_plotlyjs())
+
+
+def _section(folder: Folder) -> dict[str, Any]:
+    from radhard.report import plot
+
+    result, about = folder.result(), folder.about()
+    identity = about["identity"]
+    components = list(dict.fromkeys(s.component for s in result.space.strata))
+    figures = [
+        ("By layer", "Which layers turn a fault into a changed answer.", plot.by_layer(result)),
+        ("By bit", "Which bits do.", plot.by_bit(result, identity["format"])),
+        *(
+            (
+                f"Layer by bit: {component}",
+                "Grey cells were not struck; point at a cell for its interval.",
+                plot.layer_by_bit(result, component),
+            )
+            for component in components
+        ),
+    ]
+    return {
+        "name": result.name,
+        "result": result,
+        "rows": lines(result, _golden(about)),
+        "figures": [
+            (title, note, figure.to_html(full_html=False, include_plotlyjs=False))
+            for title, note, figure in figures
+        ],
+        "asked": _asked(about),
+        "method": _method(result, identity),
+    }
+
+
+def _golden(about: Mapping[str, Any]) -> Golden | None:
+    held = about.get("golden")
+    return Golden(**{name: Estimate(**held[name]) for name in held}) if held else None
+
+
+def _asked(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    identity, budget = about["identity"], about.get("budget", {})
+    goal = (
+        f"half width {percent(budget['until'])} of {budget['metric']}"
+        if "until" in budget
+        else f"{budget.get('faults', 0):,} faults"
+    )
+    named = ("model", "format", "chip", "fault_model", "sampler", "images", "seed")
+    rows = [(name.replace("_", " "), str(identity[name])) for name in named]
+    data = [("data", str(about["data"]))] if "data" in about else []
+    return [*rows[:1], *data, *rows[1:], ("asked for", goal), ("campaign", identity["id"])]
+
+
+def _method(result: Result, identity: Mapping[str, Any]) -> list[str]:
+    kind = result["sdc1"].method
+    how = (
+        "The number of faults was decided by looking at the estimate, so intervals are confidence "
+        "sequences, which stay valid under that."
+        if result.anytime
+        else "The number of faults was fixed in advance."
+    )
+    return [
+        f"{result.n:,} faults were drawn by the {result.sampler.name} sampler from "
+        f"{len(result.space.strata):,} strata (component, layer, bit) with "
+        f"{result.space.population:,} pairs of site and image. Fault i depends only on the "
+        "campaign and i: neither batch size nor interruptions change it.",
+        "Each fault struck one image of the campaign, chosen at random. The run was resumed from "
+        "the struck layer of a stored fault-free run in the same number formats, and its logits "
+        "were compared with the fault-free ones of that image.",
+        f"Intervals hold the truth with {100 * result.confidence:g} % probability ({kind}). {how}",
+        f"The faulty runs took {duration(result.seconds)}.",
+        "The chip is " + _chip_words(str(identity["chip"])),
+    ]
+
+
+def _chip_words(chip: str) -> str:
+    if chip == "software":
+        return (
+            "software: every bit of every weight and of every layer output equally likely, "
+            "whatever the hardware. No real chip is like that; it is what injectors without a "
+            "hardware model assume."
+        )
+    return f"{chip}."

@@ -1,0 +1,125 @@
+"""Figures of a result, as plotly figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from radhard.campaign.result import Part, Result
+from radhard.formats.catalogue import format_named
+from radhard.report.wording import percent
+
+_COLOURS = ("#c0392b", "#2471a3", "#b7950b", "#1e8449", "#7d3c98", "#566573")
+_FONT = {"family": "system-ui, sans-serif", "size": 13, "color": "#222"}
+_HEAT = ((0.0, "#fffdf5"), (0.05, "#fde8a8"), (0.3, "#f5a04b"), (0.6, "#d7301f"), (1.0, "#67000d"))
+_BANDS = {"sign": "#f6ddcc", "exponent": "#fcf3cf", "integer": "#fcf3cf"}
+
+
+def by_layer(result: Result, metric: str = "sdc1") -> go.Figure:
+    """Probability of an outcome per layer and component, with intervals."""
+    parts = result.by(lambda s: (s.component, s.layer))
+    figure = _bars(parts, metric, "layer")
+    figure.update_xaxes(title="layer, in run order", categoryorder="array")
+    return figure
+
+
+def by_bit(result: Result, format_name: str, metric: str = "sdc1") -> go.Figure:
+    """Probability of an outcome per bit and component, with intervals; high bits on the left."""
+    parts = result.by(lambda s: (s.component, s.bit))
+    figure = _bars(parts, metric, "bit")
+    figure.update_xaxes(title="bit", autorange="reversed", dtick=_tick(parts))
+    for name, low, high in _fields(format_name, result):
+        if name in _BANDS:
+            figure.add_vrect(
+                x0=low - 0.5, x1=high + 0.5, fillcolor=_BANDS[name], opacity=0.6, line_width=0,
+                layer="below", annotation_text=name, annotation_position="top",
+            )  # fmt: skip
+    return figure
+
+
+def layer_by_bit(result: Result, component: str, metric: str = "sdc1") -> go.Figure:
+    """Map of an outcome over layers and bits of one component; cells without faults stay empty."""
+    parts = [part for part in result.strata if part.label[0] == component]
+    layers = list(dict.fromkeys(str(part.label[1]) for part in parts))
+    bits = sorted({int(part.label[2]) for part in parts}, reverse=True)
+    found = {(str(p.label[1]), int(p.label[2])): p for p in parts}
+    grid = [[found.get((layer, bit)) for bit in bits] for layer in layers]
+    values = [[p[metric].value if p and p.n else None for p in row] for row in grid]
+    words = [[_hover(p, metric) if p else "" for p in row] for row in grid]
+    figure = go.Figure(
+        go.Heatmap(
+            z=values, x=[str(bit) for bit in bits], y=layers, text=words, hoverinfo="text",
+            colorscale=_HEAT, zmin=0, colorbar={"tickformat": ".0%", "title": metric},
+            hoverongaps=False,
+        )
+    )  # fmt: skip
+    figure.update_xaxes(title="bit", type="category")
+    figure.update_yaxes(autorange="reversed")
+    _styled(figure, height=140 + 24 * max(len(layers), 6))
+    figure.update_layout(plot_bgcolor="#ececec")
+    return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
+
+
+def _bars(parts: Sequence[Part], metric: str, what: str) -> go.Figure:
+    figure = go.Figure()
+    components = list(dict.fromkeys(str(part.label[0]) for part in parts))
+    for colour, component in zip(_COLOURS * 9, components, strict=False):
+        own = [part for part in parts if part.label[0] == component and part.n]
+        estimates = [part[metric] for part in own]
+        figure.add_bar(
+            name=component,
+            x=[part.label[1] for part in own],
+            y=[e.value for e in estimates],
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [e.high - e.value for e in estimates],
+                "arrayminus": [e.value - e.low for e in estimates],
+                "thickness": 1,
+                "width": 2,
+            },
+            marker_color=colour,
+            hovertext=[_hover(part, metric) for part in own],
+            hoverinfo="text",
+        )
+    figure.update_layout(barmode="group", legend={"orientation": "h", "y": 1.12})
+    figure.update_yaxes(title=f"{metric}, given a fault in this {what}", tickformat=".1~%")
+    figure.update_yaxes(rangemode="tozero")
+    return _styled(figure, height=380)
+
+
+def _hover(part: Part, metric: str) -> str:
+    label = ", ".join(map(str, part.label))
+    if not part.n:
+        return f"{label}<br>no faults drawn"
+    found = part[metric]
+    hits = round(found.value * found.n)
+    return (
+        f"{label}<br>{metric} {percent(found.value)} ({hits} of {part.n:,})<br>"
+        f"{100 * found.confidence:g} % interval {percent(found.low)} to {percent(found.high)}<br>"
+        f"{percent(part.probability)} of all faults strike here"
+    )
+
+
+def _styled(figure: go.Figure, height: int) -> go.Figure:
+    figure.update_layout(
+        height=height, font=_FONT, paper_bgcolor="white", plot_bgcolor="white",
+        margin={"l": 70, "r": 20, "t": 40, "b": 60}, hoverlabel={"align": "left"},
+    )  # fmt: skip
+    figure.update_xaxes(showline=True, linecolor="#999", automargin=True)
+    figure.update_yaxes(gridcolor="#e5e5e5", zerolinecolor="#999", automargin=True)
+    return figure
+
+
+def _tick(parts: Sequence[Part]) -> int:
+    return 1 if max(int(part.label[1]) for part in parts) < 32 else 4
+
+
+def _fields(format_name: str, result: Result) -> list[tuple[str, int, int]]:
+    """The named parts of the code, where one format serves all values."""
+    if "/" in format_name or len({s.width for s in result.space.strata}) > 1:
+        return []
+    fields: Any = format_named(format_name).fields
+    return [(name, span[0], span[-1]) for name, span in fields.items() if len(span)]

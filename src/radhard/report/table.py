@@ -1,0 +1,64 @@
+"""Results as tables in the terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from radhard.campaign.result import Part, Result
+from radhard.report.summary import Golden, lines
+from radhard.report.wording import percent, share_bar
+
+#: Layers and bits shown in the terminal; the page shows all.
+_MOST_ROWS = 12
+
+
+def summary(result: Result, golden: Golden | None = None) -> Group:
+    """The metrics of a result, and the layers and bits where faults hurt most."""
+    return Group(
+        _metrics(result, golden),
+        _parts("layer", result.by(lambda s: (s.layer, s.component))),
+        _parts("bit", result.by(lambda s: (f"bit {s.bit}", s.component))),
+    )
+
+
+def show(result: Result, golden: Golden | None = None) -> None:
+    """Print `summary` on standard output."""
+    Console().print(summary(result, golden))
+
+
+def _metrics(result: Result, golden: Golden | None) -> Table:
+    level = f"{100 * result.confidence:g} % interval"
+    table = _table(f"{result.name}: {result.n:,} faults", ("outcome",), ("share", level))
+    table.add_column("that is", style="dim")
+    for name, estimate, meaning in lines(result, golden):
+        interval = f"{percent(estimate.low)} to {percent(estimate.high)}"
+        table.add_row(name, percent(estimate.value), interval, meaning)
+    return table
+
+
+def _table(title: str, words: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for name in words:
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _parts(what: str, parts: list[Part]) -> Table:
+    hurt = [part for part in parts if part.n and part["sdc1"].value > 0]
+    worst = sorted(hurt, key=lambda part: -part["sdc1"].value)[:_MOST_ROWS]
+    shown = [part for part in parts if part in worst]
+    rest = "" if len(shown) == len(parts) else f", worst {len(shown)} of {len(parts)}"
+    table = _table(f"SDC-1 by {what}{rest}", (what, "value"), ("faults", "sdc1", "interval"))
+    table.add_column("", no_wrap=True)
+    highest = max((part["sdc1"].value for part in shown), default=0.0)
+    for part in shown:
+        found = part["sdc1"]
+        interval = f"{percent(found.low)} to {percent(found.high)}"
+        bar = Text(share_bar(found.value, highest), style="red")
+        table.add_row(*map(str, part.label), f"{part.n:,}", percent(found.value), interval, bar)
+    return table
