@@ -62,7 +62,6 @@ if TYPE_CHECKING:
 
 #: Where each public name lives; the modules are imported when a name is first used.
 _ROOMS = {
-    "accel.chips": ["chips"],
     "campaign.campaign": ["Campaign"],
     "campaign.collect": ["collect"],
     "campaign.result": ["Result"],
@@ -102,22 +101,24 @@ _ROOMS = {
     "network.arithmetic": ["Formats"],
     "network.export": ["CaptureError"],
     "network.workload": ["Workload", "capture"],
-    "report": ["report"],
     "report.bar": ["ProgressBar"],
     "sampling.uniform": ["Uniform"],
     "stats.estimate": ["Estimate"],
     "stats.stopping": ["Precision"],
 }
 _HOME = {name: f"radhard.{room}" for room, names in _ROOMS.items() for name in names}
+#: Public names that are modules themselves.
+_MODULES = {"chips": "radhard.accel.chips", "report": "radhard.report"}
 
-__all__ = sorted(_HOME)  # noqa: PLE0605 - a test holds it equal to the imports above
+__all__ = sorted({*_HOME, *_MODULES})  # noqa: PLE0605 - a test holds it equal to the imports above
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name not in _HOME:
         raise AttributeError(f"radhard has no {name!r}")
-    home = importlib.import_module(_HOME[name])
-    return home if _HOME[name].endswith(f".{name}") else getattr(home, name)
+    return getattr(importlib.import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

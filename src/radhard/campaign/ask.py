@@ -113,6 +113,10 @@ def validated(fields: dict[str, Any], where: str) -> Ask:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "it"
+        if first["type"] == "extra_forbidden":
+            raise ValueError(
+                f"{where}: no key {name!r}: use {', '.join(Ask.model_fields)}"
+            ) from None
         raise ValueError(f"{where}: {name}: {first['msg']} (got {first['input']!r})") from None
 
 

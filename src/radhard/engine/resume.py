@@ -101,8 +101,11 @@ def _resumed(trace: Trace, corruption: Corruption) -> Resumed:
                         pool = new
                     else:
                         pool.join(new)
-            if pool is not None and len(pool.fault):
+            if pool is not None:
                 _leave(trace, pool, number, detected)
+            if pool is not None and not len(pool.fault):
+                pool = None
+            if pool is not None:
                 last = number + 1 == len(steps)
                 wanted = (trace.workload.program.output,) if last else trace.live[number + 1]
                 _advance(trace, pool, (step + 1, end + 1), wanted)
@@ -149,8 +152,5 @@ def _advance(trace: Trace, pool: _Pool, span: tuple[int, int], wanted: tuple[int
         for step in wanted:
             kept[step].append(values[step][:count])
         alarms.append(alarm[:count])
-    if alarms:
-        pool.values = {step: torch.cat(parts) for step, parts in kept.items()}
-        pool.detected |= torch.cat(alarms)
-    else:
-        pool.values = {step: trace.values[step][:0] for step in wanted}
+    pool.values = {step: torch.cat(parts) for step, parts in kept.items()}
+    pool.detected |= torch.cat(alarms)

@@ -86,7 +86,7 @@ class FloatFormat:
     def encode(self, real: Tensor) -> Tensor:
         native = self._native()
         if native:
-            codes = real.to(native[0]).view(native[1]).to(torch.int64)
+            codes = real.to(native[0]).view(native[1]).to(torch.int64, copy=True)
             return codes if self.width == 64 else codes & ((1 << self.width) - 1)
         wide = real.to(torch.float64)
         magnitude = self._magnitude(wide.abs())
@@ -95,7 +95,7 @@ class FloatFormat:
     def decode(self, codes: Tensor) -> Tensor:
         native = self._native()
         if native:
-            real = codes.to(native[1]).view(native[0])
+            real = codes.to(native[1], copy=True).view(native[0])
             return real if self.width == 64 else real.to(torch.float32)
         return self._value(codes).to(torch.float64 if self.significant > 24 else torch.float32)
 

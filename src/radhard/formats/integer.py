@@ -73,8 +73,8 @@ class IntegerFormat:
     def integers(self, real: Tensor) -> Tensor:
         """The integers less their zero point (float64) that ``real`` is stored as."""
         low, high = self.limits
-        zero = self._spread(self.zero, real)
         steps = torch.round(real.to(torch.float64) / self.scales(real))
+        zero = self._spread(self.zero, real)
         return (torch.nan_to_num(steps, nan=0.0) + zero).clamp(low, high) - zero
 
     def encode(self, real: Tensor) -> Tensor:

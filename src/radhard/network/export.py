@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import operator
+import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,6 +21,11 @@ from radhard.network.program import Program, Ref, Rows, Step, references
 
 aten = torch.ops.aten
 _NORM = aten._native_batch_norm_legit_no_training.default
+#: Views depend on strides, which differ where copies are left out; reshapes don't.
+_SHAPED: dict[Any, Callable[..., Any]] = {
+    aten.view.default: aten.reshape.default,
+    aten._unsafe_view.default: aten.reshape.default,
+}
 _COPIES = (
     aten.clone.default,
     aten.dropout.default,
@@ -39,8 +48,7 @@ def exported(model: nn.Module | ExportedProgram, images: Tensor) -> ExportedProg
     module = model.module() if isinstance(model, ExportedProgram) else model.eval()
     example = images[:1].repeat_interleave(2, 0)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of torch.export about itself
+        with _quietly():
             batch = Dim("batch", min=1)
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
             functional: ExportedProgram = program.run_decompositions({})
@@ -67,18 +75,44 @@ def program_of(graph: ExportedProgram, images: Tensor) -> Program:
     return program
 
 
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what torch.export prints and logs about a failure from the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", FutureWarning)  # of torch.export about itself
+            yield
+    finally:
+        logging.disable(before)
+
+
 def _why(module: nn.Module, error: Exception) -> str:
-    text = str(error)
-    culprit = next(
-        (name for name, _ in module.named_modules() if name and f"'{name}'" in text), None
-    )
-    where = f" at layer {culprit}" if culprit else ""
-    reason = " ".join(text.split())[:400] or type(error).__name__
+    reason = " ".join(str(error).split()).partition(" For more information")[0][:240]
     return (
-        f"the model can't be captured{where}: {type(error).__name__}: {reason}. "
-        "Branches on data and fixed batch sizes must go: torch.export must accept the model with a "
-        "dynamic batch"
+        f"the model can't be captured at {_culprit(module, error)}: {type(error).__name__}: "
+        f"{reason}. torch.export must accept the model with a dynamic batch: no branches on "
+        "values, no fixed batch size"
     )
+
+
+def _culprit(module: nn.Module, error: BaseException | None) -> str:
+    """The innermost of the model's layers that was running when an error arose."""
+    names = {id(part): name for name, part in module.named_modules()}
+    found, line = "", 0
+    while error is not None:
+        for frame, number in traceback.walk_tb(error.__traceback__):
+            name = names.get(id(frame.f_locals.get("self")))
+            if name is not None and frame.f_code.co_name == "forward":
+                found, line = name, number
+        error = error.__cause__ or error.__context__
+    layer = f"layer {found}" if found else type(module).__name__
+    return f"{layer} (line {line} of its source)" if line else layer
 
 
 def _batch_norm(x: Tensor, weight: Any, bias: Any, mean: Tensor, var: Tensor, eps: float) -> Tensor:
@@ -133,6 +167,7 @@ def _constants(graph: ExportedProgram) -> dict[str, tuple[str, Any]]:
 def _call(node: Node, place: dict[Node, int]) -> Step:
     op: Callable[..., Any] = node.target  # type: ignore[assignment]
     args, kwargs = _placed(node.args, place), _placed(node.kwargs, place)
+    op = _SHAPED.get(node.target, op)
     if node.target is _NORM:
         op, args = _batch_norm, (*args[:5], args[6])
     inputs = tuple(sorted(references(args) | references(kwargs)))
