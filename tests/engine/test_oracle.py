@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from oracles.forward import Strike, plain_logits
 from torch import Tensor, nn
 
 import radhard as rh
+from oracles.forward import Strike, plain_logits
 from radhard.faults.corruption import OPERANDS, Corruption
 from radhard.network.workload import Workload
 

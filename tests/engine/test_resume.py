@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from engine.test_oracle import random_corruptions
 from torch import Tensor, nn
 
 import radhard as rh
+from engine.test_oracle import random_corruptions
 from radhard.faults.corruption import OPERANDS, Corruption
 from radhard.network.workload import Workload
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.number import decode_float
 
+from oracles.number import decode_float
 from radhard.formats import catalogue as c
 from radhard.formats.floating import FloatFormat
 
@@ -71,9 +71,7 @@ def test_encode_undoes_decode(fmt: FloatFormat) -> None:
     assert torch.isnan(fmt.decode(again[~number])).all()
 
 
-@pytest.mark.parametrize(
-    ("fmt", "dtype"), [(c.FLOAT32, torch.float32), (c.FLOAT64, torch.float64)]
-)
+@pytest.mark.parametrize(("fmt", "dtype"), [(c.FLOAT32, torch.float32), (c.FLOAT64, torch.float64)])
 def test_wide_formats_are_the_machine_s(fmt: FloatFormat, dtype: torch.dtype) -> None:
     real = torch.randn(1000, dtype=dtype, generator=torch.Generator().manual_seed(0))
     assert torch.equal(fmt.decode(fmt.encode(real)), real)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles.number import decode_fixed, decode_integer, encode_fixed, encode_integer
 
+from oracles.number import decode_fixed, decode_integer, encode_fixed, encode_integer
 from radhard.formats import catalogue as c
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat

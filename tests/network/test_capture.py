@@ -24,9 +24,7 @@ def test_zoo_models_are_captured_faithfully(entry) -> None:
 )
 def test_macs_are_the_known_ones(name: str, macs: int) -> None:
     entry = zoo_model(name)
-    work = rh.capture(
-        entry.build(entry.classes), torch.randn(1, *entry.shape), torch.tensor([0])
-    )
+    work = rh.capture(entry.build(entry.classes), torch.randn(1, *entry.shape), torch.tensor([0]))
     assert sum(layer.macs for layer in work.layers) == macs
 
 

@@ -60,7 +60,7 @@ def test_impossible_counts_are_refused(method, counts) -> None:
 
 
 def test_impossible_confidence_is_refused() -> None:
-    with pytest.raises(ValueError, match="confidence 1.5"):
+    with pytest.raises(ValueError, match=r"confidence 1\.5"):
         i.wilson(1, 2, 1.5)
 
 

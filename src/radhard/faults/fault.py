@@ -96,5 +96,6 @@ def _extended(pattern: int, width: int, ones: bool) -> int:
     """A pattern of ``width`` bits as int64, the bits above it all set or all clear."""
     if not 0 <= pattern < 1 << width:
         raise ValueError(f"mask {pattern:#x} does not fit {width} bits")
-    full = pattern | (-1 << width) if ones else pattern
+    above = (1 << 64) - (1 << width)
+    full = pattern | above if ones else pattern
     return full - (1 << 64) if full >= 1 << 63 else full

@@ -30,7 +30,7 @@ class FaultModel(Protocol):
         ...
 
     def masks(self, bit: Integers, width: Integers, rng: np.random.Generator) -> Masks:
-        """Masks of n faults: (n,), (n,) to (n,), (n,)."""
+        """Masks of n faults: (n,), (n,) to (n,), (n,); bits above the width are kept."""
         ...
 
 
@@ -141,8 +141,8 @@ class RandomValue:
 
     def masks(self, bit: Integers, width: Integers, rng: np.random.Generator) -> Masks:
         patterns = rng.integers(-(2**63), 2**63, len(bit), dtype=np.int64)
-        below = np.where(width < 64, single(np.minimum(width, 63)) - 1, -1)
-        return np.zeros_like(patterns), patterns & below
+        below: Integers = np.where(width < 64, single(np.minimum(width, 63)) - 1, -1)
+        return ~below, patterns & below
 
 
 def fault_model_named(name: str) -> FaultModel:

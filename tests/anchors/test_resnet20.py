@@ -1,0 +1,42 @@
+"""A published checkpoint keeps its accuracy, and its high exponent bits are the dangerous ones.
+
+ResNet-20 for CIFAR-10 (He et al., CVPR 2016; checkpoint 12fca82f of pytorch_resnet_cifar10),
+91.5 % on the first 1,000 test images.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+import radhard as rh
+from radhard.campaign.ask import Ask, prepare
+
+WEIGHTS = "resnet20-12fca82f.th"
+
+
+@pytest.fixture(scope="module")
+def weights(real_data: Path) -> Path:
+    folders = [os.environ.get("RADHARD_WEIGHTS", ""), real_data, real_data / "weights"]
+    found = [Path(folder) / WEIGHTS for folder in folders if (Path(folder) / WEIGHTS).is_file()]
+    if not found:
+        pytest.skip(f"{WEIGHTS} is in none of RADHARD_WEIGHTS, RADHARD_DATA: no weights at hand")
+    return found[0]
+
+
+def test_accuracy_and_bits(weights: Path) -> None:
+    ready = prepare(Ask(model="resnet20", weights=weights, format="fp32", images=32))
+    assert ready.golden_accuracy.n >= 1000
+    assert ready.golden_accuracy.value == pytest.approx(0.915, abs=0.002)
+    result = ready.campaign.run(until=2000)
+    top, low = (
+        next(p for p in result.by(lambda s, r=bits: (s.bit in r,)) if p.label == (True,))
+        for bits in ((30,), range(23))
+    )
+    assert top["sdc1"].low > low["sdc1"].high
+
+
+@pytest.mark.parametrize("fmt", [rh.FLOAT16, rh.INT8, rh.INT8_CHANNEL, rh.FIXED16_10])
+def test_narrow_formats_keep_most_accuracy(weights: Path, fmt: rh.NumberFormat) -> None:
+    ready = prepare(Ask(model="resnet20", weights=weights, format=fmt.name, images=64))
+    assert ready.golden_accuracy.value > 0.88

@@ -1,0 +1,181 @@
+"""The command line as a user meets it: in a process of its own where exit codes matter."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+MODELS = """
+import torch
+from torch import nn
+labels = torch.tensor([0, 1, 2, 0])
+images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+def good(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), images, labels
+def no_logits(): return nn.Conv2d(1, 2, 3), images, labels
+def too_few(): return good()[0], images, labels[:3]
+def too_high(): return good()[0], images, labels + 7
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli")
+    (path / "own.py").write_text(MODELS)
+    (path / "broken.toml").write_text("model = digits")
+    (path / "unknown.toml").write_text('model = "digits-cnn"\nfault = 3\n')
+    (path / "afile").write_text("x")
+    return path
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from radhard.cli import main; main()", *arguments]
+    environment = {**os.environ, "RADHARD_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=environment, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(folder: Path) -> subprocess.CompletedProcess[str]:
+    return run(folder, "assess", "digits-cnn", "--format", "fp16", "--faults", "600", "--out", "d")
+
+
+def test_the_table_and_the_page(folder: Path, demo) -> None:
+    assert demo.returncode == 0, demo.stderr
+    assert "digits-cnn-fp16-software: 600 faults" in demo.stdout
+    assert "page: d/report.html" in demo.stdout
+    page = (folder / "d" / "report.html").read_text()
+    for text in (
+        "A fault changes the top answer in",
+        "Layer by bit: weight",
+        "How it was computed",
+    ):
+        assert text in page
+    assert "<script src" not in page
+    assert "<link" not in page
+
+
+def test_json_has_every_key(folder: Path, demo) -> None:
+    found = run(
+        folder,
+        "assess",
+        "digits-cnn",
+        "--format",
+        "fp16",
+        "--faults",
+        "600",
+        "--json",
+        "--out",
+        "d",
+    )
+    shown = json.loads(found.stdout)
+    for key in ("id", "model", "format", "chip", "faults", "seconds", "metrics", "strata"):
+        assert key in shown
+    assert (shown["model"], shown["format"], shown["chip"]) == ("digits-cnn", "fp16", "software")
+    metrics = ("sdc1", "sdc5", "sdc10", "sdc20", "golden_accuracy", "ra", "masked", "nan")
+    for name in metrics:
+        assert set(shown["metrics"][name]) == {"value", "low", "high", "n"}
+        low, value, high = (shown["metrics"][name][key] for key in ("low", "value", "high"))
+        assert 0 <= low <= value <= high <= 1
+    assert shown["metrics"]["sdc1"]["n"] == shown["faults"] == 600
+    assert shown["metrics"]["golden_accuracy"]["n"] == 500
+    assert len(shown["strata"]) == 4 * 2 * 16
+    assert sum(row["n"] for row in shown["strata"]) == 600
+    assert set(shown["strata"][0]) == {"component", "layer", "bit", "n", "exposure", "sdc1"}
+
+
+def test_the_campaign_file_asks_the_same(folder: Path, demo) -> None:
+    file = "d/digits-cnn-fp16-software/campaign.toml"
+    again = run(folder, "run", file, "--out", "d", "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["metrics"]["sdc1"]["n"] == 600
+
+
+def test_report_makes_the_page_anew(folder: Path, demo) -> None:
+    (folder / "d" / "report.html").unlink()
+    found = run(folder, "report", "d")
+    assert found.stdout == "page: d/report.html\n"
+    assert (folder / "d" / "report.html").exists()
+
+
+def test_until_stops_by_precision(folder: Path) -> None:
+    found = run(folder, "assess", "own:good", "--images", "4", "--until", "0.05", "--json")
+    metric = json.loads(found.stdout)["metrics"]["sdc1"]
+    assert metric["high"] - metric["low"] <= 0.1
+    assert list((folder / "runs").glob("good-fp32-software-*/*/campaign.toml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("assess resnet2", "no model 'resnet2': did you mean resnet20"),
+        ("assess digits-cnn --format fp99", "no number format 'fp99': did you mean"),
+        ("assess digits-cnn --chip sofware", "no chip 'sofware': did you mean software"),
+        ("assess digits-cnn --fault-model flip", "no fault model 'flip': use bit-flip"),
+        ("assess digits-cnn --faults 0", "faults: Input should be greater than"),
+        ("assess digits-cnn --faults 5 --until 0.1", "choose one"),
+        ("assess digits-cnn --until 0.7", "until: Input should be less than 0.5 (got 0.7)"),
+        ("assess digits-cnn --images 501", "digits has 500: use fewer"),
+        ("assess digits-cnn --data nowhere", "no data set 'nowhere'"),
+        ("assess lenet5 --data digits", "lenet5 takes images of (1, 28, 28)"),
+        ("assess own:no_logits --images 4", "gives no logits"),
+        ("assess own:too_few --images 4", "3 labels for 4 images don't match"),
+        ("assess own:too_high --images 4", "label 9 can't be: the model tells 3"),
+        ("assess own:none", "no function 'none'"),
+        ("assess none.pt2 --data digits", "no file none.pt2"),
+        ("assess digits-cnn --weights none.pt", "no weights at none.pt"),
+        ("assess digits-cnn --out d --seed 9", "d belongs to another question"),
+        ("assess digits-cnn --out afile", "afile is no folder"),
+        ("run broken.toml", "campaign file broken.toml can't be read"),
+        ("run unknown.toml", "no key 'fault': use model, data"),
+        ("run none.toml", "campaign file none.toml can't be read"),
+        ("report nowhere", "nowhere holds no campaign"),
+        ("train alexnet", "alexnet has no training recipe"),
+    ],
+)
+def test_wrong_use_ends_with_one_line(folder: Path, demo, arguments: str, message: str) -> None:
+    found = run(folder, *arguments.split())
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert found.stderr.startswith("radhard: ")
+    assert len(found.stderr.splitlines()) == 1
+    assert not found.stdout
+
+
+@pytest.mark.parametrize("what", ["models", "data", "formats", "chips"])
+def test_lists(folder: Path, what: str) -> None:
+    found = run(folder, "list", what)
+    expected = {"models": "resnet20", "data": "cifar10", "formats": "fp16", "chips": "software"}
+    assert expected[what] in found.stdout
+    assert run(folder, "list", "nothing").returncode == 2
+
+
+def test_help_is_quick_and_imports_nothing_heavy(folder: Path) -> None:
+    start = time.perf_counter()
+    found = run(folder, "--help")
+    assert time.perf_counter() - start < 2  # loaded machines included; alone it takes 0.2 s
+    assert "assess" in found.stdout
+    probe = "import sys, radhard.cli; print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    heavy = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    )
+    assert heavy.stdout.strip() == "[]"
+    assert run(folder, "--version").stdout.startswith("radhard 0.")
+
+
+def test_failures_are_no_tracebacks(folder: Path) -> None:
+    (folder / "bad.py").write_text("def f(): raise RuntimeError('boom')\n")
+    found = run(folder, "assess", "bad:f")
+    assert found.returncode == 1
+    assert found.stderr.strip() == "radhard: RuntimeError: boom (RADHARD_DEBUG=1 shows where)"
+
+
+def test_training_from_the_command_line(folder: Path) -> None:
+    found = run(folder, "train", "digits-cnn", "--seed", "3")
+    assert found.returncode == 0, found.stderr
+    assert "test accuracy 9" in found.stdout
+    assert (folder / "cache" / "weights" / "digits-cnn-digits.pt").exists()

@@ -1,0 +1,117 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from radhard.metrics.fit import fit, raw_fit, total_fit
+from radhard.metrics.outcome import classify, top_class
+from radhard.stats.interval import wilson
+
+NAN, INF = math.nan, math.inf
+GOLDEN = [3.0, 2.0, 1.0, 0.0, -1.0, -2.0]
+
+
+def outcome(faulty: list[float], golden: list[float] = GOLDEN, label: int = 0) -> dict[str, bool]:
+    found = classify(
+        torch.tensor([faulty]),
+        torch.tensor([golden]),
+        torch.tensor([label]),
+        torch.zeros(1, dtype=torch.bool),
+    )
+    return {name: bool(column[0]) for name, column in found.columns.items()}
+
+
+def hits(faulty: list[float], golden: list[float] = GOLDEN) -> set[str]:
+    return {name for name, hit in outcome(faulty, golden).items() if hit}
+
+
+def test_nothing_happened() -> None:
+    assert hits(GOLDEN) == {"correct", "masked"}
+
+
+def test_a_small_change_is_no_corruption() -> None:
+    assert hits([3.0, 2.0, 1.0, 0.0, -1.0, -2.1]) == {"correct"}
+
+
+def test_second_class_on_top_is_sdc1_only_within_the_top_five() -> None:
+    assert hits([2.0, 3.0, 1.0, 0.0, -1.0, -2.0]) == {"sdc1", "sdc10", "sdc20"}
+    assert hits([3.0, 2.0, 1.0, 0.0, -1.0, 9.0]) == {"sdc1", "sdc5", "sdc10", "sdc20"}
+
+
+@pytest.mark.parametrize(
+    ("share", "found"),
+    [(1.05, set()), (1.15, {"sdc10"}), (1.25, {"sdc10", "sdc20"}), (0.85, {"sdc10"})],
+)
+def test_confidence_is_compared_relatively(share: float, found: set[str]) -> None:
+    golden = [0.6, 0.2, 0.2]
+    faulty = [0.6 * share, (1 - 0.6 * share) / 2, (1 - 0.6 * share) / 2]
+    logits = [math.log(p) for p in faulty], [math.log(p) for p in golden]
+    assert hits(*logits) - {"correct"} == found
+
+
+@pytest.mark.parametrize(
+    ("faulty", "top"),
+    [
+        ([NAN, 1.0, 0.0], 1),
+        ([NAN, -INF, NAN], 1),
+        ([NAN, NAN, NAN], -1),
+        ([-INF, -INF, -INF], 0),
+        ([INF, 0.0, INF], 0),
+        ([1.0, 1.0, 0.0], 0),
+    ],
+)
+def test_ranking_of_odd_values(faulty: list[float], top: int) -> None:
+    assert top_class(torch.tensor([faulty])).tolist() == [top]
+
+
+def test_silence_is_corruption_of_every_kind() -> None:
+    assert hits([NAN] * 6) == {"sdc1", "sdc5", "sdc10", "sdc20", "nan"}
+
+
+def test_infinite_logits_take_all_confidence() -> None:
+    found = outcome([INF, 2.0, 1.0, 0.0, -1.0, -2.0])
+    assert not found["sdc1"]
+    assert found["sdc10"]
+    assert not found["nan"]
+
+
+def test_few_classes_are_all_in_the_top_five() -> None:
+    assert "sdc5" not in hits([0.0, 1.0], [1.0, 0.0])
+
+
+def criterion(faulty: Tensor, golden: Tensor, labels: Tensor) -> Tensor:
+    return (faulty - golden).abs().amax(1) > 0.5
+
+
+def test_a_criterion_of_one_s_own() -> None:
+    rows = torch.tensor([GOLDEN, [9.0, *GOLDEN[1:]]])
+    none = torch.zeros(2, dtype=torch.bool)
+    golden = torch.tensor([GOLDEN, GOLDEN])
+    found = classify(rows, golden, torch.tensor([0, 0]), none, {"far": criterion})
+    assert found["far"].tolist() == [False, True]
+    with pytest.raises(ValueError, match="radhard has one of that name"):
+        classify(rows, golden, torch.tensor([0, 0]), none, {"nan": criterion})
+    with pytest.raises(ValueError, match=r"criterion far gave torch.float32 \(2, 6\)"):
+        classify(rows, golden, torch.tensor([0, 0]), none, {"far": lambda a, b, c: a})
+
+
+def test_fit_has_units() -> None:
+    sdc = wilson(64, 1000)
+    rate = raw_fit(20.49, bits=784 * 1024 * 8)
+    assert rate == pytest.approx(125.5, abs=0.01)
+    found = fit(sdc, rate)
+    assert found.value == pytest.approx(rate * 0.064)
+    assert (found.low, found.high) == (sdc.low * rate, sdc.high * rate)
+    with pytest.raises(ValueError, match="-1 FIT"):
+        fit(sdc, -1)
+
+
+def test_rates_add() -> None:
+    parts = [fit(wilson(64, 1000), 10.0), fit(wilson(1, 1000), 100.0)]
+    total = total_fit(parts)
+    assert total.value == pytest.approx(0.74)
+    assert total.low < total.value < total.high
+    assert total.half_width < sum(part.half_width for part in parts)
+    with pytest.raises(ValueError, match="0 rates"):
+        total_fit([])
