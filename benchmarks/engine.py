@@ -1,0 +1,228 @@
+"""Faults per second of the engine, against plain inference and against PyTorchFI 0.6.0.
+
+Goals, for neuron-uniform fp32 faults on one thread with raised allocator thresholds for all:
+
+    network     against PyTorchFI, best batch    against plain inference
+    LeNet-5     25                               12
+    ResNet-20   5                                4
+    ResNet-18   9                                8
+
+One injection is a fresh random single bit flip, its faulty logits, and the comparison of the top
+class with the golden one. Everything is interleaved within each round, and ratios are taken within
+a round, since the machine may be shared. The golden run is not counted, for any of the tools.
+PyTorchFI's list of hook handles is emptied between declarations; as installed it slows down by the
+fault. `pip install pytorchfi==0.6.0 --no-deps` installs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import radhard as rh
+from benchmarks.networks import network
+from radhard.engine.memory import keep_freed_memory
+
+#: Images, faults per round of ours, best batch of plain inference and of PyTorchFI.
+PLANS = {
+    "lenet5": (16, 4000, 64),
+    "resnet20": (16, 1000, 64),
+    "resnet18": (4, 64, 8),
+    "mobilenet_v2": (4, 64, 8),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one configuration reached; ratios are medians over rounds, with their range."""
+
+    network: str
+    format: str
+    kind: str
+    threads: int
+    per_second: float
+    vs_plain: tuple[float, float, float]
+    vs_pytorchfi: tuple[float, float, float] | None
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, and print a table or one JSON object."""
+    parser = argparse.ArgumentParser(prog="make bench ARGS='engine ...'", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fp32 activations only, few rounds")
+    parser.add_argument("--json", action="store_true", help="one object of ratios")
+    parser.add_argument("--networks", default=",".join(PLANS), help="comma-separated")
+    parser.add_argument("--rounds", type=int, default=0, help="rounds per configuration")
+    asked = parser.parse_args(arguments)
+    keep_freed_memory()
+    rows = []
+    for name in asked.networks.split(","):
+        for fmt, kind, threads in _configurations(asked.quick):
+            torch.set_num_threads(threads)
+            row = measure(name, fmt, kind, threads, asked.rounds or (3 if asked.quick else 5))
+            rows.append(row)
+            if not asked.json:
+                print(_line(row), flush=True)
+    if asked.json:
+        print(json.dumps(_object(rows)))
+    else:
+        print(_versions())
+
+
+def _configurations(quick: bool) -> list[tuple[str, str, int]]:
+    if quick:
+        return [("fp32", "activation", 1)]
+    return [
+        (fmt, kind, threads)
+        for threads in (1, 2)
+        for fmt in ("fp32", "int8")
+        for kind in ("activation", "weight")
+    ]
+
+
+def measure(name: str, fmt: str, kind: str, threads: int, rounds: int) -> Row:
+    """Interleave ours, plain inference and PyTorchFI; ratios per round."""
+    model, shape = network(name)
+    count, faults, batch = PLANS[name]
+    images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
+    ours = _ours(model, images, fmt, kind, faults)
+    plain = _plain(model, images, batch)
+    other = _pytorchfi(model, images, batch) if kind == "activation" and fmt == "fp32" else None
+    for job in (ours, plain, other):
+        if job:
+            job()
+    rates = []
+    for _ in range(rounds):
+        rates.append([_rate(job) if job else None for job in (ours, plain, other)])
+    return Row(
+        name,
+        fmt,
+        kind,
+        threads,
+        statistics.median(rate[0] for rate in rates),
+        _spread([rate[0] / rate[1] for rate in rates]),
+        _spread([rate[0] / rate[2] for rate in rates]) if other else None,
+    )
+
+
+def _rate(job: Callable[[], int]) -> float:
+    """Injections (or images) per second of process time, over at least half a second."""
+    done, start = 0, time.process_time()
+    while time.process_time() - start < 0.5:
+        done += job()
+    return done / (time.process_time() - start)
+
+
+def _ours(model: nn.Module, images: Tensor, fmt: str, kind: str, count: int) -> Callable[[], int]:
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    work = rh.capture(model, images, labels, format=rh.format_named(fmt))
+    space = rh.SoftwareSpace(work, (kind,))
+    trace = rh.record(work)
+    rng = np.random.default_rng(2)
+
+    def job() -> int:
+        faults = rh.Uniform().draw(space, count, rng)
+        run = rh.resume(trace, rh.chips.SOFTWARE.corrupt(work, space, faults))
+        (run.logits.argmax(1) != run.golden.argmax(1)).sum().item()
+        return count
+
+    return job
+
+
+def _plain(model: nn.Module, images: Tensor, batch: int) -> Callable[[], int]:
+    rows = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
+
+    def job() -> int:
+        with torch.no_grad():
+            model(rows).argmax(1).sum().item()
+        return batch
+
+    return job
+
+
+def _pytorchfi(model: nn.Module, images: Tensor, batch: int) -> Callable[[], int] | None:
+    try:
+        from pytorchfi.core import fault_injection
+    except ImportError:
+        return None
+    shape = list(images.shape[1:])
+    tool = fault_injection(model, batch, shape, [nn.Conv2d, nn.Linear], use_cuda=False)
+    sizes = np.array([int(np.prod(size[1:])) for size in tool.output_size])
+    rows = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
+    with torch.no_grad():
+        golden = model(rows).argmax(1)
+    rng = np.random.default_rng(3)
+
+    def flip(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        layer = tool.current_layer
+        for row in np.flatnonzero(layers == layer):
+            element = int(rng.integers(0, output[row].numel()))
+            bits = output[row].reshape(-1).view(torch.int32)
+            bits[element] ^= int(np.uint32(1 << int(rng.integers(0, 32))).view(np.int32))
+        tool.current_layer += 1
+
+    layers = np.zeros(batch, dtype=np.int64)
+
+    def job() -> int:
+        layers[:] = rng.choice(len(sizes), batch, p=sizes / sizes.sum())
+        none = [0] * batch
+        faulty = tool.declare_neuron_fi(
+            function=flip, batch=list(range(batch)), layer_num=layers.tolist(),
+            dim1=none, dim2=none, dim3=none,
+        )  # fmt: skip
+        with torch.no_grad():
+            (faulty(rows).argmax(1) != golden).sum().item()
+        for handle in tool.handles:
+            handle.remove()
+        tool.handles = []
+        return batch
+
+    return job
+
+
+def _spread(ratios: list[float]) -> tuple[float, float, float]:
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def _line(row: Row) -> str:
+    other = "PyTorchFI not measured"
+    if row.vs_pytorchfi:
+        other = "{:6.1f} x PyTorchFI ({:.1f} to {:.1f})".format(*row.vs_pytorchfi)
+    return (
+        f"{row.network:13} {row.format:5} {row.kind:10} {row.threads} thread(s) "
+        f"{row.per_second:10,.0f}/s  "
+        + "{:6.1f} x plain ({:.1f} to {:.1f})  ".format(*row.vs_plain)
+        + other
+    )
+
+
+def _object(rows: list[Row]) -> dict[str, dict[str, float | None]]:
+    found = {}
+    for row in rows:
+        key = row.network
+        if (row.format, row.kind, row.threads) != ("fp32", "activation", 1):
+            key = f"{row.network}/{row.format}/{row.kind}/{row.threads}"
+        found[key] = {
+            "per_fault_vs_plain": round(row.vs_plain[0], 2),
+            "per_fault_vs_pytorchfi": round(row.vs_pytorchfi[0], 2) if row.vs_pytorchfi else None,
+        }
+    return found
+
+
+def _versions() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return (
+        f"radhard {commit}, torch {torch.__version__}, numpy {np.__version__}, Python "
+        f"{sys.version.split()[0]}, {os.cpu_count()} cores"
+    )

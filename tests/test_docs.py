@@ -1,0 +1,52 @@
+"""Documents that are executed, and tables that are compared with the code."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+GENERATOR = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+
+
+@pytest.mark.parametrize("name", GENERATOR["PAGES"])
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert page == GENERATOR["PAGES"][name](), "run: python docs/generate.py"
+
+
+def test_the_readme_s_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+    names = {"model": model, "images": torch.rand(4, 1, 4, 4), "labels": torch.tensor([0, 1, 2, 0])}
+    exec(code, names)
+    assert (tmp_path / "runs" / "first" / "report.html").exists()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_examples_run(path: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(path), run_name="__main__")
+    assert "SDC-1" in capsys.readouterr().out
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_toml_in_the_campaign_page_is_valid() -> None:
+    import tomllib
+
+    from radhard.campaign.ask import Ask
+
+    (text,) = re.findall(
+        r"```toml\n(.*?)```", (ROOT / "docs" / "campaign-file.md").read_text(), re.DOTALL
+    )
+    asked = tomllib.loads(text)
+    assert set(asked) == set(Ask.model_fields) - {"until"}
+    Ask(**asked)
