@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +10,14 @@ import torch
 from torch import Tensor
 
 from radhard.engine.guard import guarded
-from radhard.engine.strike import struck_outputs
+from radhard.engine.patch import Windows, struck_patch
+from radhard.engine.spread import Pool, spread
+from radhard.engine.strike import struck_outputs, struck_values
 from radhard.engine.trace import Trace, filled, run_steps
 from radhard.faults.corruption import OPERANDS, Corruption
 
 #: Batches in flight at once, unless stated: enough to fill most batches at every layer.
-_POOL_BATCHES = 8
+_POOL_BATCHES = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,33 +35,15 @@ class Resumed:
     detected: Tensor
 
 
-@dataclass(slots=True)
-class _Pool:
-    """The faulty runs in flight, all of them at the end of the same layer."""
-
-    fault: Tensor
-    image: Tensor
-    detected: Tensor
-    values: dict[int, Tensor]
-
-    def keep(self, alive: Tensor) -> None:
-        self.fault, self.image = self.fault[alive], self.image[alive]
-        self.detected = self.detected[alive]
-        self.values = {step: rows[alive] for step, rows in self.values.items()}
-
-    def join(self, other: _Pool) -> None:
-        self.fault = torch.cat([self.fault, other.fault])
-        self.image = torch.cat([self.image, other.image])
-        self.detected = torch.cat([self.detected, other.detected])
-        self.values = {step: torch.cat([v, other.values[step]]) for step, v in self.values.items()}
-
-
-def resume(trace: Trace, corruption: Corruption, pool: int | None = None) -> Resumed:
+def resume(
+    trace: Trace, corruption: Corruption, pool: int | None = None, patches: bool = True
+) -> Resumed:
     """Run the network under each corruption, from its layer on.
 
-    All faults walk through the layers together: each joins at the layer that it strikes, and
-    leaves as soon as nothing that is still to be read differs from the golden run. The result
-    for one fault does not depend on the others, nor on ``pool``.
+    A wrong output value spreads as a patch while that is cheaper; then, and for all other
+    corruptions, whole tensors are run. Whole runs walk through the network together: each joins
+    where it begins, and leaves as soon as nothing that is still to be read differs from the
+    golden run. The result for one fault does not depend on the others, nor on ``pool``.
 
     Not-a-number and infinities flow through the network by the rules of IEEE 754 where the format
     has them; a not-a-number differs from everything.
@@ -66,16 +51,19 @@ def resume(trace: Trace, corruption: Corruption, pool: int | None = None) -> Res
     Args:
         trace: the golden run.
         corruption: n corruptions.
-        pool: faults in flight at once, 8 batches where ``None``; more need more memory.
+        pool: faults in flight at once, 64 batches where ``None``; more need more memory.
+        patches: ``False`` runs whole tensors from the start, the slower and simpler way.
 
     Returns:
         Logits in the order of ``corruption``.
     """
     pool = pool or _POOL_BATCHES * trace.rows
-    parts = [_resumed(trace, corruption[k : k + pool]) for k in range(0, len(corruption), pool)]
-    device = trace.logits.device
+    windows = Windows(trace) if patches and trace.guard is None else None
+    parts = [
+        _resumed(trace, windows, corruption[k : k + pool]) for k in range(0, len(corruption), pool)
+    ]
     if not parts:
-        none = torch.zeros(0, dtype=torch.bool, device=device)
+        none = torch.zeros(0, dtype=torch.bool, device=trace.logits.device)
         return Resumed(trace.logits[:0], trace.logits[:0], none)
     return Resumed(
         torch.cat([part.logits for part in parts]),
@@ -84,41 +72,45 @@ def resume(trace: Trace, corruption: Corruption, pool: int | None = None) -> Res
     )
 
 
-def _resumed(trace: Trace, corruption: Corruption) -> Resumed:
+def _resumed(trace: Trace, windows: Windows | None, corruption: Corruption) -> Resumed:
     image = torch.from_numpy(corruption.image).to(trace.logits.device)
     golden = trace.logits[image]
     logits, detected = golden.clone(), trace.detected[image].clone()
-    pool: _Pool | None = None
-    steps = [layer.step for layer in trace.workload.layers]
-    ends = [*steps[1:], len(trace.workload.program.steps) - 1]
     with torch.no_grad():
-        for number, (step, end) in enumerate(zip(steps, ends, strict=True)):
-            for operand in OPERANDS:
-                chosen = (corruption.layer == number) & (corruption.operand == operand)
-                if chosen.any():
-                    new = _joining(trace, number, corruption[chosen], np.flatnonzero(chosen))
-                    if pool is None:
-                        pool = new
-                    else:
-                        pool.join(new)
-            if pool is not None:
-                _leave(trace, pool, number, detected)
-            if pool is not None and not len(pool.fault):
-                pool = None
-            if pool is not None:
-                last = number + 1 == len(steps)
-                wanted = (trace.workload.program.output,) if last else trace.live[number + 1]
-                _advance(trace, pool, (step + 1, end + 1), wanted)
-        if pool is not None:
+        waiting: dict[int, list[Pool]] = {}
+        for begun in _beginnings(trace, windows, corruption):
+            waiting.setdefault(begun.position, []).append(begun)
+        for pool in _walk(trace, waiting, detected):
             logits[pool.fault] = pool.values[trace.workload.program.output]
             detected[pool.fault] = pool.detected
     return Resumed(logits, golden, detected)
 
 
-def _joining(trace: Trace, number: int, corruption: Corruption, place: np.ndarray) -> _Pool:
-    """The runs that begin at layer ``number``, at its end."""
+def _beginnings(trace: Trace, windows: Windows | None, corruption: Corruption) -> Iterator[Pool]:
+    """The runs with whole values, each where its own begin."""
     device = trace.logits.device
-    image = torch.from_numpy(corruption.image).to(device)
+    for number in range(len(trace.workload.layers)):
+        for operand in OPERANDS:
+            chosen = (corruption.layer == number) & (corruption.operand == operand)
+            place = torch.from_numpy(np.flatnonzero(chosen)).to(device)
+            if not len(place):
+                continue
+            step = trace.workload.layers[number].step
+            part = corruption[chosen]
+            if operand == "output" and windows is not None and windows.plane(step):
+                values = struck_values(trace, number, part)
+                image = torch.from_numpy(part.image).to(device)
+                patch = struck_patch(windows, step, *values, part)
+                pool = spread(windows, step, place, image, patch)
+                if pool is not None:
+                    yield pool
+            else:
+                yield _struck(trace, number, part, place)
+
+
+def _struck(trace: Trace, number: int, corruption: Corruption, fault: Tensor) -> Pool:
+    """The runs that begin at the end of layer ``number``, with whole values."""
+    image = torch.from_numpy(corruption.image).to(fault.device)
     step = trace.workload.layers[number].step
     output = struck_outputs(trace, number, corruption)
     detected = trace.detected[image].clone()
@@ -126,31 +118,65 @@ def _joining(trace: Trace, number: int, corruption: Corruption, place: np.ndarra
         output, alarm = guarded(trace.guard, trace.workload, number, output)
         detected |= alarm
     values = {
-        live: output if live == step else trace.golden(live, image) for live in trace.live[number]
+        live: output if live == step else trace.golden(live, image)
+        for live in trace.live_after(step)
     }
-    return _Pool(torch.from_numpy(place).to(device), image, detected, values)
+    return Pool(step, fault, image, detected, values)
 
 
-def _leave(trace: Trace, pool: _Pool, number: int, detected: Tensor) -> None:
-    """Drop the runs whose live values all equal the golden ones; note their alarms."""
-    same = torch.ones(len(pool.fault), dtype=torch.bool, device=pool.image.device)
-    for step in trace.live[number]:
-        same &= (pool.values[step] == trace.golden(step, pool.image)).all(1)
+def _walk(trace: Trace, waiting: dict[int, list[Pool]], detected: Tensor) -> list[Pool]:
+    """Take whole runs through the network, batch by batch, each joining at its position."""
+    last = len(trace.workload.program.steps) - 1
+    ends = {layer.step for layer in trace.workload.layers}
+    batches: list[Pool] = []
+    for position in sorted({*ends, *waiting, last}):
+        batches = [_advanced(trace, batch, position) for batch in batches]
+        new = waiting.pop(position, [])
+        if position < last:
+            batches = [kept for batch in batches if (kept := _remaining(trace, batch, detected))]
+            new = [kept for pool in new if (kept := _remaining(trace, pool, detected))]
+        batches = _packed([*batches, *new], trace.rows)
+    return batches
+
+
+def _packed(pools: list[Pool], rows: int) -> list[Pool]:
+    """The same runs in batches of at most ``rows``; full batches are left as they are."""
+    full = [pool for pool in pools if len(pool.fault) == rows]
+    partial = [pool for pool in pools if len(pool.fault) != rows]
+    count = sum(len(pool.fault) for pool in partial)
+    if len(partial) == -(-count // rows) and all(len(pool.fault) < rows for pool in partial):
+        return pools
+    return [*full, *Pool.joined(partial).split(rows)]
+
+
+#: Values of a run that are compared first; where one differs the rest need not be looked at.
+_PROBES = 64
+
+
+def _remaining(trace: Trace, pool: Pool, detected: Tensor) -> Pool | None:
+    """The runs with a live value that is not golden; notes the alarms of the others."""
+    same = torch.arange(len(pool.fault), device=pool.image.device)
+    for probing in (True, False):
+        for step, rows in pool.values.items():
+            stride = max(1, rows.shape[1] // _PROBES) if probing else 1
+            golden = trace.values[step][:, ::stride]
+            equal = rows[same, ::stride] == golden[pool.image[same]]
+            same = same[equal.all(1)]
+            if not len(same):
+                return pool
     detected[pool.fault[same]] = pool.detected[same]
-    if bool(same.any()):
-        pool.keep(~same)
+    left = torch.ones(len(pool.fault), dtype=torch.bool, device=same.device)
+    left[same] = False
+    return pool.of(left) if bool(left.any()) else None
 
 
-def _advance(trace: Trace, pool: _Pool, span: tuple[int, int], wanted: tuple[int, ...]) -> None:
-    """Run all runs of the pool through a span of steps, batch by batch."""
-    kept: dict[int, list[Tensor]] = {step: [] for step in wanted}
-    alarms: list[Tensor] = []
-    for k in range(0, len(pool.fault), trace.rows):
-        count = min(trace.rows, len(pool.fault) - k)
-        start = {step: filled(v[k : k + count], trace.rows) for step, v in pool.values.items()}
-        values, alarm = run_steps(trace.workload, start, span, trace.guard, trace.rows)
-        for step in wanted:
-            kept[step].append(values[step][:count])
-        alarms.append(alarm[:count])
-    pool.values = {step: torch.cat(parts) for step, parts in kept.items()}
-    pool.detected |= torch.cat(alarms)
+def _advanced(trace: Trace, batch: Pool, position: int) -> Pool:
+    """A batch of runs, taken on to ``position``."""
+    if position == batch.position:
+        return batch
+    count = len(batch.fault)
+    start = {step: filled(value, trace.rows) for step, value in batch.values.items()}
+    span = (batch.position + 1, position + 1)
+    values, alarm = run_steps(trace.workload, start, span, trace.guard, trace.rows)
+    kept = {step: values[step][:count] for step in trace.live_after(position)}
+    return Pool(position, batch.fault, batch.image, batch.detected | alarm[:count], kept)

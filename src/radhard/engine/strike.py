@@ -24,11 +24,23 @@ def struck_outputs(trace: Trace, number: int, corruption: Corruption) -> Tensor:
     golden = trace.golden(trace.workload.layers[number].step, image)
     operand = str(corruption.operand[0])
     if operand == "output":
-        how = trace.workload.arithmetic[number]
-        return _overwritten(golden, corruption, how.output)
+        _, faulty_values = struck_values(trace, number, corruption)
+        each = torch.arange(len(golden), device=device)
+        golden[each, torch.from_numpy(corruption.element).to(device)] = faulty_values
+        return golden
     compute = {"weight": _under_weights, "input": _under_inputs}[operand]
     faulty, fault_free = compute(trace, number, corruption, image)
     return torch.where((faulty == fault_free) | ~_boxes(trace, number, corruption), golden, faulty)
+
+
+def struck_values(trace: Trace, number: int, corruption: Corruption) -> tuple[Tensor, Tensor]:
+    """Golden and faulty values (n,) of the output elements that corruptions of outputs strike."""
+    rows = trace.values[trace.workload.layers[number].step]
+    image, element = (
+        torch.from_numpy(part).to(rows.device) for part in (corruption.image, corruption.element)
+    )
+    golden = rows[image, element]
+    return golden, altered(golden, corruption, trace.workload.arithmetic[number].output)
 
 
 def altered(real: Tensor, corruption: Corruption, fmt: NumberFormat) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from radhard.engine.guard import Guard, guarded
+from radhard.network.export import batch_norm
 from radhard.network.workload import Workload
 
 #: Images that run at once, at most, and bytes of one batch, unless stated.
@@ -27,8 +28,8 @@ class Trace:
         workload: what was run.
         guard: what watched it, if anything did.
         rows: images per batch, in the golden and in all faulty runs.
-        values: for each step that is read after the end of some layer, (b, elements).
-        live: for each layer, the steps that are read after it.
+        values: for each step whose golden values faulty runs read, (b, elements).
+        last_reader: for each step, the last one that reads it.
         logits: (b, classes).
         detected: (b,) images for which the guard raised a (false) alarm.
     """
@@ -37,13 +38,22 @@ class Trace:
     guard: Guard | None
     rows: int
     values: Mapping[int, Tensor]
-    live: tuple[tuple[int, ...], ...]
+    last_reader: tuple[int, ...]
     logits: Tensor
     detected: Tensor
 
     def golden(self, step: int, images: Tensor) -> Tensor:
         """The values of a step for these images, (n, elements)."""
         return self.values[step][images]
+
+    def live_after(self, position: int) -> list[int]:
+        """The steps up to ``position`` that depend on images and are read after it."""
+        rows = self.workload.program.rows
+        return [
+            step
+            for step in range(position + 1)
+            if rows[step] is not None and self.last_reader[step] > position
+        ]
 
 
 def record(workload: Workload, guard: Guard | None = None, rows: int | None = None) -> Trace:
@@ -60,9 +70,9 @@ def record(workload: Workload, guard: Guard | None = None, rows: int | None = No
     rows = _suitable_rows(workload) if rows is None else rows
     if rows < 1:
         raise ValueError(f"{rows} rows per batch can't be: use at least 1")
-    live = live_steps(workload)
+    last = _last_readers(workload)
     images = workload.images.reshape(len(workload.images), -1)
-    kept: dict[int, list[Tensor]] = {step: [] for step in sorted(_read_steps(workload, live))}
+    kept: dict[int, list[Tensor]] = {step: [] for step in sorted(_read_steps(workload, last))}
     alarms = []
     with torch.no_grad():
         for part in images.split(rows):
@@ -73,7 +83,7 @@ def record(workload: Workload, guard: Guard | None = None, rows: int | None = No
             alarms.append(alarm[: len(part)])
     values = {step: torch.cat(parts) for step, parts in kept.items()}
     logits = values[workload.program.output]
-    return Trace(workload, guard, rows, values, live, logits, torch.cat(alarms))
+    return Trace(workload, guard, rows, values, last, logits, torch.cat(alarms))
 
 
 def run_steps(
@@ -121,19 +131,11 @@ def run_steps(
     }, alarms
 
 
-def live_steps(workload: Workload) -> tuple[tuple[int, ...], ...]:
-    """For each layer, the image-dependent steps up to it that are read after it."""
+def _last_readers(workload: Workload) -> tuple[int, ...]:
     program = workload.program
     last = [max(users, default=-1) for users in program.users()]
     last[program.output] = len(program.steps)
-    return tuple(
-        tuple(
-            step
-            for step in range(layer.step + 1)
-            if program.rows[step] is not None and last[step] > layer.step
-        )
-        for layer in workload.layers
-    )
+    return tuple(last)
 
 
 def _suitable_rows(workload: Workload) -> int:
@@ -143,10 +145,22 @@ def _suitable_rows(workload: Workload) -> int:
     return int(min(_ROWS, 1 << max(fitting, 1).bit_length() - 1))
 
 
-def _read_steps(workload: Workload, live: tuple[tuple[int, ...], ...]) -> set[int]:
-    """The steps whose values a faulty run may start from: live ones and operands of layers."""
-    operands = {step for layer in workload.layers for step in layer.operands}
-    return {step for step in operands if workload.program.rows[step] is not None}.union(*live)
+def _read_steps(workload: Workload, last: tuple[int, ...]) -> set[int]:
+    """The steps whose golden values faulty runs read.
+
+    Those that runs start from, which are live at the end of a layer or operands of one; and the
+    surroundings of patches, which operations on more than one value at a time read.
+    """
+    program = workload.program
+    read = {program.output}
+    for layer in workload.layers:
+        read |= {step for step in range(layer.step + 1) if last[step] > layer.step}
+    for step in program.steps:
+        sources = {source for source in step.inputs if program.rows[source] is not None}
+        alone = torch.Tag.pointwise in getattr(step.op, "tags", ()) or step.op is batch_norm
+        if len(sources) > 1 or not alone:
+            read |= sources
+    return {step for step in read if program.rows[step] is not None}
 
 
 def filled(rows: Tensor, count: int) -> Tensor:

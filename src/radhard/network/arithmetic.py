@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from radhard.arith.exact import exact_product, shift_toward_zero, wide_product
+from radhard.formats.catalogue import FLOAT32, FLOAT64
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
@@ -73,7 +74,7 @@ class Parameters:
     """A layer's weight and bias, ready for `Arithmetic.run`.
 
     Attributes:
-        weight: integers (float64) where the arithmetic is exact, else rounded reals.
+        weight: integers where the arithmetic is exact, else rounded reals.
         bias: real; where the arithmetic is exact it broadcasts against the sums.
         scale: value of the weight's integer 1, broadcasting against the sums; unused for reals.
     """
@@ -101,35 +102,69 @@ class Arithmetic:
 
     def run(self, product: Product, x: Tensor, given: Parameters) -> Tensor:
         """The layer's output, rounded to its format; ``x`` holds any real values."""
-        if self.exact:
-            return self.rounded(self._sums_of_integers(product, x, given)).to(x.dtype)
-        return self.rounded(product(self.input.round(x), given.weight, given.bias))
+        sums = self.sums(product, self.operand(x), given)
+        return self.finished(sums, given).to(x.dtype)
 
-    def rounded(self, sums: Tensor) -> Tensor:
-        """Sums as they leave the layer."""
+    def operand(self, x: Tensor) -> Tensor:
+        """The input as it is multiplied: integers (float64), or reals rounded to the format."""
+        if not self.exact:
+            return self.input.round(x)
+        assert isinstance(self.input, _CODES)
+        return self.input.integers(x)
+
+    def sums(self, product: Product, operand: Tensor, given: Parameters) -> Tensor:
+        """Sums of products and bias: of integers (float64, or int64 past 2**53) or of reals."""
+        if not self.exact:
+            return product(operand, given.weight, given.bias)
+        sums = self._integer_products(product, operand, given.weight, self.bound)
+        if given.bias is None:
+            return sums
+        return sums + torch.round(given.bias / self._unit(given)).to(sums.dtype)
+
+    def change(self, product: Product, change: Tensor, given: Parameters) -> Tensor:
+        """By how much sums change when the operand changes by ``change``."""
+        if not self.exact:
+            return product(change, given.weight, None)
+        return self._integer_products(product, change, given.weight, 2 * self.bound)
+
+    def finished(self, sums: Tensor, given: Parameters) -> Tensor:
+        """The layer's output from its sums."""
+        if not self.exact:
+            return self._rounded(sums)
+        unit = self._unit(given)
+        return self._rounded(sums * unit if sums.is_floating_point() else self._cut(sums, unit))
+
+    @property
+    def sums_are_outputs(self) -> bool:
+        """Whether `finished` changes nothing: all is in the carrier type itself."""
+        formats = {self.input, self.weight, self.output, self.accumulator}
+        return formats in ({FLOAT32}, {FLOAT64})
+
+    def _rounded(self, sums: Tensor) -> Tensor:
         if self.accumulator is not None:
             sums = self.accumulator.round(sums)
         return sums if self.accumulator == self.output else self.output.round(sums)
 
-    def integer_weight(self, weight: Tensor) -> Tensor:
-        """The integers (float64) of a real weight."""
-        assert isinstance(self.weight, _CODES)
-        return self.weight.integers(weight)
-
-    def _sums_of_integers(self, product: Product, x: Tensor, given: Parameters) -> Tensor:
+    def _unit(self, given: Parameters) -> Tensor:
+        """The value of 1 among the sums of integers."""
         assert isinstance(self.input, _CODES)
-        fine = given.scale * self.input.scales(x)
-        bias = torch.round(given.bias / fine) if given.bias is not None else None
-        codes, weight = self.input.integers(x), given.weight
+        return given.scale * self.input.scales(given.scale)
 
+    def integer_weight(self, weight: Tensor) -> Tensor:
+        """The integers of a real weight, in the type in which they are multiplied."""
+        assert isinstance(self.weight, _CODES)
+        integers = self.weight.integers(weight)
+        return integers.to(torch.float32) if 2 * self.bound <= 2**24 else integers
+
+    def _integer_products(
+        self, product: Product, x: Tensor, weight: Tensor, bound: float
+    ) -> Tensor:
         def bilinear(x: Tensor, w: Tensor) -> Tensor:
             return product(x, w, None)
 
-        if self.bound <= 2**53:
-            sums = exact_product(bilinear, codes, weight, self.bound)
-            return (sums if bias is None else sums + bias) * fine
-        sums = wide_product(bilinear, codes, weight)
-        return self._cut(sums if bias is None else sums + bias.to(torch.int64), fine)
+        if self.bound <= 2**52:
+            return exact_product(bilinear, x, weight, bound)
+        return wide_product(bilinear, x, weight)
 
     def _cut(self, sums: Tensor, fine: Tensor) -> Tensor:
         """64-bit sums cut to the accumulator's fraction, since float64 may not hold them."""

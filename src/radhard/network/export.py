@@ -115,7 +115,7 @@ def _culprit(module: nn.Module, error: BaseException | None) -> str:
     return f"{layer} (line {line} of its source)" if line else layer
 
 
-def _batch_norm(x: Tensor, weight: Any, bias: Any, mean: Tensor, var: Tensor, eps: float) -> Tensor:
+def batch_norm(x: Tensor, weight: Any, bias: Any, mean: Tensor, var: Tensor, eps: float) -> Tensor:
     return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
 
 
@@ -169,7 +169,7 @@ def _call(node: Node, place: dict[Node, int]) -> Step:
     args, kwargs = _placed(node.args, place), _placed(node.kwargs, place)
     op = _SHAPED.get(node.target, op)
     if node.target is _NORM:
-        op, args = _batch_norm, (*args[:5], args[6])
+        op, args = batch_norm, (*args[:5], args[6])
     inputs = tuple(sorted(references(args) | references(kwargs)))
     return Step(node.name, op, args, kwargs, inputs)
 

@@ -32,6 +32,16 @@ _ATTENTION = aten.scaled_dot_product_attention.default
 
 
 @dataclass(frozen=True, slots=True)
+class Geometry:
+    """How a sliding window moves over rows and columns: each (rows, columns)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """A step that multiplies and accumulates.
 
@@ -51,6 +61,7 @@ class Layer:
         weight_first: the weight's first axis is the output channel; else its last.
         product: the sums of products of all channels.
         one_channel: those of one channel per image; ``None`` where the weight is no constant.
+        geometry: of a two-dimensional convolution, else ``None``.
     """
 
     name: str
@@ -64,6 +75,7 @@ class Layer:
     weight_first: bool
     product: Product
     one_channel: ChannelProduct | None
+    geometry: Geometry | None = None
 
     @property
     def channels(self) -> int:
@@ -152,7 +164,16 @@ def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
         weight_first=True,
         product=lambda x, w, b: op(x, w, b, *geometry, groups),
         one_channel=one_channel,
+        geometry=_plane_geometry(weight, geometry) if axes == 2 else None,
     )
+
+
+def _plane_geometry(weight: tuple[int, ...], parts: list[Any]) -> Geometry | None:
+    """``None`` where the padding is given in words."""
+    if any(isinstance(part, str) for part in parts):
+        return None
+    stride, padding, dilation = ((part * 2)[:2] for part in map(tuple, parts))
+    return Geometry((weight[2], weight[3]), stride, padding, dilation)
 
 
 def _linear(program: Program, index: int, shapes: Shapes) -> Layer:

@@ -1,0 +1,208 @@
+"""Differences as patches: the part of a feature map that a fault has reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from radhard.engine.trace import Trace
+from radhard.faults.corruption import Corruption
+
+#: Channels, rows and columns of a feature map.
+Plane = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """The same box of a feature map for n runs, each at a place of its own.
+
+    Positions of a box may lie outside the map; faulty and golden values are equal there.
+
+    Attributes:
+        pair: faulty and golden values, (2, n, c, h, w).
+        top, left: (n,) row and column of the box's first position.
+        channel: (n,) which channel, where boxes have one channel; ``None`` where they have all.
+        plane: the map's channels, rows and columns.
+    """
+
+    pair: Tensor
+    top: Tensor
+    left: Tensor
+    channel: Tensor | None
+    plane: Plane
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the box."""
+        return self.pair.shape[3], self.pair.shape[4]
+
+    @property
+    def change(self) -> Tensor:
+        """(n, c, h, w) of bool: which values differ; not-a-number differs from everything."""
+        return self.pair[0] != self.pair[1]
+
+    def of(self, rows: Tensor) -> Patch:
+        """The patches of some of the runs."""
+        channel = self.channel[rows] if self.channel is not None else None
+        return replace(
+            self, pair=self.pair[:, rows], top=self.top[rows], left=self.left[rows], channel=channel
+        )
+
+    def inside(self) -> Tensor | None:
+        """(n, 1, h, w) of bool: which positions lie on the map; ``None`` where all do."""
+        (h, w), (_, rows, columns) = self.size, self.plane
+        r = self.top[:, None] + torch.arange(h, device=self.top.device)
+        c = self.left[:, None] + torch.arange(w, device=self.left.device)
+        on_rows, on_columns = (r >= 0) & (r < rows), (c >= 0) & (c < columns)
+        if bool(on_rows.all() & on_columns.all()):
+            return None
+        return (on_rows[:, :, None] & on_columns[:, None, :]).unsqueeze(1)
+
+    def written_into(self, rows: Tensor) -> Tensor:
+        """Golden rows (n, elements), overwritten where the patch differs; changes ``rows``."""
+        _, height, width = self.plane
+        run, c, h, w = torch.nonzero(self.change, as_tuple=True)
+        channel = c if self.channel is None else self.channel[run]
+        place = (channel * height + self.top[run] + h) * width + self.left[run] + w
+        rows[run, place] = self.pair[0][run, c, h, w]
+        return rows
+
+
+@dataclass(slots=True)
+class Windows:
+    """Golden values of boxes at any place, gathered from channels-last copies of the maps.
+
+    Attributes:
+        trace: the golden run.
+        copies: for each map, (b * rows * columns + 1, channels); the last row is what stands
+            outside the map.
+    """
+
+    trace: Trace
+    copies: dict[tuple[str, int, float], Tensor] = field(default_factory=dict)
+
+    def plane(self, step: int) -> Plane | None:
+        """The feature map of a step; ``None`` where its value is no (images, c, h, w)."""
+        rows = self.trace.workload.program.rows[step]
+        if rows is None or not rows.first or len(rows.sizes) != 4:
+            return None
+        _, c, h, w = rows.shape(1)
+        return c, h, w
+
+    def values(
+        self, step: int, image: Tensor, box: tuple[Tensor, Tensor, tuple[int, int]],
+        channel: Tensor | None = None, outside: float = 0.0,
+    ) -> Tensor:  # fmt: skip
+        """Golden values of a step in boxes (top, left, size): (n, c, h, w).
+
+        Args:
+            step: one whose values the trace holds.
+            image: (n,) which image.
+            box: row (n,), column (n,) and size of the boxes.
+            channel: (n,) to get one channel each.
+            outside: what stands outside the map.
+        """
+        return self._gathered(("values", step, outside), self.trace.values[step], step, image, box,
+                              channel)  # fmt: skip
+
+    def sums(
+        self, number: int, image: Tensor, box: tuple[Tensor, Tensor, tuple[int, int]],
+        channel: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Golden sums of a layer in boxes, before rounding; as `values`."""
+        layer = self.trace.workload.layers[number]
+        if self.trace.workload.arithmetic[number].sums_are_outputs:
+            return self.values(layer.step, image, box, channel)
+        key = ("sums", layer.step, 0.0)
+        source = torch.empty(0) if key in self.copies else self._all_sums(number)
+        return self._gathered(key, source, layer.step, image, box, channel)
+
+    def _all_sums(self, number: int) -> Tensor:
+        workload = self.trace.workload
+        layer, how, given = (
+            workload.layers[number], workload.arithmetic[number], workload.parameters[number],
+        )  # fmt: skip
+        assert given is not None
+        layout = workload.program.rows[layer.operands[0]]
+        assert layout is not None
+        golden = self.trace.values[layer.operands[0]]
+        parts = [
+            how.sums(layer.product, how.operand(layout.join(part)), given)
+            for part in golden.split(self.trace.rows)
+        ]
+        return torch.cat(parts).flatten(1)
+
+    def _gathered(
+        self, key: tuple[str, int, float], source: Tensor, step: int, image: Tensor,
+        box: tuple[Tensor, Tensor, tuple[int, int]], channel: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        plane = self.plane(step)
+        assert plane is not None
+        channels, rows, columns = plane
+        if key not in self.copies:
+            flat = source.view(-1, channels, rows * columns).transpose(1, 2).reshape(-1, channels)
+            edge = torch.full_like(flat[:1], key[2])
+            self.copies[key] = torch.cat([flat, edge])
+        copy, (top, left, (h, w)) = self.copies[key], box
+        r = top[:, None] + torch.arange(h, device=top.device)
+        c = left[:, None] + torch.arange(w, device=top.device)
+        on_map = ((r >= 0) & (r < rows))[:, :, None] & ((c >= 0) & (c < columns))[:, None, :]
+        place = (image[:, None] * rows + r)[:, :, None] * columns + c[:, None, :]
+        place = torch.where(on_map, place, len(copy) - 1)
+        if channel is not None:
+            return copy.view(-1)[place * channels + channel[:, None, None]].unsqueeze(1)
+        picked = copy.index_select(0, place.view(-1)).view(*place.shape, channels)
+        return picked.permute(0, 3, 1, 2).contiguous()
+
+
+def struck_patch(windows: Windows, step: int, golden: Tensor, faulty: Tensor,
+                 corruption: Corruption) -> Patch:  # fmt: skip
+    """The patch of one wrong output value each: values (n,) before and after the fault."""
+    plane = windows.plane(step)
+    assert plane is not None
+    _, rows, columns = plane
+    element = torch.from_numpy(corruption.element).to(golden.device)
+    place = element % (rows * columns)
+    pair = torch.stack([faulty, golden]).view(2, -1, 1, 1, 1)
+    return Patch(pair, place // columns, place % columns, element // (rows * columns), plane)
+
+
+def widened(windows: Windows, step: int, patch: Patch, image: Tensor) -> Patch:
+    """The same patch with all channels."""
+    if patch.channel is None:
+        return patch
+    golden = windows.values(step, image, (patch.top, patch.left, patch.size))
+    pair = torch.stack([golden, golden])
+    each = torch.arange(len(image), device=image.device)
+    now = torch.where(patch.change, patch.pair[0], golden[each, patch.channel].unsqueeze(1))
+    pair[0][each, patch.channel] = now[:, 0]
+    return replace(patch, pair=pair, channel=None)
+
+
+def grown(windows: Windows, step: int, patch: Patch, image: Tensor,
+          box: tuple[Tensor, Tensor, tuple[int, int]], outside: float = 0.0) -> Patch:  # fmt: skip
+    """The same differences in a box that need not hold all of the old one."""
+    top, left, (h, w) = box
+    if patch.size == (h, w) and torch.equal(top, patch.top) and torch.equal(left, patch.left):
+        return patch
+    golden = windows.values(step, image, box, patch.channel, outside)
+    pair = torch.stack([golden, golden])
+    run, c, y, x = torch.nonzero(patch.change, as_tuple=True)
+    row, column = y + (patch.top - top)[run], x + (patch.left - left)[run]
+    held = (row >= 0) & (row < h) & (column >= 0) & (column < w)
+    now = patch.pair[0][run, c, y, x]
+    if not bool(held.all()):
+        run, c, row, column, now = (part[held] for part in (run, c, row, column, now))
+    pair[0][run, c, row, column] = now
+    return Patch(pair, top, left, patch.channel, patch.plane)
+
+
+def alive(patches: Mapping[int, Patch], n: int, device: torch.device) -> Tensor:
+    """(n,) of bool: the runs that some patch still differs in."""
+    found = torch.zeros(n, dtype=torch.bool, device=device)
+    for patch in patches.values():
+        found |= patch.change.flatten(1).any(1)
+    return found
