@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,16 +51,6 @@ class Patch:
             self, pair=self.pair[:, rows], top=self.top[rows], left=self.left[rows], channel=channel
         )
 
-    def inside(self) -> Tensor | None:
-        """(n, 1, h, w) of bool: which positions lie on the map; ``None`` where all do."""
-        (h, w), (_, rows, columns) = self.size, self.plane
-        r = self.top[:, None] + torch.arange(h, device=self.top.device)
-        c = self.left[:, None] + torch.arange(w, device=self.left.device)
-        on_rows, on_columns = (r >= 0) & (r < rows), (c >= 0) & (c < columns)
-        if bool(on_rows.all() & on_columns.all()):
-            return None
-        return (on_rows[:, :, None] & on_columns[:, None, :]).unsqueeze(1)
-
     def written_into(self, rows: Tensor) -> Tensor:
         """Golden rows (n, elements), overwritten where the patch differs; changes ``rows``."""
         _, height, width = self.plane
@@ -82,7 +72,7 @@ class Windows:
     """
 
     trace: Trace
-    copies: dict[tuple[str, int, float], Tensor] = field(default_factory=dict)
+    copies: dict[tuple[str, int, float], Tensor]
 
     def plane(self, step: int) -> Plane | None:
         """The feature map of a step; ``None`` where its value is no (images, c, h, w)."""
@@ -189,20 +179,54 @@ def grown(windows: Windows, step: int, patch: Patch, image: Tensor,
     if patch.size == (h, w) and torch.equal(top, patch.top) and torch.equal(left, patch.left):
         return patch
     golden = windows.values(step, image, box, patch.channel, outside)
-    pair = torch.stack([golden, golden])
-    run, c, y, x = torch.nonzero(patch.change, as_tuple=True)
-    row, column = y + (patch.top - top)[run], x + (patch.left - left)[run]
-    held = (row >= 0) & (row < h) & (column >= 0) & (column < w)
-    now = patch.pair[0][run, c, y, x]
-    if not bool(held.all()):
-        run, c, row, column, now = (part[held] for part in (run, c, row, column, now))
-    pair[0][run, c, row, column] = now
-    return Patch(pair, top, left, patch.channel, patch.plane)
+    held, moved = moved_into(patch, patch.pair, box)
+    now = torch.where(held & (moved[0] != moved[1]), moved[0], golden)
+    return Patch(torch.stack([now, golden]), top, left, patch.channel, patch.plane)
+
+
+def moved_into(
+    patch: Patch, values: Tensor, box: tuple[Tensor, Tensor, tuple[int, int]]
+) -> tuple[Tensor, Tensor]:
+    """Values (..., n, c, h, w) of a patch's box, as they lie in another box.
+
+    Returns:
+        (n, 1, h, w) of bool, where the other box lies in the patch's; and the values in the other
+        box, which mean nothing elsewhere.
+    """
+    top, left, (h, w) = box
+    rows, columns = patch.size
+    r = (top - patch.top)[:, None] + torch.arange(h, device=top.device)
+    c = (left - patch.left)[:, None] + torch.arange(w, device=top.device)
+    held = ((r >= 0) & (r < rows))[:, :, None] & ((c >= 0) & (c < columns))[:, None, :]
+    place = r.clamp(0, rows - 1)[:, :, None] * columns + c.clamp(0, columns - 1)[:, None, :]
+    n, channels = values.shape[-4:-2]
+    index = place.view(n, 1, h * w).expand(*values.shape[:-4], n, channels, h * w)
+    moved = values.flatten(-2).gather(-1, index).view(*values.shape[:-2], h, w)
+    return held.unsqueeze(1), moved
+
+
+def on_map(top: Tensor, left: Tensor, size: tuple[int, int], plane: Plane) -> Tensor | None:
+    """(n, 1, h, w) of bool: which positions of boxes lie on the map; ``None`` where all do."""
+    r = top[:, None] + torch.arange(size[0], device=top.device)
+    c = left[:, None] + torch.arange(size[1], device=left.device)
+    on_rows, on_columns = (r >= 0) & (r < plane[1]), (c >= 0) & (c < plane[2])
+    if bool(on_rows.all() & on_columns.all()):
+        return None
+    return (on_rows[:, :, None] & on_columns[:, None, :]).unsqueeze(1)
 
 
 def alive(patches: Mapping[int, Patch], n: int, device: torch.device) -> Tensor:
     """(n,) of bool: the runs that some patch still differs in."""
-    found = torch.zeros(n, dtype=torch.bool, device=device)
+    unseen = torch.arange(n, device=device)
+    for patch in patches.values():  # the middle of a box is where a difference stays longest
+        h, w = patch.size
+        middle = patch.pair[:, unseen, :, h // 2, w // 2]
+        unseen = unseen[(middle[0] == middle[1]).all(1)]
     for patch in patches.values():
-        found |= patch.change.flatten(1).any(1)
+        if not len(unseen):
+            break
+        rest = patch.pair[:, unseen].flatten(2)
+        unseen = unseen[(rest[0] == rest[1]).all(1)]
+    found = torch.ones(n, dtype=torch.bool, device=device)
+    found[unseen] = False
     return found

@@ -13,7 +13,7 @@ from radhard.engine.guard import guarded
 from radhard.engine.patch import Windows, struck_patch
 from radhard.engine.spread import Pool, spread
 from radhard.engine.strike import struck_outputs, struck_values
-from radhard.engine.trace import Trace, filled, run_steps
+from radhard.engine.trace import Span, Trace, filled, run_steps
 from radhard.faults.corruption import OPERANDS, Corruption
 
 #: Batches in flight at once, unless stated: enough to fill most batches at every layer.
@@ -58,7 +58,8 @@ def resume(
         Logits in the order of ``corruption``.
     """
     pool = pool or _POOL_BATCHES * trace.rows
-    windows = Windows(trace) if patches and trace.guard is None else None
+    usable = patches and trace.guard is None and trace.finite
+    windows = Windows(trace, trace.copies) if usable else None
     parts = [
         _resumed(trace, windows, corruption[k : k + pool]) for k in range(0, len(corruption), pool)
     ]
@@ -158,7 +159,7 @@ def _remaining(trace: Trace, pool: Pool, detected: Tensor) -> Pool | None:
     same = torch.arange(len(pool.fault), device=pool.image.device)
     for probing in (True, False):
         for step, rows in pool.values.items():
-            stride = max(1, rows.shape[1] // _PROBES) if probing else 1
+            stride = max(1, rows.shape[1] // _PROBES | 1) if probing else 1
             golden = trace.values[step][:, ::stride]
             equal = rows[same, ::stride] == golden[pool.image[same]]
             same = same[equal.all(1)]
@@ -176,7 +177,8 @@ def _advanced(trace: Trace, batch: Pool, position: int) -> Pool:
         return batch
     count = len(batch.fault)
     start = {step: filled(value, trace.rows) for step, value in batch.values.items()}
-    span = (batch.position + 1, position + 1)
+    wanted = trace.live_after(position)
+    span = Span(batch.position + 1, position + 1, wanted, trace.last_reader)
     values, alarm = run_steps(trace.workload, start, span, trace.guard, trace.rows)
-    kept = {step: values[step][:count] for step in trace.live_after(position)}
+    kept = {step: values[step][:count] for step in wanted}
     return Pool(position, batch.fault, batch.image, batch.detected | alarm[:count], kept)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from radhard.engine.patch import Patch, Windows, grown, widened
+from radhard.engine.patch import Patch, Windows, grown, moved_into, on_map, widened
 from radhard.network.arithmetic import Parameters
 from radhard.network.export import batch_norm
 from radhard.network.layer import Geometry
@@ -23,7 +23,7 @@ from radhard.network.program import Ref, Step
 aten = torch.ops.aten
 
 #: Share of a map's positions from which on a convolution runs on whole tensors; measured.
-WHOLE_FROM = 0.7
+WHOLE_FROM = 0.75
 
 Patches = Mapping[int, Patch]
 Rule = Callable[[Windows, int, Patches, Tensor], Patch | None]
@@ -57,7 +57,6 @@ def _layer(windows: Windows, number: int, patches: Patches, image: Tensor) -> Pa
         return None
     how = workload.arithmetic[number]
     change = how.operand(patch.pair[0]) - how.operand(patch.pair[1])
-    change = torch.where(patch.change, change, 0)
     window = _placed(change, patch, layer.geometry, (top, left, size))
     if patch.channel is None:
         product = _whole_product(layer.geometry, layer.bounds["groups"])
@@ -65,9 +64,14 @@ def _layer(windows: Windows, number: int, patches: Patches, image: Tensor) -> Pa
     else:
         weights = Parameters(given.weight[:, patch.channel], None, given.scale)
         moved = how.change(_channel_product(layer.geometry), window, weights)
+    inside = on_map(top, left, size, plane)
+    if inside is not None:
+        moved.masked_fill_(~inside, 0)
     golden = windows.sums(number, image, (top, left, size))
-    pair = how.finished(torch.stack([golden + moved, golden]).flatten(0, 1), given)
-    return _settled(pair.to(patch.pair.dtype), top, left, None, plane)
+    sums = torch.stack([golden, golden])
+    sums[0] += moved
+    pair = how.finished(sums.flatten(0, 1), given).to(patch.pair.dtype)
+    return Patch(pair.view(sums.shape), top, left, None, plane)
 
 
 def _whole_product(geometry: Geometry, groups: int) -> Callable[[Any, Any, Tensor | None], Tensor]:
@@ -124,7 +128,8 @@ def _pointwise(windows: Windows, index: int, patches: Patches, image: Tensor) ->
         return None
     pairs = {source: patch.pair.flatten(0, 1) for source, patch in joined.items()}
     first = next(iter(joined.values()))
-    return _settled(step.run(pairs.__getitem__), first.top, first.left, first.channel, plane)
+    pair = step.run(pairs.__getitem__).reshape(first.pair.shape)
+    return Patch(pair, first.top, first.left, first.channel, plane)
 
 
 def _held(windows: Windows, patches: Patches, step: int) -> Patch | None:
@@ -176,6 +181,8 @@ def _max_pool(windows: Windows, index: int, patches: Patches, image: Tensor) -> 
     geometry = Geometry(kernel, stride, padding, dilation)
 
     def pool(window: Tensor) -> Tensor:
+        if window.shape[2:] == kernel:
+            return window.flatten(2).amax(2)
         return F.max_pool2d(window, kernel, stride, 0, dilation)
 
     return _windowed(windows, index, patches, image, (geometry, pool, -torch.inf))
@@ -233,7 +240,11 @@ def _windowed(
     top, left, size = _reached(patch, geometry)
     box = _read(geometry, (top, left, size))
     whole = grown(windows, source, patch, image, box, outside)
-    return _settled(op(whole.pair.flatten(0, 1)), top, left, patch.channel, plane)
+    pair = op(whole.pair.flatten(0, 1)).reshape(2, len(image), -1, *size)
+    inside = on_map(top, left, size, plane)
+    if inside is not None:
+        pair = torch.stack([torch.where(inside, pair[0], pair[1]), pair[1]])
+    return Patch(pair, top, left, patch.channel, plane)
 
 
 def _flatten(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch | None:
@@ -270,12 +281,12 @@ def _cat(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch
 def _pad(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch | None:
     """Constant margins; of channels only, or of rows and columns only."""
     step, plane = windows.trace.workload.program.steps[index], windows.plane(index)
-    source, margins, *_ = step.args
+    source, margins, *rest = step.args
     patch = _held(windows, patches, source.step)
     before = [*margins, 0, 0, 0, 0, 0, 0][0:8:2]
-    if patch is None or plane is None:
+    if patch is None or plane is None or min(margins) < 0 or before[3]:
         return None
-    if min(margins) < 0 or before[3]:
+    if rest and isinstance(rest[0], str) and rest[0] != "constant":
         return None
     top, left = patch.top + before[1], patch.left + before[0]
     if plane[0] == patch.plane[0]:
@@ -318,25 +329,8 @@ def _placed(
     if geometry.stride == (1, 1):
         down, right = h - patch.size[0], w - patch.size[1]
         return F.pad(change, (right // 2, right - right // 2, down // 2, down - down // 2))
-    window = change.new_zeros(*change.shape[:2], h, w)
-    run, c, y, x = torch.nonzero(change, as_tuple=True)
-    row, column = y + (patch.top - top)[run], x + (patch.left - left)[run]
-    held = (row >= 0) & (row < h) & (column >= 0) & (column < w)
-    run, c, y, x, row, column = (part[held] for part in (run, c, y, x, row, column))
-    window[run, c, row, column] = change[run, c, y, x]
-    return window
-
-
-def _settled(
-    pair: Tensor, top: Tensor, left: Tensor, channel: Tensor | None, plane: tuple[int, int, int]
-) -> Patch:
-    """A patch whose values outside the map are the golden ones."""
-    patch = Patch(pair.reshape(2, len(top), *pair.shape[1:]), top, left, channel, plane)
-    inside = patch.inside()
-    if inside is None:
-        return patch
-    now = torch.where(inside, patch.pair[0], patch.pair[1])
-    return replace(patch, pair=torch.stack([now, patch.pair[1]]))
+    held, moved = moved_into(patch, change, (top, left, (h, w)))
+    return torch.where(held, moved, 0)
 
 
 _RULES: Mapping[Any, Rule] = {
@@ -348,4 +342,5 @@ _RULES: Mapping[Any, Rule] = {
     aten.flatten.using_ints: _flatten,
     aten.cat.default: _cat,
     aten.constant_pad_nd.default: _pad,
+    aten.pad.default: _pad,
 }

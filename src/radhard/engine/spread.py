@@ -10,6 +10,7 @@ from torch import Tensor
 
 from radhard.engine.patch import Patch, Windows, alive
 from radhard.engine.rule import passed
+from radhard.network.export import batch_norm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +57,10 @@ class Pool:
         )
 
 
+#: Share of runs left up to which finished ones are taken out; copying the others costs too.
+_WORTH_MOVING = 0.9
+
+
 @dataclass(slots=True)
 class _Front:
     """Runs on their way as patches."""
@@ -69,13 +74,17 @@ class _Front:
         """As it is now; patches themselves never change."""
         return replace(self, patches=dict(self.patches))
 
+    def of(self, rows: Tensor) -> _Front:
+        """Some of the runs."""
+        patches = {step: patch.of(rows) for step, patch in self.patches.items()}
+        return _Front(self.position, self.fault[rows], self.image[rows], patches)
+
     def finished(self) -> _Front:
         """Without the runs that differ nowhere any more."""
         left = alive(self.patches, len(self.fault), self.image.device)
-        if bool(left.all()):
+        if int(left.sum()) > _WORTH_MOVING * len(left):
             return self
-        patches = {step: patch.of(left) for step, patch in self.patches.items()}
-        return _Front(self.position, self.fault[left], self.image[left], patches)
+        return self.of(left)
 
 
 def spread(
@@ -90,7 +99,7 @@ def spread(
         The runs that are left, with whole values; ``None`` where none is.
     """
     workload = windows.trace.workload
-    program, layers = workload.program, {layer.step for layer in workload.layers}
+    program = workload.program
     front = _Front(position, fault, image, {position: patch})
     safe = front.copy()
     for step in range(position + 1, len(program.steps)):
@@ -98,16 +107,17 @@ def spread(
         if read and program.rows[step] is not None:
             result = passed(windows, step, read, front.image)
             if result is None:
-                return _whole(windows, front if step in layers else safe, step, layers)
+                return _whole(windows, front if step in workload.numbers else safe)
             front.patches[step] = result
             _forget(windows, front, step)
-            front = front.finished()
+            if program.steps[step].op is not batch_norm:  # which masks next to nothing
+                front = front.finished()
             if not len(front.fault):
                 return None
         front.position = step
-        if step in layers:
+        if step in workload.numbers:
             safe = front.copy()
-    return _whole(windows, front, len(program.steps), layers)
+    return _whole(windows, front)
 
 
 def _forget(windows: Windows, front: _Front, step: int) -> None:
@@ -116,7 +126,7 @@ def _forget(windows: Windows, front: _Front, step: int) -> None:
     front.patches = {s: patch for s, patch in front.patches.items() if last[s] > step}
 
 
-def _whole(windows: Windows, front: _Front, step: int, layers: set[int]) -> Pool:
+def _whole(windows: Windows, front: _Front) -> Pool:
     """Runs as patches turned into runs with whole values, for the steps read from here on."""
     trace = windows.trace
     values = {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from radhard.engine.trace import Trace, filled, run_steps
+from radhard.engine.trace import Span, Trace, filled, run_steps
 from radhard.faults.corruption import Corruption
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
@@ -71,11 +71,12 @@ def _under_inputs(
     inputs = _overwritten(inputs, corruption, how.input)
     others = {step: trace.golden(step, image) for step in _activations(trace, number)}
     others[source] = inputs
+    span = Span(layer.step, layer.step + 1, (layer.step,), trace.last_reader)
     found = []
     for start in range(0, len(inputs), trace.rows):
         part = {step: v[start : start + trace.rows] for step, v in others.items()}
         whole = {step: filled(v, trace.rows) for step, v in part.items()}
-        values, _ = run_steps(workload, whole, (layer.step, layer.step + 1), None, trace.rows)
+        values, _ = run_steps(workload, whole, span, None, trace.rows)
         found.append(values[layer.step][: len(part[source])])
     return torch.cat(found), trace.golden(layer.step, image)
 

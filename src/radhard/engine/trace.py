@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,6 +32,8 @@ class Trace:
         last_reader: for each step, the last one that reads it.
         logits: (b, classes).
         detected: (b,) images for which the guard raised a (false) alarm.
+        finite: whether no golden value is infinite or not a number: differences are numbers then.
+        copies: golden values in other layouts, made when first needed.
     """
 
     workload: Workload
@@ -41,6 +43,8 @@ class Trace:
     last_reader: tuple[int, ...]
     logits: Tensor
     detected: Tensor
+    finite: bool
+    copies: dict[tuple[str, int, float], Tensor] = field(default_factory=dict)
 
     def golden(self, step: int, images: Tensor) -> Tensor:
         """The values of a step for these images, (n, elements)."""
@@ -67,41 +71,57 @@ def record(workload: Workload, guard: Guard | None = None, rows: int | None = No
     Raises:
         ValueError: for fewer than 1 row.
     """
-    rows = _suitable_rows(workload) if rows is None else rows
+    last = _last_readers(workload)
+    rows = _suitable_rows(workload, last) if rows is None else rows
     if rows < 1:
         raise ValueError(f"{rows} rows per batch can't be: use at least 1")
-    last = _last_readers(workload)
     images = workload.images.reshape(len(workload.images), -1)
     kept: dict[int, list[Tensor]] = {step: [] for step in sorted(_read_steps(workload, last))}
     alarms = []
     with torch.no_grad():
         for part in images.split(rows):
             start = {0: filled(part, rows)}
-            found, alarm = run_steps(workload, start, (1, len(workload.program.steps)), guard, rows)
+            whole = Span(1, len(workload.program.steps), kept.keys(), last)
+            found, alarm = run_steps(workload, start, whole, guard, rows)
             for step, parts in kept.items():
                 parts.append(found[step][: len(part)])
             alarms.append(alarm[: len(part)])
     values = {step: torch.cat(parts) for step, parts in kept.items()}
     logits = values[workload.program.output]
-    return Trace(workload, guard, rows, values, last, logits, torch.cat(alarms))
+    finite = all(bool(torch.isfinite(value).all()) for value in values.values())
+    return Trace(workload, guard, rows, values, last, logits, torch.cat(alarms), finite)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which steps to run, and which values to keep.
+
+    Attributes:
+        first, end: the steps ``first <= step < end``.
+        wanted: steps whose values are asked for; others are dropped after their last reader.
+        last_reader: for each step, the last one that reads it.
+    """
+
+    first: int
+    end: int
+    wanted: Collection[int]
+    last_reader: tuple[int, ...]
 
 
 def run_steps(
-    workload: Workload, start: Mapping[int, Tensor], span: tuple[int, int], guard: Guard | None,
-    rows: int,
-) -> tuple[dict[int, Tensor], Tensor]:  # fmt: skip
-    """Run the steps ``span[0] <= step < span[1]`` for one batch of ``rows`` rows.
+    workload: Workload, start: Mapping[int, Tensor], span: Span, guard: Guard | None, rows: int
+) -> tuple[dict[int, Tensor], Tensor]:
+    """Run some steps for one batch of ``rows`` rows.
 
     Args:
         workload: the network.
         start: the values, (rows, elements), of earlier steps that are read.
-        span: first step, and the one after the last.
+        span: the steps.
         guard: watches the outputs of layers.
         rows: rows of the batch.
 
     Returns:
-        The values of all steps in ``start`` and in the span that depend on images, as
-        (rows, elements); and the guard's alarms, (rows,).
+        The wanted values as (rows, elements), and the guard's alarms, (rows,).
     """
     program = workload.program
     held: dict[int, Any] = {step: _layout(workload, step).join(v) for step, v in start.items()}
@@ -113,7 +133,7 @@ def run_steps(
             held[step] = size[0] * rows + size[1] if size else program.steps[step].constant
         return held[step]
 
-    for step in range(*span):
+    for step in range(span.first, span.end):
         if program.rows[step] is None:
             continue
         held[step] = workload.evaluate(step, value)
@@ -124,11 +144,10 @@ def run_steps(
             )
             held[step] = layout.join(output)
             alarms |= alarm
-    return {
-        step: _layout(workload, step).split(v)
-        for step, v in held.items()
-        if program.rows[step] is not None
-    }, alarms
+        for source in program.steps[step].inputs:
+            if span.last_reader[source] == step and source not in span.wanted:
+                held.pop(source, None)
+    return {step: _layout(workload, step).split(held[step]) for step in span.wanted}, alarms
 
 
 def _last_readers(workload: Workload) -> tuple[int, ...]:
@@ -138,10 +157,14 @@ def _last_readers(workload: Workload) -> tuple[int, ...]:
     return tuple(last)
 
 
-def _suitable_rows(workload: Workload) -> int:
-    """A power of two that keeps all values of a batch within `_BATCH_BYTES`."""
-    elements = sum(rows.elements for rows in workload.program.rows if rows is not None)
-    fitting = _BATCH_BYTES // (elements * workload.images.element_size())
+def _suitable_rows(workload: Workload, last: tuple[int, ...]) -> int:
+    """A power of two that keeps what lives at a time in a batch within `_BATCH_BYTES`."""
+    sizes = [rows.elements if rows is not None else 0 for rows in workload.program.rows]
+    alive = [
+        sum(size for source, size in enumerate(sizes[: step + 1]) if last[source] >= step)
+        for step in range(len(sizes))
+    ]
+    fitting = _BATCH_BYTES // (max(alive) * workload.images.element_size())
     return int(min(_ROWS, 1 << max(fitting, 1).bit_length() - 1))
 
 
