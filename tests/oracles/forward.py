@@ -84,10 +84,11 @@ def _output(module: nn.Module, how: Arithmetic, x: Tensor, w: Tensor) -> Tensor:
     else:
         axes = [1] * (w.dim() - 2)
         unit = how.input.scales(x) * how.weight.scales(w).reshape(-1, *axes)
-        sums = _apply(module, how.input.integers(x), how.weight.integers(w), None)
+        sums = _apply(module, how.input.integers(x).double(), how.weight.integers(w).double(), None)
         if module.bias is not None:
             sums = sums + torch.round(module.bias.double().reshape(-1, *axes) / unit)
-        sums = sums * unit
+        narrow = how.bound <= 2**24  # sums of integers this small are scaled in float32
+        sums = sums.float() * unit.float() if narrow else sums * unit
     if how.accumulator is not None:
         sums = how.accumulator.round(sums)
     return how.output.round(sums).to(x.dtype)

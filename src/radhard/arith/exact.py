@@ -21,7 +21,9 @@ _CEILING = 1 << 30
 
 
 def exact_product(product: Bilinear, x: Tensor, w: Tensor, bound: float) -> Tensor:
-    """``product(x, w)`` of integer-valued float64 tensors, exactly, as float64.
+    """``product(x, w)`` of integers in floating-point tensors, exactly.
+
+    The result is float32 where ``bound`` allows, else float64.
 
     Args:
         product: the bilinear map; its sums may run in any order.
@@ -34,7 +36,7 @@ def exact_product(product: Bilinear, x: Tensor, w: Tensor, bound: float) -> Tens
     if bound > 2**53:
         raise ValueError(f"partial sums up to {bound:g} don't fit float64: use wide_product")
     if bound <= 2**24:
-        return product(x.to(torch.float32), w.to(torch.float32)).to(torch.float64)
+        return product(x.to(torch.float32), w.to(torch.float32))
     return product(x.to(torch.float64), w.to(torch.float64))
 
 

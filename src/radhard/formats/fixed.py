@@ -57,11 +57,15 @@ class FixedFormat:
     @property
     def scale(self) -> float:
         """The value of one unit in the last place."""
+        return 2.0**-self._point
+
+    @property
+    def _point(self) -> int:
         if self.fraction is None:
             raise ValueError(
                 f"{self.name} has no radix point yet: call fit(sample), or state fraction"
             )
-        return 2.0**-self.fraction
+        return self.fraction
 
     def scales(self, like: Tensor) -> Tensor:
         """`scale` as a float64 scalar on the device of ``like``."""
@@ -73,10 +77,11 @@ class FixedFormat:
         return -(1 << (self.width - 1)), (1 << (self.width - 1)) - 1
 
     def integers(self, real: Tensor) -> Tensor:
-        """The signed integers (float64) that ``real`` is stored as."""
-        top = 2.0 ** (self.width - 1)
-        steps = torch.trunc(real.to(torch.float64) / self.scale)
-        return torch.nan_to_num(steps, nan=0.0).clamp(-top, top - 1)
+        """The signed integers that ``real`` is stored as, in its own type or float64."""
+        low, high = self.limits
+        wide = real if self.width <= 24 else real.to(torch.float64)
+        steps = (wide * 2.0**self._point).trunc_()
+        return steps.nan_to_num_(nan=0.0).clamp_(low, high)
 
     def encode(self, real: Tensor) -> Tensor:
         return patterns(self.integers(real).to(torch.int64), self.width)

@@ -24,7 +24,7 @@ class IntegerFormat:
         width: bits, 2 to 16.
         affine: unsigned codes with a zero point where ``True``.
         per_channel: one scale for each index of the first axis, chosen by ``fit``.
-        scale: one value, or one per channel; empty until ``fit`` chooses it from data.
+        scale: one value, or one per channel, kept as float32; empty until ``fit`` chooses it.
         zero: the integers that stand for 0, as many as there are scales.
 
     Raises:
@@ -46,6 +46,8 @@ class IntegerFormat:
     def __post_init__(self) -> None:
         if not 2 <= self.width <= 16:
             raise ValueError(f"an integer format of {self.width} bits can't be: use 2 to 16 bits")
+        single = tuple(torch.tensor(self.scale, dtype=torch.float32).tolist())
+        object.__setattr__(self, "scale", single)  # so that float32 holds every product exactly
 
     @property
     def significant(self) -> int:
@@ -71,11 +73,13 @@ class IntegerFormat:
         return self._spread(self.scale, like)
 
     def integers(self, real: Tensor) -> Tensor:
-        """The integers less their zero point (float64) that ``real`` is stored as."""
+        """The integers less their zero point that ``real`` is stored as, in its type."""
         low, high = self.limits
-        steps = torch.round(real.to(torch.float64) / self.scales(real))
-        zero = self._spread(self.zero, real)
-        return (torch.nan_to_num(steps, nan=0.0) + zero).clamp(low, high) - zero
+        steps = (real / self.scales(real).to(real.dtype)).round_().nan_to_num_(nan=0.0)
+        if not self.affine:
+            return steps.clamp_(low, high)
+        zero = self._spread(self.zero, real).to(real.dtype)
+        return steps.clamp_(low - zero, high - zero)
 
     def encode(self, real: Tensor) -> Tensor:
         integers = self.integers(real) + self._spread(self.zero, real)
@@ -90,7 +94,7 @@ class IntegerFormat:
         return self.decode(self.encode(real) ^ mask)
 
     def round(self, real: Tensor) -> Tensor:
-        return (self.integers(real) * self.scales(real)).to(real.dtype)
+        return self.integers(real) * self.scales(real).to(real.dtype)
 
     def fit(self, sample: Tensor, channels: int = 0) -> IntegerFormat:
         """A copy whose scale covers ``sample``; ``channels`` rows get one scale each.

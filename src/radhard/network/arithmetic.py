@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -106,14 +106,14 @@ class Arithmetic:
         return self.finished(sums, given).to(x.dtype)
 
     def operand(self, x: Tensor) -> Tensor:
-        """The input as it is multiplied: integers (float64), or reals rounded to the format."""
+        """The input as it is multiplied: integers, or reals rounded to the format."""
         if not self.exact:
             return self.input.round(x)
         assert isinstance(self.input, _CODES)
         return self.input.integers(x)
 
     def sums(self, product: Product, operand: Tensor, given: Parameters) -> Tensor:
-        """Sums of products and bias: of integers (float64, or int64 past 2**53) or of reals."""
+        """Sums of products and bias: of integers, in a type that holds them, or of reals."""
         if not self.exact:
             return product(operand, given.weight, given.bias)
         sums = self._integer_products(product, operand, given.weight, self.bound)
@@ -132,7 +132,9 @@ class Arithmetic:
         if not self.exact:
             return self._rounded(sums)
         unit = self._unit(given)
-        return self._rounded(sums * unit if sums.is_floating_point() else self._cut(sums, unit))
+        if sums.is_floating_point():
+            return self._rounded(sums * unit.to(sums.dtype))
+        return self._rounded(self._cut(sums, unit))
 
     @property
     def sums_are_outputs(self) -> bool:
@@ -150,6 +152,12 @@ class Arithmetic:
         assert isinstance(self.input, _CODES)
         return given.scale * self.input.scales(given.scale)
 
+    def with_bias(self, given: Parameters | None) -> Arithmetic:
+        """The same with the bias in its bound."""
+        if not self.exact or given is None or given.bias is None:
+            return self
+        return replace(self, bound=self.bound + float((given.bias / self._unit(given)).abs().max()))
+
     def integer_weight(self, weight: Tensor) -> Tensor:
         """The integers of a real weight, in the type in which they are multiplied."""
         assert isinstance(self.weight, _CODES)
@@ -162,7 +170,7 @@ class Arithmetic:
         def bilinear(x: Tensor, w: Tensor) -> Tensor:
             return product(x, w, None)
 
-        if self.bound <= 2**52:
+        if self.bound < 2**52:
             return exact_product(bilinear, x, weight, bound)
         return wide_product(bilinear, x, weight)
 

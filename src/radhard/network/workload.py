@@ -202,6 +202,9 @@ def _built(
         _parameters(program, layer, how) if _has_weight(source, layer) else None
         for layer, how in zip(layers, arithmetic, strict=True)
     )
+    arithmetic = tuple(
+        how.with_bias(given) for how, given in zip(arithmetic, parameters, strict=True)
+    )
     numbers = {layer.step: number for number, layer in enumerate(layers)}
     return Workload(
         name=name,
