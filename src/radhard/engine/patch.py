@@ -19,7 +19,7 @@ Plane = tuple[int, int, int]
 class Patch:
     """The same box of a feature map for n runs, each at a place of its own.
 
-    Positions of a box may lie outside the map; faulty and golden values are equal there.
+    Positions of a box may lie outside the map; faulty and golden values are equal and finite there.
 
     Attributes:
         pair: faulty and golden values, (2, n, c, h, w).

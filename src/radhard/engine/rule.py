@@ -64,9 +64,7 @@ def _layer(windows: Windows, number: int, patches: Patches, image: Tensor) -> Pa
     else:
         weights = Parameters(given.weight[:, patch.channel], None, given.scale)
         moved = how.change(_channel_product(layer.geometry), window, weights)
-    inside = on_map(top, left, size, plane)
-    if inside is not None:
-        moved.masked_fill_(~inside, 0)
+    _clear_outside(moved, top, left, plane)
     golden = windows.sums(number, image, (top, left, size))
     sums = torch.stack([golden, golden])
     sums[0] += moved
@@ -129,6 +127,7 @@ def _pointwise(windows: Windows, index: int, patches: Patches, image: Tensor) ->
     pairs = {source: patch.pair.flatten(0, 1) for source, patch in joined.items()}
     first = next(iter(joined.values()))
     pair = step.run(pairs.__getitem__).reshape(first.pair.shape)
+    _clear_outside(pair, first.top, first.left, plane)
     return Patch(pair, first.top, first.left, first.channel, plane)
 
 
@@ -241,9 +240,7 @@ def _windowed(
     box = _read(geometry, (top, left, size))
     whole = grown(windows, source, patch, image, box, outside)
     pair = op(whole.pair.flatten(0, 1)).reshape(2, len(image), -1, *size)
-    inside = on_map(top, left, size, plane)
-    if inside is not None:
-        pair = torch.stack([torch.where(inside, pair[0], pair[1]), pair[1]])
+    _clear_outside(pair, top, left, plane)
     return Patch(pair, top, left, patch.channel, plane)
 
 
@@ -331,6 +328,14 @@ def _placed(
         return F.pad(change, (right // 2, right - right // 2, down // 2, down - down // 2))
     held, moved = moved_into(patch, change, (top, left, (h, w)))
     return torch.where(held, moved, 0)
+
+
+def _clear_outside(values: Tensor, top: Tensor, left: Tensor, plane: tuple[int, int, int]) -> None:
+    """Set values (..., n, c, h, w) of boxes to 0 where they lie outside the map."""
+    h, w = values.shape[-2:]
+    inside = on_map(top, left, (h, w), plane)
+    if inside is not None:
+        values.masked_fill_(~inside, 0)
 
 
 _RULES: Mapping[Any, Rule] = {
