@@ -61,6 +61,16 @@ def test_no_corruptions_give_no_rows(work: Workload) -> None:
     assert run.detected.shape == (0,)
 
 
+def test_memory_bounds_the_batch(work: Workload) -> None:
+    whole = rh.record(work)
+    tight = rh.record(work, memory=1_000_000)
+    assert tight.rows < whole.rows
+    tops = [rh.resume(trace, mixed(work)).logits.nan_to_num().argmax(1) for trace in (whole, tight)]
+    assert torch.equal(*tops)
+    with pytest.raises(ValueError, match=r"allow .* MiB, or use fewer images"):
+        rh.record(work, memory=10_000)
+
+
 def test_a_batch_needs_a_row(work: Workload) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         rh.record(work, rows=0)

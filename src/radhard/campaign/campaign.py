@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from radhard.campaign.result import Result
 
 #: Faults that are drawn, run and stored together.
-SHARD = 1000
+SHARD = 2000
 #: Counted up when the same question would get other faults or outcomes than before.
 _SEMANTICS = 1
 

@@ -57,6 +57,7 @@ def collect(
     store: str | Path | None = None,
     watch: Watcher | None = None,
     about: Mapping[str, Any] | None = None,
+    memory: int | None = None,
 ) -> Iterator[Result]:
     """Run campaigns one after the other; yields each result as it is reached.
 
@@ -69,6 +70,8 @@ def collect(
         store: folder in which each campaign has one of its own; in memory only where ``None``.
         watch: called after each shard.
         about: more for ``campaign.toml``, at its top level.
+        memory: bytes for golden values and batches; ``None`` for what suits the network. With
+            floating-point formats another batch size can change the last bits of logits.
 
     Raises:
         ValueError: for equal names or a budget below 1; nothing has run then.
@@ -85,7 +88,7 @@ def collect(
         folder = Folder(Path(store) / campaign.name) if store is not None else None
         if folder is not None:
             folder.begin(campaign, space, {**(about or {}), "budget": _budget(until)})
-        prepared.append(_Run(campaign, space, folder, until, watch))
+        prepared.append(_Run(campaign, space, folder, until, watch, memory))
     return (run.result() for run in prepared)
 
 
@@ -99,13 +102,14 @@ class _Run:
         folder: Folder | None,
         until: Until,
         watch: Watcher | None,
+        memory: int | None,
     ) -> None:
         if isinstance(until, Precision) and until.metric not in campaign.metrics:
             raise ValueError(
                 f"no outcome {until.metric!r} to be precise about: use one of {campaign.metrics}"
             )
         self.campaign, self.space, self.folder = campaign, space, folder
-        self.until, self.watch = until, watch
+        self.watch, self.memory = watch, memory
         self.precise = until if isinstance(until, Precision) else None
         self.most = until.most if isinstance(until, Precision) else until
         self.metric = until.metric if isinstance(until, Precision) else "sdc1"
@@ -149,7 +153,7 @@ class _Run:
     def _outcomes(self, faults: Faults) -> dict[str, np.ndarray]:
         work = self.campaign.workload
         if self.trace is None:
-            self.trace = record(work)
+            self.trace = record(work, memory=self.memory)
         corruption = self.campaign.chip.corrupt(work, self.space, faults)
         run = resume(self.trace, corruption)
         labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]

@@ -19,6 +19,9 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Folder for results and page; runs/NAME-ID by default."),
 ]
+Memory = Annotated[
+    str | None, typer.Option(help="Most memory for golden values and batches, such as 4GiB.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
@@ -47,6 +50,7 @@ def assess(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
     out: Out = None,
+    memory: Memory = None,
     json: Json = False,
 ) -> None:
     """Strike a network with faults and tell how often its answer changes.
@@ -67,19 +71,22 @@ def assess(
         "until": until,
         "seed": seed,
     }
-    answer(validated(fields, "assess"), out, json)
+    answer(validated(fields, "assess"), out, memory, json)
 
 
-def answer(ask: Ask, out: Path | None, json: bool) -> None:
+def answer(ask: Ask, out: Path | None, memory: str | None, json: bool) -> None:
     """Run what is asked, and print tables and the page's path, or a JSON object."""
     from radhard.campaign.ask import prepare
+    from radhard.engine.memory import bytes_of, keep_freed_memory
     from radhard.report.page import report
 
+    budget = bytes_of(memory) if memory is not None else None
+    keep_freed_memory()
     prepared = prepare(ask)
     campaign = prepared.campaign
     store = out or Path("runs") / f"{campaign.name}-{campaign.id[:8]}"
     _refuse_other_campaigns(store, campaign.id)
-    result = _collected(ask, prepared, store)
+    result = _collected(ask, prepared, store, budget)
     if json:
         _print_json(result, prepared)
     else:
@@ -108,7 +115,7 @@ def _refuse_other_campaigns(store: Path, own: str) -> None:
         )
 
 
-def _collected(ask: Ask, prepared: Prepared, store: Path) -> Result:
+def _collected(ask: Ask, prepared: Prepared, store: Path, memory: int | None) -> Result:
     from radhard.campaign.collect import collect
     from radhard.report.bar import ProgressBar
 
@@ -122,7 +129,7 @@ def _collected(ask: Ask, prepared: Prepared, store: Path) -> Result:
     }
     try:
         with ProgressBar() as bar:
-            return next(collect([prepared.campaign], ask.budget(), store, bar, about))
+            return next(collect([prepared.campaign], ask.budget(), store, bar, about, memory))
     except KeyboardInterrupt:
         print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
         sys.exit(130)
@@ -130,6 +137,8 @@ def _collected(ask: Ask, prepared: Prepared, store: Path) -> Result:
 
 def _print_json(result: Result, prepared: Prepared) -> None:
     import json
+
+    from radhard.engine.memory import peak_bytes
 
     work = prepared.campaign.workload
     names = {"correct": "ra"}
@@ -147,6 +156,7 @@ def _print_json(result: Result, prepared: Prepared) -> None:
         "images": len(work.images),
         "fault_model": prepared.campaign.model.name,
         "seed": prepared.campaign.seed,
+        "peak_memory_mib": round(peak_bytes() / 2**20),
         "metrics": {name: _short(estimate) for name, estimate in metrics.items()},
         "strata": [
             {

@@ -8,16 +8,17 @@ from typing import Annotated
 import typer
 
 from radhard.cli.app import app
-from radhard.cli.assess import Json, Out, answer
+from radhard.cli.assess import Json, Memory, Out, answer
 
 
 @app.command()
 def run(
     file: Annotated[Path, typer.Argument(help="A campaign file, docs/campaign-file.md.")],
     out: Out = None,
+    memory: Memory = None,
     json: Json = False,
 ) -> None:
     """Ask what a campaign file asks; its keys are the options of assess."""
     from radhard.campaign.ask import asked
 
-    answer(asked(file), out, json)
+    answer(asked(file), out, memory, json)

@@ -1,8 +1,9 @@
-"""How the C library's allocator treats freed memory."""
+"""Memory: a budget for runs, the peak of the process, and the allocator's habits."""
 
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -22,3 +23,29 @@ def keep_freed_memory() -> bool:
         return False
     settings = (_MMAP_THRESHOLD, _TRIM_THRESHOLD)
     return all(library.mallopt(setting, _BYTES) == 1 for setting in settings)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held so far; 0 where the system doesn't tell."""
+    try:
+        import resource
+    except ImportError:  # no POSIX
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def bytes_of(text: str) -> int:
+    """The number of bytes that a size such as ``4GiB`` or ``500 MB`` stands for.
+
+    Raises:
+        ValueError: for anything else.
+
+    >>> bytes_of("1.5 GiB")
+    1610612736
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B\s*", text, re.IGNORECASE)
+    if found is None or float(found[1]) == 0:
+        raise ValueError(f"memory {text!r} can't be: use a size such as 4GiB or 500MB")
+    power = " KMGT".index(found[2].upper() or " ")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)

@@ -16,9 +16,6 @@ from radhard.engine.strike import struck_outputs, struck_values
 from radhard.engine.trace import Span, Trace, filled, run_steps
 from radhard.faults.corruption import OPERANDS, Corruption
 
-#: Batches in flight at once, unless stated: enough to fill most batches at every layer.
-_POOL_BATCHES = 64
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resumed:
@@ -51,13 +48,13 @@ def resume(
     Args:
         trace: the golden run.
         corruption: n corruptions.
-        pool: faults in flight at once, 64 batches where ``None``; more need more memory.
+        pool: faults in flight at once, as the trace says where ``None``.
         patches: ``False`` runs whole tensors from the start, the slower and simpler way.
 
     Returns:
         Logits in the order of ``corruption``.
     """
-    pool = pool or _POOL_BATCHES * trace.rows
+    pool = pool or trace.pool
     usable = patches and trace.guard is None and trace.finite
     windows = Windows(trace, trace.copies) if usable else None
     parts = [

@@ -13,8 +13,12 @@ from radhard.engine.guard import Guard, guarded
 from radhard.network.export import batch_norm
 from radhard.network.workload import Workload
 
-#: Images that run at once, at most, and bytes of one batch, unless stated.
+#: Rows of a batch, at most, and bytes of one.
 _ROWS, _BATCH_BYTES = 64, 1 << 28
+#: Batches whose runs are in flight at once, at most, and bytes of all of them, unless stated.
+_POOL_BATCHES, _ROOM_BYTES = 64, 1 << 32
+#: Times that golden values are held, copies in other layouts included.
+_COPIES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +32,7 @@ class Trace:
         workload: what was run.
         guard: what watched it, if anything did.
         rows: images per batch, in the golden and in all faulty runs.
+        pool: faulty runs in flight at once.
         values: for each step whose golden values faulty runs read, (b, elements).
         last_reader: for each step, the last one that reads it.
         logits: (b, classes).
@@ -39,6 +44,7 @@ class Trace:
     workload: Workload
     guard: Guard | None
     rows: int
+    pool: int
     values: Mapping[int, Tensor]
     last_reader: tuple[int, ...]
     logits: Tensor
@@ -60,21 +66,27 @@ class Trace:
         ]
 
 
-def record(workload: Workload, guard: Guard | None = None, rows: int | None = None) -> Trace:
+def record(
+    workload: Workload,
+    guard: Guard | None = None,
+    rows: int | None = None,
+    memory: int | None = None,
+) -> Trace:
     """Run the workload fault-free and keep what `radhard.engine.resume` needs.
 
     Args:
         workload: the network with its images.
         guard: watches, and may correct, the output of each layer.
         rows: images per batch, at least 1; ``None`` for as many as suit the network's size.
+        memory: bytes for golden values and batches together; ``None`` for no limit.
 
     Raises:
-        ValueError: for fewer than 1 row.
+        ValueError: for fewer than 1 row, or where golden values leave no memory for a batch.
     """
     last = _last_readers(workload)
-    rows = _suitable_rows(workload, last) if rows is None else rows
-    if rows < 1:
+    if rows is not None and rows < 1:
         raise ValueError(f"{rows} rows per batch can't be: use at least 1")
+    rows, pool = _plan(workload, last, rows, memory)
     images = workload.images.reshape(len(workload.images), -1)
     kept: dict[int, list[Tensor]] = {step: [] for step in sorted(_read_steps(workload, last))}
     alarms = []
@@ -89,7 +101,7 @@ def record(workload: Workload, guard: Guard | None = None, rows: int | None = No
     values = {step: torch.cat(parts) for step, parts in kept.items()}
     logits = values[workload.program.output]
     finite = all(bool(torch.isfinite(value).all()) for value in values.values())
-    return Trace(workload, guard, rows, values, last, logits, torch.cat(alarms), finite)
+    return Trace(workload, guard, rows, pool, values, last, logits, torch.cat(alarms), finite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +169,30 @@ def _last_readers(workload: Workload) -> tuple[int, ...]:
     return tuple(last)
 
 
-def _suitable_rows(workload: Workload, last: tuple[int, ...]) -> int:
-    """A power of two that keeps what lives at a time in a batch within `_BATCH_BYTES`."""
-    sizes = [rows.elements if rows is not None else 0 for rows in workload.program.rows]
+def _plan(
+    workload: Workload, last: tuple[int, ...], rows: int | None, memory: int | None
+) -> tuple[int, int]:
+    """Rows per batch and runs in flight, so that what they hold stays within their room."""
+    sizes = [layout.elements if layout is not None else 0 for layout in workload.program.rows]
     alive = [
         sum(size for source, size in enumerate(sizes[: step + 1]) if last[source] >= step)
         for step in range(len(sizes))
     ]
-    fitting = _BATCH_BYTES // (max(alive) * workload.images.element_size())
-    return int(min(_ROWS, 1 << max(fitting, 1).bit_length() - 1))
+    item = workload.images.element_size()
+    row, room = max(alive) * item, _ROOM_BYTES
+    if memory is not None:
+        read = sum(sizes[step] for step in _read_steps(workload, last))
+        golden = _COPIES * read * item * len(workload.images)
+        room = memory - golden
+        if room < 4 * row:
+            raise ValueError(
+                f"a memory of {memory / 2**20:,.0f} MiB can't hold the golden values of "
+                f"{len(workload.images)} images and a batch: allow "
+                f"{(golden + 4 * row) / 2**20:,.0f} MiB, or use fewer images"
+            )
+    fitting = int(max(1, min(_BATCH_BYTES, room // 4) // row))
+    rows = rows or min(_ROWS, 1 << fitting.bit_length() - 1)
+    return rows, int(max(rows, min(_POOL_BATCHES * rows, room // (2 * row))))
 
 
 def _read_steps(workload: Workload, last: tuple[int, ...]) -> set[int]:
