@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radhard.arith.exact import exact_product, shift_toward_zero, wide_product
+from radhard.arith.exact import exact_product, shift_toward_zero, split_product, wide_product
 
 wide = st.integers(-(2**31), 2**31 - 1)
 
@@ -28,6 +28,16 @@ def test_products_are_exact_within_the_bound(bound: int) -> None:
     found = exact_product(torch.matmul, x, w, bound)
     assert found.dtype == (torch.float32 if bound <= 2**24 else torch.float64)
     assert found.item() == -62
+
+
+bytes_ = st.integers(-255, 255)
+
+
+@given(st.lists(st.tuples(bytes_, st.integers(-128, 127)), min_size=1, max_size=40))
+def test_split_products_are_exact(pairs) -> None:
+    x = torch.tensor([[float(a) for a, _ in pairs]])
+    w = torch.tensor([[float(b)] for _, b in pairs])
+    assert int(split_product(torch.matmul, x, w)) == sum(a * b for a, b in pairs)
 
 
 def test_a_bound_past_float64_is_refused() -> None:

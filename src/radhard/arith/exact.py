@@ -40,6 +40,16 @@ def exact_product(product: Bilinear, x: Tensor, w: Tensor, bound: float) -> Tens
     return product(x.to(torch.float64), w.to(torch.float64))
 
 
+def split_product(product: Bilinear, x: Tensor, w: Tensor) -> Tensor:
+    """``product(x, w)`` of integers of at most 8 bits, exactly, as float64, by float32 products.
+
+    The weight is cut into halves of 4 bits; sums of x times numbers up to 8 must stay within 2**24.
+    """
+    x, w = x.to(torch.float32), w.to(torch.float32)
+    high = torch.round(w / 16)
+    return product(x, high).to(torch.float64) * 16 + product(x, w - high * 16).to(torch.float64)
+
+
 def wide_product(product: Bilinear, x: Tensor, w: Tensor) -> Tensor:
     """``product(x, w)`` of integers below 2**31 in magnitude, as int64, clamped at +-2**62.
 

@@ -86,7 +86,9 @@ class Windows:
         self, step: int, image: Tensor, box: tuple[Tensor, Tensor, tuple[int, int]],
         channel: Tensor | None = None, outside: float = 0.0,
     ) -> Tensor:  # fmt: skip
-        """Golden values of a step in boxes (top, left, size): (n, c, h, w).
+        """Golden values of a step in boxes (top, left, size): a new (2, n, c, h, w).
+
+        They stand second; the first half is not set, for the caller to put faulty values there.
 
         Args:
             step: one whose values the trace holds.
@@ -142,10 +144,13 @@ class Windows:
         on_map = ((r >= 0) & (r < rows))[:, :, None] & ((c >= 0) & (c < columns))[:, None, :]
         place = (image[:, None] * rows + r)[:, :, None] * columns + c[:, None, :]
         place = torch.where(on_map, place, len(copy) - 1)
+        pair = copy.new_empty(2, len(image), channels if channel is None else 1, h, w)
         if channel is not None:
-            return copy.view(-1)[place * channels + channel[:, None, None]].unsqueeze(1)
-        picked = copy.index_select(0, place.view(-1)).view(*place.shape, channels)
-        return picked.permute(0, 3, 1, 2).contiguous()
+            pair[1, :, 0] = copy.view(-1)[place * channels + channel[:, None, None]]
+        else:
+            picked = copy.index_select(0, place.view(-1)).view(*place.shape, channels)
+            pair[1] = picked.permute(0, 3, 1, 2)
+        return pair
 
 
 def struck_patch(windows: Windows, step: int, golden: Tensor, faulty: Tensor,
@@ -164,10 +169,10 @@ def widened(windows: Windows, step: int, patch: Patch, image: Tensor) -> Patch:
     """The same patch with all channels."""
     if patch.channel is None:
         return patch
-    golden = windows.values(step, image, (patch.top, patch.left, patch.size))
-    pair = torch.stack([golden, golden])
+    pair = windows.values(step, image, (patch.top, patch.left, patch.size))
+    pair[0] = pair[1]
     each = torch.arange(len(image), device=image.device)
-    now = torch.where(patch.change, patch.pair[0], golden[each, patch.channel].unsqueeze(1))
+    now = torch.where(patch.change, patch.pair[0], pair[1][each, patch.channel].unsqueeze(1))
     pair[0][each, patch.channel] = now[:, 0]
     return replace(patch, pair=pair, channel=None)
 
@@ -178,10 +183,10 @@ def grown(windows: Windows, step: int, patch: Patch, image: Tensor,
     top, left, (h, w) = box
     if patch.size == (h, w) and torch.equal(top, patch.top) and torch.equal(left, patch.left):
         return patch
-    golden = windows.values(step, image, box, patch.channel, outside)
+    pair = windows.values(step, image, box, patch.channel, outside)
     held, moved = moved_into(patch, patch.pair, box)
-    now = torch.where(held & (moved[0] != moved[1]), moved[0], golden)
-    return Patch(torch.stack([now, golden]), top, left, patch.channel, patch.plane)
+    torch.where(held & (moved[0] != moved[1]), moved[0], pair[1], out=pair[0])
+    return Patch(pair, top, left, patch.channel, patch.plane)
 
 
 def moved_into(

@@ -165,7 +165,8 @@ def _remaining(trace: Trace, pool: Pool, detected: Tensor) -> Pool | None:
     detected[pool.fault[same]] = pool.detected[same]
     left = torch.ones(len(pool.fault), dtype=torch.bool, device=same.device)
     left[same] = False
-    return pool.of(left) if bool(left.any()) else None
+    kept = torch.nonzero(left)[:, 0]
+    return pool.of(kept) if len(kept) else None
 
 
 def _advanced(trace: Trace, batch: Pool, position: int) -> Pool:

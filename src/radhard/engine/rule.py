@@ -65,9 +65,8 @@ def _layer(windows: Windows, number: int, patches: Patches, image: Tensor) -> Pa
         weights = Parameters(given.weight[:, patch.channel], None, given.scale)
         moved = how.change(_channel_product(layer.geometry), window, weights)
     _clear_outside(moved, top, left, plane)
-    golden = windows.sums(number, image, (top, left, size))
-    sums = torch.stack([golden, golden])
-    sums[0] += moved
+    sums = windows.sums(number, image, (top, left, size))
+    torch.add(sums[1], moved.to(sums.dtype), out=sums[0])
     pair = how.finished(sums.flatten(0, 1), given).to(patch.pair.dtype)
     return Patch(pair.view(sums.shape), top, left, None, plane)
 
@@ -151,9 +150,10 @@ def _joined(
     box = _union(list(held.values()))
     found = {step: grown(windows, step, patch, image, box) for step, patch in held.items()}
     for step in patches.keys() - held.keys():
-        golden, plane = windows.values(step, image, box, channel), windows.plane(step)
+        pair, plane = windows.values(step, image, box, channel), windows.plane(step)
         assert plane is not None
-        found[step] = Patch(torch.stack([golden, golden]), box[0], box[1], channel, plane)
+        pair[0] = pair[1]
+        found[step] = Patch(pair, box[0], box[1], channel, plane)
     return {step: found[step] for step in patches}
 
 

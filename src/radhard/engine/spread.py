@@ -84,7 +84,7 @@ class _Front:
         left = alive(self.patches, len(self.fault), self.image.device)
         if int(left.sum()) > _WORTH_MOVING * len(left):
             return self
-        return self.of(left)
+        return self.of(torch.nonzero(left)[:, 0])
 
 
 def spread(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from radhard.arith.exact import exact_product, shift_toward_zero, wide_product
+from radhard.arith.exact import exact_product, shift_toward_zero, split_product, wide_product
 from radhard.formats.catalogue import FLOAT32, FLOAT64
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
@@ -90,7 +90,8 @@ class Arithmetic:
 
     Where sums are ``exact``, products and sums are those of the operands' integers, in any order;
     otherwise operands are rounded to their formats and the sum runs in the carrier type, with one
-    rounding at the end. ``bound`` is the largest partial sum of integers that can occur.
+    rounding at the end. ``bound`` is the largest partial sum of integers that can occur;
+    ``splits`` says that halves of the weight have sums which float32 holds.
     """
 
     input: NumberFormat
@@ -99,6 +100,7 @@ class Arithmetic:
     accumulator: NumberFormat | None
     exact: bool
     bound: float
+    splits: bool = False
 
     def run(self, product: Product, x: Tensor, given: Parameters) -> Tensor:
         """The layer's output, rounded to its format; ``x`` holds any real values."""
@@ -170,6 +172,8 @@ class Arithmetic:
         def bilinear(x: Tensor, w: Tensor) -> Tensor:
             return product(x, w, None)
 
+        if self.splits and bound > 2**24:
+            return split_product(bilinear, x, weight)
         if self.bound < 2**52:
             return exact_product(bilinear, x, weight, bound)
         return wide_product(bilinear, x, weight)
@@ -208,7 +212,9 @@ def fitted(
         and isinstance(weight, _CODES)
     )
     bound = _bound(layer, source, weight, w if constant else None) if exact else math.inf
-    return Arithmetic(source, weight, output, accumulator, exact, bound)
+    fan_in = layer.bounds["c"] * layer.bounds["r"] * layer.bounds["s"]
+    splits = exact and weight.width <= 8 and 2 * _largest(source) * 8 * fan_in <= 2**24
+    return Arithmetic(source, weight, output, accumulator, exact, bound, splits)
 
 
 def _bound(
@@ -224,6 +230,7 @@ def _bound(
     return _largest(source) * (float(integers.abs().sum(1).max()) + _largest(weight))
 
 
-def _largest(fmt: FixedFormat | IntegerFormat) -> float:
+def _largest(fmt: NumberFormat) -> float:
+    assert isinstance(fmt, _CODES)
     zero = max(map(abs, fmt.zero)) if isinstance(fmt, IntegerFormat) else 0
     return float(max(map(abs, fmt.limits)) + zero)
