@@ -23,7 +23,7 @@ from radhard.network.program import Ref, Step
 aten = torch.ops.aten
 
 #: Share of a map's positions from which on a convolution runs on whole tensors; measured.
-WHOLE_FROM = 0.75
+WHOLE_FROM = 0.35
 
 Patches = Mapping[int, Patch]
 Rule = Callable[[Windows, int, Patches, Tensor], Patch | None]
