@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,24 @@ def test_identity_is_of_meaning(campaign: rh.Campaign, residual, images, labels)
     other = campaign.workload.with_(format=rh.BFLOAT16)
     assert campaign.with_(workload=other).id != campaign.id
     assert campaign.with_(name="renamed").id == campaign.id
+
+
+ELSEWHERE = """
+import torch, radhard as rh
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Flatten())
+model.eval()
+work = rh.capture(model, torch.zeros(1, 1, 4, 4), torch.tensor([0]))
+print(rh.Campaign(work).id)
+"""
+
+
+def test_identity_is_the_same_in_every_process() -> None:
+    said = {
+        subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, check=True).stdout
+        for _ in range(2)
+    }
+    assert len(said) == 1
 
 
 def test_fault_i_depends_on_id_and_i_alone(campaign: rh.Campaign) -> None:

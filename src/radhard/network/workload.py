@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -115,7 +116,7 @@ class Workload:
         """A hash of all that decides the fault-free run: operations, constants, formats, inputs."""
         digest = hashlib.sha256(repr((self.formats, self.arithmetic)).encode())
         for step in self.program.steps:
-            digest.update(repr((str(step.op), step.args, step.kwargs)).encode())
+            digest.update(repr((_name(step.op), step.args, step.kwargs)).encode())
             _add(digest, step.constant)
         _add(digest, self.images)
         _add(digest, self.labels)
@@ -299,6 +300,11 @@ def _check_pairs(images: Tensor, labels: Tensor) -> None:
         )
     if int(labels.min()) < 0:
         raise ValueError(f"label {int(labels.min())} can't be: class numbers start at 0")
+
+
+def _name(op: Any) -> str:
+    """An operation's name, the same in every process."""
+    return op.__qualname__ if isinstance(op, FunctionType) else str(op)
 
 
 def _add(digest: Any, value: Any) -> None:
