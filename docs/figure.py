@@ -26,7 +26,9 @@ def corruption(trace: Trace) -> Corruption:
     values = trace.values[trace.workload.layers[0].step][0].view(32, -1)[:, place]
     element = np.array([int(values.argmax()) * 32 * 32 + place])
     zero, box = np.array([0]), whole_box(1)
-    return Corruption(zero, np.array(["output"]), element, zero, np.array([-1]), one, box, box)
+    return Corruption(
+        zero, np.array(["output"]), element, zero, np.array([-1]), one, box, box, zero, box
+    )
 
 
 def panels() -> list[tuple[str, Patch]]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 import radhard as rh
 from oracles.forward import Strike, plain_logits
 from radhard.faults.corruption import OPERANDS, Corruption
+from radhard.network.layer import Layer
 from radhard.network.workload import Workload
 
 MODELS = (
@@ -40,28 +41,44 @@ def random_corruptions(work: Workload, operand: str, n: int, seed: int) -> Corru
     sizes, widths, boxes = [], [], []
     for number in layer:
         place, how = work.layers[number], work.arithmetic[number]
-        rows = {step: work.program.rows[step] for step in (place.operands[0], place.step)}
-        size = {
-            "weight": lambda p=place, number=number: work.weight(number).numel(),
-            "input": lambda p=place, r=rows: r[p.operands[0]].elements,
-            "output": lambda p=place, r=rows: r[p.step].elements,
+        rows = [work.program.rows[step].elements for step in (place.operands[0], place.step)]
+        size, fmt = {
+            "weight": lambda p=number, h=how: (work.weight(p).numel(), h.weight),
+            "input": lambda r=rows, h=how: (r[0], h.input),
+            "psum": lambda r=rows, h=how: (r[1], h.latch),
+            "output": lambda r=rows, h=how: (r[1], h.output),
         }[operand]()
         sizes.append(size)
-        widths.append({"weight": how.weight, "input": how.input, "output": how.output}[operand])
-        positions = rows[place.step].elements // place.channels
-        first = [int(rng.integers(0, limit)) for limit in (place.channels, positions)]
-        boxes.append([(0, 2**62)] * 2 if rng.random() < 0.5 else [(k, k + 3) for k in first])
-    width = np.array([fmt.width for fmt in widths])
+        widths.append(fmt.width)
+        boxes.append(random_box(place, rng))
+    width = np.array(widths)
     masks = [
         MODELS[k % len(MODELS)].masks(rng.integers(0, width[k : k + 1]), width[k : k + 1], rng)
         for k in range(n)
     ]
     keep, flip = (np.concatenate(part) for part in zip(*masks, strict=True))
-    channels, positions = (np.array([box[k] for box in boxes]) for k in range(2))
+    channels, positions, first, terms = (np.array([box[k] for box in boxes]) for k in range(4))
     image = rng.integers(0, len(work.images), n)
     element = rng.integers(0, np.array(sizes))
     operands = np.full(n, operand)
-    return Corruption(layer, operands, element, image, keep, flip, channels, positions)
+    return Corruption(
+        layer, operands, element, image, keep, flip, channels, positions, first, terms
+    )
+
+
+def random_box(layer: Layer, rng: np.random.Generator) -> tuple:
+    """Channels, positions, first output and terms: all, a few outputs, one, or the late ones."""
+    m, p = (int(rng.integers(0, limit)) for limit in (layer.channels, layer.positions))
+    terms = sorted(rng.choice(layer.fan_in + 1, 2, replace=False).tolist())
+    everything = (0, 2**62)
+    late = int(rng.integers(0, layer.channels * layer.positions))
+    boxes = (
+        (everything, everything, 0),
+        ((m, m + 3), (p, p + 3), 0),
+        ((m, m + 1), (p, p + 1), 0),
+        (everything, everything, late),
+    )
+    return (*boxes[int(rng.integers(0, 4))], terms)
 
 
 def strike(corruption: Corruption, k: int) -> Strike:
@@ -73,6 +90,8 @@ def strike(corruption: Corruption, k: int) -> Strike:
         int(corruption.flip[k]),
         tuple(min(int(end), 10**6) for end in corruption.channels[k]),
         tuple(min(int(end), 10**6) for end in corruption.positions[k]),
+        int(corruption.first[k]),
+        tuple(int(end) for end in corruption.terms[k]),
     )
 
 

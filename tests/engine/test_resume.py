@@ -49,7 +49,7 @@ def test_a_fault_that_changes_nothing_is_masked(work: Workload) -> None:
     harmless = Corruption(
         corruption.layer, corruption.operand, corruption.element, corruption.image,
         np.full(len(corruption), -1), np.zeros(len(corruption), dtype=np.int64),
-        corruption.channels, corruption.positions,
+        corruption.channels, corruption.positions, corruption.first, corruption.terms,
     )  # fmt: skip
     run = rh.resume(rh.record(work), harmless)
     assert torch.equal(run.logits, run.golden)

@@ -4,9 +4,10 @@ Independent of capture, of the layouts, and of the batching: one image, every la
 Integer and fixed-point layers are computed by convolving their integers in float64.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +29,8 @@ class Strike:
     flip: int
     channels: tuple[int, int]
     positions: tuple[int, int]
+    first: int
+    terms: tuple[int, int]
 
 
 def plain_logits(model: nn.Module, work: Workload, image: int, strike: Strike | None) -> Tensor:
@@ -56,6 +59,8 @@ def _hook(how: Arithmetic, strike: Strike | None) -> Callable[..., Tensor]:
             return golden
         if strike.operand == "output":
             return _changed(golden, how.output, strike)
+        if strike.operand == "psum":
+            return _with_wrong_sum(module, how, x, w, golden, strike)
         if strike.operand == "input":
             x = _changed(x, how.input, strike)
         else:
@@ -63,6 +68,7 @@ def _hook(how: Arithmetic, strike: Strike | None) -> Callable[..., Tensor]:
         faulty = _output(module, how, x, w)
         box = torch.zeros_like(golden, dtype=torch.bool).reshape(golden.shape[1], -1)
         box[slice(*strike.channels), slice(*strike.positions)] = True
+        box.view(-1)[: strike.first] = False
         return torch.where(box.reshape(golden.shape), faulty, golden)
 
     return hook
@@ -92,6 +98,58 @@ def _output(module: nn.Module, how: Arithmetic, x: Tensor, w: Tensor) -> Tensor:
     if how.accumulator is not None:
         sums = how.accumulator.round(sums)
     return how.output.round(sums).to(x.dtype)
+
+
+def _with_wrong_sum(
+    module: nn.Module, how: Arithmetic, x: Tensor, w: Tensor, golden: Tensor, strike: Strike
+) -> Tensor:
+    """One output made anew, multiply-accumulate by multiply-accumulate, its latch struck once."""
+    m, *place = np.unravel_index(strike.element, golden.shape[1:])
+    fixed = how.exact
+    unit = float((how.input.scales(x) * how.weight.scales(w)).reshape(-1)[0]) if fixed else 1.0
+    if fixed and isinstance(how.weight, IntegerFormat) and len(how.weight.scale) > 1:
+        unit = float(how.input.scales(x) * how.weight.scales(w).reshape(-1)[m])
+    values, weights = (how.input.integers(x), how.weight.integers(w)) if fixed else (x, w)
+    total, latch = 0, 0
+    taps = _taps(module, values[0], int(m), tuple(map(int, place)))
+    for k, (c, r, s, tap) in enumerate(taps):
+        product = float(tap) * float(weights[m].reshape(weights.shape[1], -1)[c, r * s[1] + s[0]])
+        total += int(product) if fixed else product
+        latch += (int(product) if fixed else product) if k in range(*strike.terms) else 0
+    bias = float(module.bias[m]) if module.bias is not None else 0.0
+    total += round(bias / unit) if fixed else bias
+    scale = unit if how.accumulator is not None else 1.0
+    held = how.latch.round(torch.tensor([latch * scale], dtype=torch.float64))
+    code = (how.latch.encode(held) & strike.keep) ^ strike.flip
+    found = how.latch.decode(code).double()
+    if float(found) == float(held):
+        return golden
+    real = (total + (found - held) / scale) * unit
+    real = how.accumulator.round(real) if how.accumulator is not None else real
+    changed = golden.clone()
+    changed.reshape(-1)[strike.element] = how.output.round(real).to(golden.dtype)
+    return changed
+
+
+def _taps(
+    module: nn.Module, x: Tensor, m: int, place: tuple[int, ...]
+) -> Iterator[tuple[int, int, tuple[int, int], Tensor]]:
+    """Input channel, kernel row, (kernel column, columns) and value of each product, in order."""
+    if isinstance(module, nn.Linear):
+        for c in range(module.in_features):
+            yield c, 0, (0, 1), x.reshape(-1)[c]
+        return
+    (e, f), (stride, pad, (rows, columns)) = place, (
+        module.stride, module.padding, module.kernel_size,
+    )  # fmt: skip
+    per_group = module.in_channels // module.groups
+    start = m // (module.out_channels // module.groups) * per_group
+    padded = nn.functional.pad(x, (pad[1], pad[1], pad[0], pad[0]))
+    for c in range(per_group):
+        for r in range(rows):
+            for s in range(columns):
+                value = padded[start + c, e * stride[0] + r, f * stride[1] + s]
+                yield c, r, (s, columns), value
 
 
 def _apply(module: nn.Module, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:

@@ -81,4 +81,6 @@ class Software:
             faults.flip,
             box,
             box,
+            np.zeros(len(faults), dtype=np.int64),
+            box,
         )

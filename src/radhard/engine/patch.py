@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from radhard.engine.trace import Trace
-from radhard.faults.corruption import Corruption
 
 #: Channels, rows and columns of a feature map.
 Plane = tuple[int, int, int]
@@ -153,13 +152,12 @@ class Windows:
         return pair
 
 
-def struck_patch(windows: Windows, step: int, golden: Tensor, faulty: Tensor,
-                 corruption: Corruption) -> Patch:  # fmt: skip
-    """The patch of one wrong output value each: values (n,) before and after the fault."""
+def struck_patch(windows: Windows, step: int, element: Tensor, golden: Tensor,
+                 faulty: Tensor) -> Patch:  # fmt: skip
+    """The patch of one wrong output each: which, and its values before and after, (n,)."""
     plane = windows.plane(step)
     assert plane is not None
     _, rows, columns = plane
-    element = torch.from_numpy(corruption.element).to(golden.device)
     place = element % (rows * columns)
     pair = torch.stack([faulty, golden]).view(2, -1, 1, 1, 1)
     return Patch(pair, place // columns, place % columns, element // (rows * columns), plane)

@@ -12,7 +12,7 @@ from torch import Tensor
 from radhard.engine.guard import guarded
 from radhard.engine.patch import Windows, struck_patch
 from radhard.engine.spread import Pool, spread
-from radhard.engine.strike import struck_outputs, struck_values
+from radhard.engine.strike import single, struck_outputs, struck_values
 from radhard.engine.trace import Span, Trace, filled, run_steps
 from radhard.faults.corruption import OPERANDS, Corruption
 
@@ -37,7 +37,7 @@ def resume(
 ) -> Resumed:
     """Run the network under each corruption, from its layer on.
 
-    A wrong output value spreads as a patch while that is cheaper; then, and for all other
+    One wrong output spreads as a patch while that is cheaper; then, and for all other
     corruptions, whole tensors are run. Whole runs walk through the network together: each joins
     where it begins, and leaves as soon as nothing that is still to be read differs from the
     golden run. The result for one fault does not depend on the others, nor on ``pool``.
@@ -93,24 +93,40 @@ def _beginnings(trace: Trace, windows: Windows | None, corruption: Corruption) -
             place = torch.from_numpy(np.flatnonzero(chosen)).to(device)
             if not len(place):
                 continue
-            step = trace.workload.layers[number].step
-            part = corruption[chosen]
-            if operand == "output" and windows is not None and windows.plane(step):
-                values = struck_values(trace, number, part)
-                image = torch.from_numpy(part.image).to(device)
-                patch = struck_patch(windows, step, *values, part)
-                pool = spread(windows, step, place, image, patch)
-                if pool is not None:
-                    yield pool
-            else:
-                yield _struck(trace, number, part, place)
+            one = single(trace, number, corruption[chosen])
+            yield from _from_values(trace, windows, number, corruption[chosen][one], place[one])
+            if not one.all():
+                part, whole = corruption[chosen][~one], place[~one]
+                yield _struck(trace, number, part, whole, struck_outputs(trace, number, part))
 
 
-def _struck(trace: Trace, number: int, corruption: Corruption, fault: Tensor) -> Pool:
-    """The runs that begin at the end of layer ``number``, with whole values."""
+def _from_values(
+    trace: Trace, windows: Windows | None, number: int, corruption: Corruption, fault: Tensor
+) -> Iterator[Pool]:
+    """The runs that begin with one wrong output."""
+    if not len(fault):
+        return
+    step = trace.workload.layers[number].step
+    image = torch.from_numpy(corruption.image).to(fault.device)
+    element, golden, faulty = struck_values(trace, number, corruption)
+    if windows is not None and windows.plane(step):
+        pool = spread(
+            windows, step, fault, image, struck_patch(windows, step, element, golden, faulty)
+        )
+        if pool is not None:
+            yield pool
+        return
+    output = trace.golden(step, image)
+    output[torch.arange(len(output), device=output.device), element] = faulty
+    yield _struck(trace, number, corruption, fault, output)
+
+
+def _struck(
+    trace: Trace, number: int, corruption: Corruption, fault: Tensor, output: Tensor
+) -> Pool:
+    """The runs that begin at the end of layer ``number``, with these outputs of it."""
     image = torch.from_numpy(corruption.image).to(fault.device)
     step = trace.workload.layers[number].step
-    output = struck_outputs(trace, number, corruption)
     detected = trace.detected[image].clone()
     if trace.guard is not None:
         output, alarm = guarded(trace.guard, trace.workload, number, output)

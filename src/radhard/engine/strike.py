@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine.trace import Span, Trace, filled, run_steps
@@ -19,28 +21,102 @@ def struck_outputs(trace: Trace, number: int, corruption: Corruption) -> Tensor:
 
     Guards have not seen them yet. All corruptions must share layer and operand.
     """
-    device = trace.workload.images.device
-    image = torch.from_numpy(corruption.image).to(device)
+    image = torch.from_numpy(corruption.image).to(trace.workload.images.device)
     golden = trace.golden(trace.workload.layers[number].step, image)
-    operand = str(corruption.operand[0])
-    if operand == "output":
-        _, faulty_values = struck_values(trace, number, corruption)
-        each = torch.arange(len(golden), device=device)
-        golden[each, torch.from_numpy(corruption.element).to(device)] = faulty_values
-        return golden
-    compute = {"weight": _under_weights, "input": _under_inputs}[operand]
+    compute = {"weight": _under_weights, "input": _under_inputs}[str(corruption.operand[0])]
     faulty, fault_free = compute(trace, number, corruption, image)
     return torch.where((faulty == fault_free) | ~_boxes(trace, number, corruption), golden, faulty)
 
 
-def struck_values(trace: Trace, number: int, corruption: Corruption) -> tuple[Tensor, Tensor]:
-    """Golden and faulty values (n,) of the output elements that corruptions of outputs strike."""
-    rows = trace.values[trace.workload.layers[number].step]
+def single(trace: Trace, number: int, corruption: Corruption) -> NDArray[np.bool_]:
+    """Which corruptions of layer ``number`` can change one of its outputs only, (n,)."""
+    layer = trace.workload.layers[number]
+    one: NDArray[np.bool_] = (corruption.operand == "psum") | (corruption.operand == "output")
+    if (layer.kind == "conv" and layer.geometry is None) or layer.one_channel is None:
+        return one
+    boxes = (corruption.channels, corruption.positions)
+    narrow = np.all([box[:, 1] - box[:, 0] == 1 for box in boxes], axis=0)
+    first = corruption.channels[:, 0] * layer.positions + corruption.positions[:, 0]
+    one |= narrow & (corruption.first <= first)
+    return one
+
+
+def struck_values(
+    trace: Trace, number: int, corruption: Corruption
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What `single` corruptions of one operand change: element, golden and faulty values, (n,)."""
+    layer, device = trace.workload.layers[number], trace.workload.images.device
     image, element = (
-        torch.from_numpy(part).to(rows.device) for part in (corruption.image, corruption.element)
+        torch.from_numpy(part).to(device) for part in (corruption.image, corruption.element)
     )
-    golden = rows[image, element]
-    return golden, altered(golden, corruption, trace.workload.arithmetic[number].output)
+    operand = str(corruption.operand[0])
+    if operand in {"weight", "input"}:
+        m, p = (
+            torch.from_numpy(box[:, 0]).to(device)
+            for box in (corruption.channels, corruption.positions)
+        )
+        element = m * layer.positions + p if layer.channel_first else p * layer.channels + m
+    golden = trace.values[layer.step][image, element]
+    if operand == "output":
+        how = trace.workload.arithmetic[number]
+        return element, golden, altered(golden, corruption, how.output)
+    faulty, fault_free = _one_output(trace, number, corruption, element)
+    same = (faulty == fault_free) | (torch.isnan(faulty) & torch.isnan(fault_free))
+    return element, golden, torch.where(same, golden, faulty)
+
+
+def _one_output(
+    trace: Trace, number: int, corruption: Corruption, element: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One output (n,) of each corruption, with a wrong operand or partial sum, and without."""
+    workload, layer = trace.workload, trace.workload.layers[number]
+    how, given = workload.arithmetic[number], workload.parameters[number]
+    assert given is not None
+    channel, position = layer.output_place(element)
+    window = layer.window(channel, position)
+    image = torch.from_numpy(corruption.image).to(element.device)
+    x = trace.values[layer.operands[0]][image[:, None], window.clamp(min=0)]
+    x = torch.where(window >= 0, how.input.round(x), 0.0)
+    how = replace(how, weight=_of_channels(how.weight, channel))
+    w = how.weight.round(layer.weight_rows(workload.weight(number))[channel])
+    bias = given.bias.reshape(-1)[channel] if given.bias is not None else None
+    scale = given.scale.reshape(-1)[channel] if given.scale.numel() > 1 else given.scale
+
+    def sums(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+        if how.exact:
+            w = how.integer_weight(w)
+        found = how.sums(_dot, how.operand(x), Parameters(w, bias, scale))
+        return found.to(torch.float64) if found.is_floating_point() else found
+
+    own = Parameters(w, bias, scale)
+    fault_free = sums(x, w, bias)
+    if corruption.operand[0] == "psum":
+        first, end = torch.from_numpy(corruption.terms).to(element.device).T
+        taps = torch.arange(layer.fan_in, device=element.device)
+        within = (taps >= first[:, None]) & (taps < end[:, None])
+        part = sums(torch.where(within, x, 0.0), torch.where(within, w, 0.0), None)
+        faulty = how.with_altered(
+            fault_free, part, lambda held: altered(held, corruption, how.latch), own
+        )
+    else:
+        wrong = torch.from_numpy(corruption.element).to(element.device)
+        if corruption.operand[0] == "weight":
+            held, fmt, (own_channel, tap) = w, how.weight, layer.weight_place(wrong)
+            hit = torch.arange(layer.fan_in, device=element.device) == tap[:, None]
+            hit &= (own_channel == channel)[:, None]
+        else:
+            held, fmt, hit = x, how.input, window == wrong[:, None]
+        read = torch.where(hit, held, 0.0).sum(1)
+        struck = torch.where(hit, altered(read, corruption, fmt)[:, None], held)
+        faulty = sums(struck, w, bias) if held is x else sums(x, struck, bias)
+    carrier = workload.images.dtype
+    return how.finished(faulty, own).to(carrier), how.finished(fault_free, own).to(carrier)
+
+
+def _dot(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+    """Sums (n,) of products of rows, one after the other, so that no row depends on others."""
+    found = (x * w).cumsum(1)[:, -1]
+    return found if bias is None else found + bias
 
 
 def altered(real: Tensor, corruption: Corruption, fmt: NumberFormat) -> Tensor:
@@ -127,7 +203,13 @@ def _one_channel(
         weights = how.integer_weight(weights)
 
     def product(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-        sums = one_channel(x, w, channel)
+        parts = zip(*(part.split(trace.rows) for part in (x, w, channel)), strict=True)
+        sums = torch.cat(
+            [
+                one_channel(*(filled(part, trace.rows) for part in each))[: len(each[0])]
+                for each in parts
+            ]
+        )
         return sums if b is None else sums + b
 
     return how.run(product, x, Parameters(weights, bias, scale))
@@ -153,6 +235,8 @@ def _boxes(trace: Trace, number: int, corruption: Corruption) -> Tensor:
     across = _between(m, torch.from_numpy(corruption.channels).to(device))
     along = _between(positions, torch.from_numpy(corruption.positions).to(device))
     box = across[:, :, None] & along[:, None, :]
+    late = torch.from_numpy(corruption.first).to(device)[:, None, None]
+    box &= torch.arange(m * positions, device=device).view(m, positions) >= late
     return (box if layer.channel_first else box.transpose(1, 2)).reshape(len(corruption), -1)
 
 

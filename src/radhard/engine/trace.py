@@ -216,7 +216,7 @@ def _read_steps(workload: Workload, last: tuple[int, ...]) -> set[int]:
 def filled(rows: Tensor, count: int) -> Tensor:
     """``rows`` followed by copies of the last one, ``count`` in all."""
     missing = count - len(rows)
-    return torch.cat([rows, rows[-1:].expand(missing, -1)]) if missing else rows
+    return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])]) if missing else rows
 
 
 def _layout(workload: Workload, step: int) -> Any:

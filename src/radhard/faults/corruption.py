@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from radhard.faults.model import Integers
 
 #: A value of a layer that can be wrong.
-Operand = Literal["weight", "input", "output"]
+Operand = Literal["weight", "input", "psum", "output"]
 OPERANDS: tuple[Operand, ...] = get_args(Operand)
 
 
@@ -21,16 +21,23 @@ class Corruption:
 
     The **box of reads** says which results of the layer still read the wrong value: output
     channels ``channels[:, 0] <= m < channels[:, 1]`` at (flattened) output positions
-    ``positions[:, 0] <= p < positions[:, 1]``. What lies outside was computed before the strike,
-    or reads another copy. A wrong output is wrong for all its later uses.
+    ``positions[:, 0] <= p < positions[:, 1]``, of those the ones from number ``first`` on when
+    outputs are made channel by channel, position by position. What lies outside was computed
+    before the strike, or reads another copy. A wrong output is wrong for all its later uses.
+
+    A wrong ``psum`` is the sum of the products ``terms[:, 0] <= k < terms[:, 1]`` of one output, in
+    the order of input channel, kernel row, kernel column (without the bias), held in the
+    accumulator's format; it is read once. One term is a product.
 
     Attributes:
         layer: number of the layer in the workload.
         operand: one of `OPERANDS`.
-        element: place in the flattened operand (of one image, where it is an activation).
+        element: place in the flattened operand (of one image, where it is an activation); for a
+            ``psum`` that of the output it becomes.
         image: during which input image.
         keep, flip: what happens to the code, ``new = (old & keep) ^ flip``.
-        channels, positions: the box of reads, half open.
+        channels, positions, first: the box of reads, half open.
+        terms: of a ``psum``, half open.
     """
 
     layer: Integers
@@ -41,6 +48,8 @@ class Corruption:
     flip: Integers
     channels: Integers
     positions: Integers
+    first: Integers
+    terms: Integers
 
     def __len__(self) -> int:
         return len(self.layer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -137,6 +138,34 @@ class Arithmetic:
         if sums.is_floating_point():
             return self._rounded(sums * unit.to(sums.dtype))
         return self._rounded(self._cut(sums, unit))
+
+    @property
+    def latch(self) -> NumberFormat:
+        """In which partial sums are held; a wide accumulator of integers has 32 bits."""
+        return self.accumulator or FixedFormat("int32", 31, 0)
+
+    def with_altered(
+        self, sums: Tensor, partial: Tensor, alter: Callable[[Tensor], Tensor], given: Parameters
+    ) -> Tensor:
+        """Sums after one of their partial sums was altered where it is held, in `latch`.
+
+        The change of the held value is added: what a latch cuts off is not lost from the sum.
+
+        Args:
+            sums: (n,), from `sums`, as float64 or int64.
+            partial: (n,), a part of each, in the same type.
+            alter: what happens to the held values, float64.
+            given: the layer's parameters.
+        """
+        unit = self._unit(given) if self.exact else torch.ones(())
+        unit = unit.to(torch.float64)
+        if self.exact and self.accumulator is None:
+            unit = torch.ones_like(unit)
+        real = partial * unit if partial.is_floating_point() else self._cut(partial, unit)
+        held = self.latch.round(real)
+        found = alter(held)
+        change = torch.where(found == held, 0.0, (found - held) / unit)
+        return sums + (change if sums.is_floating_point() else torch.round(change).to(torch.int64))
 
     @property
     def sums_are_outputs(self) -> bool:

@@ -62,6 +62,7 @@ class Layer:
         product: the sums of products of all channels.
         one_channel: those of one channel per image; ``None`` where the weight is no constant.
         geometry: of a two-dimensional convolution, else ``None``.
+        plane: the extent of the input of a convolution, such as (rows, columns).
     """
 
     name: str
@@ -76,6 +77,7 @@ class Layer:
     product: Product
     one_channel: ChannelProduct | None
     geometry: Geometry | None = None
+    plane: tuple[int, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -96,9 +98,48 @@ class Layer:
     def weight_place(self, elements: Tensor) -> tuple[Tensor, Tensor]:
         """Output channel and place within the fan-in of elements of the (flattened) weight."""
         if self.weight_first:
-            fan_in = self.bounds["c"] * self.bounds["r"] * self.bounds["s"]
-            return elements // fan_in, elements % fan_in
+            return elements // self.fan_in, elements % self.fan_in
         return elements % self.channels, elements // self.channels
+
+    @property
+    def fan_in(self) -> int:
+        """Products per output."""
+        return self.bounds["c"] * self.bounds["r"] * self.bounds["s"]
+
+    @property
+    def positions(self) -> int:
+        """Outputs per channel."""
+        return self.bounds["e"] * self.bounds["f"]
+
+    def output_place(self, elements: Tensor) -> tuple[Tensor, Tensor]:
+        """Output channel and position of elements of an image's output."""
+        if self.channel_first:
+            return elements // self.positions, elements % self.positions
+        return elements % self.channels, elements // self.channels
+
+    def window(self, channel: Tensor, position: Tensor) -> Tensor:
+        """Which elements of an image's input the outputs at these places read, (n, fan-in).
+
+        In the order of the weight's rows; -1 stands for padding.
+
+        Raises:
+            ValueError: for a layer that is neither linear nor a two-dimensional convolution.
+        """
+        taps = torch.arange(self.fan_in, device=channel.device)
+        if self.geometry is None:
+            if self.kind == "conv" or self.one_channel is None:
+                raise ValueError(f"layer {self.name}: {self.kind} has no windows to look into")
+            return position[:, None] * self.fan_in + taps
+        g, (r, s) = self.geometry, self.geometry.kernel
+        c = (
+            taps // (r * s)
+            + (channel // (self.channels // self.bounds["groups"]))[:, None] * (self.bounds["c"])
+        )
+        f = self.bounds["f"]
+        y = (position // f * g.stride[0] - g.padding[0])[:, None] + taps // s % r * g.dilation[0]
+        x = (position % f * g.stride[1] - g.padding[1])[:, None] + taps % s * g.dilation[1]
+        inside = (y >= 0) & (y < self.plane[0]) & (x >= 0) & (x < self.plane[1])
+        return torch.where(inside, (c * self.plane[0] + y) * self.plane[1] + x, -1)
 
 
 def layers_of(program: Program, shapes: Shapes) -> tuple[Layer, ...]:
@@ -165,6 +206,7 @@ def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
         product=lambda x, w, b: op(x, w, b, *geometry, groups),
         one_channel=one_channel,
         geometry=_plane_geometry(weight, geometry) if axes == 2 else None,
+        plane=shapes(x.step)[2:],
     )
 
 
