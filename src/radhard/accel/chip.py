@@ -7,9 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
+from radhard.accel.component import Component
+from radhard.accel.dataflow import Dataflow, Reads
 from radhard.faults.corruption import Corruption, whole_box
 from radhard.faults.fault import Faults
-from radhard.faults.space import SiteSpace, SoftwareSpace
+from radhard.faults.space import SiteSpace, SoftwareSpace, Stratum
 from radhard.network.workload import Workload
 
 
@@ -19,6 +21,11 @@ class Accelerator(Protocol):
     @property
     def name(self) -> str:
         """The name under which the chip is listed."""
+        ...
+
+    @property
+    def about(self) -> str:
+        """What it is, in a line."""
         ...
 
     def sites(self, workload: Workload) -> SiteSpace:
@@ -57,6 +64,11 @@ class Software:
         """``software``."""
         return "software"
 
+    @property
+    def about(self) -> str:
+        """What it is, in a line."""
+        return "no chip: any bit of any weight and layer output, wrong for all its uses"
+
     def sites(self, workload: Workload) -> SiteSpace:
         """`SoftwareSpace` of the workload."""
         space = SoftwareSpace(workload, self.kinds)
@@ -84,3 +96,115 @@ class Software:
             np.zeros(len(faults), dtype=np.int64),
             box,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """Processing elements with latches, memories around them, and the order in which they work.
+
+    A layer takes a share of the time that is its share of the multiply-accumulates, and all storage
+    is taken to hold live values of the layer that runs: the assumptions of Li et al., SC'17. A
+    stratum's exposure is its rate in FIT.
+
+    Attributes:
+        name, about: for lists and tables.
+        pes: processing elements, one multiply-accumulate per cycle each.
+        latches_per_pe: datapath latches of a processing element; the kinds of latches among the
+            components share them equally.
+        components: what can be struck.
+        dataflow: who reads what, and when.
+
+    Raises:
+        ValueError: for no components or equal names, or numbers below 1.
+
+    >>> from radhard import chips
+    >>> chips.EYERISS.pes, len(chips.EYERISS.components)
+    (1344, 10)
+    """
+
+    name: str
+    about: str
+    pes: int
+    latches_per_pe: float
+    components: tuple[Component, ...]
+    dataflow: Dataflow
+
+    def __post_init__(self) -> None:
+        names = [component.name for component in self.components]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"chip {self.name}: components {names} can't be: give each its name")
+        if self.pes < 1 or not self.latches_per_pe > 0:
+            raise ValueError(
+                f"chip {self.name}: {self.pes} processing elements of {self.latches_per_pe} "
+                "latches can't be"
+            )
+
+    def bits(self, component: Component, width: int) -> float:
+        """Bits of all instances of a component, where values have ``width`` bits."""
+        if component.kind == "sram":
+            return component.instances * component.kib * 8192
+        kinds = sum(other.kind == "latch" for other in self.components)
+        return self.pes * self.latches_per_pe / kinds * width
+
+    def cycles(self, workload: Workload) -> tuple[int, ...]:
+        """Cycles per layer and image, all processing elements busy."""
+        return tuple(-(-layer.macs // self.pes) for layer in workload.layers)
+
+    def sites(self, workload: Workload) -> SiteSpace:
+        """Strata of component, layer and bit, with their rates in FIT as exposure.
+
+        Raises:
+            ValueError: where the network has a layer that the dataflow does not know.
+        """
+        macs = sum(layer.macs for layer in workload.layers)
+        strata: list[Stratum] = []
+        for component in self.components:
+            for number, layer in enumerate(workload.layers):
+                self._check(workload, number)
+                source = workload.program.rows[layer.operands[0]]
+                assert source is not None
+                size = self.dataflow.sites(component.holds, layer, source.elements)
+                how = workload.arithmetic[number]
+                held = {"weight": how.weight, "input": how.input, "psum": how.latch}
+                width = held[component.holds.operand].width
+                bits = self.bits(component, width) * layer.macs / macs
+                rate = component.rate_fit_per_mbit * bits / 2**20
+                strata += [
+                    Stratum(component.name, layer.name, bit, width, size, rate / width)
+                    for bit in range(width)
+                ]
+        total = sum(stratum.exposure for stratum in strata)
+        return SiteSpace(tuple(strata), len(workload.images), rate_fit=total)
+
+    def corrupt(self, workload: Workload, space: SiteSpace, faults: Faults) -> Corruption:
+        """The struck value is wrong for the reads that follow the strike."""
+        numbers = {layer.name: number for number, layer in enumerate(workload.layers)}
+        kinds = {component.name: component for component in self.components}
+        place = [(kinds[s.component], numbers[s.layer]) for s in space.strata]
+        n = len(faults)
+        element, first, layers = (np.zeros(n, dtype=np.int64) for _ in range(3))
+        channels, positions, terms = (whole_box(n) for _ in range(3))
+        operand = np.array([component.holds.operand for component, _ in place])[faults.stratum]
+        for component, number in dict.fromkeys(place):
+            own = np.array([part == (component, number) for part in place])
+            chosen = np.flatnonzero(own[faults.stratum])
+            layers[chosen] = number
+            found: Reads = self.dataflow.reads(
+                component.holds, workload.layers[number], faults.index[chosen]
+            )
+            element[chosen], first[chosen] = found.element, found.first
+            channels[chosen], positions[chosen] = found.channels, found.positions
+            terms[chosen] = found.terms
+        return Corruption(
+            layers, operand, element, faults.image, faults.keep, faults.flip, channels, positions,
+            first, terms,
+        )  # fmt: skip
+
+    def _check(self, workload: Workload, number: int) -> None:
+        layer = workload.layers[number]
+        plain = layer.kind != "conv" or layer.geometry is not None
+        if layer.one_channel is None or not plain or workload.parameters[number] is None:
+            raise ValueError(
+                f"layer {layer.name} ({layer.kind}) is neither a two-dimensional convolution nor "
+                f"linear, which is all that {self.name} runs: use the chip software"
+            )

@@ -91,5 +91,5 @@ def _chips() -> Table:
 
     table = _table("chip", "what")
     for chip in chips():
-        table.add_row(chip.name, (type(chip).__doc__ or "").split("\n")[0])
+        table.add_row(chip.name, chip.about)
     return table

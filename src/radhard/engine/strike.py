@@ -106,6 +106,9 @@ def _one_output(
             hit &= (own_channel == channel)[:, None]
         else:
             held, fmt, hit = x, how.input, window == wrong[:, None]
+            tap = torch.from_numpy(corruption.terms[:, :1]).to(element.device)
+            padding = torch.arange(layer.fan_in, device=element.device) == tap
+            hit = torch.where(wrong[:, None] < 0, padding, hit)
         read = torch.where(hit, held, 0.0).sum(1)
         struck = torch.where(hit, altered(read, corruption, fmt)[:, None], held)
         faulty = sums(struck, w, bias) if held is x else sums(x, struck, bias)

@@ -33,7 +33,8 @@ class Corruption:
         layer: number of the layer in the workload.
         operand: one of `OPERANDS`.
         element: place in the flattened operand (of one image, where it is an activation); for a
-            ``psum`` that of the output it becomes.
+            ``psum`` that of the output it becomes; -1 for a zero of a convolution's padding, which
+            the product ``terms[:, 0]`` of one output reads.
         image: during which input image.
         keep, flip: what happens to the code, ``new = (old & keep) ^ flip``.
         channels, positions, first: the box of reads, half open.

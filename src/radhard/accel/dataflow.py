@@ -1,0 +1,215 @@
+"""Dataflows: where a value sits, from when until when, and who still reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from radhard.faults.corruption import Operand, whole_box
+from radhard.faults.model import Integers
+from radhard.network.layer import Layer
+
+
+class Held(StrEnum):
+    """What a component holds, and for how many uses."""
+
+    weight_once = "weight-once"
+    input_once = "input-once"
+    product = "product"
+    window_sum = "window-sum"
+    sum_before = "sum-before"
+    sum_after = "sum-after"
+    inputs_of_layer = "inputs-of-layer"
+    weights_of_plane = "weights-of-plane"
+    weights_of_row = "weights-of-row"
+    inputs_of_row = "inputs-of-row"
+    stored_sum = "stored-sum"
+
+    @property
+    def operand(self) -> Operand:
+        """The value of the layer that is wrong."""
+        if self.startswith("weight"):
+            return "weight"
+        return "input" if self.startswith("input") else "psum"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reads:
+    """Which values n sites are, and who still reads them: columns of `Corruption`."""
+
+    element: Integers
+    channels: Integers
+    positions: Integers
+    first: Integers
+    terms: Integers
+
+
+class Dataflow(Protocol):
+    """The order in which a chip computes a layer, as far as faults see it."""
+
+    def sites(self, held: Held, layer: Layer, inputs: int) -> int:
+        """How many sites (value and time) a layer of ``inputs`` input elements has."""
+        ...
+
+    def reads(self, held: Held, layer: Layer, index: Integers) -> Reads:
+        """What n sites hold, and who reads it after the strike."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowStationary:
+    """The dataflow of Eyeriss, as Li et al., SC'17, inject into it.
+
+    A layer is computed output channel by output channel, then input channel by input channel, then
+    position by position; a strike falls between two windows of that order. A value in a datapath
+    latch is used once. An input in the global buffer stays wrong until the layer ends, a weight in
+    a filter memory until its output plane (or row) ends, an input in an image register for the rest
+    of one output row of the filters that share it, a stored partial sum for one use.
+
+    Attributes:
+        resident_filters: output channels that share an image register.
+    """
+
+    resident_filters: int = 16
+
+    def sites(self, held: Held, layer: Layer, inputs: int) -> int:
+        """See `Dataflow`."""
+        outputs = layer.channels * layer.positions
+        groups = layer.bounds["groups"]
+        match held:
+            case Held.weight_once | Held.input_once | Held.product | Held.window_sum:
+                return outputs * layer.fan_in
+            case Held.sum_before | Held.sum_after | Held.stored_sum:
+                return outputs * layer.bounds["c"]
+            case Held.inputs_of_layer:
+                return inputs * outputs * layer.bounds["c"]
+            case Held.weights_of_plane | Held.weights_of_row:
+                return layer.channels * layer.fan_in * layer.positions
+            case Held.inputs_of_row:
+                rows = groups * layer.bounds["c"] * layer.bounds["e"] * layer.bounds["r"]
+                return self._blocks(layer) * rows * self._columns(layer) * layer.bounds["f"]
+
+    def reads(self, held: Held, layer: Layer, index: Integers) -> Reads:
+        """See `Dataflow`."""
+        match held:
+            case Held.inputs_of_layer:
+                return _rest_of_layer(layer, index)
+            case Held.weights_of_plane:
+                return _rest_of_plane(layer, index, layer.positions)
+            case Held.weights_of_row:
+                return _rest_of_plane(layer, index, layer.bounds["f"])
+            case Held.inputs_of_row:
+                return self._rest_of_row(layer, index)
+            case Held.sum_before | Held.sum_after | Held.stored_sum:
+                return _sum_over_channels(layer, index, before=held is Held.sum_before)
+        return _one_product(held, layer, index)
+
+    def _blocks(self, layer: Layer) -> int:
+        return -(-(layer.channels // layer.bounds["groups"]) // self.resident_filters)
+
+    def _columns(self, layer: Layer) -> int:
+        return layer.plane[1] if layer.geometry else 1
+
+    def _rest_of_row(self, layer: Layer, index: Integers) -> Reads:
+        bounds, columns = layer.bounds, self._columns(layer)
+        sizes = (
+            self._blocks(layer), bounds["groups"], bounds["c"], bounds["e"], bounds["r"], columns,
+            bounds["f"],
+        )  # fmt: skip
+        block, group, c, e, r, x, f = np.unravel_index(index, sizes)
+        c = group * bounds["c"] + c
+        inside = np.ones(len(index), dtype=bool)
+        element = e * layer.fan_in + c
+        if layer.geometry is not None:
+            g = layer.geometry
+            y = e * g.stride[0] - g.padding[0] + r * g.dilation[0]
+            inside = (y >= 0) & (y < layer.plane[0])
+            element = (c * layer.plane[0] + y.clip(0, layer.plane[0] - 1)) * columns + x
+        own = layer.channels // bounds["groups"]
+        first = block * self.resident_filters
+        channels = group[:, None] * own + np.stack(
+            [first, np.minimum(first + self.resident_filters, own)], 1
+        )
+        row = e * bounds["f"]
+        positions = np.stack([row + f, np.where(inside, row + bounds["f"], row + f)], 1)
+        return Reads(element, channels, positions, _zeros(index), _all(index))
+
+
+def _one_product(held: Held, layer: Layer, index: Integers) -> Reads:
+    """Latches that are read by one multiply-accumulate."""
+    m, p, k = np.unravel_index(index, (layer.channels, layer.positions, layer.fan_in))
+    channels, positions = _one(m), _one(p)
+    first = _zeros(index)
+    if held is Held.weight_once:
+        element = _weight_element(layer, m, k)
+    elif held is Held.input_once:
+        window = layer.window(_tensor(m), _tensor(p))
+        element = window[torch.arange(len(window)), _tensor(k)].numpy()
+    else:
+        element = _output_element(layer, m, p)
+        taps = layer.bounds["r"] * layer.bounds["s"]
+        if held is Held.window_sum:
+            start = k // taps * taps if layer.geometry is not None else np.zeros_like(k)
+            return Reads(element, channels, positions, first, np.stack([start, k + 1], 1))
+    return Reads(element, channels, positions, first, _one(k))
+
+
+def _sum_over_channels(layer: Layer, index: Integers, before: bool) -> Reads:
+    """The sum over the input channels so far, without or with the current one."""
+    m, p, c = np.unravel_index(index, (layer.channels, layer.positions, layer.bounds["c"]))
+    taps = layer.bounds["r"] * layer.bounds["s"]
+    end = (c if before else c + 1) * taps
+    terms = np.stack([np.zeros_like(end), end], 1)
+    return Reads(_output_element(layer, m, p), _one(m), _one(p), _zeros(index), terms)
+
+
+def _rest_of_layer(layer: Layer, index: Integers) -> Reads:
+    """An input, wrong for all windows after the strike."""
+    outputs, c = layer.channels * layer.positions, layer.bounds["c"]
+    element, time = np.divmod(index, outputs * c)
+    m, now, p = np.unravel_index(time, (layer.channels, c, layer.positions))
+    if layer.geometry is not None:
+        own = element // (layer.plane[0] * layer.plane[1]) % c
+    else:
+        own = element % c
+    late = np.where(own > now, 0, np.where(own == now, p, layer.positions))
+    first = m * layer.positions + late
+    return Reads(element, whole_box(len(index)), whole_box(len(index)), first, _all(index))
+
+
+def _rest_of_plane(layer: Layer, index: Integers, length: int) -> Reads:
+    """A weight, wrong until the run of ``length`` positions that it is struck in ends."""
+    m, k, p = np.unravel_index(index, (layer.channels, layer.fan_in, layer.positions))
+    positions = np.stack([p, (p // length + 1) * length], 1)
+    element = _weight_element(layer, m, k)
+    return Reads(element, _one(m), positions, _zeros(index), _all(index))
+
+
+def _weight_element(layer: Layer, m: Integers, k: Integers) -> Integers:
+    return m * layer.fan_in + k if layer.weight_first else k * layer.channels + m
+
+
+def _output_element(layer: Layer, m: Integers, p: Integers) -> Integers:
+    return m * layer.positions + p if layer.channel_first else p * layer.channels + m
+
+
+def _one(place: Integers) -> Integers:
+    return np.stack([place, place + 1], 1)
+
+
+def _zeros(index: Integers) -> Integers:
+    return np.zeros(len(index), dtype=np.int64)
+
+
+def _all(index: Integers) -> Integers:
+    return whole_box(len(index))
+
+
+def _tensor(column: NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(column))
