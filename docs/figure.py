@@ -41,9 +41,7 @@ def panels() -> list[tuple[str, Patch]]:
     windows, image = Windows(trace, trace.copies), torch.tensor([0])
     struck = corruption(trace)
     step = work.layers[0].step
-    found = [
-        ("conv2d, struck", struck_patch(windows, step, *struck_values(trace, 0, struck), struck))
-    ]
+    found = [("conv2d, struck", struck_patch(windows, step, *struck_values(trace, 0, struck)))]
     patches = {step: found[0][1]}
     with torch.no_grad():
         for later in range(step + 1, len(work.program.steps)):

@@ -74,10 +74,10 @@ def test_raw_rates_are_those_of_the_published_sizes(residual, images, labels) ->
     for stratum in space.strata:
         rate[stratum.component] = rate.get(stratum.component, 0.0) + stratum.exposure
     published = {
-        "global buffer": 125.50,
-        "filter SRAM": 94.66,
-        "image register": 5.04,
-        "psum register": 10.08,
+        "global-buffer": 125.50,
+        "filter-sram": 94.66,
+        "image-register": 5.04,
+        "psum-register": 10.08,
     }
     for component, expected in published.items():
         assert rate[component] == pytest.approx(expected, abs=0.006)
@@ -113,3 +113,21 @@ def test_a_chip_file_is_a_chip_and_says_what_is_wrong(tmp_path) -> None:
         chip_named(str(path))
     with pytest.raises(ValueError, match="did you mean eyeriss"):
         chip_named("eyeris")
+
+
+def test_faults_of_a_chip_survive_the_fault_list(residual, images, labels) -> None:
+    space = EYERISS.sites(rh.capture(residual, images, labels, format=rh.FLOAT16))
+    faults = rh.Uniform().draw(space, 200, np.random.default_rng(1))
+    again = rh.Faults.from_text(faults.to_text(space), space)
+    assert np.array_equal(again.index, faults.index)
+    assert np.array_equal(again.stratum, faults.stratum)
+
+
+def test_a_site_is_struck_as_often_as_its_share_of_the_rate(residual, images, labels) -> None:
+    space = EYERISS.sites(rh.capture(residual, images, labels, format=rh.FLOAT16))
+    drawn = rh.Uniform().draw(space, 20_000, np.random.default_rng(2))
+    names = np.array([stratum.component for stratum in space.strata])
+    for name in ("global-buffer", "filter-sram", "psum-register"):
+        expected = space.probability[names == name].sum()
+        deviation = (expected * (1 - expected) / 20_000) ** 0.5
+        assert abs((names[drawn.stratum] == name).mean() - expected) < 5 * deviation

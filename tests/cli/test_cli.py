@@ -46,12 +46,12 @@ def demo(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_table_and_the_page(folder: Path, demo) -> None:
     assert demo.returncode == 0, demo.stderr
-    assert "digits-cnn-fp16-software: 600 faults" in demo.stdout
+    assert "digits-cnn-fp16-eyeriss: 600 faults" in demo.stdout
     assert "page: d/report.html" in demo.stdout
     page = (folder / "d" / "report.html").read_text()
     for text in (
         "A fault changes the top answer in",
-        "Layer by bit: weight",
+        "Layer by bit: global-buffer",
         "How it was computed",
     ):
         assert text in page
@@ -75,7 +75,7 @@ def test_json_has_every_key(folder: Path, demo) -> None:
     shown = json.loads(found.stdout)
     for key in ("id", "model", "format", "chip", "faults", "seconds", "metrics", "strata"):
         assert key in shown
-    assert (shown["model"], shown["format"], shown["chip"]) == ("digits-cnn", "fp16", "software")
+    assert (shown["model"], shown["format"], shown["chip"]) == ("digits-cnn", "fp16", "eyeriss")
     metrics = ("sdc1", "sdc5", "sdc10", "sdc20", "golden_accuracy", "ra", "masked", "nan")
     for name in metrics:
         assert set(shown["metrics"][name]) == {"value", "low", "high", "n"}
@@ -83,13 +83,13 @@ def test_json_has_every_key(folder: Path, demo) -> None:
         assert 0 <= low <= value <= high <= 1
     assert shown["metrics"]["sdc1"]["n"] == shown["faults"] == 600
     assert shown["metrics"]["golden_accuracy"]["n"] == 500
-    assert len(shown["strata"]) == 4 * 2 * 16
+    assert len(shown["strata"]) == 4 * 10 * 16
     assert sum(row["n"] for row in shown["strata"]) == 600
     assert set(shown["strata"][0]) == {"component", "layer", "bit", "n", "exposure", "sdc1"}
 
 
 def test_the_campaign_file_asks_the_same(folder: Path, demo) -> None:
-    file = "d/digits-cnn-fp16-software/campaign.toml"
+    file = "d/digits-cnn-fp16-eyeriss/campaign.toml"
     again = run(folder, "run", file, "--out", "d", "--json")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["metrics"]["sdc1"]["n"] == 600
@@ -106,7 +106,7 @@ def test_until_stops_by_precision(folder: Path) -> None:
     found = run(folder, "assess", "own:good", "--images", "4", "--until", "0.05", "--json")
     metric = json.loads(found.stdout)["metrics"]["sdc1"]
     assert metric["high"] - metric["low"] <= 0.1
-    assert list((folder / "runs").glob("good-fp32-software-*/*/campaign.toml"))
+    assert list((folder / "runs").glob("good-fp32-eyeriss-*/*/campaign.toml"))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_wrong_use_ends_with_one_line(folder: Path, demo, arguments: str, messag
 @pytest.mark.parametrize("what", ["models", "data", "formats", "chips"])
 def test_lists(folder: Path, what: str) -> None:
     found = run(folder, "list", what)
-    expected = {"models": "resnet20", "data": "cifar10", "formats": "fp16", "chips": "software"}
+    expected = {"models": "resnet20", "data": "cifar10", "formats": "fp16", "chips": "eyeriss"}
     assert expected[what] in found.stdout
     assert run(folder, "list", "nothing").returncode == 2
 

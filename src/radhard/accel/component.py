@@ -13,7 +13,7 @@ class Component:
     """Storage of one kind.
 
     Attributes:
-        name: for tables.
+        name: for tables and fault lists; without blanks.
         kind: ``latch`` (one value wide, in the datapath of each processing element) or ``sram``.
         holds: what sits there, which decides who reads it; see `Held`.
         rate_fit_per_mbit: raw rate of upsets in FIT per 2^20 bits.
@@ -21,7 +21,7 @@ class Component:
         kib: of one instance, in units of 1,024 bytes; latches are as wide as their value.
 
     Raises:
-        ValueError: for a negative rate, or an sram without instances and size.
+        ValueError: for a negative rate, a name with blanks, or an sram without instances and size.
     """
 
     name: str
@@ -32,6 +32,8 @@ class Component:
     kib: float = 0.0
 
     def __post_init__(self) -> None:
+        if not self.name or self.name != "".join(self.name.split()):
+            raise ValueError(f"component name {self.name!r} can't be: use one without blanks")
         if not self.rate_fit_per_mbit >= 0:
             raise ValueError(f"{self.name}: {self.rate_fit_per_mbit!r} FIT/Mbit can't be")
         if self.kind == "sram" and not (self.instances > 0 and self.kib > 0):

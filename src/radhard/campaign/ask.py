@@ -35,7 +35,7 @@ class Ask(BaseModel):
         weights: a checkpoint for a zoo model.
         images: input images, the first of the test set.
         format: number format.
-        chip: what is struck.
+        chip: what is struck: a chip's name, or a ``.toml`` file that describes one.
         fault_model: what happens to the struck value.
         faults: how many; not together with ``until``.
         until: half width of the 95 % interval of sdc1 at which to stop.
@@ -49,7 +49,7 @@ class Ask(BaseModel):
     weights: Path | None = None
     images: Annotated[int, Field(ge=1)] = 64
     format: str = "fp32"
-    chip: str = "software"
+    chip: str = "eyeriss"
     fault_model: str = "bit-flip"
     faults: Annotated[int, Field(ge=1)] | None = None
     until: Annotated[float, Field(gt=0, lt=0.5)] | None = None

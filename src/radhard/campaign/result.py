@@ -22,16 +22,26 @@ class Part:
         label: what the strata of the part have in common.
         probability: that a fault strikes it.
         n: faults that did.
+        rate_fit: faults in FIT that strike it, where raw rates are known.
     """
 
     label: tuple[str | int, ...]
     probability: float
     n: int
     estimates: dict[str, Estimate]
+    rate_fit: float | None = None
 
     def __getitem__(self, metric: str) -> Estimate:
         """Probability of an outcome, given that a fault strikes this part."""
         return self.estimates[metric]
+
+    def fit(self, metric: str) -> Estimate:
+        """Rate of an outcome in FIT that this part contributes.
+
+        Raises:
+            ValueError: when the chip has no raw rates.
+        """
+        return _rated(self[metric], self.rate_fit)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,12 +99,7 @@ class Result:
         Raises:
             ValueError: when the chip has no raw rates.
         """
-        if self.space.rate_fit is None:
-            raise ValueError(
-                "this chip has no raw rates, so no FIT: give one, such as "
-                "chips.Software(rate_fit_per_mbit=20.49)"
-            )
-        return fit(self[metric], self.space.rate_fit)
+        return _rated(self[metric], self.space.rate_fit)
 
     def by(self, key: Callable[[Stratum], tuple[str | int, ...]]) -> list[Part]:
         """The parts of the space whose strata share ``key``, in the space's order.
@@ -131,7 +136,18 @@ class Result:
             {},
         )
         estimates = {name: self._estimate(part, name) for name in self.metrics}
-        return Part(label, probability, part.total, estimates)
+        total = self.space.rate_fit
+        rate = None if total is None else total * probability
+        return Part(label, probability, part.total, estimates, rate)
 
     def _estimate(self, tally: Tally, metric: str) -> Estimate:
         return self.sampler.estimate(self.space, tally, metric, self.confidence, self.anytime)
+
+
+def _rated(probability: Estimate, rate_fit: float | None) -> Estimate:
+    if rate_fit is None:
+        raise ValueError(
+            "this chip has no raw rates, so no FIT: give one, such as "
+            "chips.Software(rate_fit_per_mbit=20.49)"
+        )
+    return fit(probability, rate_fit)

@@ -37,7 +37,9 @@ def assess(
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
     images: Annotated[int, typer.Option(help="Input images: the first of the test set.")] = 64,
     format: Annotated[str, typer.Option(help="Number format: radhard list formats.")] = "fp32",
-    chip: Annotated[str, typer.Option(help="What is struck: radhard list chips.")] = "software",
+    chip: Annotated[
+        str, typer.Option(help="What is struck: radhard list chips, or a chip.toml.")
+    ] = "eyeriss",
     fault_model: Annotated[
         str, typer.Option(help="bit-flip, multi-bit-flip:K, burst:K, stuck-at:V, random-value.")
     ] = "bit-flip",
@@ -145,6 +147,9 @@ def _print_json(result: Result, prepared: Prepared) -> None:
     metrics = {names.get(name, name): result[name] for name in result.metrics}
     metrics["golden_accuracy"] = prepared.golden_accuracy
     metrics["golden_accuracy_images"] = prepared.golden_accuracy_images
+    rated = result.space.rate_fit is not None
+    if rated:
+        metrics["fit_sdc1"] = result.fit("sdc1")
     shown = {
         "id": result.id,
         "model": work.name,
@@ -158,6 +163,16 @@ def _print_json(result: Result, prepared: Prepared) -> None:
         "seed": prepared.campaign.seed,
         "peak_memory_mib": round(peak_bytes() / 2**20),
         "metrics": {name: _short(estimate) for name, estimate in metrics.items()},
+        "components": [
+            {
+                "component": part.label[0],
+                "n": part.n,
+                "rate_fit": part.rate_fit,
+                "sdc1": _short(part["sdc1"]),
+                **({"fit_sdc1": _short(part.fit("sdc1"))} if rated else {}),
+            }
+            for part in result.by(lambda s: (s.component,))
+        ],
         "strata": [
             {
                 "component": part.label[0],

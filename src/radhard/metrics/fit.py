@@ -9,6 +9,8 @@ from radhard.stats.estimate import Estimate
 
 #: Bits in a megabit, as raw rates in FIT/Mbit count them.
 MBIT = 2**20
+#: ISO 26262 allows a whole system on chip this many FIT at its highest level, ASIL D.
+ISO26262_FIT = 10.0
 
 
 def fit(probability: Estimate, exposure_fit: float) -> Estimate:
@@ -31,7 +33,7 @@ def fit(probability: Estimate, exposure_fit: float) -> Estimate:
         raise ValueError(f"a rate of {exposure_fit!r} FIT can't be: use 0 or more")
     scaled = (probability.value, probability.low, probability.high)
     value, low, high = (part * exposure_fit for part in scaled)
-    return replace(probability, value=value, low=low, high=high)
+    return replace(probability, value=value, low=low, high=high, unit="FIT")
 
 
 def raw_fit(rate_fit_per_mbit: float, bits: float) -> float:
@@ -53,4 +55,4 @@ def total_fit(parts: Sequence[Estimate]) -> Estimate:
     low = value - sum((part.value - part.low) ** 2 for part in parts) ** 0.5
     high = value + sum((part.high - part.value) ** 2 for part in parts) ** 0.5
     n = sum(part.n for part in parts)
-    return Estimate(value, max(low, 0.0), high, parts[0].confidence, n, "square-and-add")
+    return Estimate(value, max(low, 0.0), high, parts[0].confidence, n, "square-and-add", "FIT")

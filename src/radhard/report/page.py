@@ -14,6 +14,10 @@ from radhard.report.summary import Golden, lines
 from radhard.report.wording import duration, percent
 from radhard.stats.estimate import Estimate
 
+_FIT_NOTE = (
+    "Silent data corruption in 10^9 hours: raw rate times the share that changes the answer."
+)
+
 
 def report(store: str | Path) -> Path:
     """Write ``report.html`` for all campaigns of a store; gives its path.
@@ -47,17 +51,28 @@ def _section(folder: Folder) -> dict[str, Any]:
 
     result, about = folder.result(), folder.about()
     identity = about["identity"]
-    components = list(dict.fromkeys(s.component for s in result.space.strata))
+    rates = (
+        [("FIT by component", _FIT_NOTE, plot.fit_by_component(result))]
+        if result.space.rate_fit is not None
+        else []
+    )
+    some = len(plot.often_struck(result)) < len({s.component for s in result.space.strata})
+    rare = " Components that under 5 % of the faults strike are left out." if some else ""
     figures = [
-        ("By layer", "Which layers turn a fault into a changed answer.", plot.by_layer(result)),
-        ("By bit", "Which bits do.", plot.by_bit(result, identity["format"])),
+        *rates,
+        (
+            "By layer",
+            "Which layers turn a fault into a changed answer." + rare,
+            plot.by_layer(result),
+        ),
+        ("By bit", "Which bits do." + rare, plot.by_bit(result, identity["format"])),
         *(
             (
                 f"Layer by bit: {component}",
                 "Grey cells were not struck; point at a cell for its interval.",
                 plot.layer_by_bit(result, component),
             )
-            for component in components
+            for component in plot.often_struck(result)
         ),
     ]
     return {
@@ -109,15 +124,20 @@ def _method(result: Result, identity: Mapping[str, Any]) -> list[str]:
         "were compared with the fault-free ones of that image.",
         f"Intervals hold the truth with {100 * result.confidence:g} % probability ({kind}). {how}",
         f"The faulty runs took {duration(result.seconds)}.",
-        "The chip is " + _chip_words(str(identity["chip"])),
+        "The chip is " + _chip_words(str(identity["chip"]), result),
     ]
 
 
-def _chip_words(chip: str) -> str:
+def _chip_words(chip: str, result: Result) -> str:
     if chip == "software":
         return (
             "software: every bit of every weight and of every layer output equally likely, "
             "whatever the hardware. No real chip is like that; it is what injectors without a "
             "hardware model assume."
         )
-    return f"{chip}."
+    rate = f" Its raw rate is {result.space.rate_fit:.4g} FIT." if result.space.rate_fit else ""
+    return (
+        f"{chip}.{rate} All its storage is taken to hold live values of the layer that runs, and a "
+        "layer to run for its share of the multiply-accumulates. A struck value is wrong for the "
+        "uses that follow the strike, by the chip's dataflow."
+    )

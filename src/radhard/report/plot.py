@@ -9,9 +9,11 @@ import plotly.graph_objects as go
 
 from radhard.campaign.result import Part, Result
 from radhard.formats.catalogue import format_named
+from radhard.metrics.fit import ISO26262_FIT
 from radhard.report.wording import percent
 
-_COLOURS = ("#c0392b", "#2471a3", "#b7950b", "#1e8449", "#7d3c98", "#566573")
+_COLOURS = ("#c0392b", "#2471a3", "#b7950b", "#1e8449", "#7d3c98", "#566573",
+            "#d35400", "#16a085", "#6e2c00", "#aab7b8")  # fmt: skip
 _FONT = {"family": "system-ui, sans-serif", "size": 13, "color": "#222"}
 _HEAT = ((0.0, "#fffdf5"), (0.05, "#fde8a8"), (0.3, "#f5a04b"), (0.6, "#d7301f"), (1.0, "#67000d"))
 _BANDS = {"sign": "#f6ddcc", "exponent": "#fcf3cf", "integer": "#fcf3cf"}
@@ -19,7 +21,7 @@ _BANDS = {"sign": "#f6ddcc", "exponent": "#fcf3cf", "integer": "#fcf3cf"}
 
 def by_layer(result: Result, metric: str = "sdc1") -> go.Figure:
     """Probability of an outcome per layer and component, with intervals."""
-    parts = result.by(lambda s: (s.component, s.layer))
+    parts = _often_struck(result, result.by(lambda s: (s.component, s.layer)))
     figure = _bars(parts, metric, "layer")
     figure.update_xaxes(title="layer, in run order", categoryorder="array")
     return figure
@@ -27,7 +29,7 @@ def by_layer(result: Result, metric: str = "sdc1") -> go.Figure:
 
 def by_bit(result: Result, format_name: str, metric: str = "sdc1") -> go.Figure:
     """Probability of an outcome per bit and component, with intervals; high bits on the left."""
-    parts = result.by(lambda s: (s.component, s.bit))
+    parts = _often_struck(result, result.by(lambda s: (s.component, s.bit)))
     figure = _bars(parts, metric, "bit")
     figure.update_xaxes(title="bit", autorange="reversed", dtick=_tick(parts))
     for name, low, high in _fields(format_name, result):
@@ -37,6 +39,32 @@ def by_bit(result: Result, format_name: str, metric: str = "sdc1") -> go.Figure:
                 layer="below", annotation_text=name, annotation_position="top",
             )  # fmt: skip
     return figure
+
+
+def fit_by_component(result: Result, metric: str = "sdc1") -> go.Figure:
+    """Rate of an outcome in FIT per component, with intervals and the budget of ISO 26262."""
+    parts = [part for part in result.by(lambda s: (s.component,)) if part.n]
+    rates = [part.fit(metric) for part in parts]
+    figure = go.Figure(
+        go.Bar(
+            x=[str(part.label[0]) for part in parts],
+            y=[rate.value for rate in rates],
+            error_y={
+                "type": "data", "symmetric": False, "thickness": 1, "width": 2,
+                "array": [rate.high - rate.value for rate in rates],
+                "arrayminus": [rate.value - rate.low for rate in rates],
+            },
+            marker_color=_COLOURS[1],
+            hovertext=[f"{p.label[0]}<br>{rate}" for p, rate in zip(parts, rates, strict=True)],
+            hoverinfo="text",
+        )
+    )  # fmt: skip
+    figure.add_hline(
+        y=ISO26262_FIT, line_dash="dash", line_color=_COLOURS[0],
+        annotation_text="ISO 26262: 10 FIT for the whole chip",
+    )  # fmt: skip
+    figure.update_yaxes(title=f"{metric}, FIT", rangemode="tozero")
+    return _styled(figure, height=380)
 
 
 def layer_by_bit(result: Result, component: str, metric: str = "sdc1") -> go.Figure:
@@ -60,6 +88,17 @@ def layer_by_bit(result: Result, component: str, metric: str = "sdc1") -> go.Fig
     _styled(figure, height=140 + 24 * max(len(layers), 6))
     figure.update_layout(plot_bgcolor="#ececec")
     return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
+
+
+def often_struck(result: Result) -> list[str]:
+    """The components that at least 5 % of the faults strike: what figures can say much about."""
+    parts = result.by(lambda s: (s.component,))
+    return [str(part.label[0]) for part in parts if part.probability >= 0.05]
+
+
+def _often_struck(result: Result, parts: list[Part]) -> list[Part]:
+    shown = often_struck(result)
+    return [part for part in parts if part.label[0] in shown]
 
 
 def _bars(parts: Sequence[Part], metric: str, what: str) -> go.Figure:

@@ -19,6 +19,7 @@ def summary(result: Result, golden: Golden | None = None) -> Group:
     """The metrics of a result, and the layers and bits where faults hurt most."""
     return Group(
         _metrics(result, golden),
+        *([_rates(result)] if result.space.rate_fit is not None else []),
         _parts("layer", result.by(lambda s: (s.layer, s.component))),
         _parts("bit", result.by(lambda s: (f"bit {s.bit}", s.component))),
     )
@@ -36,6 +37,22 @@ def _metrics(result: Result, golden: Golden | None) -> Table:
     for name, estimate, meaning in lines(result, golden):
         interval = f"{percent(estimate.low)} to {percent(estimate.high)}"
         table.add_row(name, percent(estimate.value), interval, meaning)
+    return table
+
+
+def _rates(result: Result) -> Table:
+    """What each component contributes to the rate of SDC-1, most first."""
+    title = "Rate of SDC-1 by component, in FIT"
+    table = _table(title, ("component",), ("faults", "raw", "sdc1", "FIT", "interval"))
+    parts = result.by(lambda s: (s.component,))
+    rows = [(str(p.label[0]), p.n, p.rate_fit or 0.0, p["sdc1"], p.fit("sdc1")) for p in parts]
+    rows.sort(key=lambda row: -row[2])
+    total = result.space.rate_fit or 0.0
+    rows.append(("all", result.n, total, result["sdc1"], result.fit("sdc1")))
+    for name, n, raw, share, rate in rows:
+        interval = f"{rate.low:.3g} to {rate.high:.3g}"
+        found = f"{rate.value:.3g}" if n else "-"
+        table.add_row(name, f"{n:,}", f"{raw:.4g}", percent(share.value), found, interval)
     return table
 
 

@@ -15,6 +15,7 @@ class Estimate:
         confidence: probability that such an interval covers the truth, in (0, 1).
         n: the number of observations behind it.
         method: how the interval was made, such as ``wilson``.
+        unit: of value, low and high; empty for a probability.
 
     >>> print(Estimate(0.0367, 0.0305, 0.0441, 0.95, 3000, "wilson"))
     3.67 % [3.05, 4.41]
@@ -26,6 +27,7 @@ class Estimate:
     confidence: float
     n: int
     method: str
+    unit: str = ""
 
     @property
     def half_width(self) -> float:
@@ -33,6 +35,8 @@ class Estimate:
         return (self.high - self.low) / 2
 
     def __str__(self) -> str:
+        if self.unit:
+            return f"{self.value:.4g} {self.unit} [{self.low:.4g}, {self.high:.4g}]"
         digits = 2 if self.high >= 0.001 else 4
         value, low, high = (f"{100 * x:.{digits}f}" for x in (self.value, self.low, self.high))
         return f"{value} % [{low}, {high}]"
