@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from radhard.network.arithmetic import Formats
     from radhard.network.export import CaptureError
     from radhard.network.workload import Workload, capture
+    from radhard.protect.hardening import HardenedLatches, LatchType
+    from radhard.protect.ranges import RangeDetector
     from radhard.report.bar import ProgressBar
     from radhard.report.page import report
     from radhard.sampling.uniform import Uniform
@@ -101,6 +103,8 @@ _ROOMS = {
     "network.arithmetic": ["Formats"],
     "network.export": ["CaptureError"],
     "network.workload": ["Workload", "capture"],
+    "protect.hardening": ["HardenedLatches", "LatchType"],
+    "protect.ranges": ["RangeDetector"],
     "report.bar": ["ProgressBar"],
     "sampling.uniform": ["Uniform"],
     "stats.estimate": ["Estimate"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from radhard.faults.model import BitFlip, FaultModel
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import STANDARD, Criterion
 from radhard.network.workload import Workload
+from radhard.protect.protection import Protection
 from radhard.sampling.uniform import Sampler, Uniform
 from radhard.stats.stopping import Precision
 
@@ -41,6 +42,7 @@ class Campaign:
         model: what a fault does to a stored value.
         criteria: outcomes of your own, by name: (logits, golden logits, labels) to (n,) of bool.
         seed: of the random draws.
+        protections: what watches the run, such as `RangeDetector`.
         name: for tables, pages and the store's folder; made from the parts where empty.
         id: hash of all that decides the answer, 32 hexadecimal digits.
 
@@ -58,6 +60,7 @@ class Campaign:
     criteria: Mapping[str, Criterion] = field(default_factory=dict)
     seed: int = 0
     name: str = ""
+    protections: tuple[Protection, ...] = ()
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +101,7 @@ class Campaign:
         model: FaultModel | None = None,
         seed: int | None = None,
         name: str | None = None,
+        protections: Sequence[Protection] | None = None,
     ) -> Campaign:
         """A copy with some parts replaced; the name is made anew unless stated."""
         return Campaign(
@@ -108,6 +112,7 @@ class Campaign:
             self.criteria,
             self.seed if seed is None else seed,
             name or "",
+            self.protections if protections is None else tuple(protections),
         )
 
     def run(self, until: int | Precision = 10_000) -> Result:
@@ -127,5 +132,6 @@ def _identity(campaign: Campaign) -> str:
         repr(campaign.model),
         sorted(named),
         campaign.seed,
+        *map(repr, campaign.protections),
     )
     return hashlib.sha256(repr(meaning).encode()).hexdigest()[:32]

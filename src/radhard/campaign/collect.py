@@ -19,6 +19,7 @@ from radhard.engine.trace import Trace, record
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import classify
+from radhard.protect.protection import joined
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
 from radhard.stats.stopping import Precision
@@ -153,7 +154,8 @@ class _Run:
     def _outcomes(self, faults: Faults) -> dict[str, np.ndarray]:
         work = self.campaign.workload
         if self.trace is None:
-            self.trace = record(work, memory=self.memory)
+            guard = joined(self.campaign.protections, work)
+            self.trace = record(work, guard, memory=self.memory)
         corruption = self.campaign.chip.corrupt(work, self.space, faults)
         run = resume(self.trace, corruption)
         labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]

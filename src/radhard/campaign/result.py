@@ -12,6 +12,7 @@ from radhard.metrics.fit import fit
 from radhard.sampling.tally import Tally
 from radhard.sampling.uniform import Sampler
 from radhard.stats.estimate import Estimate
+from radhard.stats.interval import wilson
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +101,32 @@ class Result:
             ValueError: when the chip has no raw rates.
         """
         return _rated(self[metric], self.space.rate_fit)
+
+    @property
+    def recall(self) -> Estimate:
+        """Share of the SDC-1 faults that a guard detected."""
+        events = self._counts()
+        return wilson(events["sdc1"] - events["sdc1_undetected"], events["sdc1"], self.confidence)
+
+    @property
+    def precision(self) -> Estimate:
+        """Share of the alarms that were raised for SDC-1 faults."""
+        events = self._counts()
+        hits = events["sdc1"] - events["sdc1_undetected"]
+        return wilson(hits, events["detected"], self.confidence)
+
+    @property
+    def precision_of_injected(self) -> Estimate:
+        """One minus the share of all faults that were benign and raised an alarm.
+
+        What Li et al., SC'17, section 6.2, call precision.
+        """
+        events = self._counts()
+        benign = events["detected"] - (events["sdc1"] - events["sdc1_undetected"])
+        return wilson(self.n - benign, self.n, self.confidence)
+
+    def _counts(self) -> dict[str, int]:
+        return {name: int(hits.sum()) for name, hits in self.tally.events.items()}
 
     def by(self, key: Callable[[Stratum], tuple[str | int, ...]]) -> list[Part]:
         """The parts of the space whose strata share ``key``, in the space's order.

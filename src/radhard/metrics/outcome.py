@@ -21,6 +21,7 @@ STANDARD: Mapping[str, str] = {
     "masked": "logits unchanged, bit for bit",
     "nan": "some logit is not a number",
     "detected": "a guard raised an alarm",
+    "sdc1_undetected": "another top class, and no alarm",
 }
 
 
@@ -77,6 +78,7 @@ def classify(
         "masked": (logits == golden).all(1),
         "nan": torch.isnan(logits).any(1),
         "detected": detected,
+        "sdc1_undetected": (says != said) & ~detected,
     }
     for name, criterion in (criteria or {}).items():
         columns[name] = _asked(name, criterion, (logits, golden, labels), columns)

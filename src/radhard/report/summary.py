@@ -25,6 +25,10 @@ class Golden:
     accuracy_images: Estimate
 
 
+#: Outcomes that stand elsewhere, or say nothing where nothing watches the run.
+_HIDDEN = {"correct", "detected", "sdc1_undetected"}
+
+
 def lines(result: Result, golden: Golden | None) -> list[Line]:
     """Accuracy without and with a fault, then every other outcome."""
     found: list[Line] = []
@@ -36,6 +40,6 @@ def lines(result: Result, golden: Golden | None) -> list[Line]:
     found += [
         (metric, result[metric], STANDARD.get(metric, "a criterion of your own"))
         for metric in result.metrics
-        if metric not in {"correct", "detected"}
+        if metric not in _HIDDEN
     ]
     return found

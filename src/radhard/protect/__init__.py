@@ -1,0 +1,1 @@
+"""Protections: what they change, what they reach, and what they cost."""

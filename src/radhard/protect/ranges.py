@@ -1,0 +1,76 @@
+"""Symptom-based detection: a value outside the range that its layer had in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from radhard.engine.guard import Guard
+from radhard.engine.trace import record
+from radhard.network.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class RangeDetector:
+    """Raises an alarm when an output of a layer leaves its learned range (Li et al., SC'17, 6.2).
+
+    It only detects: the user may run the inference again. Outputs are those of the layer itself,
+    before an activation function; not-a-number and infinities raise an alarm too.
+
+    Attributes:
+        cushion: by which share of its magnitude each end of a range is moved outwards, at least 0.
+        ranges: lowest and highest output of each layer, from `learned`; where empty, `guard` learns
+            them from the workload's own images.
+
+    Raises:
+        ValueError: for a negative cushion.
+    """
+
+    cushion: float = 0.1
+    ranges: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.cushion >= 0:
+            raise ValueError(f"cushion {self.cushion!r} can't be: use a share of 0 or more")
+
+    def learned(self, training: Workload) -> RangeDetector:
+        """The detector with the ranges of a fault-free run of ``training``."""
+        values = record(training).values
+        ends = [torch.aminmax(values[layer.step]) for layer in training.layers]
+        return replace(self, ranges=tuple((float(low), float(high)) for low, high in ends))
+
+    def guard(self, workload: Workload) -> Guard:
+        """What watches a run of ``workload``.
+
+        Raises:
+            ValueError: when the ranges are of a network with another number of layers.
+        """
+        ranges = self.ranges or self.learned(workload).ranges
+        if len(ranges) != len(workload.layers):
+            raise ValueError(
+                f"ranges of {len(ranges)} layers do not fit {len(workload.layers)} layers: learn "
+                "them on the same network"
+            )
+        grown = 1 + self.cushion
+        return _Ranges(
+            tuple(
+                (
+                    low * grown if low < 0 else low / grown,
+                    high * grown if high > 0 else high / grown,
+                )
+                for low, high in ranges
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranges:
+    limits: tuple[tuple[float, float], ...]
+
+    def inspect(self, layer: int, output: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Guard`; the output is left as it is."""
+        low, high = self.limits[layer]
+        fine = (output >= low) & (output <= high)
+        return output, ~fine.flatten(1).all(1)

@@ -1,0 +1,61 @@
+"""The range detector: what it flags, and the rates that follow."""
+
+import numpy as np
+import pytest
+import torch
+
+import radhard as rh
+
+
+@pytest.fixture(scope="module")
+def work(residual, images, labels):
+    return rh.capture(residual, images, labels, format=rh.FLOAT16)
+
+
+def test_ends_move_outwards_whatever_their_sign(work) -> None:
+    ranges = ((-2.0, 4.0), (1.0, 4.0), (-4.0, -1.0), (-2.0, 4.0))[: len(work.layers)]
+    guard = rh.RangeDetector(0.25, ranges).guard(work)
+    inside = [(-2.5, 5.0), (0.8, 5.0), (-5.0, -0.8), (-2.5, 5.0)]
+    for layer, (low, high) in enumerate(inside[: len(work.layers)]):
+        edge = torch.tensor([[[low]], [[high]], [[low - 0.01]], [[high + 0.01]], [[torch.nan]]])
+        output, alarm = guard.inspect(layer, edge)
+        assert output is edge
+        assert alarm.tolist() == [False, False, True, True, True]
+
+
+def test_it_detects_large_faults_only_and_counts_them(work) -> None:
+    campaign = rh.Campaign(work, rh.chips.SOFTWARE, protections=(rh.RangeDetector(),))
+    result = campaign.run(until=3000)
+    trace = rh.record(work, rh.RangeDetector().guard(work))
+    assert not trace.detected.any()  # no false alarm on what it was learned from
+    events = {name: int(hits.sum()) for name, hits in result.tally.events.items()}
+    caught = events["sdc1"] - events["sdc1_undetected"]
+    assert result.recall.value == caught / events["sdc1"]
+    assert result.recall.low > 0.3
+    assert result.precision.value == caught / events["detected"]
+    assert result.precision_of_injected.value == 1 - (events["detected"] - caught) / 3000
+    assert result["sdc1_undetected"].value < result["sdc1"].value
+    assert campaign.id != campaign.with_(protections=()).id
+
+
+def test_flags_are_those_of_the_values_themselves(work) -> None:
+    detector = rh.RangeDetector().learned(work)
+    space = rh.SoftwareSpace(work, ("activation",))
+    faults = rh.Uniform().draw(space, 300, np.random.default_rng(0))
+    corruption = rh.chips.SOFTWARE.corrupt(work, space, faults)
+    run = rh.resume(rh.record(work, detector.guard(work)), corruption)
+    plain = rh.resume(rh.record(work), corruption)
+    assert torch.equal(run.logits.nan_to_num(), plain.logits.nan_to_num())
+    final = len(work.layers) - 1
+    low, high = detector.ranges[final]
+    outside = ~((plain.logits >= low * 1.1) & (plain.logits <= high * 1.1)).all(1)
+    assert low < 0 < high
+    assert run.detected[outside].all()
+    assert not run.detected.all()
+
+
+def test_ranges_of_another_network_are_refused(work) -> None:
+    with pytest.raises(ValueError, match="learn them on the same network"):
+        rh.RangeDetector(0.1, ((0.0, 1.0),)).guard(work)
+    with pytest.raises(ValueError, match="cushion -1"):
+        rh.RangeDetector(-1)
