@@ -10,9 +10,10 @@ from radhard.cli.assess import assess
 from radhard.cli.listing import listing
 from radhard.cli.report import report
 from radhard.cli.run import run
+from radhard.cli.study import study
 from radhard.cli.train import train
 
-__all__ = ["app", "assess", "listing", "main", "report", "run", "train"]
+__all__ = ["app", "assess", "listing", "main", "report", "run", "study", "train"]
 
 
 def main() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from radhard.campaign.propagation import Finding, hardening_area
 from radhard.campaign.result import Part, Result
 from radhard.report.summary import Golden, lines
 from radhard.report.wording import percent, share_bar
+from radhard.stats.estimate import Estimate
 
 #: Layers and bits shown in the terminal; the page shows all.
 _MOST_ROWS = 12
@@ -54,6 +58,32 @@ def _rates(result: Result) -> Table:
         found = f"{rate.value:.3g}" if n else "-"
         table.add_row(name, f"{n:,}", f"{raw:.4g}", percent(share.value), found, interval)
     return table
+
+
+def show_study(findings: Sequence[Finding]) -> None:
+    """Print a table per network of the error-propagation study, one row per format."""
+    for model in dict.fromkeys(found.model for found in findings):
+        heads = ("latch SDC-1", "latch FIT", "buffer SDC-1", "buffer FIT", "area for 100x")
+        table = _table(f"{model}: error propagation", ("format",), heads)
+        for found in findings:
+            if found.model == model:
+                table.add_row(found.format, *_study_row(found))
+        Console().print(table)
+
+
+def _study_row(found: Finding) -> list[str]:
+    cells = []
+    for result in (found.datapath, found.buffers):
+        cells += [_share(result["sdc1"]), _rate(result.fit("sdc1"))]
+    return [*cells, _share(hardening_area(found.datapath, target=100))]
+
+
+def _share(found: Estimate) -> str:
+    return f"{percent(found.value)}\n{100 * found.low:.2f} to {100 * found.high:.2f}"
+
+
+def _rate(found: Estimate) -> str:
+    return f"{found.value:.3g}\n{found.low:.2g} to {found.high:.2g}"
 
 
 def _table(title: str, words: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
