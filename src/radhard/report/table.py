@@ -17,6 +17,8 @@ from radhard.stats.estimate import Estimate
 
 #: Layers and bits shown in the terminal; the page shows all.
 _MOST_ROWS = 12
+#: Characters that a study table needs.
+_STUDY_WIDTH = 92
 
 
 def summary(result: Result, golden: Golden | None = None) -> Group:
@@ -63,12 +65,13 @@ def _rates(result: Result) -> Table:
 def show_study(findings: Sequence[Finding]) -> None:
     """Print a table per network of the error-propagation study, one row per format."""
     for model in dict.fromkeys(found.model for found in findings):
-        heads = ("latch SDC-1", "latch FIT", "buffer SDC-1", "buffer FIT", "area for 100x")
+        heads = ("latch SDC", "latch FIT", "buffer SDC", "buffer FIT", "100x area")
         table = _table(f"{model}: error propagation", ("format",), heads)
         for found in findings:
             if found.model == model:
                 table.add_row(found.format, *_study_row(found))
-        Console().print(table)
+        console = Console()
+        console.print(table, width=max(console.width, _STUDY_WIDTH))
 
 
 def _study_row(found: Finding) -> list[str]:
@@ -79,11 +82,15 @@ def _study_row(found: Finding) -> list[str]:
 
 
 def _share(found: Estimate) -> str:
-    return f"{percent(found.value)}\n{100 * found.low:.2f} to {100 * found.high:.2f}"
+    return f"{percent(found.value)}\n{_short(100 * found.low)}..{_short(100 * found.high)}"
 
 
 def _rate(found: Estimate) -> str:
-    return f"{found.value:.3g}\n{found.low:.2g} to {found.high:.2g}"
+    return f"{found.value:.3g}\n{_short(found.low)}..{_short(found.high)}"
+
+
+def _short(number: float) -> str:
+    return f"{number:.3g}" if number >= 10 else f"{number:.2g}"
 
 
 def _table(title: str, words: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
