@@ -13,6 +13,8 @@ import radhard as rh
 from conftest import seeded
 from engine.test_oracle import random_corruptions, relative, strike
 from oracles.forward import plain_logits
+from radhard.engine.trace import Trace
+from radhard.faults.corruption import Corruption
 from radhard.metrics.outcome import classify
 from radhard.network.source import subject
 
@@ -106,6 +108,22 @@ class Made(nn.Module):
         return self.head(self.features(x).flatten(1))
 
 
+def near_a_carry(trace: Trace, corruption: Corruption) -> bool:
+    """Whether the struck value becomes quite another one where the golden one is off by few ulp."""
+    number, image, element = (
+        int(column[0]) for column in (corruption.layer, corruption.image, corruption.element)
+    )
+    golden = trace.values[trace.workload.layers[number].step][image, element]
+    ulps = torch.arange(-8, 9, dtype=torch.int32)
+    near = (golden.view(torch.int32) + ulps).view(torch.float32)
+    fmt = trace.workload.arithmetic[number].output
+    columns = (np.repeat(column, len(near)) for column in (corruption.keep, corruption.flip))
+    keep, flip = map(torch.from_numpy, columns)
+    struck = fmt.decode((fmt.encode(near) & keep) ^ flip)
+    steps = (struck - struck[8]).abs()
+    return bool((steps > 1e-5 * struck.abs().clamp(min=golden.abs())).any())
+
+
 @pytest.mark.parametrize("name", ["int8", "fixed16_10", "fp32"])
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
@@ -118,10 +136,13 @@ def test_made_up_networks(name: str, blocks: list[Block], side: int, seed: int) 
     images = torch.randn(3, 2, side, side, generator=torch.Generator().manual_seed(seed))
     work = rh.capture(model, images, torch.tensor([0, 1, 2]), format=rh.format_named(name))
     corruption = random_corruptions(work, "output", 40, seed)
-    run = rh.resume(rh.record(work, rows=8), corruption)
+    trace = rh.record(work, rows=8)
+    run = rh.resume(trace, corruption)
     for k in range(len(corruption)):
         plain = plain_logits(model, work, int(corruption.image[k]), strike(corruption, k))[0]
         if name == "fp32":
+            if near_a_carry(trace, corruption[k : k + 1]):
+                continue  # the last bit of the golden value decides which bits the fault finds
             assert relative(run.logits[k], plain) <= 1e-4
         else:
             assert torch.equal(run.logits[k], plain)
