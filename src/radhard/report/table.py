@@ -70,8 +70,7 @@ def show_study(findings: Sequence[Finding]) -> None:
         for found in findings:
             if found.model == model:
                 table.add_row(found.format, *_study_row(found))
-        console = Console()
-        console.print(table, width=max(console.width, _STUDY_WIDTH))
+        Console(width=max(Console().width, _STUDY_WIDTH)).print(table)
 
 
 def _study_row(found: Finding) -> list[str]:
