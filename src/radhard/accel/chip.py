@@ -180,30 +180,30 @@ class Chip:
         """The struck value is wrong for the reads that follow the strike."""
         numbers = {layer.name: number for number, layer in enumerate(workload.layers)}
         kinds = {component.name: component for component in self.components}
-        place = [(kinds[s.component], numbers[s.layer]) for s in space.strata]
+        place = [(s.component, numbers[s.layer]) for s in space.strata]
+        order = {part: k for k, part in enumerate(dict.fromkeys(place))}
+        struck = np.array([order[part] for part in place])[faults.stratum]
         n = len(faults)
         element, first, layers = (np.zeros(n, dtype=np.int64) for _ in range(3))
         channels, positions, terms = (whole_box(n) for _ in range(3))
-        operand = np.array([component.holds.operand for component, _ in place])[faults.stratum]
-        for component, number in dict.fromkeys(place):
-            own = np.array([part == (component, number) for part in place])
-            chosen = np.flatnonzero(own[faults.stratum])
+        operands = np.array([kinds[name].holds.operand for name, _ in order])
+        for (name, number), k in order.items():
+            chosen = np.flatnonzero(struck == k)
             layers[chosen] = number
             found: Reads = self.dataflow.reads(
-                component.holds, workload.layers[number], faults.index[chosen]
+                kinds[name].holds, workload.layers[number], faults.index[chosen]
             )
             element[chosen], first[chosen] = found.element, found.first
             channels[chosen], positions[chosen] = found.channels, found.positions
             terms[chosen] = found.terms
         return Corruption(
-            layers, operand, element, faults.image, faults.keep, faults.flip, channels, positions,
-            first, terms,
+            layers, operands[struck], element, faults.image, faults.keep, faults.flip, channels,
+            positions, first, terms,
         )  # fmt: skip
 
     def _check(self, workload: Workload, number: int) -> None:
         layer = workload.layers[number]
-        plain = layer.kind != "conv" or layer.geometry is not None
-        if layer.one_channel is None or not plain or workload.parameters[number] is None:
+        if not layer.has_windows or workload.parameters[number] is None:
             raise ValueError(
                 f"layer {layer.name} ({layer.kind}) is neither a two-dimensional convolution nor "
                 f"linear, which is all that {self.name} runs: use the chip software"

@@ -32,7 +32,7 @@ def single(trace: Trace, number: int, corruption: Corruption) -> NDArray[np.bool
     """Which corruptions of layer ``number`` can change one of its outputs only, (n,)."""
     layer = trace.workload.layers[number]
     one: NDArray[np.bool_] = (corruption.operand == "psum") | (corruption.operand == "output")
-    if (layer.kind == "conv" and layer.geometry is None) or layer.one_channel is None:
+    if not layer.has_windows:
         return one
     boxes = (corruption.channels, corruption.positions)
     narrow = np.all([box[:, 1] - box[:, 0] == 1 for box in boxes], axis=0)

@@ -117,6 +117,11 @@ class Layer:
             return elements // self.positions, elements % self.positions
         return elements % self.channels, elements // self.channels
 
+    @property
+    def has_windows(self) -> bool:
+        """Whether it is linear or a two-dimensional convolution, with a constant weight."""
+        return self.one_channel is not None and (self.kind != "conv" or self.geometry is not None)
+
     def window(self, channel: Tensor, position: Tensor) -> Tensor:
         """Which elements of an image's input the outputs at these places read, (n, fan-in).
 
@@ -125,10 +130,10 @@ class Layer:
         Raises:
             ValueError: for a layer that is neither linear nor a two-dimensional convolution.
         """
+        if not self.has_windows:
+            raise ValueError(f"layer {self.name}: {self.kind} has no windows to look into")
         taps = torch.arange(self.fan_in, device=channel.device)
         if self.geometry is None:
-            if self.kind == "conv" or self.one_channel is None:
-                raise ValueError(f"layer {self.name}: {self.kind} has no windows to look into")
             return position[:, None] * self.fan_in + taps
         g, (r, s) = self.geometry, self.geometry.kernel
         c = (

@@ -92,8 +92,12 @@ def layer_by_bit(result: Result, component: str, metric: str = "sdc1") -> go.Fig
 
 def often_struck(result: Result) -> list[str]:
     """The components that at least 5 % of the faults strike: what figures can say much about."""
-    parts = result.by(lambda s: (s.component,))
-    return [str(part.label[0]) for part in parts if part.probability >= 0.05]
+    share: dict[str, float] = {}
+    for stratum, probability in zip(
+        result.space.strata, result.space.probability.tolist(), strict=True
+    ):
+        share[stratum.component] = share.get(stratum.component, 0.0) + probability
+    return [component for component, struck in share.items() if struck >= 0.05]
 
 
 def _often_struck(result: Result, parts: list[Part]) -> list[Part]:
