@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-_BAR = 12
+_BAR = 8
 
 
 def percent(share: float) -> str:
