@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from radhard.accel import chips
     from radhard.campaign.campaign import Campaign
     from radhard.campaign.collect import collect
+    from radhard.campaign.follow import Propagation, follow
     from radhard.campaign.result import Result
     from radhard.campaign.store import StoreError
     from radhard.engine.guard import Guard
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "campaign.campaign": ["Campaign"],
     "campaign.collect": ["collect"],
+    "campaign.follow": ["Propagation", "follow"],
     "campaign.result": ["Result"],
     "campaign.store": ["StoreError"],
     "engine.guard": ["Guard"],

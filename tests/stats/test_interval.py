@@ -158,3 +158,30 @@ def test_anytime_mean_has_the_stated_width() -> None:
     ratio = anytime_mean(sample, tuned_for=n).half_width / i.student(sample).half_width
     assert ratio == pytest.approx(1.55, abs=0.01)
     assert math.isinf(anytime_mean(Moments.of([1.0])).half_width)
+
+
+def test_quantile_intervals_hold_the_truth() -> None:
+    rng = np.random.default_rng(5)
+    for q, n in ((0.5, 25), (0.9, 200)):
+        truth = -np.log(1 - q)
+        found = [i.quantile(rng.exponential(size=n), q) for _ in range(1000)]
+        held = sum(e.low <= truth <= e.high for e in found)
+        assert held >= 940
+        assert np.median([e.value for e in found]) == pytest.approx(truth, rel=0.1)
+    assert i.quantile([1.0, np.inf], 0.5).high == np.inf
+    with pytest.raises(ValueError, match="quantile can't be"):
+        i.quantile([1.0, np.nan], 0.5)
+
+
+def test_intervals_of_sums_hold_the_truth() -> None:
+    rng = np.random.default_rng(6)
+    rates = np.array([0.02, 0.3, 0.001])
+    held = 0
+    for _ in range(1000):
+        parts = [i.wilson(int(k), 400) for k in rng.binomial(400, rates)]
+        whole = i.total(parts)
+        held += whole.low <= rates.sum() <= whole.high
+        assert whole.value == pytest.approx(sum(part.value for part in parts))
+    assert 930 <= held <= 985
+    with pytest.raises(ValueError, match="different units"):
+        i.total([i.wilson(1, 10), i.wilson(1, 10, 0.9)])

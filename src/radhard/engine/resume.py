@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from radhard.engine.guard import guarded
 from radhard.engine.patch import Windows, struck_patch
 from radhard.engine.spread import Pool, spread
-from radhard.engine.strike import single, struck_outputs, struck_values
+from radhard.engine.strike import Change, single, struck_outputs, struck_values
 from radhard.engine.trace import Span, Trace, filled, run_steps
 from radhard.faults.corruption import OPERANDS, Corruption
+
+#: Sees runs pass a step: numbers of the corruptions (k,), faulty and golden values (k, elements).
+Observer = Callable[[Tensor, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,15 +27,21 @@ class Resumed:
         logits: (n, classes).
         golden: the fault-free logits of the same images, (n, classes).
         detected: (n,) whether the guard raised an alarm.
+        struck: what each struck value was and became, float64.
     """
 
     logits: Tensor
     golden: Tensor
     detected: Tensor
+    struck: Change
 
 
 def resume(
-    trace: Trace, corruption: Corruption, pool: int | None = None, patches: bool = True
+    trace: Trace,
+    corruption: Corruption,
+    pool: int | None = None,
+    patches: bool = True,
+    watch: Mapping[int, Observer] | None = None,
 ) -> Resumed:
     """Run the network under each corruption, from its layer on.
 
@@ -50,75 +58,82 @@ def resume(
         corruption: n corruptions.
         pool: faults in flight at once, as the trace says where ``None``.
         patches: ``False`` runs whole tensors from the start, the slower and simpler way.
+        watch: by step, who is to see the runs pass; they are then run as whole tensors. Runs that
+            differ nowhere any more have been finished and are not shown.
 
     Returns:
         Logits in the order of ``corruption``.
     """
     pool = pool or trace.pool
-    usable = patches and trace.guard is None and trace.finite
+    usable = patches and trace.guard is None and trace.finite and not watch
     windows = Windows(trace, trace.copies) if usable else None
-    parts = [
-        _resumed(trace, windows, corruption[k : k + pool]) for k in range(0, len(corruption), pool)
-    ]
-    if not parts:
-        none = torch.zeros(0, dtype=torch.bool, device=trace.logits.device)
-        return Resumed(trace.logits[:0], trace.logits[:0], none)
-    return Resumed(
-        torch.cat([part.logits for part in parts]),
-        torch.cat([part.golden for part in parts]),
-        torch.cat([part.detected for part in parts]),
-    )
-
-
-def _resumed(trace: Trace, windows: Windows | None, corruption: Corruption) -> Resumed:
     image = torch.from_numpy(corruption.image).to(trace.logits.device)
     golden = trace.logits[image]
     logits, detected = golden.clone(), trace.detected[image].clone()
+    none = torch.zeros(len(image), dtype=torch.float64, device=image.device)
+    struck = Change(none, none.clone(), none.to(torch.int64))
     with torch.no_grad():
-        waiting: dict[int, list[Pool]] = {}
-        for begun in _beginnings(trace, windows, corruption):
-            waiting.setdefault(begun.position, []).append(begun)
-        for pool in _walk(trace, waiting, detected):
-            logits[pool.fault] = pool.values[trace.workload.program.output]
-            detected[pool.fault] = pool.detected
-    return Resumed(logits, golden, detected)
+        for start in range(0, len(image), pool):
+            flight = torch.arange(start, min(start + pool, len(image)), device=image.device)
+            waiting: dict[int, list[Pool]] = {}
+            for begun in _beginnings(trace, windows, corruption, flight, struck):
+                waiting.setdefault(begun.position, []).append(begun)
+            for done in _walk(trace, waiting, detected, watch or {}):
+                logits[done.fault] = done.values[trace.workload.program.output]
+                detected[done.fault] = done.detected
+    return Resumed(logits, golden, detected, struck)
 
 
-def _beginnings(trace: Trace, windows: Windows | None, corruption: Corruption) -> Iterator[Pool]:
-    """The runs with whole values, each where its own begin."""
-    device = trace.logits.device
+def _beginnings(
+    trace: Trace, windows: Windows | None, corruption: Corruption, flight: Tensor, struck: Change
+) -> Iterator[Pool]:
+    """The runs ``flight`` with whole values, each where its own begin; fills in ``struck``."""
+    flying = corruption[flight.cpu().numpy()]
     for number in range(len(trace.workload.layers)):
         for operand in OPERANDS:
-            chosen = (corruption.layer == number) & (corruption.operand == operand)
-            place = torch.from_numpy(np.flatnonzero(chosen)).to(device)
-            if not len(place):
+            chosen = (flying.layer == number) & (flying.operand == operand)
+            if not chosen.any():
                 continue
-            one = single(trace, number, corruption[chosen])
-            yield from _from_values(trace, windows, number, corruption[chosen][one], place[one])
+            part, place = flying[chosen], flight[torch.from_numpy(chosen).to(flight.device)]
+            one = single(trace, number, part)
+            alone = torch.from_numpy(one).to(place.device)
+            yield from _from_values(trace, windows, number, part[one], place[alone], struck)
             if not one.all():
-                part, whole = corruption[chosen][~one], place[~one]
-                yield _struck(trace, number, part, whole, struck_outputs(trace, number, part))
+                part, place = part[~one], place[~alone]
+                outputs, change = struck_outputs(trace, number, part)
+                _note(struck, place, change)
+                yield _struck(trace, number, part, place, outputs)
+
+
+def _note(struck: Change, fault: Tensor, change: Change) -> None:
+    for side, values in zip(struck, change, strict=True):
+        side[fault] = values.to(side.dtype)
 
 
 def _from_values(
-    trace: Trace, windows: Windows | None, number: int, corruption: Corruption, fault: Tensor
+    trace: Trace,
+    windows: Windows | None,
+    number: int,
+    corruption: Corruption,
+    fault: Tensor,
+    struck: Change,
 ) -> Iterator[Pool]:
     """The runs that begin with one wrong output."""
     if not len(fault):
         return
     step = trace.workload.layers[number].step
     image = torch.from_numpy(corruption.image).to(fault.device)
-    element, golden, faulty = struck_values(trace, number, corruption)
+    element, golden, faulty, change = struck_values(trace, number, corruption)
+    _note(struck, fault, change)
     if windows is not None and windows.plane(step):
-        pool = spread(
-            windows, step, fault, image, struck_patch(windows, step, element, golden, faulty)
-        )
+        patch = struck_patch(windows, step, element, golden, faulty)
+        pool = spread(windows, step, fault, image, patch)
         if pool is not None:
             yield pool
         return
-    output = trace.golden(step, image)
-    output[torch.arange(len(output), device=output.device), element] = faulty
-    yield _struck(trace, number, corruption, fault, output)
+    rows = trace.golden(step, image)
+    rows[torch.arange(len(rows), device=rows.device), element] = faulty
+    yield _struck(trace, number, corruption, fault, rows)
 
 
 def _struck(
@@ -138,18 +153,26 @@ def _struck(
     return Pool(step, fault, image, detected, values)
 
 
-def _walk(trace: Trace, waiting: dict[int, list[Pool]], detected: Tensor) -> list[Pool]:
+def _walk(
+    trace: Trace,
+    waiting: dict[int, list[Pool]],
+    detected: Tensor,
+    watch: Mapping[int, Observer],
+) -> list[Pool]:
     """Take whole runs through the network, batch by batch, each joining at its position."""
     last = len(trace.workload.program.steps) - 1
     ends = {layer.step for layer in trace.workload.layers}
     batches: list[Pool] = []
-    for position in sorted({*ends, *waiting, last}):
+    for position in sorted({*ends, *waiting, *watch, last}):
         batches = [_advanced(trace, batch, position) for batch in batches]
         new = waiting.pop(position, [])
         if position < last:
             batches = [kept for batch in batches if (kept := _remaining(trace, batch, detected))]
             new = [kept for pool in new if (kept := _remaining(trace, pool, detected))]
         batches = _packed([*batches, *new], trace.rows)
+        for batch in batches if position in watch else ():
+            golden = trace.golden(position, batch.image)
+            watch[position](batch.fault, batch.values[position], golden)
     return batches
 
 

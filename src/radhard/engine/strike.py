@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,15 @@ from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
 
 
-def struck_outputs(trace: Trace, number: int, corruption: Corruption) -> Tensor:
+class Change(NamedTuple):
+    """What struck values were, and what they became, (n,) each; and the codes that were."""
+
+    before: Tensor
+    after: Tensor
+    code: Tensor
+
+
+def struck_outputs(trace: Trace, number: int, corruption: Corruption) -> tuple[Tensor, Change]:
     """The outputs of layer ``number``, (n, elements), under n corruptions of one operand each.
 
     Guards have not seen them yet. All corruptions must share layer and operand.
@@ -24,8 +33,9 @@ def struck_outputs(trace: Trace, number: int, corruption: Corruption) -> Tensor:
     image = torch.from_numpy(corruption.image).to(trace.workload.images.device)
     golden = trace.golden(trace.workload.layers[number].step, image)
     compute = {"weight": _under_weights, "input": _under_inputs}[str(corruption.operand[0])]
-    faulty, fault_free = compute(trace, number, corruption, image)
-    return torch.where((faulty == fault_free) | ~_boxes(trace, number, corruption), golden, faulty)
+    faulty, fault_free, change = compute(trace, number, corruption, image)
+    same = (faulty == fault_free) | ~_boxes(trace, number, corruption)
+    return torch.where(same, golden, faulty), change
 
 
 def single(trace: Trace, number: int, corruption: Corruption) -> NDArray[np.bool_]:
@@ -43,8 +53,8 @@ def single(trace: Trace, number: int, corruption: Corruption) -> NDArray[np.bool
 
 def struck_values(
     trace: Trace, number: int, corruption: Corruption
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What `single` corruptions of one operand change: element, golden and faulty values, (n,)."""
+) -> tuple[Tensor, Tensor, Tensor, Change]:
+    """What `single` corruptions change: element, golden and faulty values, (n,); and by what."""
     layer, device = trace.workload.layers[number], trace.workload.images.device
     image, element = (
         torch.from_numpy(part).to(device) for part in (corruption.image, corruption.element)
@@ -59,15 +69,16 @@ def struck_values(
     golden = trace.values[layer.step][image, element]
     if operand == "output":
         how = trace.workload.arithmetic[number]
-        return element, golden, altered(golden, corruption, how.output)
-    faulty, fault_free = _one_output(trace, number, corruption, element)
-    same = (faulty == fault_free) | (torch.isnan(faulty) & torch.isnan(fault_free))
-    return element, golden, torch.where(same, golden, faulty)
+        change = altered(golden, corruption, how.output)
+        return element, golden, change.after, change
+    faulty, free, change = _one_output(trace, number, corruption, element)
+    same = (faulty == free) | (torch.isnan(faulty) & torch.isnan(free))
+    return element, golden, torch.where(same, golden, faulty), change
 
 
 def _one_output(
     trace: Trace, number: int, corruption: Corruption, element: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Change]:
     """One output (n,) of each corruption, with a wrong operand or partial sum, and without."""
     workload, layer = trace.workload, trace.workload.layers[number]
     how, given = workload.arithmetic[number], workload.parameters[number]
@@ -95,9 +106,8 @@ def _one_output(
         taps = torch.arange(layer.fan_in, device=element.device)
         within = (taps >= first[:, None]) & (taps < end[:, None])
         part = sums(torch.where(within, x, 0.0), torch.where(within, w, 0.0), None)
-        faulty = how.with_altered(
-            fault_free, part, lambda held: altered(held, corruption, how.latch), own
-        )
+        change = altered(how.held(part, own), corruption, how.latch)
+        faulty = how.with_altered(fault_free, change.before, change.after, own)
     else:
         wrong = torch.from_numpy(corruption.element).to(element.device)
         if corruption.operand[0] == "weight":
@@ -110,10 +120,11 @@ def _one_output(
             padding = torch.arange(layer.fan_in, device=element.device) == tap
             hit = torch.where(wrong[:, None] < 0, padding, hit)
         read = torch.where(hit, held, 0.0).sum(1)
-        struck = torch.where(hit, altered(read, corruption, fmt)[:, None], held)
+        change = altered(read, corruption, fmt)
+        struck = torch.where(hit, change.after[:, None], held)
         faulty = sums(struck, w, bias) if held is x else sums(x, struck, bias)
     carrier = workload.images.dtype
-    return how.finished(faulty, own).to(carrier), how.finished(fault_free, own).to(carrier)
+    return how.finished(faulty, own).to(carrier), how.finished(fault_free, own).to(carrier), change
 
 
 def _dot(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
@@ -122,32 +133,36 @@ def _dot(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
     return found if bias is None else found + bias
 
 
-def altered(real: Tensor, corruption: Corruption, fmt: NumberFormat) -> Tensor:
+def altered(real: Tensor, corruption: Corruption, fmt: NumberFormat) -> Change:
     """Values (n,) of a format with the masks applied to their codes, in the type of ``real``."""
     keep, flip = (
         torch.from_numpy(masks).to(real.device) for masks in (corruption.keep, corruption.flip)
     )
-    return fmt.decode((fmt.encode(real) & keep) ^ flip).to(real.dtype)
+    code = fmt.encode(real)
+    return Change(real, fmt.decode((code & keep) ^ flip).to(real.dtype), code)
 
 
-def _overwritten(rows: Tensor, corruption: Corruption, fmt: NumberFormat) -> Tensor:
+def _overwritten(
+    rows: Tensor, place: Tensor, corruption: Corruption, fmt: NumberFormat
+) -> tuple[Tensor, Change]:
     """A copy of ``rows`` with the struck element of each replaced."""
     rows = rows.clone()
-    place = torch.from_numpy(corruption.element).to(rows.device)
     each = torch.arange(len(rows), device=rows.device)
-    rows[each, place] = altered(rows[each, place], corruption, fmt)
-    return rows
+    change = altered(rows[each, place], corruption, fmt)
+    rows[each, place] = change.after
+    return rows, change
 
 
 def _under_inputs(
     trace: Trace, number: int, corruption: Corruption, image: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Outputs with one wrong input element, and without."""
+) -> tuple[Tensor, Tensor, Change]:
+    """Outputs with one wrong input element, and without; and what it was and became."""
     workload, layer = trace.workload, trace.workload.layers[number]
     how = workload.arithmetic[number]
     source = layer.operands[0]
     inputs = how.input.round(trace.golden(source, image))
-    inputs = _overwritten(inputs, corruption, how.input)
+    place = torch.from_numpy(corruption.element).to(inputs.device)
+    inputs, change = _overwritten(inputs, place, corruption, how.input)
     others = {step: trace.golden(step, image) for step in _activations(trace, number)}
     others[source] = inputs
     span = Span(layer.step, layer.step + 1, (layer.step,), trace.last_reader)
@@ -157,13 +172,13 @@ def _under_inputs(
         whole = {step: filled(v, trace.rows) for step, v in part.items()}
         values, _ = run_steps(workload, whole, span, None, trace.rows)
         found.append(values[layer.step][: len(part[source])])
-    return torch.cat(found), trace.golden(layer.step, image)
+    return torch.cat(found), trace.golden(layer.step, image), change
 
 
 def _under_weights(
     trace: Trace, number: int, corruption: Corruption, image: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Outputs with one wrong weight, and without, by the same kernel.
+) -> tuple[Tensor, Tensor, Change]:
+    """Outputs with one wrong weight, and without, by the same kernel; and what it was and became.
 
     Only the struck output channel is computed; elsewhere both hold the golden values.
     """
@@ -174,9 +189,8 @@ def _under_weights(
     channel, place = layer.weight_place(element)
     weights = layer.weight_rows(workload.weight(number))[channel]
     how = replace(how, weight=_of_channels(how.weight, channel))
-    struck = weights.clone()
     each = torch.arange(len(weights), device=image.device)
-    struck[each, place] = altered(weights[each, place], corruption, how.weight)
+    struck, change = _overwritten(weights, place, corruption, how.weight)
     golden = trace.golden(layer.step, image)
     layout = workload.program.rows[layer.operands[0]]
     assert layout is not None
@@ -187,7 +201,7 @@ def _under_weights(
         one = _one_channel(trace, number, how, x, held, channel)
         layer.by_channel(rows)[each, channel] = one
         results.append(rows)
-    return results[0], results[1]
+    return results[0], results[1], change
 
 
 def _one_channel(

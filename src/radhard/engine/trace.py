@@ -56,6 +56,12 @@ class Trace:
         """The values of a step for these images, (n, elements)."""
         return self.values[step][images]
 
+    @property
+    def ranges(self) -> tuple[tuple[float, float], ...]:
+        """The lowest and the highest fault-free output of each layer."""
+        ends = [torch.aminmax(self.values[layer.step]) for layer in self.workload.layers]
+        return tuple((float(low), float(high)) for low, high in ends)
+
     def live_after(self, position: int) -> list[int]:
         """The steps up to ``position`` that depend on images and are read after it."""
         rows = self.workload.program.rows

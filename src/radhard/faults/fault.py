@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -39,6 +40,12 @@ class Faults:
 
     def __getitem__(self, part: slice | NDArray[np.bool_] | Integers) -> Faults:
         return Faults(*(getattr(self, field.name)[part] for field in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Faults]) -> Faults:
+        """All faults of the parts, in their order."""
+        names = [field.name for field in fields(cls)]
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
     def to_text(self, space: SiteSpace) -> str:
         """One line per fault, readable, and exact: `from_text` gives the same faults back."""

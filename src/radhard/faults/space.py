@@ -88,9 +88,22 @@ class SiteSpace:
         return replace(self, model=model)
 
     def only(self, keep: NDArray[np.bool_]) -> SiteSpace:
-        """The space of some of the strata: what `Campaign` asks when one part matters."""
+        """The space of some of the strata."""
         strata = tuple(s for s, kept in zip(self.strata, keep, strict=True) if kept)
         return replace(self, strata=strata)
+
+    def of_layer(self, name: str | None) -> SiteSpace:
+        """The strata of one layer, or all of them where ``None``.
+
+        Raises:
+            ValueError: for a layer that is never struck.
+        """
+        if name is None:
+            return self
+        names = sorted({stratum.layer for stratum in self.strata})
+        if name not in names:
+            raise ValueError(f"no layer {name!r} is struck: use one of {names}")
+        return self.only(np.array([stratum.layer == name for stratum in self.strata]))
 
 
 def SoftwareSpace(  # noqa: N802 - it reads as the kind of space that it makes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -144,8 +143,14 @@ class Arithmetic:
         """In which partial sums are held; a wide accumulator of integers has 32 bits."""
         return self.accumulator or FixedFormat("int32", 31, 0)
 
+    def held(self, partial: Tensor, given: Parameters) -> Tensor:
+        """Partial sums (n,), float64 or int64 as from `sums`, as `latch` holds them, float64."""
+        unit = self._held_unit(given)
+        real = partial * unit if partial.is_floating_point() else self._cut(partial, unit)
+        return self.latch.round(real)
+
     def with_altered(
-        self, sums: Tensor, partial: Tensor, alter: Callable[[Tensor], Tensor], given: Parameters
+        self, sums: Tensor, held: Tensor, altered: Tensor, given: Parameters
     ) -> Tensor:
         """Sums after one of their partial sums was altered where it is held, in `latch`.
 
@@ -153,19 +158,19 @@ class Arithmetic:
 
         Args:
             sums: (n,), from `sums`, as float64 or int64.
-            partial: (n,), a part of each, in the same type.
-            alter: what happens to the held values, float64.
+            held: (n,), a part of each, from `held`.
+            altered: (n,), what that became.
             given: the layer's parameters.
         """
-        unit = self._unit(given) if self.exact else torch.ones(())
-        unit = unit.to(torch.float64)
-        if self.exact and self.accumulator is None:
-            unit = torch.ones_like(unit)
-        real = partial * unit if partial.is_floating_point() else self._cut(partial, unit)
-        held = self.latch.round(real)
-        found = alter(held)
-        change = torch.where(found == held, 0.0, (found - held) / unit)
+        moved = (altered - held) / self._held_unit(given)
+        change = torch.where(altered == held, 0.0, moved)
         return sums + (change if sums.is_floating_point() else torch.round(change).to(torch.int64))
+
+    def _held_unit(self, given: Parameters) -> Tensor:
+        """What a sum of 1 stands for in `latch`; a wide accumulator of integers holds those."""
+        if self.exact and self.accumulator is not None:
+            return self._unit(given).to(torch.float64)
+        return torch.ones((), dtype=torch.float64, device=given.scale.device)
 
     @property
     def sums_are_outputs(self) -> bool:

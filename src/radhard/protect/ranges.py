@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from radhard.engine.guard import Guard
@@ -37,9 +36,7 @@ class RangeDetector:
 
     def learned(self, training: Workload) -> RangeDetector:
         """The detector with the ranges of a fault-free run of ``training``."""
-        values = record(training).values
-        ends = [torch.aminmax(values[layer.step]) for layer in training.layers]
-        return replace(self, ranges=tuple((float(low), float(high)) for low, high in ends))
+        return replace(self, ranges=record(training).ranges)
 
     def guard(self, workload: Workload) -> Guard:
         """What watches a run of ``workload``.

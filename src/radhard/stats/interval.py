@@ -10,6 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from radhard.stats.estimate import Estimate
 from radhard.stats.moments import Moments
 
@@ -143,6 +146,60 @@ def stratified(
     half = float(stdtrit(freedom, 0.5 + confidence / 2)) * math.sqrt(variance)
     n = sum(part.n for _, part in live)
     return Estimate(mean, mean - half, mean + half, confidence, n, "stratified")
+
+
+def quantile(values: Sequence[float] | ArrayLike, q: float, confidence: float = 0.95) -> Estimate:
+    """A quantile, between two order statistics (Conover, Practical Nonparametric Statistics, 3.2).
+
+    Unbounded where the sample is too small for an end.
+
+    Args:
+        values: of any kind that has an order; infinities are allowed, not-a-number is not.
+        q: which, inside (0, 1).
+        confidence: of the interval, at least.
+
+    Raises:
+        ValueError: for not-a-number, or a ``q`` outside (0, 1).
+
+    >>> found = quantile(range(101), 0.5)
+    >>> found.value, found.low, found.high
+    (50.0, 40.0, 60.0)
+    """
+    from scipy.stats import binom
+
+    _check_confidence(confidence)
+    ordered = np.sort(np.asarray(values, dtype=np.float64).ravel())
+    if not 0 < q < 1 or np.isnan(ordered).any():
+        raise ValueError(f"the {q!r} quantile can't be: q is inside (0, 1), values are numbers")
+    n, tail = len(ordered), (1 - confidence) / 2
+    first, last = (int(binom.ppf(p, n, q)) for p in (tail, 1 - tail))
+    low = float(ordered[first - 1]) if first >= 1 else -math.inf
+    high = float(ordered[last]) if n and last < n else math.inf
+    value = float(np.quantile(ordered, q, method="inverted_cdf")) if n else math.nan
+    return Estimate(value, low, high, confidence, n, "order statistics")
+
+
+def total(parts: Sequence[Estimate]) -> Estimate:
+    """The sum of independent estimates of one unit and confidence.
+
+    The intervals of the parts are recovered as variances on either side (Zou and Donner, Statistics
+    in Medicine 2008, MOVER).
+
+    Raises:
+        ValueError: for no parts, or parts that differ in unit or confidence.
+
+    >>> one = Estimate(1.0, 0.4, 1.8, 0.95, 10, "wilson", "FIT")
+    >>> print(total([one, one]))
+    2 FIT [1.151, 3.131]
+    """
+    if len({(part.unit, part.confidence) for part in parts}) != 1:
+        raise ValueError("no sum of estimates of different units or confidence, or of none")
+    value = sum(part.value for part in parts)
+    below = math.hypot(*(part.value - part.low for part in parts))
+    above = math.hypot(*(part.high - part.value for part in parts))
+    n = sum(part.n for part in parts)
+    first = parts[0]
+    return Estimate(value, value - below, value + above, first.confidence, n, "mover", first.unit)
 
 
 def _smoothed_variance(part: Moments) -> float:
