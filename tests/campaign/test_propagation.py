@@ -4,45 +4,89 @@ import pytest
 
 import radhard as rh
 from radhard.accel.chips import EYERISS
+from radhard.campaign import propagation
 from radhard.campaign.ask import Ask
 from radhard.campaign.propagation import FORMATS, hardening_area, study
+from radhard.report.propagation import study_page
 
 
 @pytest.fixture(scope="module")
-def findings(tmp_path_factory):
-    asks = [Ask(model="digits-cnn", images=8)]
-    return list(study(EYERISS, asks, 1500, tmp_path_factory.mktemp("ep")))
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("ep")
+
+
+@pytest.fixture(scope="module")
+def findings(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(propagation, "_FOLLOWED", 3000)
+        patch.setattr(propagation, "_FOLLOWED_FIRST", 500)
+        yield list(study(EYERISS, [Ask(model="digits-cnn", images=8)], 1500, folder))
 
 
 def test_formats_and_parts_are_all_there(findings) -> None:
     assert tuple(found.format for found in findings) == FORMATS
     for found in findings:
         latches = {s.component for s in found.datapath.space.strata}
-        buffers = {s.component for s in found.buffers.space.strata}
         assert all(name.endswith("latch") for name in latches)
         assert len(latches) == 6
-        assert len(buffers) == 4
-        assert found.datapath.n == found.buffers.n == 1500
+        assert len(found.buffers) == 4
+        for name, result in found.buffers.items():
+            assert {s.component for s in result.space.strata} == {name}
+            assert result.n == 1500
+        assert found.datapath.n == found.guarded.n == 1500
+        assert len(found.guarded.space.strata) > len(found.datapath.space.strata)
+        assert len(found.spread.faults) == 3000
+        assert set(found.first.layer) == {next(iter(found.ranges))}
+        n, hits = found.latches
+        assert n.sum() == 3000
+        assert hits.sum() == found.spread.outcomes["sdc1"].sum()
+        parts = [result.fit("sdc1").value for result in found.buffers.values()]
+        assert found.buffer_fit.value == pytest.approx(sum(parts))
 
 
 def test_an_unneeded_range_is_worst_and_buffers_dominate(findings) -> None:
     by = {found.format: found for found in findings}
     wide = by["fixed32_10"]
     for other in ("fp32", "fixed32_26", "fixed16_10"):
-        for part in ("datapath", "buffers"):
-            assert getattr(by[other], part)["sdc1"].high < getattr(wide, part)["sdc1"].low
-    assert wide.buffers.fit("sdc1").low > 10 * wide.datapath.fit("sdc1").high
-    # a latch class counts as 1 here; the area of a uniform rate is that of one type for all
-    area = hardening_area(wide.datapath, target=100)
+        assert by[other].datapath["sdc1"].high < wide.datapath["sdc1"].low
+        assert by[other].buffer_fit.high < wide.buffer_fit.low
+    assert wide.buffer_fit.low > 10 * wide.datapath.fit("sdc1").high
+    area = hardening_area(wide, target=100)
     assert 0 < area.low <= area.value <= area.high
 
 
-def test_a_stopped_study_goes_on(tmp_path) -> None:
+def test_flips_to_one_are_far_worse_in_floats(findings) -> None:
+    for found in findings:
+        if found.format in {"fp32", "fp16"}:
+            rates = found.spread.rates(found.spread.direction, "sdc1")
+            assert rates["1 to 0"].high < rates["0 to 1"].low
+
+
+def test_the_page_has_the_tables_and_figures(findings, folder) -> None:
+    page = study_page(findings, folder)
+    text = page.read_text()
+    assert page == folder / "study.html"
+    for title in (
+        "A strike on a latch", "A strike on a buffer", "FIT of SDC-1", "By bit and direction",
+        "By how far the value moved", "By layer", "Euclidean distance behind the first layer",
+        "Still visible at the end", "Fault-free ranges", "Symptom-based detection",
+        "How unequal latches are", "Area of hardened latches",
+    ):  # fmt: skip
+        assert title in text
+    for found in findings:
+        assert str(found.datapath["sdc1"]).partition(" [")[0] in text
+
+
+def test_a_stopped_study_goes_on(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(propagation, "_FOLLOWED", 60)
+    monkeypatch.setattr(propagation, "_FOLLOWED_FIRST", 30)
     asks = [Ask(model="digits-cnn", images=4)]
     seen = []
     first = next(study(EYERISS, asks, 100, tmp_path))
+    monkeypatch.setattr(propagation, "follow", None)  # what is kept is not run again
     again = next(study(EYERISS, asks, 100, tmp_path, watch=seen.append))
     assert again.datapath["sdc1"] == first.datapath["sdc1"]
+    assert (again.spread.distance == first.spread.distance).all()
     assert seen
     assert all(progress.fresh == 0 for progress in seen)
-    assert isinstance(first.buffers, rh.Result)
+    assert isinstance(first.guarded, rh.Result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,31 +13,69 @@ from radhard.accel.chip import Chip
 from radhard.campaign.ask import Ask, prepare
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.collect import Until, Watcher, collect
+from radhard.campaign.follow import Propagation, follow
 from radhard.campaign.result import Result
+from radhard.campaign.store import Folder
+from radhard.engine.trace import record
+from radhard.faults.model import Integers
 from radhard.formats.catalogue import format_named
+from radhard.network.source import subject
+from radhard.network.workload import Workload
 from radhard.protect.hardening import HardenedLatches
+from radhard.protect.ranges import RangeDetector
 from radhard.stats.estimate import Estimate
+from radhard.stats.interval import total
 
 #: The number formats of the study.
 FORMATS = ("fp64", "fp32", "fp16", "fixed32_26", "fixed32_10", "fixed16_10")
+#: Training images on which the range detector learns, at most.
+_LEARNING_IMAGES = 1000
+#: Faults that are followed through the network: anywhere, and in the first layer.
+_FOLLOWED, _FOLLOWED_FIRST = 10_000, 4000
 #: Draws of the rates behind the interval of an area.
 _DRAWS = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finding:
-    """One network in one format: what strikes on latches, and on each buffer, do.
+    """One network in one format: what strikes do, and what the two remedies reach.
 
     Attributes:
         model, format: which.
-        datapath: of the latches of all processing elements.
-        buffers: of the memories.
+        datapath: strikes on the latches of all processing elements.
+        buffers: strikes on each memory, by its name.
+        guarded: strikes on the whole chip, while a `RangeDetector` watches.
+        spread: how faults in the latches spread.
+        first: the same for faults in the first layer only.
+        ranges: lowest and highest fault-free output of each layer, by name.
+        normalised: places of ``spread`` between which the network normalises over channels.
     """
 
     model: str
     format: str
     datapath: Result
-    buffers: Result
+    buffers: Mapping[str, Result]
+    guarded: Result
+    spread: Propagation
+    first: Propagation
+    ranges: Mapping[str, tuple[float, float]]
+    normalised: tuple[str, ...]
+
+    @property
+    def buffer_fit(self) -> Estimate:
+        """Rate of SDC-1 of all memories together, in FIT."""
+        return total([result.fit("sdc1") for result in self.buffers.values()])
+
+    @property
+    def latches(self) -> tuple[Integers, Integers]:
+        """Faults and SDC-1 of each class of latches, told apart by kind and bit, (classes,)."""
+        strata = self.spread.space.strata
+        kinds = {
+            kind: k for k, kind in enumerate(dict.fromkeys((s.component, s.bit) for s in strata))
+        }
+        number = np.array([kinds[s.component, s.bit] for s in strata])[self.spread.faults.stratum]
+        n = np.bincount(number, minlength=len(kinds))
+        return n, np.bincount(number[self.spread.outcomes["sdc1"]], minlength=len(kinds))
 
 
 def study(
@@ -59,43 +97,83 @@ def study(
     Raises:
         ValueError: when a network can't be had, or the chip has no latches or no memories.
     """
-    parts = {
-        part: replace(
-            chip,
-            name=f"{chip.name}-{part}",
-            components=tuple(c for c in chip.components if (c.kind == "latch") == latches),
+    latches = [component for component in chip.components if component.kind == "latch"]
+    memories = [component for component in chip.components if component.kind == "sram"]
+    parts = [
+        replace(chip, name=f"{chip.name}-{name}", components=tuple(components))
+        for name, components in (
+            ("datapath", latches),
+            *((memory.name.replace(" ", "-"), [memory]) for memory in memories),
         )
-        for part, latches in (("datapath", True), ("buffers", False))
-    }
+    ]
     for ask in asks:
         prepared = prepare(ask)
         golden = prepared.campaign
+        learning = subject(ask.model, ask.data, ask.weights, train=True)
+        own = learning.images[-_LEARNING_IMAGES:], learning.labels[-_LEARNING_IMAGES:]
         about: dict[str, Any] = {"data": prepared.data}
         for name in FORMATS:
             work = golden.workload.with_(format=format_named(name))
-            campaigns = [Campaign(work, part, seed=golden.seed) for part in parts.values()]
-            found = list(collect(campaigns, until, store, watch, about))
-            yield Finding(golden.workload.name, name, *found)
+            detector = RangeDetector().learned(work.with_(*own))
+            title = f"{work.name}-{name}-{chip.name}-guarded"
+            campaigns = [
+                *(Campaign(work, part, seed=golden.seed) for part in parts),
+                Campaign(work, chip, seed=golden.seed, protections=(detector,), name=title),
+            ]
+            datapath, *buffers, guarded = collect(campaigns, until, store, watch, about)
+            folder = Folder(Path(store) / datapath.name)
+            first = work.layers[0].name
+            yield Finding(
+                work.name,
+                name,
+                datapath,
+                {memory.name: found for memory, found in zip(memories, buffers, strict=True)},
+                guarded,
+                _followed(campaigns[0], folder, "propagation", _FOLLOWED),
+                _followed(campaigns[0], folder, "propagation-first", _FOLLOWED_FIRST, first),
+                dict(zip((la.name for la in work.layers), record(work).ranges, strict=True)),
+                _normalised(work),
+            )
 
 
-def hardening_area(datapath: Result, target: float) -> Estimate:
+def _followed(
+    campaign: Campaign, folder: Folder, name: str, count: int, layer: str | None = None
+) -> Propagation:
+    """The first ``count`` faults, followed; or as the store has them."""
+    kept = folder.kept(name)
+    if kept is not None and len(kept[0]) == count:
+        return Propagation.of(campaign.space().of_layer(layer), *kept)
+    found = follow(campaign, count, layer)
+    folder.keep(name, found.faults, found.columns())
+    return found
+
+
+def _normalised(work: Workload) -> tuple[str, ...]:
+    """The layers whose input has passed a local response normalisation (pow of a mean)."""
+    found, last = [], 0
+    for layer in work.layers:
+        between = work.program.steps[last + 1 : layer.step]
+        if any("avg_pool3d" in str(step.op) for step in between):
+            found.append(layer.name)
+        last = layer.step
+    return tuple(found)
+
+
+def hardening_area(found: Finding, target: float) -> Estimate:
     """Latch area to add, as a share, for ``target`` times fewer SDC-1 failures of the datapath.
 
     Latches are told apart by kind and bit. The interval is that of the choice made anew for
     rates drawn from their Jeffreys posteriors.
     """
-    parts = datapath.by(lambda s: (s.component, s.bit))
-    n = np.array([part.n for part in parts])
-    hits = np.array([round(part["sdc1"].value * part.n) if part.n else 0 for part in parts])
-    rate = hits / np.maximum(n, 1)
-    goal, count = HardenedLatches(target=target), np.ones(len(parts))
+    n, hits = found.latches
+    goal, count = HardenedLatches(target=target), np.ones(len(n))
     rng = np.random.default_rng(0)
-    drawn = rng.beta(hits + 0.5, n - hits + 0.5, (_DRAWS, len(parts)))
+    drawn = rng.beta(hits + 0.5, n - hits + 0.5, (_DRAWS, len(n)))
     areas = [goal.choose(count, rates).added_area for rates in drawn]
-    tail = 50 * (1 - datapath.confidence)
+    tail = 50 * (1 - found.datapath.confidence)
     low, high = np.percentile(areas, [tail, 100 - tail])
-    value = goal.choose(count, rate).added_area
+    value = goal.choose(count, hits / np.maximum(n, 1)).added_area
     return Estimate(
-        value, min(float(low), value), max(float(high), value), datapath.confidence, datapath.n,
-        "posterior draws",
+        value, min(float(low), value), max(float(high), value), found.datapath.confidence,
+        int(n.sum()), "posterior draws",
     )  # fmt: skip

@@ -100,6 +100,12 @@ class Folder:
         self, shard: int, faults: Faults, columns: Mapping[str, np.ndarray], seconds: float
     ) -> None:
         """Store the first faults of a shard; a file that is there already is replaced."""
+        self.keep(f"rows-{shard:06d}", faults, columns, seconds)
+
+    def keep(
+        self, name: str, faults: Faults, columns: Mapping[str, np.ndarray], seconds: float = 0.0
+    ) -> None:
+        """Store a table with a row per fault as ``NAME.parquet``."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -108,7 +114,16 @@ class Folder:
         table = table.replace_schema_metadata({_SECONDS: repr(seconds).encode()})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
-        self._replace(f"rows-{shard:06d}.parquet", sink.getvalue().to_pybytes())
+        self._replace(f"{name}.parquet", sink.getvalue().to_pybytes())
+
+    def kept(self, name: str) -> tuple[Faults, dict[str, np.ndarray]] | None:
+        """The table that `keep` stored; ``None`` where there is none.
+
+        Raises:
+            StoreError: when the file can't be read.
+        """
+        path = self.path / f"{name}.parquet"
+        return self._rows(path)[:2] if path.exists() else None
 
     def read(self, shard: int, strata: int, count: int | None = None) -> tuple[Tally, float] | None:
         """Tally of a shard's first ``count`` faults (all where ``None``) and their seconds.

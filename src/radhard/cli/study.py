@@ -48,6 +48,7 @@ def study(
     from radhard.engine.memory import keep_freed_memory
     from radhard.report.bar import ProgressBar
     from radhard.report.page import report
+    from radhard.report.propagation import study_page
     from radhard.report.table import show_study
     from radhard.stats.stopping import Precision
 
@@ -64,7 +65,8 @@ def study(
         print(f"stopped; what is done is in {out}, the same command goes on", file=sys.stderr)
         sys.exit(130)
     show_study(findings)
-    print(f"page: {report(out)}")
+    print(f"page: {study_page(findings, out)}")
+    print(f"campaigns one by one: {report(out)}")
 
 
 def _asks(models: str, data: str | None, weights: list[str], images: int, seed: int) -> list[Ask]:

@@ -36,7 +36,9 @@ class Subject:
     data: str
 
 
-def subject(model: str, data: str | None = None, weights: Path | None = None) -> Subject:
+def subject(
+    model: str, data: str | None = None, weights: Path | None = None, train: bool = False
+) -> Subject:
     """The model and data that two names stand for.
 
     Args:
@@ -44,24 +46,25 @@ def subject(model: str, data: str | None = None, weights: Path | None = None) ->
             and labels; or a ``.pt2`` file of torch.export.
         data: a data set's name or a folder of class folders; a zoo model has a home data set.
         weights: a checkpoint for a zoo model.
+        train: the training images of a named data set instead of its test images.
 
     Raises:
         ValueError: for an unknown name, or names that don't fit each other.
         FileNotFoundError: for missing files.
     """
     if model.endswith(".pt2"):
-        return _with_data(Path(model).stem, _exported(Path(model)), data, weights)
+        return _with_data(Path(model).stem, _exported(Path(model)), data, weights, train)
     if ":" in model:
         made = _made(model)
         title = model.rpartition(":")[2]
         if isinstance(made, nn.Module):
-            return _with_data(title, made.eval(), data, weights)
+            return _with_data(title, made.eval(), data, weights, train)
         return Subject(title, made[0].eval(), made[1], made[2], model)
     entry = zoo_model(model)
     home = data or entry.data
     if home == "imagenet":
         raise ValueError(f"{model} needs --data FOLDER: a folder of class folders of images")
-    chosen = data_named(home)
+    chosen = data_named(home, train)
     _check_shape(entry, chosen)
     module = trained(entry, home, weights)
     images = chosen.standardised(entry.mean, entry.deviation)
@@ -69,13 +72,17 @@ def subject(model: str, data: str | None = None, weights: Path | None = None) ->
 
 
 def _with_data(
-    title: str, model: nn.Module | ExportedProgram, data: str | None, weights: Path | None
+    title: str,
+    model: nn.Module | ExportedProgram,
+    data: str | None,
+    weights: Path | None,
+    train: bool,
 ) -> Subject:
     if weights is not None:
         raise ValueError("--weights is for models of the zoo: load your own in the function")
     if data is None:
         raise ValueError(f"{title} needs --data: a data set's name or a folder of class folders")
-    chosen = data_named(data)
+    chosen = data_named(data, train)
     return Subject(title, model, chosen.standardised(), chosen.labels, data)
 
 

@@ -292,7 +292,7 @@ _ZOO = (
     ZooModel("convnet", convnet, "cifar10", (3, 32, 32), 10, *_CIFAR,
              Recipe(epochs=16, rate=0.05, shift=3, mirror=True), "Krizhevsky, cuda-convnet"),
     ZooModel("alexnet-cifar", alexnet_cifar, "cifar10", (3, 32, 32), 10, *_CIFAR,
-             Recipe(epochs=20, rate=0.03, shift=4, mirror=True),
+             Recipe(epochs=8, rate=0.03, shift=4, mirror=True),
              "Krizhevsky et al., NeurIPS 2012"),
     ZooModel("resnet20", ResNet20, "cifar10", (3, 32, 32), 10, *_IMAGENET,
              _CIFAR_AUGMENTED, "He et al., CVPR 2016"),

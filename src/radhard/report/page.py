@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +28,29 @@ def report(store: str | Path) -> Path:
     """
     root = Path(store)
     held = folders(root)
-    html = _rendered([_section(folder) for folder in held])
-    path = root / "report.html"
+    sections = [_section(folder) for folder in held]
+    return written(root / "report.html", "page.html", sections=sections)
+
+
+def written(path: Path, template: str, **values: Any) -> Path:
+    """Fill in a template of this room and write it to ``path``; the page needs no network."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("radhard.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters["percent"] = percent
+    environment.filters["embedded"] = lambda figure: figure.to_html(
+        full_html=False, include_plotlyjs=False
+    )
+    html = environment.get_template(template).render(plotly=get_plotlyjs(), **values)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(html, encoding="utf-8")
     return partial.replace(path)
-
-
-def _rendered(sections: list[dict[str, Any]]) -> str:
-    from jinja2 import Environment, StrictUndefined
-    from plotly.offline import get_plotlyjs
-
-    template = (files("radhard.report") / "page.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["percent"] = percent
-    return environment.from_string(template).render(sections=sections, plotly=get_plotlyjs())
 
 
 def _section(folder: Folder) -> dict[str, Any]:
@@ -79,10 +86,7 @@ def _section(folder: Folder) -> dict[str, Any]:
         "name": result.name,
         "result": result,
         "rows": lines(result, _golden(about)),
-        "figures": [
-            (title, note, figure.to_html(full_html=False, include_plotlyjs=False))
-            for title, note, figure in figures
-        ],
+        "figures": figures,
         "asked": _asked(about),
         "method": _method(result, identity),
     }

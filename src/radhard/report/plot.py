@@ -11,8 +11,9 @@ from radhard.campaign.result import Part, Result
 from radhard.formats.catalogue import format_named
 from radhard.metrics.fit import ISO26262_FIT
 from radhard.report.wording import percent
+from radhard.stats.estimate import Estimate
 
-_COLOURS = ("#c0392b", "#2471a3", "#b7950b", "#1e8449", "#7d3c98", "#566573",
+COLOURS = ("#c0392b", "#2471a3", "#b7950b", "#1e8449", "#7d3c98", "#566573",
             "#d35400", "#16a085", "#6e2c00", "#aab7b8")  # fmt: skip
 _FONT = {"family": "system-ui, sans-serif", "size": 13, "color": "#222"}
 _HEAT = ((0.0, "#fffdf5"), (0.05, "#fde8a8"), (0.3, "#f5a04b"), (0.6, "#d7301f"), (1.0, "#67000d"))
@@ -49,22 +50,18 @@ def fit_by_component(result: Result, metric: str = "sdc1") -> go.Figure:
         go.Bar(
             x=[str(part.label[0]) for part in parts],
             y=[rate.value for rate in rates],
-            error_y={
-                "type": "data", "symmetric": False, "thickness": 1, "width": 2,
-                "array": [rate.high - rate.value for rate in rates],
-                "arrayminus": [rate.value - rate.low for rate in rates],
-            },
-            marker_color=_COLOURS[1],
+            error_y=_ends(rates),
+            marker_color=COLOURS[1],
             hovertext=[f"{p.label[0]}<br>{rate}" for p, rate in zip(parts, rates, strict=True)],
             hoverinfo="text",
         )
     )  # fmt: skip
     figure.add_hline(
-        y=ISO26262_FIT, line_dash="dash", line_color=_COLOURS[0],
+        y=ISO26262_FIT, line_dash="dash", line_color=COLOURS[0],
         annotation_text="ISO 26262: 10 FIT for the whole chip",
     )  # fmt: skip
     figure.update_yaxes(title=f"{metric}, FIT", rangemode="tozero")
-    return _styled(figure, height=380)
+    return styled(figure, height=380)
 
 
 def layer_by_bit(result: Result, component: str, metric: str = "sdc1") -> go.Figure:
@@ -85,7 +82,7 @@ def layer_by_bit(result: Result, component: str, metric: str = "sdc1") -> go.Fig
     )  # fmt: skip
     figure.update_xaxes(title="bit", type="category")
     figure.update_yaxes(autorange="reversed")
-    _styled(figure, height=140 + 24 * max(len(layers), 6))
+    styled(figure, height=140 + 24 * max(len(layers), 6))
     figure.update_layout(plot_bgcolor="#ececec")
     return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
@@ -108,21 +105,14 @@ def _often_struck(result: Result, parts: list[Part]) -> list[Part]:
 def _bars(parts: Sequence[Part], metric: str, what: str) -> go.Figure:
     figure = go.Figure()
     components = list(dict.fromkeys(str(part.label[0]) for part in parts))
-    for colour, component in zip(_COLOURS * 9, components, strict=False):
+    for colour, component in zip(COLOURS * 9, components, strict=False):
         own = [part for part in parts if part.label[0] == component and part.n]
         estimates = [part[metric] for part in own]
         figure.add_bar(
             name=component,
             x=[part.label[1] for part in own],
             y=[e.value for e in estimates],
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [e.high - e.value for e in estimates],
-                "arrayminus": [e.value - e.low for e in estimates],
-                "thickness": 1,
-                "width": 2,
-            },
+            error_y=_ends(estimates),
             marker_color=colour,
             hovertext=[_hover(part, metric) for part in own],
             hoverinfo="text",
@@ -130,7 +120,7 @@ def _bars(parts: Sequence[Part], metric: str, what: str) -> go.Figure:
     figure.update_layout(barmode="group", legend={"orientation": "h", "y": 1.12})
     figure.update_yaxes(title=f"{metric}, given a fault in this {what}", tickformat=".1~%")
     figure.update_yaxes(rangemode="tozero")
-    return _styled(figure, height=380)
+    return styled(figure, height=380)
 
 
 def _hover(part: Part, metric: str) -> str:
@@ -146,7 +136,44 @@ def _hover(part: Part, metric: str) -> str:
     )
 
 
-def _styled(figure: go.Figure, height: int) -> go.Figure:
+def intervals(
+    places: Sequence[Any],
+    estimates: Sequence[Estimate | None],
+    name: str,
+    colour: str,
+    legend: bool = True,
+) -> go.Bar:
+    """Bars with intervals; places without an estimate or without faults stay empty."""
+    pairs = zip(places, estimates, strict=True)
+    known = [(place, found) for place, found in pairs if found is not None and found.n]
+    return go.Bar(
+        x=[place for place, _ in known],
+        y=[found.value for _, found in known],
+        error_y=_ends([found for _, found in known]),
+        name=name, legendgroup=name, showlegend=legend, marker_color=colour,
+        hovertext=[f"{name}, {place}<br>{found}<br>{found.n:,} faults" for place, found in known],
+        hoverinfo="text",
+    )  # fmt: skip
+
+
+def _ends(estimates: Sequence[Estimate]) -> dict[str, Any]:
+    return {
+        "type": "data", "symmetric": False, "thickness": 1, "width": 2,
+        "array": [found.high - found.value for found in estimates],
+        "arrayminus": [found.value - found.low for found in estimates],
+    }  # fmt: skip
+
+
+def panels(titles: Sequence[str], columns: int = 3) -> go.Figure:
+    """An empty figure with a panel for each title, ``columns`` to a row."""
+    from plotly.subplots import make_subplots
+
+    rows = -(-len(titles) // columns)
+    return make_subplots(rows=rows, cols=columns, subplot_titles=list(titles))
+
+
+def styled(figure: go.Figure, height: int) -> go.Figure:
+    """The look that all figures share."""
     figure.update_layout(
         height=height, font=_FONT, paper_bgcolor="white", plot_bgcolor="white",
         margin={"l": 70, "r": 20, "t": 40, "b": 60}, hoverlabel={"align": "left"},

@@ -65,19 +65,19 @@ def _rates(result: Result) -> Table:
 def show_study(findings: Sequence[Finding]) -> None:
     """Print a table per network of the error-propagation study, one row per format."""
     for model in dict.fromkeys(found.model for found in findings):
-        heads = ("latch SDC", "latch FIT", "buffer SDC", "buffer FIT", "100x area")
+        heads = ("latch SDC", "latch FIT", "buffer FIT", "SED recall", "100x area")
         table = _table(f"{model}: error propagation", ("format",), heads)
         for found in findings:
             if found.model == model:
-                table.add_row(found.format, *_study_row(found))
+                table.add_row(
+                    found.format,
+                    _share(found.datapath["sdc1"]),
+                    _rate(found.datapath.fit("sdc1")),
+                    _rate(found.buffer_fit),
+                    _share(found.guarded.recall),
+                    _share(hardening_area(found, target=100)),
+                )
         Console(width=max(Console().width, _STUDY_WIDTH)).print(table)
-
-
-def _study_row(found: Finding) -> list[str]:
-    cells = []
-    for result in (found.datapath, found.buffers):
-        cells += [_share(result["sdc1"]), _rate(result.fit("sdc1"))]
-    return [*cells, _share(hardening_area(found.datapath, target=100))]
 
 
 def _share(found: Estimate) -> str:
