@@ -120,7 +120,7 @@ def test_until_stops_by_precision(folder: Path) -> None:
         ("assess digits-cnn --faults 5 --until 0.1", "choose one"),
         ("assess digits-cnn --until 0.7", "until: Input should be less than 0.5 (got 0.7)"),
         ("assess digits-cnn --memory lots", "memory 'lots' can't be: use a size such as 4GiB"),
-        ("assess digits-cnn --memory 1kB", "use fewer images"),
+        ("assess digits-cnn --memory 1kB", "can't hold the golden values of 1 image(s)"),
         ("assess digits-cnn --images 501", "digits has 500: use fewer"),
         ("assess digits-cnn --data nowhere", "no data set 'nowhere'"),
         ("assess lenet5 --data digits", "lenet5 takes images of (1, 28, 28)"),

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
+from radhard.engine import segment
+from radhard.engine.trace import Trace
 from engine.test_oracle import random_corruptions
 from radhard.faults.corruption import OPERANDS, Corruption
 from radhard.network.workload import Workload
@@ -67,8 +69,31 @@ def test_memory_bounds_the_batch(work: Workload) -> None:
     assert tight.rows < whole.rows
     tops = [rh.resume(trace, mixed(work)).logits.nan_to_num().argmax(1) for trace in (whole, tight)]
     assert torch.equal(*tops)
-    with pytest.raises(ValueError, match=r"allow .* MiB, or use fewer images"):
+    with pytest.raises(ValueError, match=r"allow .* MiB"):
         rh.record(work, memory=10_000)
+
+
+@pytest.mark.parametrize("memory", [60_000, 120_000])
+def test_segments_of_images_give_the_same(work: Workload, memory: int, monkeypatch) -> None:
+    """Golden values of all images do not fit; each segment is recorded when it is needed."""
+    with pytest.raises(ValueError, match="can't hold"):
+        rh.record(work, memory=memory)
+    sizes = []
+
+    def recorded(work: Workload, guard: rh.Guard | None, memory: int | None) -> Trace:
+        sizes.append(len(work.images))
+        return rh.record(work, guard, rows=8, memory=memory)
+
+    monkeypatch.setattr(segment, "record", recorded)
+    corruption = mixed(work)
+    tight, roomy = (segment.Golden(work, None, room).resume(corruption) for room in (memory, None))
+    assert len(sizes) > 2
+    assert sizes[-1] == len(work.images)
+    assert max(sizes[:-1]) < len(work.images)
+    assert torch.equal(tight.golden, roomy.golden)
+    assert torch.equal(tight.logits.nan_to_num(), roomy.logits.nan_to_num())
+    for found, wanted in zip(tight.struck, roomy.struck, strict=True):
+        assert torch.equal(found.nan_to_num(), wanted.nan_to_num())
 
 
 def test_a_batch_needs_a_row(work: Workload) -> None:

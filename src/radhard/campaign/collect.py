@@ -14,8 +14,7 @@ import torch
 from radhard.campaign.campaign import SHARD, Campaign
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder
-from radhard.engine.resume import resume
-from radhard.engine.trace import Trace, record
+from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import classify
@@ -94,7 +93,7 @@ def collect(
 
 
 class _Run:
-    """One campaign on its way; records the golden run when the first fault needs it."""
+    """One campaign on its way."""
 
     def __init__(
         self,
@@ -114,7 +113,8 @@ class _Run:
         self.precise = until if isinstance(until, Precision) else None
         self.most = until.most if isinstance(until, Precision) else until
         self.metric = until.metric if isinstance(until, Precision) else "sdc1"
-        self.trace: Trace | None = None
+        guard = joined(campaign.protections, campaign.workload)
+        self.golden = Golden(campaign.workload, guard, memory)
         self.fresh = 0
 
     def result(self) -> Result:
@@ -153,11 +153,8 @@ class _Run:
 
     def _outcomes(self, faults: Faults) -> dict[str, np.ndarray]:
         work = self.campaign.workload
-        if self.trace is None:
-            guard = joined(self.campaign.protections, work)
-            self.trace = record(work, guard, memory=self.memory)
         corruption = self.campaign.chip.corrupt(work, self.space, faults)
-        run = resume(self.trace, corruption)
+        run = self.golden.resume(corruption)
         labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
         found = classify(run.logits, run.golden, labels, run.detected, self.campaign.criteria)
         return {name: column.cpu().numpy() for name, column in found.columns.items()}

@@ -19,6 +19,8 @@ _ROWS, _BATCH_BYTES = 64, 1 << 28
 _POOL_BATCHES, _ROOM_BYTES = 64, 1 << 32
 #: Times that golden values are held, copies in other layouts included.
 _COPIES = 3
+#: Rows of batches for which there must be room, and those that segments of images leave room for.
+_BATCHES_ROOM, _WIDE_ROOM = 4, 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,26 +181,41 @@ def _plan(
     workload: Workload, last: tuple[int, ...], rows: int | None, memory: int | None
 ) -> tuple[int, int]:
     """Rows per batch and runs in flight, so that what they hold stays within their room."""
+    row, golden = _bytes(workload, last)
+    room = _ROOM_BYTES
+    if memory is not None:
+        room = memory - golden * len(workload.images)
+        if room < _BATCHES_ROOM * row:
+            least = (golden * len(workload.images) + _BATCHES_ROOM * row) / 2**20
+            raise ValueError(
+                f"a memory of {memory / 2**20:,.1f} MiB can't hold the golden values of "
+                f"{len(workload.images)} image(s) and a batch: allow {least:,.1f} MiB"
+            )
+    fitting = int(max(1, min(_BATCH_BYTES, room // 4) // row))
+    rows = rows or min(_ROWS, 1 << fitting.bit_length() - 1)
+    return rows, int(max(rows, min(_POOL_BATCHES * rows, room // (2 * row))))
+
+
+def images_within(workload: Workload, memory: int | None) -> int:
+    """How many images' golden values, at least 1, leave room for batches within ``memory``."""
+    if memory is None:
+        return len(workload.images)
+    row, golden = _bytes(workload, _last_readers(workload))
+    all_fit = golden * len(workload.images) + _BATCHES_ROOM * row <= memory
+    roomy = max(memory - _WIDE_ROOM * row, min(memory // 2, memory - _BATCHES_ROOM * row))
+    return len(workload.images) if all_fit else max(1, roomy // golden)
+
+
+def _bytes(workload: Workload, last: tuple[int, ...]) -> tuple[int, int]:
+    """Bytes of one row of a batch, and of the golden values of one image."""
     sizes = [layout.elements if layout is not None else 0 for layout in workload.program.rows]
     alive = [
         sum(size for source, size in enumerate(sizes[: step + 1]) if last[source] >= step)
         for step in range(len(sizes))
     ]
     item = workload.images.element_size()
-    row, room = max(alive) * item, _ROOM_BYTES
-    if memory is not None:
-        read = sum(sizes[step] for step in _read_steps(workload, last))
-        golden = _COPIES * read * item * len(workload.images)
-        room = memory - golden
-        if room < 4 * row:
-            raise ValueError(
-                f"a memory of {memory / 2**20:,.0f} MiB can't hold the golden values of "
-                f"{len(workload.images)} images and a batch: allow "
-                f"{(golden + 4 * row) / 2**20:,.0f} MiB, or use fewer images"
-            )
-    fitting = int(max(1, min(_BATCH_BYTES, room // 4) // row))
-    rows = rows or min(_ROWS, 1 << fitting.bit_length() - 1)
-    return rows, int(max(rows, min(_POOL_BATCHES * rows, room // (2 * row))))
+    read = sum(sizes[step] for step in _read_steps(workload, last))
+    return max(alive) * item, _COPIES * read * item
 
 
 def _read_steps(workload: Workload, last: tuple[int, ...]) -> set[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -57,6 +57,10 @@ class Corruption:
 
     def __getitem__(self, part: slice | NDArray[np.bool_] | Integers) -> Corruption:
         return Corruption(*(getattr(self, field.name)[part] for field in fields(self)))
+
+    def of_images(self, first: int) -> Corruption:
+        """The same with images counted from number ``first``."""
+        return replace(self, image=self.image - first)
 
 
 def whole_box(n: int) -> Integers:
