@@ -106,8 +106,8 @@ def study(
             *((memory.name.replace(" ", "-"), [memory]) for memory in memories),
         )
     ]
-    for ask in asks:
-        prepared = prepare(ask)
+    ready = [prepare(ask) for ask in asks]  # so that nothing has run when one can't be had
+    for ask, prepared in zip(asks, ready, strict=True):
         golden = prepared.campaign
         learning = subject(ask.model, ask.data, ask.weights, train=True)
         own = learning.images[-_LEARNING_IMAGES:], learning.labels[-_LEARNING_IMAGES:]
