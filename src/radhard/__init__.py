@@ -59,7 +59,14 @@ if TYPE_CHECKING:
     from radhard.protect.ranges import RangeDetector
     from radhard.report.bar import ProgressBar
     from radhard.report.page import report
-    from radhard.sampling.uniform import Uniform
+    from radhard.sampling.gradient import GradientImportance
+    from radhard.sampling.proposals import (
+        BitImportance,
+        Importance,
+        MacWeighted,
+        Stratified,
+        Uniform,
+    )
     from radhard.stats.estimate import Estimate
     from radhard.stats.stopping import Precision
 
@@ -108,7 +115,8 @@ _ROOMS = {
     "protect.hardening": ["HardenedLatches", "LatchType"],
     "protect.ranges": ["RangeDetector"],
     "report.bar": ["ProgressBar"],
-    "sampling.uniform": ["Uniform"],
+    "sampling.gradient": ["GradientImportance"],
+    "sampling.proposals": ["BitImportance", "Importance", "MacWeighted", "Stratified", "Uniform"],
     "stats.estimate": ["Estimate"],
     "stats.stopping": ["Precision"],
 }

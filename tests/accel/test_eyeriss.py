@@ -49,7 +49,7 @@ def test_corruption_is_that_of_struck_storage(name: str, held: Held) -> None:
     )
     chip = Chip("tiny", "", 4, 7, (part,), RowStationary(FILTERS))
     space = chip.sites(work)
-    faults = rh.Uniform().draw(space, 120, np.random.default_rng(5))
+    faults = rh.Importance().draw(space, 120, np.random.default_rng(5))
     run = rh.resume(rh.record(work), chip.corrupt(work, space, faults))
     how = work.arithmetic[0]
     weight = codes(how.weight.round(layer.weight.detach()))
@@ -117,7 +117,7 @@ def test_a_chip_file_is_a_chip_and_says_what_is_wrong(tmp_path) -> None:
 
 def test_faults_of_a_chip_survive_the_fault_list(residual, images, labels) -> None:
     space = EYERISS.sites(rh.capture(residual, images, labels, format=rh.FLOAT16))
-    faults = rh.Uniform().draw(space, 200, np.random.default_rng(1))
+    faults = rh.Importance().draw(space, 200, np.random.default_rng(1))
     again = rh.Faults.from_text(faults.to_text(space), space)
     assert np.array_equal(again.index, faults.index)
     assert np.array_equal(again.stratum, faults.stratum)
@@ -125,7 +125,7 @@ def test_faults_of_a_chip_survive_the_fault_list(residual, images, labels) -> No
 
 def test_a_site_is_struck_as_often_as_its_share_of_the_rate(residual, images, labels) -> None:
     space = EYERISS.sites(rh.capture(residual, images, labels, format=rh.FLOAT16))
-    drawn = rh.Uniform().draw(space, 20_000, np.random.default_rng(2))
+    drawn = rh.Importance().draw(space, 20_000, np.random.default_rng(2))
     names = np.array([stratum.component for stratum in space.strata])
     for name in ("global-buffer", "filter-sram", "psum-register"):
         expected = space.probability[names == name].sum()

@@ -111,7 +111,7 @@ def test_stored_faults_are_not_run_again(campaign, tmp_path, monkeypatch) -> Non
     def never(*_: object) -> None:
         raise AssertionError("ran again")
 
-    monkeypatch.setattr(collecting, "resume", never)
+    monkeypatch.setattr(collecting.Golden, "resume", never)
     assert next(rh.collect([campaign], 200, tmp_path))["sdc1"] == whole["sdc1"]
 
 

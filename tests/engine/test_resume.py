@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
+from engine.test_oracle import random_corruptions
 from radhard.engine import segment
 from radhard.engine.trace import Trace
-from engine.test_oracle import random_corruptions
 from radhard.faults.corruption import OPERANDS, Corruption
 from radhard.network.workload import Workload
 

@@ -59,3 +59,14 @@ def test_ranges_of_another_network_are_refused(work) -> None:
         rh.RangeDetector(0.1, ((0.0, 1.0),)).guard(work)
     with pytest.raises(ValueError, match="cushion -1"):
         rh.RangeDetector(-1)
+
+
+def test_recall_does_not_depend_on_how_faults_were_drawn(work) -> None:
+    plain = rh.Campaign(work, rh.chips.SOFTWARE, protections=(rh.RangeDetector(),))
+    told = plain.with_(sampler=rh.GradientImportance(candidates=50))
+    one, other = (campaign.run(until=6000) for campaign in (plain, told))
+    for name in ("recall", "precision", "precision_of_injected"):
+        a, b = getattr(one, name), getattr(other, name)
+        assert a.low < b.high
+        assert b.low < a.high
+    assert other["sdc1"].half_width < one["sdc1"].half_width

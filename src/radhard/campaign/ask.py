@@ -16,6 +16,7 @@ from radhard.formats.catalogue import format_named
 from radhard.metrics.outcome import top_class
 from radhard.network.source import Subject, subject
 from radhard.network.workload import Workload, capture
+from radhard.sampling.catalogue import sampler_named
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import wilson
 from radhard.stats.stopping import Precision
@@ -39,6 +40,7 @@ class Ask(BaseModel):
         fault_model: what happens to the struck value.
         faults: how many; not together with ``until``.
         until: half width of the 95 % interval of sdc1 at which to stop.
+        sampler: how faults are drawn.
         seed: of the random draws.
     """
 
@@ -53,6 +55,7 @@ class Ask(BaseModel):
     fault_model: str = "bit-flip"
     faults: Annotated[int, Field(ge=1)] | None = None
     until: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    sampler: str = "importance"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     def budget(self) -> int | Precision:
@@ -128,7 +131,7 @@ def prepare(ask: Ask) -> Prepared:
     """
     ask.budget()
     fmt, chip = format_named(ask.format), chip_named(ask.chip)
-    model = fault_model_named(ask.fault_model)
+    model, sampler = fault_model_named(ask.fault_model), sampler_named(ask.sampler)
     whole = subject(ask.model, ask.data, ask.weights)
     if ask.images > len(whole.images):
         raise ValueError(
@@ -136,7 +139,7 @@ def prepare(ask: Ask) -> Prepared:
         )
     images, labels = whole.images[: ask.images], whole.labels[: ask.images]
     work = capture(whole.model, images, labels, fmt, whole.name)
-    campaign = Campaign(work, chip, model=model, seed=ask.seed)
+    campaign = Campaign(work, chip, sampler, model, seed=ask.seed)
     return Prepared(campaign, whole.data, *_golden_accuracies(work, whole))
 
 

@@ -11,13 +11,15 @@ import numpy as np
 
 from radhard.accel.chip import Accelerator
 from radhard.accel.chips import SOFTWARE
+from radhard.engine.margin import Margins
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import STANDARD, Criterion
 from radhard.network.workload import Workload
 from radhard.protect.protection import Protection
-from radhard.sampling.uniform import Sampler, Uniform
+from radhard.sampling.proposals import Importance
+from radhard.sampling.sampler import Sampler, Score
 from radhard.stats.stopping import Precision
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class Campaign:
 
     workload: Workload
     chip: Accelerator = SOFTWARE
-    sampler: Sampler = Uniform()  # noqa: RUF009 - frozen, so it can be shared
+    sampler: Sampler = Importance()  # noqa: RUF009 - frozen, so it can be shared
     model: FaultModel = BitFlip()  # noqa: RUF009 - the same
     criteria: Mapping[str, Criterion] = field(default_factory=dict)
     seed: int = 0
@@ -85,11 +87,20 @@ class Campaign:
         """The population of faults."""
         return self.chip.sites(self.workload).with_model(self.model)
 
-    def draw(self, space: SiteSpace, shard: int, count: int = SHARD) -> Faults:
+    def score(self, space: SiteSpace) -> Score | None:
+        """What `draw` needs with a sampler that asks how much each fault should matter."""
+        if not self.sampler.scored:
+            return None
+        margins = Margins.of(self.workload)
+        return lambda faults: margins.ratio(self.chip.corrupt(self.workload, space, faults))
+
+    def draw(
+        self, space: SiteSpace, shard: int, count: int = SHARD, score: Score | None = None
+    ) -> Faults:
         """The first ``count`` faults of a shard: numbers ``shard * SHARD`` and on."""
         key, low = divmod(int(self.id, 16), 2**64)
         bits = np.random.Philox(key=np.array([key, low], np.uint64), counter=[0, 0, 0, shard])
-        drawn = self.sampler.draw(space, SHARD, np.random.Generator(bits))
+        drawn = self.sampler.draw(space, SHARD, np.random.Generator(bits), score)
         return replace(drawn, id=drawn.id + shard * SHARD)[:count]
 
     def with_(

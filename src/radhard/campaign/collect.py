@@ -19,6 +19,8 @@ from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import classify
 from radhard.protect.protection import joined
+from radhard.sampling.proposals import Importance
+from radhard.sampling.sampler import Score
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
 from radhard.stats.stopping import Precision
@@ -115,12 +117,13 @@ class _Run:
         self.metric = until.metric if isinstance(until, Precision) else "sdc1"
         guard = joined(campaign.protections, campaign.workload)
         self.golden = Golden(campaign.workload, guard, memory)
+        self.score: Score | None = None
         self.fresh = 0
 
     def result(self) -> Result:
         """Run, or read, shard after shard until the budget or the precision is reached."""
         empty = np.zeros(0, dtype=bool)
-        none = self.campaign.draw(self.space, 0, 0)
+        none = Importance().draw(self.space, 0, np.random.default_rng())
         tally = Tally.of(none, dict.fromkeys(self.campaign.metrics, empty), len(self.space.strata))
         seconds = 0.0
         if self.watch:
@@ -143,7 +146,9 @@ class _Run:
         if stored is not None:
             return stored
         start = time.perf_counter()
-        faults = self.campaign.draw(self.space, shard, count)
+        if self.campaign.sampler.scored and self.score is None:
+            self.score = self.campaign.score(self.space)
+        faults = self.campaign.draw(self.space, shard, count, self.score)
         columns = self._outcomes(faults)
         took = time.perf_counter() - start
         if self.folder:

@@ -21,6 +21,7 @@ from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import classify
 from radhard.network.workload import Workload
 from radhard.protect.protection import joined
+from radhard.sampling.proposals import Importance
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import quantile, wilson
 
@@ -144,7 +145,7 @@ def follow(campaign: Campaign, count: int = 4000, layer: str | None = None) -> P
     """Run faults of a campaign and note, for each, how far it spreads through the network.
 
     Args:
-        campaign: the question; its first faults are followed.
+        campaign: the question; its faults are drawn with their true probabilities.
         count: how many.
         layer: name of the only layer that is struck; any where ``None``.
 
@@ -153,6 +154,7 @@ def follow(campaign: Campaign, count: int = 4000, layer: str | None = None) -> P
     """
     if count < 1:
         raise ValueError(f"{count} faults can't be followed: ask for at least 1")
+    campaign = campaign.with_(sampler=Importance(), name=campaign.name)
     space, work = campaign.space().of_layer(layer), campaign.workload
     shards = [campaign.draw(space, shard) for shard in range(-(-count // SHARD))]
     faults = Faults.joined(shards)[:count]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from radhard.faults.space import SiteSpace, Stratum
 from radhard.metrics.fit import fit
+from radhard.sampling.sampler import Sampler, weighted_share
 from radhard.sampling.tally import Tally
-from radhard.sampling.uniform import Sampler
 from radhard.stats.estimate import Estimate
-from radhard.stats.interval import wilson
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,15 +104,13 @@ class Result:
     @property
     def recall(self) -> Estimate:
         """Share of the SDC-1 faults that a guard detected."""
-        events = self._counts()
-        return wilson(events["sdc1"] - events["sdc1_undetected"], events["sdc1"], self.confidence)
+        missed = self._part_of("sdc1", "sdc1_undetected")
+        return _complement(missed)
 
     @property
     def precision(self) -> Estimate:
         """Share of the alarms that were raised for SDC-1 faults."""
-        events = self._counts()
-        hits = events["sdc1"] - events["sdc1_undetected"]
-        return wilson(hits, events["detected"], self.confidence)
+        return self._part_of("detected", "sdc1", "sdc1_undetected")
 
     @property
     def precision_of_injected(self) -> Estimate:
@@ -121,12 +118,18 @@ class Result:
 
         What Li et al., SC'17, section 6.2, call precision.
         """
-        events = self._counts()
-        benign = events["detected"] - (events["sdc1"] - events["sdc1_undetected"])
-        return wilson(self.n - benign, self.n, self.confidence)
+        spared = self.tally.of_outcomes("detected", "sdc1", "sdc1_undetected")
+        alarmed = self.tally.of_outcomes(None, "detected")
+        benign = replace(
+            alarmed,
+            events={"hit": alarmed.events["hit"] - spared.events["hit"]},
+            weighted={"hit": alarmed.weighted["hit"] - spared.weighted["hit"]},
+        )
+        return _complement(weighted_share(benign, "hit", self.confidence, anytime=False))
 
-    def _counts(self) -> dict[str, int]:
-        return {name: int(hits.sum()) for name, hits in self.tally.events.items()}
+    def _part_of(self, base: str, hit: str, but: str | None = None) -> Estimate:
+        part = self.tally.of_outcomes(base, hit, but)
+        return weighted_share(part, "hit", self.confidence, anytime=False)
 
     def by(self, key: Callable[[Stratum], tuple[str | int, ...]]) -> list[Part]:
         """The parts of the space whose strata share ``key``, in the space's order.
@@ -157,11 +160,7 @@ class Result:
     ) -> Part:
         chosen = np.zeros(len(self.space.strata), dtype=bool)
         chosen[members] = True
-        part = Tally(
-            np.where(chosen, self.tally.n, 0),
-            {name: np.where(chosen, hits, 0) for name, hits in self.tally.events.items()},
-            {},
-        )
+        part = self.tally.of_strata(chosen)
         estimates = {name: self._estimate(part, name) for name in self.metrics}
         total = self.space.rate_fit
         rate = None if total is None else total * probability
@@ -169,6 +168,10 @@ class Result:
 
     def _estimate(self, tally: Tally, metric: str) -> Estimate:
         return self.sampler.estimate(self.space, tally, metric, self.confidence, self.anytime)
+
+
+def _complement(found: Estimate) -> Estimate:
+    return replace(found, value=1 - found.value, low=1 - found.high, high=1 - found.low)
 
 
 def _rated(probability: Estimate, rate_fit: float | None) -> Estimate:

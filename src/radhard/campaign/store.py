@@ -21,8 +21,8 @@ from radhard.campaign.campaign import Campaign
 from radhard.campaign.result import Result
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace, Stratum
+from radhard.sampling.catalogue import sampler_named
 from radhard.sampling.tally import Tally
-from radhard.sampling.uniform import Uniform
 
 _FAULT_COLUMNS = ("id", "stratum", "index", "image", "keep", "flip", "weight")
 _SECONDS = b"radhard.seconds"
@@ -204,7 +204,7 @@ class Folder:
             id=identity["id"],
             name=identity["name"],
             space=space,
-            sampler=Uniform(),
+            sampler=sampler_named(identity["sampler"]),
             tally=tally,
             confidence=asked.get("confidence", 0.95),
             anytime="until" in asked,

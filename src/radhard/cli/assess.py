@@ -50,6 +50,9 @@ def assess(
         float | None,
         typer.Option(help="Stop when the 95 % interval of SDC-1 is +- this wide, such as 0.01."),
     ] = None,
+    sampler: Annotated[
+        str, typer.Option(help="How faults are drawn: radhard list samplers.")
+    ] = "importance",
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
     out: Out = None,
     memory: Memory = None,
@@ -71,6 +74,7 @@ def assess(
         "fault_model": fault_model,
         "faults": faults,
         "until": until,
+        "sampler": sampler,
         "seed": seed,
     }
     answer(validated(fields, "assess"), out, memory, json)

@@ -21,6 +21,7 @@ class Catalogue(StrEnum):
     data = "data"
     formats = "formats"
     chips = "chips"
+    samplers = "samplers"
 
 
 @app.command(name="list")
@@ -35,6 +36,7 @@ def listing(
         Catalogue.data: _data,
         Catalogue.formats: _formats,
         Catalogue.chips: _chips,
+        Catalogue.samplers: _samplers,
     }
     Console().print(makers[what]())
 
@@ -83,6 +85,15 @@ def _formats() -> Table:
     table = _table("format", "bits", "layout, high bits first")
     for fmt in formats():
         table.add_row(fmt.name, str(fmt.width), describe(fmt))
+    return table
+
+
+def _samplers() -> Table:
+    from radhard.sampling.catalogue import SAMPLERS
+
+    table = _table("sampler", "what")
+    for sampler in SAMPLERS:
+        table.add_row(sampler.name, (type(sampler).__doc__ or "").partition("\n")[0])
     return table
 
 

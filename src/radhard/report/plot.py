@@ -128,9 +128,8 @@ def _hover(part: Part, metric: str) -> str:
     if not part.n:
         return f"{label}<br>no faults drawn"
     found = part[metric]
-    hits = round(found.value * found.n)
     return (
-        f"{label}<br>{metric} {percent(found.value)} ({hits} of {part.n:,})<br>"
+        f"{label}<br>{metric} {percent(found.value)} of {part.n:,} faults<br>"
         f"{100 * found.confidence:g} % interval {percent(found.low)} to {percent(found.high)}<br>"
         f"{percent(part.probability)} of all faults strike here"
     )

@@ -64,8 +64,8 @@ def _between_networks(findings: Sequence[Finding]) -> dict[str, Any]:
             },
             {
                 "title": "Euclidean distance behind the first layer",
-                "note": _DISTANCE_NOTE,
-                "figure": _distances([by[m, "fp64"] for m in models], lambda f: f.model),
+                "note": "In fp16. " + _DISTANCE_NOTE,
+                "figure": _distances([by[m, "fp16"] for m in models], lambda f: f.model),
             },
         ],
     }
@@ -303,7 +303,7 @@ def _place(k: int) -> str:
 
 def _drawable(value: float) -> float:
     """Within what a logarithmic axis can show."""
-    return float(np.clip(value, 1e-30, 1e308))
+    return float(np.clip(value, 1e-30, 1e300))
 
 
 def _sensitivity(findings: Sequence[Finding]) -> go.Figure:

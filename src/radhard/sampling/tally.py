@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radhard.faults.fault import Faults
 from radhard.faults.model import Integers
-from radhard.stats.moments import Moments
+
+Reals = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,33 +21,67 @@ class Tally:
     Attributes:
         n: faults per stratum, (strata,).
         events: for each outcome, faults per stratum that had it, (strata,).
-        weighted: for each outcome, the moments of weight x outcome over all faults.
+        weights: sums of the weights and of the squared weights of a stratum's faults, (2, strata).
+        weighted: for each outcome, the same over the faults that had it.
     """
 
     n: Integers
     events: Mapping[str, Integers]
-    weighted: Mapping[str, Moments]
+    weights: Reals
+    weighted: Mapping[str, Reals]
 
     @classmethod
     def of(cls, faults: Faults, columns: Mapping[str, np.ndarray], strata: int) -> Tally:
         """The summary of faults with their outcome columns, (n,) of bool each."""
-        n = np.bincount(faults.stratum, minlength=strata)
+
+        def sums(chosen: np.ndarray | slice) -> Reals:
+            stratum, weight = faults.stratum[chosen], faults.weight[chosen]
+            return np.stack([np.bincount(stratum, weight**k, minlength=strata) for k in (1, 2)])
+
         events = {
             name: np.bincount(faults.stratum[hit], minlength=strata)
             for name, hit in columns.items()
         }
-        weighted = {name: Moments.of(faults.weight * hit) for name, hit in columns.items()}
-        return cls(n, events, weighted)
+        return cls(
+            np.bincount(faults.stratum, minlength=strata),
+            events,
+            sums(slice(None)),
+            {name: sums(hit) for name, hit in columns.items()},
+        )
 
     @property
     def total(self) -> int:
         """All faults."""
         return int(self.n.sum())
 
+    def of_outcomes(self, base: str | None, hit: str, but: str | None = None) -> Tally:
+        """Of the faults with outcome ``base`` (or all), those with ``hit`` and without ``but``.
+
+        ``hit`` must imply ``base``, or the ones that it adds to it be those of ``but``, which must
+        imply ``hit``. The only outcome of the new tally is ``hit``, under that name.
+        """
+        n, weights = (
+            (self.n, self.weights) if base is None else (self.events[base], self.weighted[base])
+        )
+        hits, weighted = self.events[hit], self.weighted[hit]
+        if but is not None:
+            hits, weighted = hits - self.events[but], weighted - self.weighted[but]
+        return Tally(n, {"hit": hits}, weights, {"hit": weighted})
+
+    def of_strata(self, chosen: NDArray[np.bool_]) -> Tally:
+        """What the faults in some of the strata did."""
+        return Tally(
+            np.where(chosen, self.n, 0),
+            {name: np.where(chosen, hits, 0) for name, hits in self.events.items()},
+            np.where(chosen, self.weights, 0.0),
+            {name: np.where(chosen, hits, 0.0) for name, hits in self.weighted.items()},
+        )
+
     def __add__(self, other: Tally) -> Tally:
-        names = self.events.keys() & other.events.keys()
+        names = [name for name in self.events if name in other.events]
         return Tally(
             self.n + other.n,
-            {name: self.events[name] + other.events[name] for name in self.events if name in names},
-            {name: self.weighted[name] + other.weighted[name] for name in self.events},
+            {name: self.events[name] + other.events[name] for name in names},
+            self.weights + other.weights,
+            {name: self.weighted[name] + other.weighted[name] for name in names},
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,6 +41,30 @@ def wilson(events: int, n: int, confidence: float = 0.95) -> Estimate:
     (0.000712, 0.003896)
     """
     return _scipy_proportion(events, n, confidence, "wilson", "wilson")
+
+
+def wilson_effective(
+    share: float, n: float, observed: int, confidence: float = 0.95, anytime: bool = False
+) -> Estimate:
+    """Score interval, or a confidence sequence, for a share known as well as from ``n`` draws.
+
+    Args:
+        share: the estimate.
+        n: unweighted draws that would have its variance; any number above 0.
+        observed: draws that were made.
+        confidence: of the interval.
+        anytime: for a confidence sequence, which is asymptotic then.
+    """
+    from radhard.stats.stopping import anytime_proportion
+
+    if anytime:
+        found = anytime_proportion(share * n, n, confidence)
+        return replace(found, n=observed, method=f"{found.method}, effective n")
+    z = z_quantile(confidence)
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return Estimate(share, low, high, confidence, observed, "wilson, effective n")
 
 
 def clopper_pearson(events: int, n: int, confidence: float = 0.95) -> Estimate:

@@ -45,7 +45,7 @@ class Precision:
         return estimate.half_width <= self.half_width
 
 
-def anytime_proportion(events: int, n: int, confidence: float = 0.95) -> Estimate:
+def anytime_proportion(events: float, n: float, confidence: float = 0.95) -> Estimate:
     """Confidence sequence for a proportion, valid at every n and exact for 0/1 outcomes.
 
     The proportions p at which the likelihood ratio of a Beta(1/2, 1/2) mixture to p stays below
@@ -61,11 +61,12 @@ def anytime_proportion(events: int, n: int, confidence: float = 0.95) -> Estimat
     method = "beta-mixture confidence sequence"
     if n == 0:
         return Estimate(math.nan, 0.0, 1.0, confidence, 0, method)
+    events = n if events > n * (1 - 1e-12) else events
     excess = _log_ratio(events, n, math.log(1 / (1 - confidence)))
     share = events / n
     low = 0.0 if events == 0 else _root(excess, 0.0, share)
     high = 1.0 if events == n else _root(excess, 1.0, share)
-    return Estimate(share, low, high, confidence, n, method)
+    return Estimate(share, low, high, confidence, int(n), method)
 
 
 def anytime_mean(moments: Moments, confidence: float = 0.95, tuned_for: int = 10_000) -> Estimate:
@@ -88,7 +89,7 @@ def anytime_mean(moments: Moments, confidence: float = 0.95, tuned_for: int = 10
     )
 
 
-def _log_ratio(events: int, n: int, limit: float) -> Callable[[float], float]:
+def _log_ratio(events: float, n: float, limit: float) -> Callable[[float], float]:
     from scipy.special import betaln
 
     mixture = float(betaln(events + 0.5, n - events + 0.5) - betaln(0.5, 0.5))

@@ -1,0 +1,133 @@
+"""What all samplers share: drawing with weights, and estimating from weighted faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radhard.faults.fault import Faults
+from radhard.faults.space import SiteSpace
+from radhard.sampling.tally import Tally
+from radhard.stats.estimate import Estimate
+from radhard.stats.interval import wilson, wilson_effective
+from radhard.stats.stopping import anytime_proportion
+
+Reals = NDArray[np.float64]
+#: How much each fault should matter, above 0: (n,) for n faults. Any numbers keep estimates right.
+Score = Callable[[Faults], Reals]
+
+
+class Sampler(Protocol):
+    """Two pure functions that belong together: which faults to try, and what they tell."""
+
+    @property
+    def name(self) -> str:
+        """The name that tables and campaign files use."""
+        ...
+
+    @property
+    def scored(self) -> bool:
+        """Whether `draw` needs a score."""
+        ...
+
+    def draw(
+        self, space: SiteSpace, n: int, rng: np.random.Generator, score: Score | None = None
+    ) -> Faults:
+        """``n`` faults of ``space``, numbered from 0, each with its weight."""
+        ...
+
+    def estimate(
+        self, space: SiteSpace, tally: Tally, metric: str, confidence: float, anytime: bool
+    ) -> Estimate:
+        """The probability of outcome ``metric`` in ``space``.
+
+        ``anytime`` asks for an interval that stays valid when a look at it decides whether to
+        go on.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tilted:
+    """Strata drawn from a proposal of the subclass, sites and images uniformly within them.
+
+    The weight of a fault is the probability of its stratum over that in the proposal.
+    """
+
+    @property
+    def scored(self) -> bool:
+        """``False``."""
+        return False
+
+    def proposal(self, space: SiteSpace) -> Reals:
+        """With which probability each stratum is drawn, (strata,); they sum to 1."""
+        raise NotImplementedError
+
+    def draw(
+        self, space: SiteSpace, n: int, rng: np.random.Generator, score: Score | None = None
+    ) -> Faults:
+        """``n`` faults of ``space``."""
+        chosen = self.proposal(space)
+        edges = np.cumsum(chosen)
+        stratum = np.searchsorted(edges, self.places(n, rng) * edges[-1], side="right")
+        stratum = np.minimum(stratum, len(edges) - 1)
+        weight = np.divide(space.probability, chosen, out=np.ones_like(chosen), where=chosen > 0)
+        weight[np.isclose(weight, 1.0, rtol=1e-12)] = 1.0
+        return within(space, stratum, weight[stratum], rng)
+
+    def places(self, n: int, rng: np.random.Generator) -> Reals:
+        """Where in the proposal to draw, (n,) in [0, 1)."""
+        return rng.random(n)
+
+    def estimate(
+        self, space: SiteSpace, tally: Tally, metric: str, confidence: float, anytime: bool
+    ) -> Estimate:
+        """Weighted share of the faults that had the outcome; see `weighted_share`."""
+        return weighted_share(tally, metric, confidence, anytime)
+
+
+def within(
+    space: SiteSpace, stratum: NDArray[np.int64], weight: Reals, rng: np.random.Generator
+) -> Faults:
+    """Faults of these strata: site, image and masks drawn."""
+    n = len(stratum)
+    index = rng.integers(0, space.sizes[stratum])
+    image = rng.integers(0, space.images, n)
+    bit, width = (
+        np.array([getattr(s, name) for s in space.strata], dtype=np.int64)[stratum]
+        for name in ("bit", "width")
+    )
+    keep, flip = space.model.masks(bit, width, rng)
+    return Faults(np.arange(n), stratum, index, image, keep, flip, weight)
+
+
+def weighted_share(
+    tally: Tally, metric: str, confidence: float, anytime: bool, extra: float = 0.0
+) -> Estimate:
+    """Sum of the weights of faults with the outcome over that of all, with a Wilson interval.
+
+    The interval is that of as many unweighted faults as have the same variance (linearised); with
+    equal weights, of the faults themselves. The ratio has a bias of order 1/n; it stays in [0, 1].
+
+    Args:
+        tally: of the faults.
+        metric: the outcome.
+        confidence: of the interval.
+        anytime: for a confidence sequence instead; asymptotic unless all weights are 1.
+        extra: variance to be added, as a multiple of that of n unweighted faults.
+    """
+    mass, mass2 = tally.weights.sum(axis=1)
+    hits, hits2 = tally.weighted[metric].sum(axis=1)
+    if not mass or (mass == mass2 == tally.total and not extra):
+        interval = anytime_proportion if anytime else wilson
+        return interval(int(tally.events[metric].sum()), tally.total, confidence)
+    share = min(hits / mass, 1.0)
+    plain = share * (1 - share)
+    variance = (hits2 * (1 - 2 * share) + share**2 * mass2) / mass**2 + extra * plain / tally.total
+    if plain <= 0 or variance <= 0:  # no event, or nothing else: weights say nothing of the spread
+        variance, plain = mass2 / mass**2 + extra / tally.total, 1.0
+    return wilson_effective(share, plain / variance, tally.total, confidence, anytime)

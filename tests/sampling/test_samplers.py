@@ -1,0 +1,133 @@
+"""Each sampler against three enumerated populations: common, rare, and with certain faults."""
+
+import numpy as np
+import pytest
+
+import radhard as rh
+from radhard.faults.fault import Faults
+from radhard.faults.space import SiteSpace, Stratum
+from radhard.sampling.catalogue import SAMPLERS, sampler_named
+from radhard.sampling.proposals import rates_of
+from radhard.sampling.tally import Tally
+
+
+class Population:
+    """Sites whose outcome is known, with a score that says something of it."""
+
+    def __init__(self, rates: dict[str, float], exposures: dict[str, float], seed: int) -> None:
+        random = np.random.default_rng(seed)
+        strata, self.hit, self.hint = [], [], []
+        for (name, rate), bit in ((kind, bit) for kind in rates.items() for bit in range(8)):
+            size = 400 if name != "control" else 20
+            own = rate if name == "control" else rate * (6.0 if bit == 6 else 2 / 7)
+            strata.append(Stratum(name, "layer", bit, 8, size, exposures[name]))
+            hit = np.zeros(size * 2, dtype=bool)
+            hit[random.permutation(len(hit))[: round(own * len(hit))]] = True
+            self.hit.append(hit)
+            noise = 10 ** random.normal(0, 0.7, len(hit))
+            self.hint.append(np.where(hit, 1.0, 1e-3) * noise)
+        self.space = SiteSpace(tuple(strata), images=2)
+        self.truth = float(self.space.probability @ [hit.mean() for hit in self.hit])
+        start = np.cumsum([0] + [len(hit) for hit in self.hit])[:-1]
+        self.start, self.hits = start, np.concatenate(self.hit)
+        self.hints = np.concatenate(self.hint)
+
+    def _place(self, faults: Faults) -> np.ndarray:
+        return self.start[faults.stratum] + 2 * faults.index + faults.image
+
+    def outcome(self, faults: Faults) -> np.ndarray:
+        return self.hits[self._place(faults)]
+
+    def score(self, faults: Faults) -> np.ndarray:
+        return self.hints[self._place(faults)]
+
+
+POPULATIONS = {
+    "common": (Population({"weight": 0.08, "psum": 0.12}, {"weight": 3, "psum": 1}, 1), 600),
+    "rare": (Population({"weight": 4e-4, "psum": 6e-4}, {"weight": 1, "psum": 3}, 2), 24_000),
+    "control": (
+        Population({"weight": 0.02, "psum": 0.05, "control": 0.9},
+                   {"weight": 1, "psum": 1, "control": 0.4}, 3), 600,
+    ),
+}  # fmt: skip
+
+
+def campaign(sampler: rh.Importance, population: Population, n: int, seed: int) -> Tally:
+    few = {"candidates": 40} if sampler.scored else {}
+    sampler = type(sampler)(**few) if few else sampler
+    rng = np.random.default_rng(seed)
+    faults = sampler.draw(population.space, n, rng, population.score)
+    hit = population.outcome(faults)
+    return Tally.of(faults, {"sdc1": hit}, len(population.space.strata))
+
+
+@pytest.mark.parametrize("name", POPULATIONS)
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.name)
+def test_intervals_cover_the_truth_as_often_as_they_say(sampler: rh.Importance, name: str) -> None:
+    population, n = POPULATIONS[name]
+    runs = 300 if n > 1000 or sampler.scored else 1000
+    found = []
+    for seed in range(runs):
+        tally = campaign(sampler, population, n, seed)
+        found.append(sampler.estimate(population.space, tally, "sdc1", 0.95, anytime=False))
+    covered = np.mean([e.low <= population.truth <= e.high for e in found])
+    least = 0.93 - (0.015 if runs < 1000 else 0)  # 300 runs: one more standard error
+    assert least <= covered
+    mean, error = np.mean([e.value for e in found]), np.std([e.value for e in found])
+    assert mean == pytest.approx(population.truth, abs=4 * error / np.sqrt(runs))
+
+
+def test_scores_save_faults_and_a_wrong_one_spoils_nothing() -> None:
+    population, _ = POPULATIONS["rare"]
+    clever, plain = rh.GradientImportance(candidates=100), rh.Importance()
+
+    def spread(sampler: rh.Importance, score: object) -> tuple[float, float]:
+        values = []
+        for seed in range(60):
+            rng = np.random.default_rng(seed)
+            faults = sampler.draw(population.space, 4000, rng, score)
+            tally = Tally.of(faults, {"sdc1": population.outcome(faults)}, 16)
+            values.append(sampler.estimate(population.space, tally, "sdc1", 0.95, False).value)
+        return float(np.mean(values)), float(np.std(values))
+
+    told, blind = spread(clever, population.score), spread(plain, None)
+    assert told[1] < blind[1] / 2.5
+    lied = spread(clever, lambda faults: 1 / population.score(faults))
+    for mean, error in (told, blind, lied):
+        assert mean == pytest.approx(population.truth, abs=4 * error / np.sqrt(60))
+
+
+def test_weights_are_true_over_drawn_probability() -> None:
+    space = POPULATIONS["control"][0].space
+    for sampler in (rh.Uniform(), rh.MacWeighted(), rh.BitImportance()):
+        drawn = sampler.draw(space, 200_000, np.random.default_rng(0))
+        share = np.bincount(drawn.stratum, minlength=len(space.strata)) / 200_000
+        assert share == pytest.approx(sampler.proposal(space), abs=0.004)
+        mass = np.bincount(drawn.stratum, drawn.weight, minlength=len(space.strata)) / 200_000
+        assert mass == pytest.approx(space.probability, abs=0.006)
+    assert rh.Uniform().proposal(space) == pytest.approx(space.sizes / space.sizes.sum())
+
+
+def test_neyman_s_allocation_helps_and_known_rates_are_checked() -> None:
+    population, _ = POPULATIONS["control"]
+    space = population.space
+    pilot = campaign(rh.Importance(), population, 2000, 99)
+    told = rh.Stratified(rates_of(space, pilot, "sdc1"))
+    widths = []
+    for sampler in (told, rh.Stratified(), rh.Importance()):
+        tally = campaign(sampler, population, 2000, 7)
+        widths.append(sampler.estimate(space, tally, "sdc1", 0.95, False).half_width)
+    assert widths[0] < widths[1] < widths[2]
+    with pytest.raises(ValueError, match="3 rates do not fit 24 strata"):
+        rh.Stratified((0.1, 0.2, 0.3)).proposal(space)
+
+
+def test_names_and_what_can_not_be() -> None:
+    for sampler in SAMPLERS:
+        assert sampler_named(sampler.name) == sampler
+    with pytest.raises(ValueError, match="did you mean importance"):
+        sampler_named("importanse")
+    with pytest.raises(ValueError, match="use 2 or more candidates"):
+        rh.GradientImportance(candidates=1)
+    with pytest.raises(ValueError, match="needs the score"):
+        rh.GradientImportance().draw(POPULATIONS["rare"][0].space, 5, np.random.default_rng())
