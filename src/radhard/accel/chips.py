@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
+from typing import cast
 
 from radhard.accel.chip import Accelerator, Chip, Software
 from radhard.accel.chipfile import read_chip
 from radhard.accel.component import Component
 from radhard.accel.dataflow import Held, RowStationary
+from radhard.accel.systolic import Stationary, Systolic
 
 __all__ = [
-    "EYERISS", "EYERISS_65NM", "SOFTWARE", "Accelerator", "Chip", "Component", "Held",
-    "RowStationary", "Software", "chip_named", "chips", "read_chip",
+    "EYERISS", "EYERISS_65NM", "SOFTWARE", "SYSTOLIC", "Accelerator", "Chip", "Component", "Held",
+    "RowStationary", "Software", "Systolic", "chip_named", "chips", "read_chip",
 ]  # fmt: skip
 
 _FILES = Path(__file__).parent / "catalogue"
@@ -23,11 +26,13 @@ SOFTWARE = Software()
 EYERISS = read_chip(_FILES / "eyeriss.toml")
 #: Eyeriss as built, at 65 nm.
 EYERISS_65NM = read_chip(_FILES / "eyeriss-65nm.toml")
+#: Makes systolic arrays: ``SYSTOLIC(rows, cols, dataflow)``.
+SYSTOLIC = Systolic
 
 
 def chips() -> tuple[Accelerator, ...]:
     """All chips that have names."""
-    return (EYERISS, EYERISS_65NM, SOFTWARE)
+    return (EYERISS, EYERISS_65NM, Systolic(), SOFTWARE)
 
 
 def chip_named(name: str) -> Accelerator:
@@ -44,8 +49,12 @@ def chip_named(name: str) -> Accelerator:
         return known[name]
     if name.endswith(".toml"):
         return read_chip(Path(name))
+    array = re.fullmatch(r"systolic:(\d+)x(\d+)(?::(\w+))?", name)
+    if array:
+        rows, cols, dataflow = array.groups()
+        return Systolic(int(rows), int(cols), cast("Stationary", dataflow or "os"))
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)
     raise ValueError(
         f"no chip {name!r}: did you mean {', '.join(near)}? `radhard list chips` shows all; "
-        "a chip of your own is a .toml file"
+        "a chip of your own is a .toml file; systolic:16x16:ws names an array"
     )

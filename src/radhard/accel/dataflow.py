@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from radhard.faults.corruption import Operand, whole_box
 from radhard.faults.model import Integers
@@ -48,6 +46,11 @@ class Reads:
     positions: Integers
     first: Integers
     terms: Integers
+
+    def put(self, rows: Integers, found: Reads) -> None:
+        """Overwrite some rows."""
+        for field in fields(self):
+            getattr(self, field.name)[rows] = getattr(found, field.name)
 
 
 class Dataflow(Protocol):
@@ -138,26 +141,25 @@ class RowStationary:
         )
         row = e * bounds["f"]
         positions = np.stack([row + f, np.where(inside, row + bounds["f"], row + f)], 1)
-        return Reads(element, channels, positions, _zeros(index), _all(index))
+        return Reads(element, channels, positions, zeros(len(index)), whole_box(len(index)))
 
 
 def _one_product(held: Held, layer: Layer, index: Integers) -> Reads:
     """Latches that are read by one multiply-accumulate."""
     m, p, k = np.unravel_index(index, (layer.channels, layer.positions, layer.fan_in))
-    channels, positions = _one(m), _one(p)
-    first = _zeros(index)
+    channels, positions = one(m), one(p)
+    first = zeros(len(index))
     if held is Held.weight_once:
-        element = _weight_element(layer, m, k)
+        element = weight_element(layer, m, k)
     elif held is Held.input_once:
-        window = layer.window(_tensor(m), _tensor(p))
-        element = window[torch.arange(len(window)), _tensor(k)].numpy()
+        element = input_element(layer, m, p, k)
     else:
-        element = _output_element(layer, m, p)
+        element = output_element(layer, m, p)
         taps = layer.bounds["r"] * layer.bounds["s"]
         if held is Held.window_sum:
             start = k // taps * taps if layer.geometry is not None else np.zeros_like(k)
             return Reads(element, channels, positions, first, np.stack([start, k + 1], 1))
-    return Reads(element, channels, positions, first, _one(k))
+    return Reads(element, channels, positions, first, one(k))
 
 
 def _sum_over_channels(layer: Layer, index: Integers, before: bool) -> Reads:
@@ -166,7 +168,7 @@ def _sum_over_channels(layer: Layer, index: Integers, before: bool) -> Reads:
     taps = layer.bounds["r"] * layer.bounds["s"]
     end = (c if before else c + 1) * taps
     terms = np.stack([np.zeros_like(end), end], 1)
-    return Reads(_output_element(layer, m, p), _one(m), _one(p), _zeros(index), terms)
+    return Reads(output_element(layer, m, p), one(m), one(p), zeros(len(index)), terms)
 
 
 def _rest_of_layer(layer: Layer, index: Integers) -> Reads:
@@ -180,36 +182,40 @@ def _rest_of_layer(layer: Layer, index: Integers) -> Reads:
         own = element % c
     late = np.where(own > now, 0, np.where(own == now, p, layer.positions))
     first = m * layer.positions + late
-    return Reads(element, whole_box(len(index)), whole_box(len(index)), first, _all(index))
+    return Reads(
+        element, whole_box(len(index)), whole_box(len(index)), first, whole_box(len(index))
+    )
 
 
 def _rest_of_plane(layer: Layer, index: Integers, length: int) -> Reads:
     """A weight, wrong until the run of ``length`` positions that it is struck in ends."""
     m, k, p = np.unravel_index(index, (layer.channels, layer.fan_in, layer.positions))
     positions = np.stack([p, (p // length + 1) * length], 1)
-    element = _weight_element(layer, m, k)
-    return Reads(element, _one(m), positions, _zeros(index), _all(index))
+    element = weight_element(layer, m, k)
+    return Reads(element, one(m), positions, zeros(len(index)), whole_box(len(index)))
 
 
-def _weight_element(layer: Layer, m: Integers, k: Integers) -> Integers:
+def input_element(layer: Layer, m: Integers, p: Integers, k: Integers) -> Integers:
+    """The input that product ``k`` of output channel ``m`` at position ``p`` reads; -1: padding."""
+    parts = (torch.from_numpy(np.ascontiguousarray(part)) for part in (m, p, k))
+    return layer.tap(*parts).numpy()
+
+
+def weight_element(layer: Layer, m: Integers, k: Integers) -> Integers:
+    """Weight ``k`` of output channel ``m``."""
     return m * layer.fan_in + k if layer.weight_first else k * layer.channels + m
 
 
-def _output_element(layer: Layer, m: Integers, p: Integers) -> Integers:
+def output_element(layer: Layer, m: Integers, p: Integers) -> Integers:
+    """The output of channel ``m`` at position ``p``."""
     return m * layer.positions + p if layer.channel_first else p * layer.channels + m
 
 
-def _one(place: Integers) -> Integers:
+def one(place: Integers) -> Integers:
+    """Boxes that hold one place each, (n, 2)."""
     return np.stack([place, place + 1], 1)
 
 
-def _zeros(index: Integers) -> Integers:
-    return np.zeros(len(index), dtype=np.int64)
-
-
-def _all(index: Integers) -> Integers:
-    return whole_box(len(index))
-
-
-def _tensor(column: NDArray[np.int64]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(column))
+def zeros(n: int) -> Integers:
+    """A column of zeros, (n,)."""
+    return np.zeros(n, dtype=np.int64)

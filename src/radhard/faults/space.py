@@ -34,6 +34,23 @@ class Stratum:
     exposure: float
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Sites whose outcome is known or assumed, so that none of them is tried.
+
+    Attributes:
+        name: such as ``idle`` or ``control``.
+        exposure: in the unit of `Stratum.exposure`.
+        accuracy: share of the fault-free accuracy that is left: 1 where nothing happens.
+        crash: whether the run ends without an answer; then nothing is silent.
+    """
+
+    name: str
+    exposure: float
+    accuracy: float
+    crash: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SiteSpace:
     """Who can be hit, how likely, and by what: strata with a size and an exposure each.
@@ -45,13 +62,15 @@ class SiteSpace:
         strata: see `Stratum`.
         images: number of input images.
         model: what the event does to the bits.
-        rate_fit: faults in 10^9 device hours, where raw rates are known.
+        rate_fit: faults of the strata in 10^9 device hours, where raw rates are known.
+        known: sites beside the strata; `probability` is that given none of them is struck.
     """
 
     strata: tuple[Stratum, ...]
     images: int
     model: FaultModel = BitFlip()  # noqa: RUF009 - frozen, so it can be shared
     rate_fit: float | None = None
+    known: tuple[Known, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.strata or not sum(stratum.exposure for stratum in self.strata) > 0:
@@ -72,6 +91,17 @@ class SiteSpace:
         exposure = self.exposure
         shares: NDArray[np.float64] = exposure / exposure.sum()
         return shares
+
+    @property
+    def tried(self) -> float:
+        """Probability that a fault strikes one of the strata, not a known site."""
+        live = float(self.exposure.sum())
+        return live / (live + sum(part.exposure for part in self.known))
+
+    def known_share(self, part: Known) -> float:
+        """Probability that a fault strikes these known sites."""
+        total = float(self.exposure.sum()) + sum(other.exposure for other in self.known)
+        return part.exposure / total
 
     @property
     def sizes(self) -> Integers:

@@ -133,16 +133,21 @@ class Layer:
         if not self.has_windows:
             raise ValueError(f"layer {self.name}: {self.kind} has no windows to look into")
         taps = torch.arange(self.fan_in, device=channel.device)
+        return self.tap(channel[:, None], position[:, None], taps)
+
+    def tap(self, channel: Tensor, position: Tensor, term: Tensor) -> Tensor:
+        """Which element of an image's input product ``term`` of an output reads; -1: padding.
+
+        The three broadcast against each other; the layer must have windows.
+        """
         if self.geometry is None:
-            return position[:, None] * self.fan_in + taps
+            return position * self.fan_in + term
         g, (r, s) = self.geometry, self.geometry.kernel
-        c = (
-            taps // (r * s)
-            + (channel // (self.channels // self.bounds["groups"]))[:, None] * (self.bounds["c"])
-        )
+        group = channel // (self.channels // self.bounds["groups"])
+        c = term // (r * s) + group * self.bounds["c"]
         f = self.bounds["f"]
-        y = (position // f * g.stride[0] - g.padding[0])[:, None] + taps // s % r * g.dilation[0]
-        x = (position % f * g.stride[1] - g.padding[1])[:, None] + taps % s * g.dilation[1]
+        y = position // f * g.stride[0] - g.padding[0] + term // s % r * g.dilation[0]
+        x = position % f * g.stride[1] - g.padding[1] + term % s * g.dilation[1]
         inside = (y >= 0) & (y < self.plane[0]) & (x >= 0) & (x < self.plane[1])
         return torch.where(inside, (c * self.plane[0] + y) * self.plane[1] + x, -1)
 
