@@ -20,7 +20,7 @@ class Population:
         for (name, rate), bit in ((kind, bit) for kind in rates.items() for bit in range(8)):
             size = 400 if name != "control" else 20
             own = rate if name == "control" else rate * (6.0 if bit == 6 else 2 / 7)
-            strata.append(Stratum(name, "layer", bit, 8, size, exposures[name]))
+            strata.append(Stratum(name, "layer", bit, 8, size, exposures[name], size))
             hit = np.zeros(size * 2, dtype=bool)
             hit[random.permutation(len(hit))[: round(own * len(hit))]] = True
             self.hit.append(hit)

@@ -169,8 +169,9 @@ class Chip:
                 width = held[component.holds.operand].width
                 bits = self.bits(component, width) * layer.macs / macs
                 rate = component.rate_fit_per_mbit * bits / 2**20
+                values = layer.variables(component.holds.operand, source.elements)
                 strata += [
-                    Stratum(component.name, layer.name, bit, width, size, rate / width)
+                    Stratum(component.name, layer.name, bit, width, size, rate / width, values)
                     for bit in range(width)
                 ]
         total = sum(stratum.exposure for stratum in strata)

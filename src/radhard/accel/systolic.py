@@ -133,20 +133,25 @@ class Systolic:
         for number, layer in enumerate(workload.layers):
             how = workload.arithmetic[number]
             formats = {"input": how.input, "weight": how.weight, "psum": how.latch}
+            source = workload.program.rows[layer.operands[0]]
+            assert source is not None
             for operand, share in zip(_OPERANDS, self.mix, strict=False):
                 time = share * cycles[number] / sum(cycles)
                 used = held[number].utilisation(operand, self.rows * self.cols)
                 idle += time * (1 - used)
                 width = formats[operand].width
                 size = held[number].cells[operand] * held[number].variables[operand]
+                values = layer.variables(operand, source.elements)
                 strata += [
                     Stratum(f"{operand}-register", layer.name, bit, width,
-                            size * layer.bounds["groups"], time * used / width)
+                            size * layer.bounds["groups"], time * used / width, values)
                     for bit in range(width)
                 ]  # fmt: skip
+        width = workload.arithmetic[0].input.width
+        control = round(self.rows * self.cols * width * self.mix[3] / self.mix[0])
         known = (
             Known("idle", idle, 1.0),
-            Known("control", self.mix[3], self.control_accuracy),
+            Known("control", self.mix[3], self.control_accuracy, bits=control),
         )
         return SiteSpace(tuple(strata), len(workload.images), known=known)
 

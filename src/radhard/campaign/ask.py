@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from radhard.accel.chips import chip_named
-from radhard.campaign.campaign import Campaign
+from radhard.campaign.campaign import Campaign, right_answers
 from radhard.faults.model import fault_model_named
 from radhard.formats.catalogue import format_named
-from radhard.metrics.outcome import top_class
+from radhard.metrics.outcome import STANDARD
 from radhard.network.source import Subject, subject
 from radhard.network.workload import Workload, capture
 from radhard.sampling.catalogue import sampler_named
@@ -23,8 +23,6 @@ from radhard.stats.stopping import Precision
 
 #: Test images on which fault-free accuracy is measured, at most.
 _ACCURACY_IMAGES = 1000
-#: Of these, as many run at once.
-_ACCURACY_BATCH = 100
 
 
 class Ask(BaseModel):
@@ -39,7 +37,8 @@ class Ask(BaseModel):
         chip: what is struck: a chip's name, or a ``.toml`` file that describes one.
         fault_model: what happens to the struck value.
         faults: how many; not together with ``until``.
-        until: half width of the 95 % interval of sdc1 at which to stop.
+        until: half width of the 95 % interval of ``metric`` at which to stop.
+        metric: an outcome, or ``ra``; with that, RA is reported in all its formulations.
         sampler: how faults are drawn.
         seed: of the random draws.
     """
@@ -55,6 +54,7 @@ class Ask(BaseModel):
     fault_model: str = "bit-flip"
     faults: Annotated[int, Field(ge=1)] | None = None
     until: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    metric: str = "sdc1"
     sampler: str = "importance"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
@@ -62,11 +62,16 @@ class Ask(BaseModel):
         """When to stop: 10,000 faults unless something else is asked.
 
         Raises:
-            ValueError: when both ``faults`` and ``until`` are given.
+            ValueError: when both ``faults`` and ``until`` are given, or for an unknown metric.
         """
+        names = {"ra": "correct"} | {name: name for name in STANDARD if name != "correct"}
+        if self.metric not in names:
+            raise ValueError(f"no metric {self.metric!r}: use one of {', '.join(names)}")
         if self.faults is not None and self.until is not None:
             raise ValueError("both faults and until are given: choose one")
-        return Precision(self.until) if self.until is not None else self.faults or 10_000
+        if self.until is None:
+            return self.faults or 10_000
+        return Precision(self.until, metric=names[self.metric])
 
     def as_toml(self) -> dict[str, Any]:
         """The fields that say something, for ``campaign.toml``."""
@@ -145,12 +150,6 @@ def prepare(ask: Ask) -> Prepared:
 
 def _golden_accuracies(work: Workload, whole: Subject) -> tuple[Estimate, Estimate]:
     count = max(_ACCURACY_IMAGES, len(work.images))
-    images, labels = whole.images[:count].to(work.images), whole.labels[:count]
-    right = [
-        bool(hit)
-        for k in range(0, len(images), _ACCURACY_BATCH)
-        for hit in top_class(work.logits(images[k : k + _ACCURACY_BATCH]))
-        == labels[k : k + _ACCURACY_BATCH]
-    ]
+    right = right_answers(work, whole.images[:count], whole.labels[:count])
     own = right[: len(work.images)]
     return wilson(sum(right), len(right)), wilson(sum(own), len(own))

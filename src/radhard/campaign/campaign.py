@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import Tensor
 
 from radhard.accel.chip import Accelerator
 from radhard.accel.chips import SOFTWARE
@@ -15,7 +16,7 @@ from radhard.engine.margin import Margins
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel
 from radhard.faults.space import SiteSpace
-from radhard.metrics.outcome import STANDARD, Criterion
+from radhard.metrics.outcome import STANDARD, Criterion, top_class
 from radhard.network.workload import Workload
 from radhard.protect.protection import Protection
 from radhard.sampling.proposals import Importance
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 
 #: Faults that are drawn, run and stored together.
 SHARD = 2000
+#: Images whose fault-free answers are computed at once.
+_BATCH = 100
 #: Counted up when the same question would get other faults or outcomes than before.
-_SEMANTICS = 1
+_SEMANTICS = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +106,11 @@ class Campaign:
         drawn = self.sampler.draw(space, SHARD, np.random.Generator(bits), score)
         return replace(drawn, id=drawn.id + shard * SHARD)[:count]
 
+    def golden_accuracy(self) -> float:
+        """Share of the campaign's images that the fault-free network gets right."""
+        work = self.workload
+        return sum(right_answers(work, work.images, work.labels)) / len(work.images)
+
     def with_(
         self,
         *,
@@ -131,6 +139,15 @@ class Campaign:
         from radhard.campaign.collect import collect
 
         return next(collect([self], until))
+
+
+def right_answers(work: Workload, images: Tensor, labels: Tensor) -> list[bool]:
+    """Which of the images the fault-free network gets right."""
+    return [
+        bool(hit)
+        for some, label in zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
+        for hit in top_class(work.logits(some.to(work.images))) == label
+    ]
 
 
 def _identity(campaign: Campaign) -> str:

@@ -88,9 +88,12 @@ def collect(
     for campaign in campaigns:
         space = campaign.space()
         folder = Folder(Path(store) / campaign.name) if store is not None else None
+        golden = folder.golden_accuracy(campaign.id) if folder is not None else None
+        golden = campaign.golden_accuracy() if golden is None else golden
         if folder is not None:
-            folder.begin(campaign, space, {**(about or {}), "budget": _budget(until)})
-        prepared.append(_Run(campaign, space, folder, until, watch, memory))
+            more = {**(about or {}), "budget": _budget(until)}
+            folder.begin(campaign, space, golden, more)
+        prepared.append(_Run(campaign, space, golden, folder, until, watch, memory))
     return (run.result() for run in prepared)
 
 
@@ -101,6 +104,7 @@ class _Run:
         self,
         campaign: Campaign,
         space: SiteSpace,
+        golden_accuracy: float,
         folder: Folder | None,
         until: Until,
         watch: Watcher | None,
@@ -111,6 +115,7 @@ class _Run:
                 f"no outcome {until.metric!r} to be precise about: use one of {campaign.metrics}"
             )
         self.campaign, self.space, self.folder = campaign, space, folder
+        self.golden_accuracy = golden_accuracy
         self.watch, self.memory = watch, memory
         self.precise = until if isinstance(until, Precision) else None
         self.most = until.most if isinstance(until, Precision) else until
@@ -171,6 +176,7 @@ class _Run:
             space=self.space,
             sampler=self.campaign.sampler,
             tally=tally,
+            golden_accuracy=self.golden_accuracy,
             confidence=self.precise.confidence if self.precise else 0.95,
             anytime=self.precise is not None,
             seconds=seconds,

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from radhard.faults.space import SiteSpace, Stratum
+from radhard.faults.space import Known, SiteSpace, Stratum, is_control
 from radhard.metrics.fit import fit
+from radhard.metrics.resiliency import known_outcome, resiliency_accuracy
 from radhard.sampling.sampler import Sampler, weighted_share
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
@@ -53,6 +54,7 @@ class Result:
         space: the population of faults.
         sampler: how they were drawn.
         tally: what they did.
+        golden_accuracy: of the fault-free network over the images that are struck.
         confidence: of all intervals.
         anytime: whether the number of faults was decided by looking at the estimates; intervals
             are then confidence sequences.
@@ -64,6 +66,7 @@ class Result:
     space: SiteSpace
     sampler: Sampler
     tally: Tally
+    golden_accuracy: float
     confidence: float
     anytime: bool
     seconds: float
@@ -86,12 +89,61 @@ class Result:
         """
         if metric not in self.tally.events:
             raise KeyError(f"no outcome {metric!r}: this campaign counted {self.metrics}")
-        return self._estimate(self.tally, metric)
+        return self._with_known(self._estimate(self.tally, metric), metric, self.space.known)
 
     @property
     def ra(self) -> Estimate:
         """Resiliency accuracy: accuracy given that a fault strikes (Tyagi et al.)."""
         return self["correct"]
+
+    @property
+    def ra_without_control(self) -> Estimate:
+        """RA if faults in control flip-flops did nothing (RA_true-nc of Tyagi et al.)."""
+        live = np.array([not is_control(s.component) for s in self.space.strata])
+        struck = float(self.space.probability[live].sum())
+        datapath = self._estimate(self.tally.of_strata(live), "correct")
+        found = _mixed(datapath, struck, (1 - struck) * self.golden_accuracy)
+        harmless = tuple(
+            replace(part, accuracy=1.0) if is_control(part.name) else part
+            for part in self.space.known
+        )
+        return self._with_known(found, "correct", harmless)
+
+    @property
+    def ra_fully_used(self) -> Estimate:
+        """RA given that the fault strikes no idle flip-flop (utilisation taken to be 1)."""
+        idle = self._idle
+        return _mixed(self.ra, 1 / (1 - idle), -idle / (1 - idle) * self.golden_accuracy)
+
+    @property
+    def ra_uniform_sites(self) -> Estimate:
+        """RA with all bits of all variables equally likely, struck as on the chip.
+
+        RA_SW-cA of Tyagi et al.; each flip-flop of control is a variable of one bit.
+        """
+        strata = self.space.strata
+        share = np.array([float(s.variables) for s in strata])
+        control = [part for part in self.space.known if part.bits]
+        bits = sum(part.bits for part in control)
+        live = share.sum() / (share.sum() + bits)
+        probability = self.space.probability
+        factor = np.divide(share / share.sum(), probability, where=probability > 0, out=share * 0)
+        found = self._estimate(self.tally.scaled(factor), "correct")
+        harm = sum(part.bits / bits * part.accuracy for part in control) if bits else 0.0
+        return _mixed(found, live, (1 - live) * harm * self.golden_accuracy)
+
+    @property
+    def utilisation(self) -> Estimate:
+        """Share of the datapath's flip-flop cycles that hold a live value; known exactly."""
+        control = sum(
+            self.space.known_share(part) for part in self.space.known if is_control(part.name)
+        )
+        share = self.space.tried / max(1 - control, 1e-300)
+        return Estimate(share, share, share, self.confidence, self.n, "exact")
+
+    @property
+    def _idle(self) -> float:
+        return sum(self.space.known_share(p) for p in self.space.known if p.name == "idle")
 
     def fit(self, metric: str) -> Estimate:
         """Rate of an outcome in FIT, failures in 10^9 device hours.
@@ -146,7 +198,7 @@ class Result:
             groups.setdefault(key(stratum), []).append(number)
         probability = self.space.probability
         return [
-            self._part(label, members, float(probability[members].sum()))
+            self._part(label, members, self.space.tried * float(probability[members].sum()))
             for label, members in groups.items()
         ]
 
@@ -167,7 +219,28 @@ class Result:
         return Part(label, probability, part.total, estimates, rate)
 
     def _estimate(self, tally: Tally, metric: str) -> Estimate:
-        return self.sampler.estimate(self.space, tally, metric, self.confidence, self.anytime)
+        def counted(name: str) -> Estimate:
+            return self.sampler.estimate(self.space, tally, name, self.confidence, self.anytime)
+
+        if metric == "correct":
+            return resiliency_accuracy(self.golden_accuracy, counted("lost"), counted("gained"))
+        return counted(metric)
+
+    def _with_known(self, tried: Estimate, metric: str, known: Sequence[Known]) -> Estimate:
+        """The probability of an outcome over all sites, from that over the tried ones."""
+        rest = sum(
+            self.space.known_share(part) * known_outcome(part, metric, self.golden_accuracy)
+            for part in known
+        )
+        return _mixed(tried, self.space.tried, rest)
+
+
+def _mixed(found: Estimate, share: float, rest: float) -> Estimate:
+    """``share * found + rest``, kept in [0, 1]."""
+    if share == 1 and rest == 0:
+        return found
+    value, low, high = (share * end + rest for end in (found.value, found.low, found.high))
+    return replace(found, value=value, low=max(0.0, low), high=min(1.0, high))
 
 
 def _complement(found: Estimate) -> Estimate:

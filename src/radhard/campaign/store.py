@@ -20,7 +20,7 @@ import numpy as np
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.result import Result
 from radhard.faults.fault import Faults
-from radhard.faults.space import SiteSpace, Stratum
+from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.sampling.catalogue import sampler_named
 from radhard.sampling.tally import Tally
 
@@ -38,12 +38,15 @@ class Folder:
 
     path: Path
 
-    def begin(self, campaign: Campaign, space: SiteSpace, about: Mapping[str, Any]) -> None:
+    def begin(
+        self, campaign: Campaign, space: SiteSpace, golden: float, about: Mapping[str, Any]
+    ) -> None:
         """Make the folder, or check that it belongs to ``campaign``.
 
         Args:
             campaign: the question.
             space: its population.
+            golden: fault-free accuracy over its images.
             about: whatever else a reader of ``campaign.toml`` should know.
 
         Raises:
@@ -59,9 +62,18 @@ class Folder:
                 f"{self.path} holds the answer to another question (campaign {known[:8]}, asked "
                 f"is {campaign.id[:8]}): name another folder, or delete this one"
             )
-        self._describe(campaign, space, {**held, **about})
+        self._describe(campaign, space, golden, {**held, **about})
 
-    def _describe(self, campaign: Campaign, space: SiteSpace, about: Mapping[str, Any]) -> None:
+    def golden_accuracy(self, campaign_id: str) -> float | None:
+        """The stored fault-free accuracy; ``None`` where this campaign has not begun."""
+        if not (self.path / "campaign.toml").exists():
+            return None
+        identity = self.about()["identity"]
+        return float(identity["golden_accuracy"]) if identity["id"] == campaign_id else None
+
+    def _describe(
+        self, campaign: Campaign, space: SiteSpace, golden: float, about: Mapping[str, Any]
+    ) -> None:
         import tomli_w
 
         identity = {
@@ -75,6 +87,8 @@ class Folder:
             "seed": campaign.seed,
             "images": space.images,
             "metrics": list(campaign.metrics),
+            "golden_accuracy": golden,
+            "known": [asdict(part) for part in space.known],
         }
         if space.rate_fit is not None:
             identity["rate_fit"] = space.rate_fit
@@ -92,6 +106,7 @@ class Folder:
             held = tomllib.loads(path.read_text(encoding="utf-8"))
             identity = held["identity"]
             _ = identity["id"], identity["name"], identity["images"], identity["metrics"]
+            _ = identity["golden_accuracy"], identity["known"]
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
             raise StoreError(f"{path} is no record of a campaign: {error}") from error
         return held
@@ -183,7 +198,9 @@ class Folder:
         except (OSError, TypeError, pa.ArrowException) as error:
             raise StoreError(f"{path} can't be read: {error}") from error
         identity = self.about()["identity"]
-        return SiteSpace(strata, identity["images"], rate_fit=identity.get("rate_fit"))
+        known = tuple(Known(**part) for part in identity["known"])
+        rate = identity.get("rate_fit")
+        return SiteSpace(strata, identity["images"], rate_fit=rate, known=known)
 
     def result(self) -> Result:
         """The answer from all stored faults, with intervals as the campaign was last asked.
@@ -206,6 +223,7 @@ class Folder:
             space=space,
             sampler=sampler_named(identity["sampler"]),
             tally=tally,
+            golden_accuracy=identity["golden_accuracy"],
             confidence=asked.get("confidence", 0.95),
             anytime="until" in asked,
             seconds=seconds,

@@ -12,6 +12,7 @@ from radhard.cli.app import app
 
 if TYPE_CHECKING:
     from radhard.campaign.ask import Ask, Prepared
+    from radhard.campaign.campaign import Campaign
     from radhard.campaign.result import Result
     from radhard.stats.estimate import Estimate
 
@@ -48,8 +49,11 @@ def assess(
     ] = None,
     until: Annotated[
         float | None,
-        typer.Option(help="Stop when the 95 % interval of SDC-1 is +- this wide, such as 0.01."),
+        typer.Option(help="Stop when the 95 % interval of METRIC is +- this wide, such as 0.01."),
     ] = None,
+    metric: Annotated[
+        str, typer.Option(help="What --until is about; ra also compares it with older notions.")
+    ] = "sdc1",
     sampler: Annotated[
         str, typer.Option(help="How faults are drawn: radhard list samplers.")
     ] = "importance",
@@ -74,6 +78,7 @@ def assess(
         "fault_model": fault_model,
         "faults": faults,
         "until": until,
+        "metric": metric,
         "sampler": sampler,
         "seed": seed,
     }
@@ -91,29 +96,45 @@ def answer(ask: Ask, out: Path | None, memory: str | None, json: bool) -> None:
     prepared = prepare(ask)
     campaign = prepared.campaign
     store = out or Path("runs") / f"{campaign.name}-{campaign.id[:8]}"
-    _refuse_other_campaigns(store, campaign.id)
+    uniform = _as_software(ask, prepared)
+    _refuse_other_campaigns(store, [campaign, *([uniform[1].campaign] if uniform else [])])
     result = _collected(ask, prepared, store, budget)
+    software = _collected(*uniform, store, budget) if uniform else None
     if json:
-        _print_json(result, prepared)
+        _print_json(result, prepared, software)
     else:
         from radhard.report.summary import Golden
         from radhard.report.table import show
 
-        show(result, Golden(prepared.golden_accuracy, prepared.golden_accuracy_images))
+        golden = Golden(prepared.golden_accuracy, prepared.golden_accuracy_images)
+        show(result, golden, software)
     if out is not None or not json:
         page = report(store)
         print(f"page: {page}", file=sys.stderr if json else sys.stdout)
 
 
-def _refuse_other_campaigns(store: Path, own: str) -> None:
+def _as_software(ask: Ask, prepared: Prepared) -> tuple[Ask, Prepared] | None:
+    """The same question about software's uniform faults, where RA is asked of a chip."""
+    from dataclasses import replace
+
+    from radhard.accel.chips import SOFTWARE
+
+    if ask.metric != "ra" or prepared.campaign.chip == SOFTWARE:
+        return None
+    campaign = prepared.campaign.with_(chip=SOFTWARE)
+    return ask.model_copy(update={"chip": "software"}), replace(prepared, campaign=campaign)
+
+
+def _refuse_other_campaigns(store: Path, own: list[Campaign]) -> None:
     from radhard.campaign.store import StoreError, folders
 
     if store.exists() and not store.is_dir():
         raise StoreError(f"{store} is no folder: name one for the results")
     if not store.exists() or not any(store.iterdir()):
         return
+    ids = [campaign.id for campaign in own]
     held = folders(store) if list(store.glob("*/campaign.toml")) else []
-    others = [folder for folder in held if folder.about()["identity"]["id"] != own]
+    others = [folder for folder in held if folder.about()["identity"]["id"] not in ids]
     if others:
         raise StoreError(
             f"{store} belongs to another question ({others[0].path.name}): name another folder "
@@ -141,7 +162,7 @@ def _collected(ask: Ask, prepared: Prepared, store: Path, memory: int | None) ->
         sys.exit(130)
 
 
-def _print_json(result: Result, prepared: Prepared) -> None:
+def _print_json(result: Result, prepared: Prepared, software: Result | None) -> None:
     import json
 
     from radhard.engine.memory import peak_bytes
@@ -151,6 +172,13 @@ def _print_json(result: Result, prepared: Prepared) -> None:
     metrics = {names.get(name, name): result[name] for name in result.metrics}
     metrics["golden_accuracy"] = prepared.golden_accuracy
     metrics["golden_accuracy_images"] = prepared.golden_accuracy_images
+    if prepared.campaign.chip.name != "software":
+        metrics["ra_without_control"] = result.ra_without_control
+        metrics["ra_fully_used"] = result.ra_fully_used
+        metrics["ra_uniform_sites"] = result.ra_uniform_sites
+        metrics["utilisation"] = result.utilisation
+    if software is not None:
+        metrics["ra_software_uniform"] = software.ra
     rated = result.space.rate_fit is not None
     if rated:
         metrics["fit_sdc1"] = result.fit("sdc1")
@@ -167,6 +195,14 @@ def _print_json(result: Result, prepared: Prepared) -> None:
         "seed": prepared.campaign.seed,
         "peak_memory_mib": round(peak_bytes() / 2**20),
         "metrics": {name: _short(estimate) for name, estimate in metrics.items()},
+        "known": [
+            {
+                "name": part.name,
+                "probability": result.space.known_share(part),
+                "accuracy": part.accuracy,
+            }
+            for part in result.space.known
+        ],
         "components": [
             {
                 "component": part.label[0],

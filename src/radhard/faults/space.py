@@ -24,6 +24,7 @@ class Stratum:
         width: bits of that code.
         size: values in the stratum; a site is one of them.
         exposure: bits x cycles x raw rate; only ratios count.
+        variables: values of the network among them, which a value is as often as it is held.
     """
 
     component: str
@@ -32,6 +33,7 @@ class Stratum:
     width: int
     size: int
     exposure: float
+    variables: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,14 @@ class Known:
         exposure: in the unit of `Stratum.exposure`.
         accuracy: share of the fault-free accuracy that is left: 1 where nothing happens.
         crash: whether the run ends without an answer; then nothing is silent.
+        bits: flip-flops of control that these are; they count as variables of one bit each.
     """
 
     name: str
     exposure: float
     accuracy: float
     crash: bool = False
+    bits: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +66,7 @@ class SiteSpace:
         strata: see `Stratum`.
         images: number of input images.
         model: what the event does to the bits.
-        rate_fit: faults of the strata in 10^9 device hours, where raw rates are known.
+        rate_fit: faults in 10^9 device hours, where raw rates are known.
         known: sites beside the strata; `probability` is that given none of them is struck.
     """
 
@@ -136,6 +140,11 @@ class SiteSpace:
         return self.only(np.array([stratum.layer == name for stratum in self.strata]))
 
 
+def is_control(name: str) -> bool:
+    """Whether a component or known part is control: their names end so."""
+    return name.endswith("control")
+
+
 def SoftwareSpace(  # noqa: N802 - it reads as the kind of space that it makes
     workload: Workload, kinds: Sequence[str] = ("weight", "activation")
 ) -> SiteSpace:
@@ -168,5 +177,6 @@ def SoftwareSpace(  # noqa: N802 - it reads as the kind of space that it makes
 
 def _bits(component: str, layer: str, fmt: NumberFormat, size: int) -> list[Stratum]:
     return [
-        Stratum(component, layer, bit, fmt.width, size, float(size)) for bit in range(fmt.width)
+        Stratum(component, layer, bit, fmt.width, size, float(size), size)
+        for bit in range(fmt.width)
     ]

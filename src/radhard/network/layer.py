@@ -135,6 +135,11 @@ class Layer:
         taps = torch.arange(self.fan_in, device=channel.device)
         return self.tap(channel[:, None], position[:, None], taps)
 
+    def variables(self, operand: str, inputs: int) -> int:
+        """How many different weights, inputs (given) or outputs an image's run has."""
+        weights, outputs = self.channels * self.fan_in, self.channels * self.positions
+        return {"weight": weights, "input": inputs, "psum": outputs}[operand]
+
     def tap(self, channel: Tensor, position: Tensor, term: Tensor) -> Tensor:
         """Which element of an image's input product ``term`` of an output reads; -1: padding.
 

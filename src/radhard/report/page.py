@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder, folders
-from radhard.report.summary import Golden, lines
+from radhard.report.summary import Golden, formulations, lines
 from radhard.report.wording import duration, percent
 from radhard.stats.estimate import Estimate
 
 _FIT_NOTE = (
     "Silent data corruption in 10^9 hours: raw rate times the share that changes the answer."
+)
+
+_RA_NOTE = (
+    "Accuracy given that a fault strikes: as the chip has it, were control fault-free, were no "
+    "flip-flop idle, were all variables struck alike, and as injectors without a chip see it."
 )
 
 
@@ -27,8 +32,8 @@ def report(store: str | Path) -> Path:
         StoreError: when the store holds no campaign, or one that can't be read.
     """
     root = Path(store)
-    held = folders(root)
-    sections = [_section(folder) for folder in held]
+    held = sorted(folders(root), key=lambda f: f.about()["identity"]["chip"] == "software")
+    sections = [_section(folder, _software_twin(folder, held)) for folder in held]
     return written(root / "report.html", "page.html", sections=sections)
 
 
@@ -53,11 +58,27 @@ def written(path: Path, template: str, **values: Any) -> Path:
     return partial.replace(path)
 
 
-def _section(folder: Folder) -> dict[str, Any]:
+def _software_twin(folder: Folder, held: Sequence[Folder]) -> Result | None:
+    """The answer to the same question without a chip, where the store holds one."""
+    asked = ("model", "format", "fault_model", "seed", "images")
+    own = folder.about()["identity"]
+    for other in held:
+        identity = other.about()["identity"]
+        if identity["chip"] == "software" and all(identity[k] == own[k] for k in asked):
+            return other.result()
+    return None
+
+
+def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
     from radhard.report import plot
 
     result, about = folder.result(), folder.about()
     identity = about["identity"]
+    notions = (
+        formulations(result, software)
+        if identity["chip"] != "software" and (software or result.space.known)
+        else []
+    )
     rates = (
         [("FIT by component", _FIT_NOTE, plot.fit_by_component(result))]
         if result.space.rate_fit is not None
@@ -66,6 +87,11 @@ def _section(folder: Folder) -> dict[str, Any]:
     some = len(plot.often_struck(result)) < len({s.component for s in result.space.strata})
     rare = " Components that under 5 % of the faults strike are left out." if some else ""
     figures = [
+        *(
+            [("RA under other notions of a fault", _RA_NOTE, plot.formulations(notions, result))]
+            if notions
+            else []
+        ),
         *rates,
         (
             "By layer",
@@ -86,6 +112,7 @@ def _section(folder: Folder) -> dict[str, Any]:
         "name": result.name,
         "result": result,
         "rows": lines(result, _golden(about)),
+        "notions": notions,
         "figures": figures,
         "asked": _asked(about),
         "method": _method(result, identity),
@@ -140,6 +167,17 @@ def _chip_words(chip: str, result: Result) -> str:
             "hardware model assume."
         )
     rate = f" Its raw rate is {result.space.rate_fit:.4g} FIT." if result.space.rate_fit else ""
+    known = ", ".join(
+        f"{part.name} (share {percent(result.space.known_share(part))}, accuracy left "
+        f"{percent(part.accuracy)})"
+        for part in result.space.known
+    )
+    if known:
+        return (
+            f"{chip}.{rate} A layer takes its cycles. Not tried, since their effect is known or "
+            f"assumed: {known}. The other flip-flops hold one value each, and a struck one is "
+            "wrong for the uses that follow."
+        )
     return (
         f"{chip}.{rate} All its storage is taken to hold live values of the layer that runs, and a "
         "layer to run for its share of the multiply-accumulates. A struck value is wrong for the "

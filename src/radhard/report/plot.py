@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from radhard.campaign.result import Part, Result
 from radhard.formats.catalogue import format_named
 from radhard.metrics.fit import ISO26262_FIT
+from radhard.report.summary import Line
 from radhard.report.wording import percent
 from radhard.stats.estimate import Estimate
 
@@ -40,6 +41,28 @@ def by_bit(result: Result, format_name: str, metric: str = "sdc1") -> go.Figure:
                 layer="below", annotation_text=name, annotation_position="top",
             )  # fmt: skip
     return figure
+
+
+def formulations(rows: Sequence[Line], result: Result) -> go.Figure:
+    """RA under several notions of a fault, with intervals and the fault-free accuracy."""
+    shown = [row for row in rows if row[0] != "utilisation"][::-1]
+    figure = go.Figure(
+        go.Scatter(
+            x=[found.value for _, found, _ in shown],
+            y=[name for name, _, _ in shown],
+            error_x=_ends([found for _, found, _ in shown]),
+            mode="markers",
+            marker={"size": 9, "color": COLOURS[1]},
+            hovertext=[f"{name}: {found}<br>{meaning}" for name, found, meaning in shown],
+            hoverinfo="text",
+        )
+    )
+    figure.add_vline(
+        x=result.golden_accuracy, line_dash="dash", line_color=COLOURS[3],
+        annotation_text="fault-free", annotation_position="top",
+    )  # fmt: skip
+    figure.update_xaxes(title="accuracy", tickformat=".1~%")
+    return styled(figure, height=320)
 
 
 def fit_by_component(result: Result, metric: str = "sdc1") -> go.Figure:

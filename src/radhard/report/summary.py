@@ -26,7 +26,7 @@ class Golden:
 
 
 #: Outcomes that stand elsewhere, or say nothing where nothing watches the run.
-_HIDDEN = {"correct", "detected", "sdc1_undetected"}
+_HIDDEN = {"correct", "lost", "gained", "detected", "sdc1_undetected"}
 
 
 def lines(result: Result, golden: Golden | None) -> list[Line]:
@@ -42,4 +42,23 @@ def lines(result: Result, golden: Golden | None) -> list[Line]:
         for metric in result.metrics
         if metric not in _HIDDEN
     ]
+    return found
+
+
+def formulations(result: Result, software: Result | None) -> list[Line]:
+    """RA as the chip has it, and as other notions of a fault would (Tyagi et al.).
+
+    Args:
+        result: on a chip.
+        software: of the same network and images, struck without a chip.
+    """
+    found: list[Line] = [
+        ("RA", result.ra, "each site of the chip with its probability"),
+        ("without control", result.ra_without_control, "were control fault-free"),
+        ("never idle", result.ra_fully_used, "were no flip-flop of the datapath ever idle"),
+        ("uniform sites", result.ra_uniform_sites, "each bit of each variable alike"),
+    ]
+    if software is not None:
+        found.append(("software uniform", software.ra, "the same, and wrong for all uses"))
+    found.append(("utilisation", result.utilisation, "of the datapath's flip-flops"))
     return found

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from radhard.campaign.propagation import Finding, hardening_area
 from radhard.campaign.result import Part, Result
-from radhard.report.summary import Golden, lines
+from radhard.report.summary import Golden, Line, formulations, lines
 from radhard.report.wording import percent, share_bar
 from radhard.stats.estimate import Estimate
 
@@ -21,26 +21,37 @@ _MOST_ROWS = 12
 _STUDY_WIDTH = 92
 
 
-def summary(result: Result, golden: Golden | None = None) -> Group:
+def summary(result: Result, golden: Golden | None = None, software: Result | None = None) -> Group:
     """The metrics of a result, and the layers and bits where faults hurt most."""
+    compared = software is not None or result.space.known
     return Group(
         _metrics(result, golden),
+        *([_formulations(result, software)] if compared else []),
         *([_rates(result)] if result.space.rate_fit is not None else []),
         _parts("layer", result.by(lambda s: (s.layer, s.component))),
         _parts("bit", result.by(lambda s: (f"bit {s.bit}", s.component))),
     )
 
 
-def show(result: Result, golden: Golden | None = None) -> None:
+def show(result: Result, golden: Golden | None = None, software: Result | None = None) -> None:
     """Print `summary` on standard output."""
-    Console().print(summary(result, golden))
+    Console().print(summary(result, golden, software))
 
 
 def _metrics(result: Result, golden: Golden | None) -> Table:
-    level = f"{100 * result.confidence:g} % interval"
-    table = _table(f"{result.name}: {result.n:,} faults", ("outcome",), ("share", level))
+    return _lines(f"{result.name}: {result.n:,} faults", "outcome", lines(result, golden))
+
+
+def _formulations(result: Result, software: Result | None) -> Table:
+    title = "Resiliency accuracy under other notions of a fault"
+    return _lines(title, "RA", formulations(result, software))
+
+
+def _lines(title: str, what: str, rows: Sequence[Line]) -> Table:
+    level = f"{100 * rows[-1][1].confidence:g} % interval"
+    table = _table(title, (what,), ("share", level))
     table.add_column("that is", style="dim")
-    for name, estimate, meaning in lines(result, golden):
+    for name, estimate, meaning in rows:
         interval = f"{percent(estimate.low)} to {percent(estimate.high)}"
         table.add_row(name, percent(estimate.value), interval, meaning)
     return table

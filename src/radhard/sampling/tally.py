@@ -77,6 +77,12 @@ class Tally:
             {name: np.where(chosen, hits, 0.0) for name, hits in self.weighted.items()},
         )
 
+    def scaled(self, factor: Reals) -> Tally:
+        """The faults with each stratum's weights times a factor: as of another population."""
+        by = np.stack([factor, factor**2])
+        weighted = {name: sums * by for name, sums in self.weighted.items()}
+        return Tally(self.n, self.events, self.weights * by, weighted)
+
     def __add__(self, other: Tally) -> Tally:
         names = [name for name in self.events if name in other.events]
         return Tally(

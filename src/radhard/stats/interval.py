@@ -227,6 +227,33 @@ def total(parts: Sequence[Estimate]) -> Estimate:
     return Estimate(value, value - below, value + above, first.confidence, n, "mover", first.unit)
 
 
+def difference(plus: Estimate, minus: Estimate, correlation: float = 0.0) -> Estimate:
+    """``plus - minus``, by the method of `total`.
+
+    Args:
+        plus, minus: of one unit and confidence.
+        correlation: of the two, -1 to 1.
+
+    Raises:
+        ValueError: for parts that differ in unit or confidence.
+
+    >>> one = Estimate(1.0, 0.4, 1.8, 0.95, 10, "wilson", "FIT")
+    >>> print(difference(one, one))
+    0 FIT [-1, 1]
+    """
+    if (plus.unit, plus.confidence) != (minus.unit, minus.confidence):
+        raise ValueError("no difference of estimates of different units or confidence")
+    value = plus.value - minus.value
+
+    def reach(a: float, b: float) -> float:
+        return math.sqrt(max(0.0, a * a + b * b - 2 * correlation * a * b))
+
+    below = reach(plus.value - plus.low, minus.high - minus.value)
+    above = reach(plus.high - plus.value, minus.value - minus.low)
+    n = max(plus.n, minus.n)
+    return Estimate(value, value - below, value + above, plus.confidence, n, "mover", plus.unit)
+
+
 def _smoothed_variance(part: Moments) -> float:
     padded = part + Moments.of([0.0, 1.0])
     return padded.m2 / padded.weight

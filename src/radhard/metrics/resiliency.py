@@ -1,0 +1,51 @@
+"""Resiliency accuracy: accuracy given that a fault strikes (Tyagi et al., arXiv 2212.02649)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from radhard.faults.space import Known
+from radhard.stats.estimate import Estimate
+from radhard.stats.interval import difference
+
+#: Outcomes that no fault of a known kind has.
+_NEVER = {"nan", "detected", "gained"}
+
+
+def resiliency_accuracy(golden: float, lost: Estimate, gained: Estimate) -> Estimate:
+    """Fault-free accuracy less the drop; the drop has the smaller variance, so it is estimated.
+
+    Args:
+        golden: fault-free accuracy over the images that are struck.
+        lost, gained: probabilities that a fault makes a right answer wrong, and a wrong one right.
+
+    >>> from radhard.stats.interval import wilson
+    >>> print(resiliency_accuracy(0.9, wilson(40, 1000), wilson(10, 1000)))
+    0.87 [0.8553, 0.8834]
+    """
+    if not lost.n:
+        return replace(lost, low=0.0, high=1.0)
+    odds = lost.value * gained.value / max((1 - lost.value) * (1 - gained.value), 1e-300)
+    drop = difference(lost, gained, -min(1.0, math.sqrt(odds)))
+    low, high = max(0.0, golden - drop.high), min(1.0, golden - drop.low)
+    return replace(drop, value=golden - drop.value, low=low, high=high)
+
+
+def known_outcome(known: Known, metric: str, golden: float) -> float:
+    """Probability of an outcome, given that a fault strikes known sites.
+
+    A wrong answer counts as silent corruption of every kind, and a crash as none.
+
+    >>> known_outcome(Known("control", 0.2, 0.25), "correct", 0.8)
+    0.2
+    >>> known_outcome(Known("control", 0.2, 0.25), "sdc1", 0.8)
+    0.75
+    """
+    if metric == "correct":
+        return golden * known.accuracy
+    if metric == "lost":
+        return golden * (1 - known.accuracy)
+    if metric == "masked":
+        return float(known.accuracy == 1)
+    return 0.0 if metric in _NEVER or known.crash else 1 - known.accuracy
