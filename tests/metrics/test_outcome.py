@@ -69,7 +69,7 @@ def test_ranking_of_odd_values(faulty: list[float], top: int) -> None:
 
 
 def test_silence_is_corruption_of_every_kind() -> None:
-    assert hits([NAN] * 6) == {"sdc1", "sdc5", "sdc10", "sdc20", "nan"}
+    assert hits([NAN] * 6) == {"sdc1", "sdc5", "sdc10", "sdc20", "nan", "lost"}
 
 
 def test_infinite_logits_take_all_confidence() -> None:
