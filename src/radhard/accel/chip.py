@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from radhard.accel.component import Component
-from radhard.accel.dataflow import Dataflow, Reads
+from radhard.accel.dataflow import Dataflow, corruption_of, layer_with_windows
 from radhard.faults.corruption import Corruption, whole_box
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace, SoftwareSpace, Stratum
@@ -159,17 +159,15 @@ class Chip:
         macs = sum(layer.macs for layer in workload.layers)
         strata: list[Stratum] = []
         for component in self.components:
-            for number, layer in enumerate(workload.layers):
-                self._check(workload, number)
-                source = workload.program.rows[layer.operands[0]]
-                assert source is not None
-                size = self.dataflow.sites(component.holds, layer, source.elements)
+            for number in range(len(workload.layers)):
+                layer, inputs = layer_with_windows(workload, number, self.name)
+                size = self.dataflow.sites(component.holds, layer, inputs)
                 how = workload.arithmetic[number]
                 held = {"weight": how.weight, "input": how.input, "psum": how.latch}
                 width = held[component.holds.operand].width
                 bits = self.bits(component, width) * layer.macs / macs
                 rate = component.rate_fit_per_mbit * bits / 2**20
-                values = layer.variables(component.holds.operand, source.elements)
+                values = layer.variables(component.holds.operand, inputs)
                 strata += [
                     Stratum(component.name, layer.name, bit, width, size, rate / width, values)
                     for bit in range(width)
@@ -179,33 +177,11 @@ class Chip:
 
     def corrupt(self, workload: Workload, space: SiteSpace, faults: Faults) -> Corruption:
         """The struck value is wrong for the reads that follow the strike."""
-        numbers = {layer.name: number for number, layer in enumerate(workload.layers)}
-        kinds = {component.name: component for component in self.components}
-        place = [(s.component, numbers[s.layer]) for s in space.strata]
-        order = {part: k for k, part in enumerate(dict.fromkeys(place))}
-        struck = np.array([order[part] for part in place])[faults.stratum]
-        n = len(faults)
-        element, first, layers = (np.zeros(n, dtype=np.int64) for _ in range(3))
-        channels, positions, terms = (whole_box(n) for _ in range(3))
-        operands = np.array([kinds[name].holds.operand for name, _ in order])
-        for (name, number), k in order.items():
-            chosen = np.flatnonzero(struck == k)
-            layers[chosen] = number
-            found: Reads = self.dataflow.reads(
-                kinds[name].holds, workload.layers[number], faults.index[chosen]
-            )
-            element[chosen], first[chosen] = found.element, found.first
-            channels[chosen], positions[chosen] = found.channels, found.positions
-            terms[chosen] = found.terms
-        return Corruption(
-            layers, operands[struck], element, faults.image, faults.keep, faults.flip, channels,
-            positions, first, terms,
-        )  # fmt: skip
-
-    def _check(self, workload: Workload, number: int) -> None:
-        layer = workload.layers[number]
-        if not layer.has_windows or workload.parameters[number] is None:
-            raise ValueError(
-                f"layer {layer.name} ({layer.kind}) is neither a two-dimensional convolution nor "
-                f"linear, which is all that {self.name} runs: use the chip software"
-            )
+        kinds = {component.name: component.holds for component in self.components}
+        return corruption_of(
+            workload,
+            space,
+            faults,
+            {name: holds.operand for name, holds in kinds.items()},
+            lambda name, layer, index: self.dataflow.reads(kinds[name], layer, index),
+        )

@@ -11,11 +11,13 @@ from radhard.accel.chip import Accelerator, Chip, Software
 from radhard.accel.chipfile import read_chip
 from radhard.accel.component import Component
 from radhard.accel.dataflow import Held, RowStationary
+from radhard.accel.mix import StorageClass, StorageMix
 from radhard.accel.systolic import Stationary, Systolic
 
 __all__ = [
-    "EYERISS", "EYERISS_65NM", "SOFTWARE", "SYSTOLIC", "Accelerator", "Chip", "Component", "Held",
-    "RowStationary", "Software", "Systolic", "chip_named", "chips", "read_chip",
+    "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "SOFTWARE", "SYSTOLIC", "Accelerator", "Chip",
+    "Component", "Held", "RowStationary", "Software", "StorageClass", "StorageMix", "Systolic",
+    "chip_named", "chips", "read_chip",
 ]  # fmt: skip
 
 _FILES = Path(__file__).parent / "catalogue"
@@ -26,13 +28,27 @@ SOFTWARE = Software()
 EYERISS = read_chip(_FILES / "eyeriss.toml")
 #: Eyeriss as built, at 65 nm.
 EYERISS_65NM = read_chip(_FILES / "eyeriss-65nm.toml")
+#: The small NVDLA of He et al. (MICRO 2020): 2 cores of 4 x 4 multipliers. Sizes are their table's.
+NVDLA_SMALL = StorageMix(
+    "nvdla",
+    "NVDLA, small: flip-flops before and after its buffer, in its multipliers, and control",
+    (
+        StorageClass("input-fetch", "input", 0.018, reuse=None),
+        StorageClass("weight-fetch", "weight", 0.035, reuse=None),
+        StorageClass("input-latch", "input", 0.117, reuse=16),
+        StorageClass("weight-latch", "weight", 0.156, reuse=16),
+        StorageClass("output-latch", "output", 0.272),
+        StorageClass("local-control", "local-control", 0.041),
+        StorageClass("global-control", "global-control", 0.081),
+    ),
+)
 #: Makes systolic arrays: ``SYSTOLIC(rows, cols, dataflow)``.
 SYSTOLIC = Systolic
 
 
 def chips() -> tuple[Accelerator, ...]:
     """All chips that have names."""
-    return (EYERISS, EYERISS_65NM, Systolic(), SOFTWARE)
+    return (EYERISS, EYERISS_65NM, Systolic(), NVDLA_SMALL, SOFTWARE)
 
 
 def chip_named(name: str) -> Accelerator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Protocol
@@ -9,9 +10,12 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from radhard.faults.corruption import Operand, whole_box
+from radhard.faults.corruption import Corruption, Operand, whole_box
+from radhard.faults.fault import Faults
 from radhard.faults.model import Integers
+from radhard.faults.space import SiteSpace
 from radhard.network.layer import Layer
+from radhard.network.workload import Workload
 
 
 class Held(StrEnum):
@@ -193,6 +197,68 @@ def _rest_of_plane(layer: Layer, index: Integers, length: int) -> Reads:
     positions = np.stack([p, (p // length + 1) * length], 1)
     element = weight_element(layer, m, k)
     return Reads(element, one(m), positions, zeros(len(index)), whole_box(len(index)))
+
+
+def broadcast_input(layer: Layer, channels: Integers, p: Integers, k: Integers) -> Reads:
+    """The input of product ``k`` at position ``p``, read by a run of output channels (n, 2).
+
+    A zero of padding is not followed: its strike has no effect.
+    """
+    element = input_element(layer, channels[:, 0].clip(max=layer.channels - 1), p, k)
+    channels = channels.copy()
+    channels[:, 1] = np.where(element < 0, channels[:, 0], channels[:, 1])
+    return Reads(element.clip(0), channels, one(p), zeros(len(p)), np.stack([k, k + 1], 1))
+
+
+def corruption_of(
+    workload: Workload,
+    space: SiteSpace,
+    faults: Faults,
+    operands: Mapping[str, Operand],
+    reads: Callable[[str, Layer, Integers], Reads],
+) -> Corruption:
+    """The corruptions of faults, from what n sites of a component in a layer hold.
+
+    Args:
+        workload: the network.
+        space: from which the faults are.
+        faults: n.
+        operands: what software sees wrong, per component.
+        reads: of a component, a layer and sites (their ``index``).
+    """
+    numbers = {layer.name: number for number, layer in enumerate(workload.layers)}
+    place = [(s.component, numbers[s.layer]) for s in space.strata]
+    order = {part: k for k, part in enumerate(dict.fromkeys(place))}
+    struck = np.array([order[part] for part in place])[faults.stratum]
+    n = len(faults)
+    columns = Reads(zeros(n), whole_box(n), whole_box(n), zeros(n), whole_box(n))
+    for (component, number), k in order.items():
+        chosen = np.flatnonzero(struck == k)
+        if len(chosen):
+            index = faults.index[chosen]
+            columns.put(chosen, reads(component, workload.layers[number], index))
+    layers = np.array([number for _, number in order])[struck]
+    kinds = np.array([operands[component] for component, _ in order])[struck]
+    return Corruption(
+        layers, kinds, columns.element, faults.image, faults.keep, faults.flip, columns.channels,
+        columns.positions, columns.first, columns.terms,
+    )  # fmt: skip
+
+
+def layer_with_windows(workload: Workload, number: int, chip: str) -> tuple[Layer, int]:
+    """A layer and the number of its inputs.
+
+    Raises:
+        ValueError: for a layer that is neither a two-dimensional convolution nor linear.
+    """
+    layer = workload.layers[number]
+    source = workload.program.rows[layer.operands[0]]
+    if source is None or not layer.has_windows or workload.parameters[number] is None:
+        raise ValueError(
+            f"layer {layer.name} ({layer.kind}) is neither a two-dimensional convolution nor "
+            f"linear, which is all that {chip} runs: use the chip software"
+        )
+    return layer, source.elements
 
 
 def input_element(layer: Layer, m: Integers, p: Integers, k: Integers) -> Integers:

@@ -11,13 +11,15 @@ import numpy as np
 
 from radhard.accel.dataflow import (
     Reads,
-    input_element,
+    broadcast_input,
+    corruption_of,
+    layer_with_windows,
     one,
     output_element,
     weight_element,
     zeros,
 )
-from radhard.faults.corruption import Corruption, whole_box
+from radhard.faults.corruption import Corruption, Operand, whole_box
 from radhard.faults.fault import Faults
 from radhard.faults.model import Integers
 from radhard.faults.space import Known, SiteSpace, Stratum
@@ -26,7 +28,7 @@ from radhard.network.workload import Workload
 
 Stationary = Literal["os", "ws", "is"]
 #: The value that each register of a processing element holds.
-_OPERANDS = ("input", "weight", "psum")
+_OPERANDS: tuple[Operand, ...] = ("input", "weight", "psum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +135,14 @@ class Systolic:
         for number, layer in enumerate(workload.layers):
             how = workload.arithmetic[number]
             formats = {"input": how.input, "weight": how.weight, "psum": how.latch}
-            source = workload.program.rows[layer.operands[0]]
-            assert source is not None
+            inputs = layer_with_windows(workload, number, self.name)[1]
             for operand, share in zip(_OPERANDS, self.mix, strict=False):
                 time = share * cycles[number] / sum(cycles)
                 used = held[number].utilisation(operand, self.rows * self.cols)
                 idle += time * (1 - used)
                 width = formats[operand].width
                 size = held[number].cells[operand] * held[number].variables[operand]
-                values = layer.variables(operand, source.elements)
+                values = layer.variables(operand, inputs)
                 strata += [
                     Stratum(f"{operand}-register", layer.name, bit, width,
                             size * layer.bounds["groups"], time * used / width, values)
@@ -157,22 +158,14 @@ class Systolic:
 
     def corrupt(self, workload: Workload, space: SiteSpace, faults: Faults) -> Corruption:
         """The struck register is wrong for the reads that are still to come."""
-        numbers = {layer.name: number for number, layer in enumerate(workload.layers)}
-        kinds = np.array([_OPERANDS.index(s.component.partition("-")[0]) for s in space.strata])
-        operand = kinds[faults.stratum]
-        layer = np.array([numbers[s.layer] for s in space.strata])[faults.stratum]
-        n = len(faults)
-        columns = Reads(zeros(n), whole_box(n), whole_box(n), zeros(n), whole_box(n))
-        for number in np.unique(layer):
-            for kind, name in enumerate(_OPERANDS):
-                chosen = np.flatnonzero((layer == number) & (operand == kind))
-                if len(chosen):
-                    found = self.reads(name, workload.layers[number], faults.index[chosen])
-                    columns.put(chosen, found)
-        return Corruption(
-            layer, np.array(_OPERANDS)[operand], columns.element, faults.image, faults.keep,
-            faults.flip, columns.channels, columns.positions, columns.first, columns.terms,
-        )  # fmt: skip
+        operands = {f"{name}-register": name for name in _OPERANDS}
+        return corruption_of(
+            workload,
+            space,
+            faults,
+            operands,
+            lambda name, layer, index: self.reads(operands[name], layer, index),
+        )
 
     def reads(self, operand: str, layer: Layer, index: Integers) -> Reads:
         """What n cells of an operand's registers hold, and who reads it after the strike.
@@ -201,10 +194,7 @@ class Systolic:
             return Reads(element, one(channel), positions, zeros(len(index)), whole_box(len(index)))
         position, k = first, second
         channels = base[:, None] + self._left(operand, cell, m, k, position)
-        element = input_element(layer, base, position, k)
-        channels[:, 1] = np.where(element < 0, channels[:, 0], channels[:, 1])
-        terms = np.stack([k, k + 1], 1)
-        return Reads(element.clip(0), channels, one(position), zeros(len(index)), terms)
+        return broadcast_input(layer, channels, position, k)
 
     def _left(
         self, operand: str, cell: Integers, count: int, k: Integers, other: Integers
@@ -226,12 +216,7 @@ class Systolic:
         return np.minimum(cell + 1, q)
 
     def _of_layer(self, workload: Workload, number: int) -> Occupancy:
-        layer = workload.layers[number]
-        if not layer.has_windows or workload.parameters[number] is None:
-            raise ValueError(
-                f"layer {layer.name} ({layer.kind}) is neither a two-dimensional convolution nor "
-                f"linear, which is all that {self.name} runs: use the chip software"
-            )
+        layer, _ = layer_with_windows(workload, number, self.name)
         return self.occupancy(
             layer.positions, layer.fan_in, layer.channels // layer.bounds["groups"]
         )

@@ -121,16 +121,23 @@ class Result:
 
         RA_SW-cA of Tyagi et al.; each flip-flop of control is a variable of one bit.
         """
-        strata = self.space.strata
-        share = np.array([float(s.variables) for s in strata])
-        control = [part for part in self.space.known if part.bits]
-        bits = sum(part.bits for part in control)
-        live = share.sum() / (share.sum() + bits)
-        probability = self.space.probability
-        factor = np.divide(share / share.sum(), probability, where=probability > 0, out=share * 0)
-        found = self._estimate(self.tally.scaled(factor), "correct")
-        harm = sum(part.bits / bits * part.accuracy for part in control) if bits else 0.0
-        return _mixed(found, live, (1 - live) * harm * self.golden_accuracy)
+        return self.under(self.space.uniform).ra
+
+    def under(self, space: SiteSpace) -> Result:
+        """The same faults as a sample of another population: other rates, or a hardened chip.
+
+        Args:
+            space: of the same strata, with other exposures or known sites.
+
+        Raises:
+            ValueError: for other strata, or where one that was never drawn from can be hit.
+        """
+        places = [[(s.component, s.layer, s.bit) for s in x.strata] for x in (space, self.space)]
+        now, before = space.probability, self.space.probability
+        if places[0] != places[1] or (now[before == 0] > 0).any():
+            raise ValueError("the population has other strata: it must be one of the same chip")
+        factor = np.divide(now, before, where=before > 0, out=np.zeros_like(now))
+        return replace(self, space=space, tally=self.tally.scaled(factor))
 
     @property
     def utilisation(self) -> Estimate:

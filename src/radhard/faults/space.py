@@ -99,13 +99,33 @@ class SiteSpace:
     @property
     def tried(self) -> float:
         """Probability that a fault strikes one of the strata, not a known site."""
-        live = float(self.exposure.sum())
-        return live / (live + sum(part.exposure for part in self.known))
+        return float(self.exposure.sum()) / self._total
 
     def known_share(self, part: Known) -> float:
         """Probability that a fault strikes these known sites."""
-        total = float(self.exposure.sum()) + sum(other.exposure for other in self.known)
-        return part.exposure / total
+        return part.exposure / self._total
+
+    @property
+    def uniform(self) -> SiteSpace:
+        """The same sites, each bit of each variable and of control alike; none is idle."""
+        strata = tuple(replace(s, exposure=float(s.variables)) for s in self.strata)
+        known = tuple(replace(k, exposure=float(k.bits)) for k in self.known if k.bits)
+        return replace(self, strata=strata, known=known, rate_fit=None)
+
+    def against(self, reference: SiteSpace) -> SiteSpace:
+        """With the exposure that it lacks against a reference as faults that do nothing.
+
+        A chip whose raw rates are halved then has half the faults of the reference, and nothing
+        in the other half; without, probabilities would be given that a fault strikes.
+        """
+        lacking = reference._total - self._total
+        if lacking < 0:
+            raise ValueError("the population has more exposure than its reference, not less")
+        return replace(self, known=(*self.known, Known("spared", lacking, 1.0)))
+
+    @property
+    def _total(self) -> float:
+        return float(self.exposure.sum()) + sum(part.exposure for part in self.known)
 
     @property
     def sizes(self) -> Integers:
