@@ -17,7 +17,7 @@ DOCS = Path(__file__).parent
 def command_line() -> str:
     """The help of every verb."""
     parts = ["# Command line\n", "Made by `docs/generate.py`.\n"]
-    for verb in ("", "assess", "list", "report", "run", "study", "train"):
+    for verb in ("", "assess", "compare-samplers", "list", "report", "run", "study", "train"):
         arguments = [verb, "--help"] if verb else ["--help"]
         shown = CliRunner().invoke(
             app, arguments, prog_name="radhard", env={"COLUMNS": "90", "TERM": "dumb"}

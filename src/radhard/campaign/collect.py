@@ -97,6 +97,17 @@ def collect(
     return (run.result() for run in prepared)
 
 
+def outcomes(
+    campaign: Campaign, space: SiteSpace, golden: Golden, faults: Faults
+) -> dict[str, np.ndarray]:
+    """What n faults do: outcome columns by name, (n,) of bool each."""
+    work = campaign.workload
+    run = golden.resume(campaign.chip.corrupt(work, space, faults))
+    labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
+    found = classify(run.logits, run.golden, labels, run.detected, campaign.criteria)
+    return {name: column.cpu().numpy() for name, column in found.columns.items()}
+
+
 class _Run:
     """One campaign on its way."""
 
@@ -154,20 +165,12 @@ class _Run:
         if self.campaign.sampler.scored and self.score is None:
             self.score = self.campaign.score(self.space)
         faults = self.campaign.draw(self.space, shard, count, self.score)
-        columns = self._outcomes(faults)
+        columns = outcomes(self.campaign, self.space, self.golden, faults)
         took = time.perf_counter() - start
         if self.folder:
             self.folder.write(shard, faults, columns, took)
         self.fresh += count
         return Tally.of(faults, columns, strata), took
-
-    def _outcomes(self, faults: Faults) -> dict[str, np.ndarray]:
-        work = self.campaign.workload
-        corruption = self.campaign.chip.corrupt(work, self.space, faults)
-        run = self.golden.resume(corruption)
-        labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
-        found = classify(run.logits, run.golden, labels, run.detected, self.campaign.criteria)
-        return {name: column.cpu().numpy() for name, column in found.columns.items()}
 
     def _answer(self, tally: Tally, seconds: float) -> Result:
         return Result(

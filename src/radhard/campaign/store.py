@@ -24,7 +24,7 @@ from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.sampling.catalogue import sampler_named
 from radhard.sampling.tally import Tally
 
-_FAULT_COLUMNS = ("id", "stratum", "index", "image", "keep", "flip", "weight")
+_FAULT_COLUMNS = ("id", "stratum", "index", "image", "keep", "flip", "weight", "cell")
 _SECONDS = b"radhard.seconds"
 
 

@@ -7,13 +7,24 @@ import sys
 
 from radhard.cli.app import app
 from radhard.cli.assess import assess
+from radhard.cli.compare import compare_samplers
 from radhard.cli.listing import listing
 from radhard.cli.report import report
 from radhard.cli.run import run
 from radhard.cli.study import study
 from radhard.cli.train import train
 
-__all__ = ["app", "assess", "listing", "main", "report", "run", "study", "train"]
+__all__ = [
+    "app",
+    "assess",
+    "compare_samplers",
+    "listing",
+    "main",
+    "report",
+    "run",
+    "study",
+    "train",
+]
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ class Faults:
         image: during which input image.
         keep, flip: what happens to the code, ``new = (old & keep) ^ flip``.
         weight: probability of the fault over the probability with which it was drawn.
+        cell: which of its cells the sampler drew it for; 0 where it has none.
     """
 
     id: Integers
@@ -34,21 +35,26 @@ class Faults:
     keep: Integers
     flip: Integers
     weight: NDArray[np.float64]
+    cell: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.cell) != len(self.id):
+            object.__setattr__(self, "cell", np.zeros(len(self.id), dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.id)
 
     def __getitem__(self, part: slice | NDArray[np.bool_] | Integers) -> Faults:
-        return Faults(*(getattr(self, field.name)[part] for field in fields(self)))
+        return Faults(*(getattr(self, column.name)[part] for column in fields(self)))
 
     @classmethod
     def joined(cls, parts: Sequence[Faults]) -> Faults:
         """All faults of the parts, in their order."""
-        names = [field.name for field in fields(cls)]
+        names = [column.name for column in fields(cls)]
         return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
     def to_text(self, space: SiteSpace) -> str:
-        """One line per fault, readable, and exact: `from_text` gives the same faults back."""
+        """One line per fault, readable and exact; `from_text` gives all back but the cells."""
         lines = [_TITLE]
         for k in range(len(self)):
             stratum = space.stratum(int(self.stratum[k]))

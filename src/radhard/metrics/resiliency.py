@@ -22,14 +22,22 @@ def resiliency_accuracy(golden: float, lost: Estimate, gained: Estimate) -> Esti
 
     >>> from radhard.stats.interval import wilson
     >>> print(resiliency_accuracy(0.9, wilson(40, 1000), wilson(10, 1000)))
-    0.87 [0.8553, 0.8834]
+    87.00 % [85.52, 88.35]
+    >>> print(resiliency_accuracy(1.0, wilson(40, 1000), wilson(0, 1000)))
+    96.00 % [94.60, 97.05]
     """
     if not lost.n:
         return replace(lost, low=0.0, high=1.0)
+    lost, gained = _possible(lost, golden > 0), _possible(gained, golden < 1)
     odds = lost.value * gained.value / max((1 - lost.value) * (1 - gained.value), 1e-300)
     drop = difference(lost, gained, -min(1.0, math.sqrt(odds)))
     low, high = max(0.0, golden - drop.high), min(1.0, golden - drop.low)
     return replace(drop, value=golden - drop.value, low=low, high=high)
+
+
+def _possible(found: Estimate, can_be: bool) -> Estimate:
+    """The estimate, or 0 exactly, where no image can have the outcome."""
+    return found if can_be else replace(found, value=0.0, low=0.0, high=0.0)
 
 
 def known_outcome(known: Known, metric: str, golden: float) -> float:

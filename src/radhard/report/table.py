@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from radhard.campaign.comparison import Comparison
 from radhard.campaign.propagation import Finding, hardening_area
 from radhard.campaign.result import Part, Result
 from radhard.report.summary import Golden, Line, formulations, lines
@@ -89,6 +90,17 @@ def show_study(findings: Sequence[Finding]) -> None:
                     _share(hardening_area(found, target=100)),
                 )
         Console(width=max(Console().width, _STUDY_WIDTH)).print(table)
+
+
+def show_samplers(found: Sequence[Comparison], name: str, metric: str, half_width: float) -> None:
+    """Print what each sampler needs."""
+    from radhard.report.samplers import HEADS, rows_of
+
+    title = f"{name}: {metric} to ± {percent(half_width)} at 95 %"
+    table = _table(title, HEADS[:1], HEADS[1:])
+    for row in rows_of(found):
+        table.add_row(*row)
+    Console(width=max(Console().width, _STUDY_WIDTH + 8)).print(table)
 
 
 def _share(found: Estimate) -> str:

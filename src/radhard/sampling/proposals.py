@@ -39,7 +39,7 @@ class Importance(Tilted):
 
 @dataclass(frozen=True, slots=True)
 class Uniform(Tilted):
-    """Every site equally likely, whatever its exposure; weights correct for that.
+    """Every bit of every variable equally likely, whatever its exposure; weights correct for that.
 
     In a `SoftwareSpace` it is the same as `Importance`. On a chip its estimates are right but
     spread widely, since true probabilities differ by orders of magnitude.
@@ -51,8 +51,8 @@ class Uniform(Tilted):
         return "uniform"
 
     def proposal(self, space: SiteSpace) -> Reals:
-        """Strata by their number of sites."""
-        return _normal(np.where(space.exposure > 0, space.sizes, 0.0))
+        """Strata by their number of variables."""
+        return _normal(np.array([s.variables if s.exposure else 0.0 for s in space.strata]))
 
 
 @dataclass(frozen=True, slots=True)

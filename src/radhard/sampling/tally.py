@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from radhard.faults.fault import Faults
 from radhard.faults.model import Integers
 
 Reals = NDArray[np.float64]
+#: Numbers of cells are below this.
+CELLS = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,31 +25,23 @@ class Tally:
         events: for each outcome, faults per stratum that had it, (strata,).
         weights: sums of the weights and of the squared weights of a stratum's faults, (2, strata).
         weighted: for each outcome, the same over the faults that had it.
+        cells: the same faults by the sampler's cells instead of strata; ``None`` where it has none,
+            or the faults are not all that were drawn.
     """
 
     n: Integers
     events: Mapping[str, Integers]
     weights: Reals
     weighted: Mapping[str, Reals]
+    cells: Tally | None = None
 
     @classmethod
     def of(cls, faults: Faults, columns: Mapping[str, np.ndarray], strata: int) -> Tally:
         """The summary of faults with their outcome columns, (n,) of bool each."""
-
-        def sums(chosen: np.ndarray | slice) -> Reals:
-            stratum, weight = faults.stratum[chosen], faults.weight[chosen]
-            return np.stack([np.bincount(stratum, weight**k, minlength=strata) for k in (1, 2)])
-
-        events = {
-            name: np.bincount(faults.stratum[hit], minlength=strata)
-            for name, hit in columns.items()
-        }
-        return cls(
-            np.bincount(faults.stratum, minlength=strata),
-            events,
-            sums(slice(None)),
-            {name: sums(hit) for name, hit in columns.items()},
-        )
+        found = _summed(faults.stratum, faults.weight, columns, strata)
+        if not faults.cell.any():
+            return found
+        return replace(found, cells=_summed(faults.cell, faults.weight, columns, CELLS))
 
     @property
     def total(self) -> int:
@@ -85,9 +79,35 @@ class Tally:
 
     def __add__(self, other: Tally) -> Tally:
         names = [name for name in self.events if name in other.events]
+        empty = [part for part in (self, other) if not part.total]
+        cells = (
+            next((p.cells for p in (self, other) if p not in empty), None)
+            if empty
+            else self.cells + other.cells
+            if self.cells and other.cells
+            else None
+        )
         return Tally(
             self.n + other.n,
             {name: self.events[name] + other.events[name] for name in names},
             self.weights + other.weights,
             {name: self.weighted[name] + other.weighted[name] for name in names},
+            cells,
         )
+
+
+def _summed(
+    number: Integers, weight: Reals, columns: Mapping[str, np.ndarray], count: int
+) -> Tally:
+    """Faults summed up by a number that each has, below ``count``."""
+
+    def sums(chosen: np.ndarray | slice) -> Reals:
+        part = weight[chosen]
+        return np.stack([np.bincount(number[chosen], part**k, minlength=count) for k in (1, 2)])
+
+    return Tally(
+        np.bincount(number, minlength=count),
+        {name: np.bincount(number[hit], minlength=count) for name, hit in columns.items()},
+        sums(slice(None)),
+        {name: sums(hit) for name, hit in columns.items()},
+    )

@@ -1,0 +1,86 @@
+"""`radhard compare-samplers`: which way of drawing faults needs the fewest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from radhard.cli.app import app
+from radhard.cli.assess import Json
+
+if TYPE_CHECKING:
+    from radhard.campaign.comparison import Comparison
+
+
+@app.command("compare-samplers")
+def compare_samplers(
+    model: Annotated[str, typer.Argument(help="As for assess.")],
+    data: Annotated[str | None, typer.Option(help="As for assess.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
+    images: Annotated[int, typer.Option(help="Input images: the first of the test set.")] = 64,
+    format: Annotated[str, typer.Option(help="Number format: radhard list formats.")] = "fp32",
+    chip: Annotated[str, typer.Option(help="What is struck: radhard list chips.")] = "systolic",
+    metric: Annotated[str, typer.Option(help="An outcome, or ra.")] = "ra",
+    half_width: Annotated[
+        float, typer.Option(help="Wanted, of the 95 % interval.", min=0.0)
+    ] = 0.003,
+    samplers: Annotated[str, typer.Option(help="Names, comma-separated; all by default.")] = "",
+    seeds: Annotated[int, typer.Option(help="Runs of each sampler.")] = 30,
+    faults: Annotated[int, typer.Option(help="Faults of each run.")] = 10_000,
+    out: Annotated[Path, typer.Option(help="Folder for the page.")] = Path("runs/samplers"),
+    json: Json = False,
+) -> None:
+    """Ask the same with each sampler and many seeds; faults, seconds and coverage."""
+    from radhard.campaign.ask import prepare, validated
+    from radhard.campaign.comparison import compare
+    from radhard.engine.memory import keep_freed_memory
+    from radhard.report.bar import counted
+    from radhard.report.samplers import samplers_page
+    from radhard.report.table import show_samplers
+    from radhard.sampling.catalogue import SAMPLERS, sampler_named
+
+    chosen = [sampler_named(name) for name in samplers.split(",") if name] or SAMPLERS
+    fields = {
+        "model": model,
+        "data": data,
+        "weights": weights,
+        "images": images,
+        "format": format,
+        "chip": chip,
+        "metric": metric,
+    }
+    ask = validated(fields, "compare-samplers")
+    keep_freed_memory()
+    campaign = prepare(ask).campaign
+    outcome = "correct" if metric == "ra" else metric
+    with counted(f"samplers on {campaign.name}") as watch:
+        found = compare(campaign, outcome, half_width, chosen, seeds, faults, watch)
+    if json:
+        _print_json(found, half_width)
+    else:
+        show_samplers(found, campaign.name, metric, half_width)
+        print(f"page: {samplers_page(found, campaign.name, metric, half_width, out)}")
+
+
+def _print_json(found: list[Comparison], half_width: float) -> None:
+    import json
+
+    shown = {
+        one.sampler.name: {
+            "faults": one.needed.mean(),
+            "faults_least": one.needed.min(),
+            "faults_most": one.needed.max(),
+            "seconds": one.seconds * one.needed.mean(),
+            "reached": one.reached,
+            "seeds": len(one.needed),
+            "coverage": {
+                "value": one.covered.value,
+                "low": one.covered.low,
+                "high": one.covered.high,
+            },
+        }
+        for one in found
+    }
+    print(json.dumps({"half_width": half_width, "samplers": shown}, allow_nan=False))

@@ -1,0 +1,73 @@
+"""Samplers side by side: the table, the figure and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from radhard.campaign.comparison import Comparison
+from radhard.report.page import written
+from radhard.report.plot import COLOURS, styled
+from radhard.report.wording import percent
+
+#: What the columns of `rows_of` are.
+HEADS = ("sampler", "faults", "least", "most", "seconds", "reached", "coverage")
+
+
+def rows_of(found: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    """One row per sampler, in words."""
+    rows: list[tuple[str, ...]] = []
+    for one in found:
+        held, count = one.covered, len(one.needed)
+        extrapolated = "" if one.reached == count else "~"
+        rows.append(
+            (
+                one.sampler.name,
+                extrapolated + f"{one.needed.mean():,.0f}",
+                f"{one.needed.min():,.0f}",
+                f"{one.needed.max():,.0f}",
+                f"{one.seconds * one.needed.mean():.2g}",
+                f"{one.reached} of {count}",
+                f"{held.value:.0%} ({held.low:.0%} to {held.high:.0%})",
+            )
+        )
+    return rows
+
+
+def half_widths(found: Sequence[Comparison], half_width: float) -> go.Figure:
+    """Half width against faults, mean and range over the seeds, on logarithmic axes."""
+    figure = go.Figure()
+    for colour, one in zip(COLOURS, found, strict=False):
+        x, low, high = one.sizes, one.half_widths.min(0), one.half_widths.max(0)
+        figure.add_scatter(
+            x=[*x, *x[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=colour, opacity=0.15,
+            line_width=0, mode="lines", hoverinfo="skip", showlegend=False,
+            legendgroup=one.sampler.name,
+        )  # fmt: skip
+        figure.add_scatter(
+            x=x, y=one.half_widths.mean(0), name=one.sampler.name, line_color=colour,
+            legendgroup=one.sampler.name,
+        )  # fmt: skip
+    figure.add_hline(y=half_width, line_dash="dash", line_color="#666", annotation_text="wanted")
+    figure.update_xaxes(title="faults", type="log", dtick=1)
+    figure.update_yaxes(title="half width of the 95 % interval", type="log", tickformat=".1~%")
+    return styled(figure, height=460)
+
+
+def samplers_page(
+    found: Sequence[Comparison], name: str, metric: str, half_width: float, folder: Path
+) -> Path:
+    """Write ``samplers.html`` into a folder; gives its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return written(
+        folder / "samplers.html",
+        "samplers.html",
+        name=name,
+        metric=metric,
+        half_width=half_width,
+        seeds=len(found[0].needed),
+        rows=rows_of(found),
+        figure=half_widths(found, half_width),
+    )
