@@ -22,7 +22,7 @@ from radhard.stats.estimate import Estimate
 from radhard.stats.interval import wilson
 
 #: Smallest number of faults looked at, and the ratio from one number to the next.
-_FIRST, _RATIO = 100, 1.2
+_FIRST, _RATIO = 20, 1.2
 
 #: Called with the number of finished runs, and of all.
 Watch = Callable[[int, int], None]
@@ -76,7 +76,7 @@ def compare(
         watch: told after each run.
 
     Raises:
-        ValueError: for an unknown outcome, or numbers below 1 seed or 100 faults.
+        ValueError: for an unknown outcome, or numbers below 1 seed or 20 faults.
     """
     if metric not in campaign.metrics:
         raise ValueError(f"no outcome {metric!r} to compare by: use one of {campaign.metrics}")
@@ -153,7 +153,7 @@ def _comparison(
     place = np.where(late.any(1), late.argmax(1), len(sizes) - 1)
     rows = np.arange(len(runs))
     needed = sizes[place] * (widths[rows, place] / half_width) ** 2
-    before = np.where(place > 0, sizes[place - 1], 1)
+    before = sizes[np.maximum(place - 1, 0)]
     needed = np.where(late.any(1), needed.clip(before, sizes[place]), needed)
     last = tuple(run[-1] for run in runs)
     held = sum(one.low <= pooled <= one.high for one in last)

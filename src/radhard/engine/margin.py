@@ -92,10 +92,10 @@ class Margins:
         passing = moved > 0 if operand == "output" else moved != 0
         slope = torch.where((slope == 0) & passing, typical, slope)
         ratio = (moved.abs() * slope / self.margin[image].clamp(min=1e-30)).numpy()
+        known: NDArray[np.float64] = np.nan_to_num(ratio, nan=_MOST, posinf=_MOST).clip(max=_MOST)
         if place != "output":
-            ratio = ratio * _share(corruption, layer.channels, layer.positions)
-        known: NDArray[np.float64] = np.nan_to_num(ratio, nan=_MOST, posinf=_MOST)
-        return known.clip(_LEAST, _MOST)
+            known = known * _share(corruption, layer.channels, layer.positions)
+        return known.clip(min=_LEAST)
 
 
 def _moved(held: Tensor, corruption: Corruption, fmt: NumberFormat) -> Tensor:

@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 from radhard.campaign.comparison import Comparison
 from radhard.report.page import written
 from radhard.report.plot import COLOURS, styled
-from radhard.report.wording import percent
 
 #: What the columns of `rows_of` are.
 HEADS = ("sampler", "faults", "least", "most", "seconds", "reached", "coverage")
@@ -50,9 +49,9 @@ def half_widths(found: Sequence[Comparison], half_width: float) -> go.Figure:
             x=x, y=one.half_widths.mean(0), name=one.sampler.name, line_color=colour,
             legendgroup=one.sampler.name,
         )  # fmt: skip
-    figure.add_hline(y=half_width, line_dash="dash", line_color="#666", annotation_text="wanted")
+    figure.add_hline(y=half_width, line_dash="dash", line_color="#666")
     figure.update_xaxes(title="faults", type="log", dtick=1)
-    figure.update_yaxes(title="half width of the 95 % interval", type="log", tickformat=".1~%")
+    figure.update_yaxes(title="half width of the 95 % interval", type="log", tickformat=".2~%")
     return styled(figure, height=460)
 
 
