@@ -99,13 +99,13 @@ def measure(name: str, fmt: str, kind: str, threads: int, rounds: int) -> Row:
     images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
     ours = _ours(model, images, fmt, kind, faults)
     plain = _plain(model, images, batch)
-    other = _pytorchfi(model, images, batch) if kind == "activation" and fmt == "fp32" else None
+    other = pytorchfi(model, images, batch) if kind == "activation" and fmt == "fp32" else None
     for job in (ours, plain, other):
         if job:
             job()  # warm up
     rates = []
     for _ in range(rounds):
-        rates.append([_rate(job) if job else None for job in (ours, plain, other)])
+        rates.append([rate(job) if job else None for job in (ours, plain, other)])
     return Row(
         name,
         fmt,
@@ -117,7 +117,7 @@ def measure(name: str, fmt: str, kind: str, threads: int, rounds: int) -> Row:
     )
 
 
-def _rate(job: Callable[[], int]) -> float:
+def rate(job: Callable[[], int]) -> float:
     """Injections (or images) per second of process time, over at least half a second."""
     done, start = 0, time.process_time()
     while time.process_time() - start < 0.5:
@@ -152,7 +152,7 @@ def _plain(model: nn.Module, images: Tensor, batch: int) -> Callable[[], int]:
     return job
 
 
-def _pytorchfi(model: nn.Module, images: Tensor, batch: int) -> Callable[[], int] | None:
+def pytorchfi(model: nn.Module, images: Tensor, batch: int) -> Callable[[], int] | None:
     try:
         from pytorchfi.core import fault_injection
     except ImportError:
