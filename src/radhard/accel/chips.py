@@ -15,11 +15,13 @@ from radhard.accel.mix import StorageClass, StorageMix
 from radhard.accel.systolic import Stationary, Systolic
 
 __all__ = [
-    "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "SOFTWARE", "SYSTOLIC", "Accelerator", "Chip",
+    "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "SIMT", "SOFTWARE", "SYSTOLIC", "Accelerator", "Chip",
     "Component", "Held", "RowStationary", "Software", "StorageClass", "StorageMix", "Systolic",
     "chip_named", "chips", "read_chip",
 ]  # fmt: skip
 
+#: Raw rate of memory at 16 nm in FIT per 2^20 bytes (Li et al., SC'17: 20.49 per 2^20 bits).
+SRAM_16NM = 8 * 20.49
 _FILES = Path(__file__).parent / "catalogue"
 
 #: No hardware: every bit of every weight and activation equally likely.
@@ -42,13 +44,29 @@ NVDLA_SMALL = StorageMix(
         StorageClass("global-control", "global-control", 0.081),
     ),
 )
+#: A multiprocessor of a GPU that multiplies matrices by tiles of 128 x 128 x 32 in two stages, warps of
+#: 64 x 64, tensor-core steps of 16 x 8 x 16; sizes follow from 16-bit operands and 32-bit sums, the raw
+#: rate is that of memory at 16 nm.
+SIMT = StorageMix(
+    "simt",
+    "GPU-like: shared memory, registers and tensor-core operands of a tiled matrix product",
+    (
+        StorageClass("shared-input", "input", 16 / 1024, SRAM_16NM, reuse=128),
+        StorageClass("shared-weight", "weight", 16 / 1024, SRAM_16NM, reuse=128),
+        StorageClass("register-input", "input", 16 / 1024, SRAM_16NM, reuse=64),
+        StorageClass("register-weight", "weight", 16 / 1024, SRAM_16NM, reuse=64),
+        StorageClass("register-sum", "output", 64 / 1024, SRAM_16NM),
+        StorageClass("collector-input", "input", 2 / 1024, SRAM_16NM, reuse=8),
+        StorageClass("collector-weight", "weight", 1 / 1024, SRAM_16NM, reuse=16),
+    ),
+)
 #: Makes systolic arrays: ``SYSTOLIC(rows, cols, dataflow)``.
 SYSTOLIC = Systolic
 
 
 def chips() -> tuple[Accelerator, ...]:
     """All chips that have names."""
-    return (EYERISS, EYERISS_65NM, Systolic(), NVDLA_SMALL, SOFTWARE)
+    return (EYERISS, EYERISS_65NM, Systolic(), NVDLA_SMALL, SIMT, SOFTWARE)
 
 
 def chip_named(name: str) -> Accelerator:
