@@ -44,9 +44,9 @@ NVDLA_SMALL = StorageMix(
         StorageClass("global-control", "global-control", 0.081),
     ),
 )
-#: A multiprocessor of a GPU that multiplies matrices by tiles of 128 x 128 x 32 in two stages, warps
-#: of 64 x 64, tensor-core steps of 16 x 8 x 16; sizes follow from 16-bit operands and 32-bit sums,
-#: the raw rate is that of memory at 16 nm.
+#: A multiprocessor of a GPU that multiplies matrices by tiles of 128 x 128 x 32 in two stages, by
+#: warps of 64 x 64 and tensor-core steps of 16 x 8 x 16; sizes follow from 16-bit operands and
+#: 32-bit sums, the raw rate is that of memory at 16 nm.
 SIMT = StorageMix(
     "simt",
     "GPU-like: shared memory, registers and tensor-core operands of a tiled matrix product",
