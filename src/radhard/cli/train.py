@@ -14,8 +14,13 @@ def train(
     model: Annotated[str, typer.Argument(help="Zoo name: radhard list models.")],
     data: Annotated[str | None, typer.Option(help="Data set; the model's own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights and order of images.")] = 0,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the images; the recipe's by default.")
+    ] = None,
 ) -> None:
     """Train a zoo model by its recipe and keep the weights for assess."""
+    from dataclasses import replace
+
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
@@ -29,11 +34,13 @@ def train(
     home = data or entry.data
     if entry.recipe is None:
         raise ValueError(f"{model} has no training recipe here: load published weights by path")
+    recipe = replace(entry.recipe, epochs=epochs or entry.recipe.epochs)
+    entry = replace(entry, recipe=recipe)
     sets = data_named(home, train=True), data_named(home)
     console = Console(stderr=True)
     reached = 0.0
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=console) as bar:
-        task = bar.add_task(f"{model} on {home}", total=entry.recipe.epochs)
+        task = bar.add_task(f"{model} on {home}", total=recipe.epochs)
 
         def epoch(number: int, loss: float, accuracy: float) -> None:
             nonlocal reached

@@ -108,10 +108,14 @@ class Windows:
         if self.trace.workload.arithmetic[number].sums_are_outputs:
             return self.values(layer.step, image, box, channel)
         key = ("sums", layer.step, 0.0)
-        source = torch.empty(0) if key in self.copies else self._all_sums(number)
+        source = torch.empty(0) if key in self.copies else self.all_sums(number)
         return self._gathered(key, source, layer.step, image, box, channel)
 
-    def _all_sums(self, number: int) -> Tensor:
+    def all_sums(self, number: int) -> Tensor:
+        """Golden sums of a layer before rounding, (images, elements)."""
+        how = self.trace.workload.arithmetic[number]
+        if how.sums_are_outputs:
+            return self.trace.values[self.trace.workload.layers[number].step]
         workload = self.trace.workload
         layer, how, given = (
             workload.layers[number], workload.arithmetic[number], workload.parameters[number],

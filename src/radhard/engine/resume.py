@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from radhard.engine.guard import guarded
+from radhard.engine.passage import (
+    compiled,
+    enterable,
+    from_inputs,
+    from_outputs,
+    from_weights,
+    passed,
+)
 from radhard.engine.patch import Windows, struck_patch
+from radhard.engine.sparse import Front
 from radhard.engine.spread import Pool, spread
 from radhard.engine.strike import Change, single, struck_outputs, struck_values
 from radhard.engine.trace import Span, Trace, filled, run_steps
@@ -66,7 +76,8 @@ def resume(
     """
     pool = pool or trace.pool
     usable = patches and trace.guard is None and trace.finite and not watch
-    windows = Windows(trace, trace.copies) if usable else None
+    sparse = usable and compiled(trace)
+    windows = Windows(trace, trace.copies) if usable and not sparse else None
     image = torch.from_numpy(corruption.image).to(trace.logits.device)
     golden = trace.logits[image]
     logits, detected = golden.clone(), trace.detected[image].clone()
@@ -76,8 +87,12 @@ def resume(
         for start in range(0, len(image), pool):
             flight = torch.arange(start, min(start + pool, len(image)), device=image.device)
             waiting: dict[int, list[Pool]] = {}
-            for begun in _beginnings(trace, windows, corruption, flight, struck):
+            fronts: dict[int, list[Front]] | None = {} if sparse else None
+            for begun in _beginnings(trace, windows, fronts, corruption[flight.cpu().numpy()],
+                                     flight, struck):  # fmt: skip
                 waiting.setdefault(begun.position, []).append(begun)
+            for left in passed(trace, fronts, logits) if fronts else ():
+                waiting.setdefault(left.position, []).append(left)
             for done in _walk(trace, waiting, detected, watch or {}):
                 logits[done.fault] = done.values[trace.workload.program.output]
                 detected[done.fault] = done.detected
@@ -85,24 +100,36 @@ def resume(
 
 
 def _beginnings(
-    trace: Trace, windows: Windows | None, corruption: Corruption, flight: Tensor, struck: Change
-) -> Iterator[Pool]:
-    """The runs ``flight`` with whole values, each where its own begin; fills in ``struck``."""
-    flying = corruption[flight.cpu().numpy()]
-    for number in range(len(trace.workload.layers)):
-        for operand in OPERANDS:
-            chosen = (flying.layer == number) & (flying.operand == operand)
-            if not chosen.any():
+    trace: Trace, windows: Windows | None, fronts: dict[int, list[Front]] | None,
+    corruption: Corruption, fault: Tensor, struck: Change,
+) -> Iterator[Pool]:  # fmt: skip
+    """The runs with whole values, each where its own begin; fills in ``struck``.
+
+    Runs that compiled kernels take on are put into ``fronts`` instead, by the step of their layer.
+    """
+    entries = enterable(trace) if fronts is not None else set()
+    for number, layer in enumerate(trace.workload.layers):
+        here = np.flatnonzero(corruption.layer == number)
+        held = fronts.setdefault(layer.step, []) if fronts is not None else []
+        for operand in OPERANDS if len(here) else ():
+            chosen = here[corruption.operand[here] == operand]
+            if not len(chosen):
                 continue
-            part, place = flying[chosen], flight[torch.from_numpy(chosen).to(flight.device)]
+            part, place = corruption[chosen], fault[torch.from_numpy(chosen).to(fault.device)]
             one = single(trace, number, part)
             alone = torch.from_numpy(one).to(place.device)
-            yield from _from_values(trace, windows, number, part[one], place[alone], struck)
+            enters = held if layer.step in entries else None
+            yield from _from_values(trace, windows, enters, number, part[one], place[alone], struck)
             if not one.all():
                 part, place = part[~one], place[~alone]
-                outputs, change = struck_outputs(trace, number, part)
+                if enters is not None:
+                    begin = from_weights if operand == "weight" else from_inputs
+                    front, change = begin(trace, number, place, part)
+                    enters.append(front)
+                else:
+                    outputs, change = struck_outputs(trace, number, part)
+                    yield _struck(trace, number, part, place, outputs)
                 _note(struck, place, change)
-                yield _struck(trace, number, part, place, outputs)
 
 
 def _note(struck: Change, fault: Tensor, change: Change) -> None:
@@ -113,6 +140,7 @@ def _note(struck: Change, fault: Tensor, change: Change) -> None:
 def _from_values(
     trace: Trace,
     windows: Windows | None,
+    enters: list[Front] | None,
     number: int,
     corruption: Corruption,
     fault: Tensor,
@@ -125,6 +153,10 @@ def _from_values(
     image = torch.from_numpy(corruption.image).to(fault.device)
     element, golden, faulty, change = struck_values(trace, number, corruption)
     _note(struck, fault, change)
+    if enters is not None:
+        wrong = element, golden, faulty
+        enters.append(from_outputs(trace, number, fault, image, wrong))
+        return
     if windows is not None and windows.plane(step):
         patch = struck_patch(windows, step, element, golden, faulty)
         pool = spread(windows, step, fault, image, patch)

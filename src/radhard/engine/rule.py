@@ -176,7 +176,7 @@ def _union(patches: list[Patch]) -> tuple[Tensor, Tensor, tuple[int, int]]:
 
 def _max_pool(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch | None:
     step = windows.trace.workload.program.steps[index]
-    kernel, stride, padding, dilation, _ = _pool_arguments(step, (None, 0, 1, False))
+    kernel, stride, padding, dilation, _ = pool_arguments(step, (None, 0, 1, False))
     geometry = Geometry(kernel, stride, padding, dilation)
 
     def pool(window: Tensor) -> Tensor:
@@ -189,7 +189,7 @@ def _max_pool(windows: Windows, index: int, patches: Patches, image: Tensor) -> 
 
 def _average_pool(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch | None:
     step = windows.trace.workload.program.steps[index]
-    kernel, stride, padding, ceil, counted = _pool_arguments(step, (None, 0, False, True))
+    kernel, stride, padding, ceil, counted = pool_arguments(step, (None, 0, False, True))
     if ceil != (False, False) or (padding != (0, 0) and counted != (True, True)):
         return None
     divisor = step.args[6] if len(step.args) > 6 else None
@@ -203,7 +203,7 @@ def _average_pool(windows: Windows, index: int, patches: Patches, image: Tensor)
     return _windowed(windows, index, patches, image, (geometry, pool, 0.0))
 
 
-def _pool_arguments(step: Step, defaults: tuple[Any, ...]) -> list[Any]:
+def pool_arguments(step: Step, defaults: tuple[Any, ...]) -> list[Any]:
     """Kernel, stride and what follows, each as (rows, columns)."""
     given = list(step.args[1:6]) + list(defaults)[len(step.args) - 2 :]
     kernel = given[0]

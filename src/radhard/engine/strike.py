@@ -88,7 +88,7 @@ def _one_output(
     image = torch.from_numpy(corruption.image).to(element.device)
     x = trace.values[layer.operands[0]][image[:, None], window.clamp(min=0)]
     x = torch.where(window >= 0, how.input.round(x), 0.0)
-    how = replace(how, weight=_of_channels(how.weight, channel))
+    how = replace(how, weight=of_channels(how.weight, channel))
     w = how.weight.round(layer.weight_rows(workload.weight(number))[channel])
     bias = given.bias.reshape(-1)[channel] if given.bias is not None else None
     scale = given.scale.reshape(-1)[channel] if given.scale.numel() > 1 else given.scale
@@ -188,7 +188,7 @@ def _under_weights(
     element = torch.from_numpy(corruption.element).to(image.device)
     channel, place = layer.weight_place(element)
     weights = layer.weight_rows(workload.weight(number))[channel]
-    how = replace(how, weight=_of_channels(how.weight, channel))
+    how = replace(how, weight=of_channels(how.weight, channel))
     each = torch.arange(len(weights), device=image.device)
     struck, change = _overwritten(weights, place, corruption, how.weight)
     golden = trace.golden(layer.step, image)
@@ -232,7 +232,8 @@ def _one_channel(
     return how.run(product, x, Parameters(weights, bias, scale))
 
 
-def _of_channels(fmt: NumberFormat, channel: Tensor) -> NumberFormat:
+def of_channels(fmt: NumberFormat, channel: Tensor) -> NumberFormat:
+    """The format of weights that belong to these output channels."""
     return fmt.of_channels(channel) if isinstance(fmt, IntegerFormat) else fmt
 
 

@@ -41,6 +41,8 @@ class Trace:
         detected: (b,) images for which the guard raised a (false) alarm.
         finite: whether no golden value is infinite or not a number: differences are numbers then.
         copies: golden values in other layouts, made when first needed.
+        maps: the same channels-last, for compiled kernels.
+        plans: how compiled kernels pass the program: one plan, made when first needed.
     """
 
     workload: Workload
@@ -53,6 +55,8 @@ class Trace:
     detected: Tensor
     finite: bool
     copies: dict[tuple[str, int, float], Tensor] = field(default_factory=dict)
+    maps: dict[int, Any] = field(default_factory=dict)
+    plans: list[Any] = field(default_factory=list)
 
     def golden(self, step: int, images: Tensor) -> Tensor:
         """The values of a step for these images, (n, elements)."""

@@ -84,7 +84,7 @@ class FloatFormat:
         return top - (1 << self.mantissa) if self.infinities else top - 1
 
     def encode(self, real: Tensor) -> Tensor:
-        native = self._native()
+        native = self.native
         if native:
             codes = real.to(native[0]).view(native[1]).to(torch.int64, copy=True)
             return codes if self.width == 64 else codes & ((1 << self.width) - 1)
@@ -93,7 +93,7 @@ class FloatFormat:
         return magnitude | (torch.signbit(wide).to(torch.int64) << (self.width - 1))
 
     def decode(self, codes: Tensor) -> Tensor:
-        native = self._native()
+        native = self.native
         if native:
             real = codes.to(native[1], copy=True).view(native[0])
             return real if self.width == 64 else real.to(torch.float32)
@@ -103,7 +103,7 @@ class FloatFormat:
         return self.decode(self.encode(real) ^ mask)
 
     def round(self, real: Tensor) -> Tensor:
-        native = self._native()
+        native = self.native
         if native:
             return real if real.dtype == native[0] else real.to(native[0]).to(real.dtype)
         return self.decode(self.encode(real)).to(real.dtype)
@@ -111,7 +111,9 @@ class FloatFormat:
     def fit(self, sample: Tensor, channels: int = 0) -> FloatFormat:
         return self
 
-    def _native(self) -> tuple[torch.dtype, torch.dtype] | None:
+    @property
+    def native(self) -> tuple[torch.dtype, torch.dtype] | None:
+        """The float and integer types of torch that are this format, if any."""
         standard = self.infinities and not self.saturate
         if standard and self.offset == 2 ** (self.exponent - 1) - 1:
             return _NATIVE.get((self.exponent, self.mantissa))

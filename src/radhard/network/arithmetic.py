@@ -121,7 +121,7 @@ class Arithmetic:
         sums = self._integer_products(product, operand, given.weight, self.bound)
         if given.bias is None:
             return sums
-        return sums + torch.round(given.bias / self._unit(given)).to(sums.dtype)
+        return sums + torch.round(given.bias / self.unit(given)).to(sums.dtype)
 
     def change(self, product: Product, change: Tensor, given: Parameters) -> Tensor:
         """By how much sums change when the operand changes by ``change``."""
@@ -133,7 +133,7 @@ class Arithmetic:
         """The layer's output from its sums."""
         if not self.exact:
             return self._rounded(sums)
-        unit = self._unit(given)
+        unit = self.unit(given)
         if sums.is_floating_point():
             return self._rounded(sums * unit.to(sums.dtype))
         return self._rounded(self._cut(sums, unit))
@@ -169,7 +169,7 @@ class Arithmetic:
     def _held_unit(self, given: Parameters) -> Tensor:
         """What a sum of 1 stands for in `latch`; a wide accumulator of integers holds those."""
         if self.exact and self.accumulator is not None:
-            return self._unit(given).to(torch.float64)
+            return self.unit(given).to(torch.float64)
         return torch.ones((), dtype=torch.float64, device=given.scale.device)
 
     @property
@@ -183,7 +183,7 @@ class Arithmetic:
             sums = self.accumulator.round(sums)
         return sums if self.accumulator == self.output else self.output.round(sums)
 
-    def _unit(self, given: Parameters) -> Tensor:
+    def unit(self, given: Parameters) -> Tensor:
         """The value of 1 among the sums of integers."""
         assert isinstance(self.input, _CODES)
         return given.scale * self.input.scales(given.scale)
@@ -192,7 +192,7 @@ class Arithmetic:
         """The same with the bias in its bound."""
         if not self.exact or given is None or given.bias is None:
             return self
-        return replace(self, bound=self.bound + float((given.bias / self._unit(given)).abs().max()))
+        return replace(self, bound=self.bound + float((given.bias / self.unit(given)).abs().max()))
 
     def integer_weight(self, weight: Tensor) -> Tensor:
         """The integers of a real weight, in the type in which they are multiplied."""

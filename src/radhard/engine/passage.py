@@ -1,0 +1,165 @@
+"""Take faulty runs through the stages of a program, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radhard.engine import kernel
+from radhard.engine.sparse import Front, State
+from radhard.engine.spread import Pool
+from radhard.engine.stage import Barrier, Plan, planned
+from radhard.engine.strike import Change, altered, of_channels
+from radhard.engine.trace import Trace
+from radhard.faults.corruption import Corruption
+
+
+def compiled(trace: Trace) -> bool:
+    """Whether compiled kernels can serve the runs of a trace."""
+    values = trace.logits
+    return values.device.type == "cpu" and values.dtype == torch.float32 and trace.finite
+
+
+def enterable(trace: Trace) -> Collection[int]:
+    """The layers, by step, at whose ends runs can enter."""
+    return _plan(trace).entrances.keys()
+
+
+def _plan(trace: Trace) -> Plan:
+    if not trace.plans:
+        trace.plans.append(planned(trace))
+    plan: Plan = trace.plans[0]
+    return plan
+
+
+def from_outputs(
+    trace: Trace, number: int, fault: Tensor, image: Tensor, wrong: tuple[Tensor, Tensor, Tensor]
+) -> Front:
+    """Runs with one wrong output of a layer each: element, golden and faulty value, (n,)."""
+    layer, (element, golden, faulty) = trace.workload.layers[number], wrong
+    chosen = torch.nonzero(faulty != golden)[:, 0]
+    channel, position = layer.output_place(element[chosen])
+    columns = trace.maps[layer.step].plane[2]
+    place = torch.stack([position // columns, position % columns], 1).numpy()
+    state = State.single(place, channel.numpy(), faulty[chosen].to(torch.float32).numpy())
+    return Front(fault[chosen].numpy(), image[chosen].numpy(), {layer.step: state})
+
+
+def from_inputs(
+    trace: Trace, number: int, fault: Tensor, corruption: Corruption
+) -> tuple[Front, Change]:
+    """Runs with one wrong input of a layer each, read within a box; and by what it changed."""
+    layer, how = trace.workload.layers[number], trace.workload.arithmetic[number]
+    source = trace.maps[layer.operands[0]]
+    element = torch.from_numpy(corruption.element)
+    golden = trace.values[layer.operands[0]][torch.from_numpy(corruption.image), element]
+    change = altered(how.input.round(golden), corruption, how.input)
+    positions, columns = source.plane[1] * source.plane[2], source.plane[2]
+    channel, position = (element // positions).numpy(), (element % positions).numpy()
+    place = np.stack([position // columns, position % columns], 1)
+    state = State.single(place, channel, change.after.to(torch.float32).numpy())
+    entrance = _plan(trace).entrances[layer.step]
+    outputs = entrance.alone.passed({layer.operands[0]: state}, corruption.image)
+    return _read_within(trace, number, fault, corruption, outputs), change
+
+
+def from_weights(
+    trace: Trace, number: int, fault: Tensor, corruption: Corruption
+) -> tuple[Front, Change]:
+    """Runs with one wrong weight of a layer each, read within a box; and by what it changed."""
+    workload, layer = trace.workload, trace.workload.layers[number]
+    element = torch.from_numpy(corruption.element)
+    channel, tap = layer.weight_place(element)
+    weight = layer.weight_rows(workload.weight(number))[channel, tap]
+    how = replace(workload.arithmetic[number], weight=of_channels(workload.arithmetic[number].weight, channel))
+    change = altered(weight, corruption, how.weight)
+    before, after = (
+        how.integer_weight(part) if how.exact else part for part in (change.before, change.after)
+    )
+    moved = (after.to(torch.float64) - before.to(torch.float64)).numpy()
+    taps = layer.bounds["r"] * layer.bounds["s"]
+    group = channel // (layer.channels // layer.bounds["groups"])
+    source = group * layer.bounds["c"] + tap // taps
+    wrong = channel.numpy(), source.numpy(), (tap % taps).numpy(), moved
+    held, n = trace.maps[layer.step], len(corruption)
+    area = n * held.plane[1] * held.plane[2]
+    room = State.room(n, area, area)
+    used = _plan(trace).entrances[layer.step].reweigh(wrong, corruption.image, room)
+    return _read_within(trace, number, fault, corruption, room.trimmed(used)), change
+
+
+def _read_within(
+    trace: Trace, number: int, fault: Tensor, corruption: Corruption, state: State
+) -> Front:
+    """Runs whose outputs differ, of those in the boxes of reads."""
+    step = trace.workload.layers[number].step
+    _, height, width = trace.maps[step].plane
+    reads = np.column_stack([corruption.channels, corruption.positions, corruption.first])
+    kept = np.zeros(len(state.value), np.bool_)
+    kernel.within(state.arrays, width, height * width, reads, kept)
+    room = State.room(len(corruption), len(state.start), len(state.value))
+    left = room.trimmed(kernel.select(state.arrays, state.value, kept, room.arrays))
+    return _alive(Front(fault.numpy(), corruption.image, {step: left}))
+
+
+def passed(trace: Trace, begun: Mapping[int, list[Front]], logits: Tensor) -> Iterator[Pool]:
+    """Take runs through the program, each from the end of the layer (by step) where it begins.
+
+    Args:
+        trace: the golden run.
+        begun: the runs.
+        logits: (faults, classes), golden; overwritten where a run reaches the end.
+
+    Yields:
+        Runs that must go on as whole tensors.
+    """
+    nobody = np.zeros(0, np.int64)
+    front = Front(nobody, nobody)
+    plan = _plan(trace)
+    for stage in plan.stages:
+        if isinstance(stage, Barrier):
+            leaving = front.differing(stage.sources)
+            if leaving.any():
+                yield _whole(trace, front.of(np.flatnonzero(leaving)), stage.first - 1)
+                front = front.of(np.flatnonzero(~leaving))
+            continue
+        if len(front.fault):
+            front = _advanced(trace, stage, front)
+        for new in begun.get(stage.first, []):
+            state = plan.entrances[stage.first].chain.passed(new.states, new.image)
+            front = front.with_more(_alive(Front(new.fault, new.image, {stage.end: state})))
+    output = trace.workload.program.output
+    if len(front.fault):
+        rows = logits[front.fault].numpy()
+        kernel.write(front.states[output].arrays, 1, 1, rows)
+        logits[front.fault] = torch.from_numpy(rows)
+
+
+def _advanced(trace: Trace, stage: Stage, front: Front) -> Front:
+    if any(step in front.states for step in stage.sources):
+        front.states[stage.end] = stage.passed(front.states, front.image)
+        last = trace.last_reader
+        front.states = {s: held for s, held in front.states.items() if last[s] > stage.end}
+        return _alive(front)
+    return front
+
+
+def _alive(front: Front) -> Front:
+    left = front.differing(list(front.states))
+    return front if left.all() else front.of(np.flatnonzero(left))
+
+
+def _whole(trace: Trace, front: Front, position: int) -> Pool:
+    """Runs with whole values of the steps that are read after ``position``."""
+    image = torch.from_numpy(front.image)
+    values = {step: trace.golden(step, image) for step in trace.live_after(position)}
+    for step, rows in values.items():
+        if step in front.states:
+            _, height, width = trace.maps[step].plane
+            kernel.write(front.states[step].arrays, width, height * width, rows.numpy())
+    detected = trace.detected[image].clone()
+    return Pool(position, torch.from_numpy(front.fault), image, detected, values)

@@ -1,0 +1,253 @@
+"""Follow runs as lists of the values that differ, by compiled kernels, on a CPU.
+
+A program is cut into **stages**: an operation that moves values between places, with the
+elementwise operations behind it. Each stage knows how to turn what its inputs differ by into what
+its result differs by. Where an operation has no stage, runs go on with whole tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from radhard.engine import kernel
+from radhard.engine.patch import Plane
+
+Boxes = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What n runs differ by in one value; see `radhard.engine.kernel`."""
+
+    boxes: Boxes
+    base: NDArray[np.int64]
+    start: NDArray[np.int64]
+    channel: NDArray[np.int32]
+    value: NDArray[np.float32]
+
+    @classmethod
+    def room(cls, runs: int, rows: int, entries: int) -> State:
+        """Arrays that are yet to be filled."""
+        return cls(
+            np.empty((runs, 4), np.int64),
+            np.empty(runs, np.int64),
+            np.empty(rows + runs, np.int64),
+            np.empty(entries + 1, np.int32),
+            np.empty(entries + 1, np.float32),
+        )
+
+    @classmethod
+    def nothing(cls, runs: int) -> State:
+        """No differences."""
+        state = cls.room(runs, 0, 0)
+        state.boxes[:], state.base[:], state.start[:] = 0, np.arange(runs), 0
+        return state
+
+    @classmethod
+    def single(cls, place: Boxes, channel: Boxes, value: NDArray[np.float32]) -> State:
+        """One wrong value per run: its row and column (n, 2), its channel, and the value."""
+        n = len(value)
+        state = cls.room(n, n, n)
+        state.boxes[:, :2], state.boxes[:, 2:] = place, 1
+        state.base[:] = 2 * np.arange(n)
+        state.start[:] = np.repeat(np.arange(n + 1), 2)[1 : 2 * n + 1]
+        state.channel[:n], state.value[:n] = channel, value
+        return state
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """As kernels take them."""
+        return self.boxes, self.base, self.start, self.channel, self.value
+
+    @property
+    def differs(self) -> NDArray[np.bool_]:
+        """(n,) whether a run differs at all."""
+        return self.boxes[:, 2] > 0
+
+    def of(self, runs: NDArray[Any]) -> State:
+        """Some of the runs; entries are shared."""
+        return replace(self, boxes=self.boxes[runs], base=self.base[runs])
+
+    def trimmed(self, used: tuple[int, int]) -> State:
+        """Without the room that was not used."""
+        rows, entries = used
+        return replace(self, start=self.start[:rows], channel=self.channel[: entries + 1],
+                       value=self.value[: entries + 1])  # fmt: skip
+
+    @classmethod
+    def joined(cls, first: State, second: State) -> State:
+        """The runs of two states, one after the other."""
+        if not len(first.boxes):
+            return second
+        if not len(second.boxes):
+            return first
+        entries = len(first.channel)
+        return cls(
+            np.concatenate([first.boxes, second.boxes]),
+            np.concatenate([first.base, second.base + len(first.start)]),
+            np.concatenate([first.start, second.start + entries]),
+            np.concatenate([first.channel, second.channel]),
+            np.concatenate([first.value, second.value]),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Map:
+    """Golden values of one step, channels-last: (images, positions, channels), and the map's size."""
+
+    values: NDArray[np.float32]
+    plane: Plane
+
+    @classmethod
+    def of(cls, rows: Tensor, plane: Plane) -> Map:
+        """From rows (images, channels * positions), channel by channel."""
+        channels, height, width = plane
+        turned = rows.view(-1, channels, height * width).transpose(1, 2)
+        return cls(turned.contiguous().numpy(), plane)
+
+    @property
+    def whole(self) -> tuple[int, int, int, int]:
+        """The box of the whole map."""
+        return 0, 0, self.plane[1], self.plane[2]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """Elementwise operations in a row: codes of `radhard.engine.kernel` and their numbers."""
+
+    codes: tuple[int, ...] = ()
+    numbers: tuple[NDArray[np.float32], ...] = ()
+
+    @property
+    def adds(self) -> bool:
+        """Whether another value is added."""
+        return kernel.ADD in self.codes
+
+    def arrays(self, channels: int) -> tuple[Any, ...]:
+        """As kernels take them."""
+        table = np.zeros((len(self.codes), 2 * max(channels, 1)), np.float32)
+        for row, numbers in zip(table, self.numbers, strict=True):
+            row[: len(numbers)] = numbers
+        return np.array(self.codes, np.int64), table, self.adds
+
+
+#: (states of what is read, images, boxes of results, room) to rows and entries used.
+Run = Callable[[Sequence[State], NDArray[np.int64], Boxes, State], tuple[int, int]]
+#: (output channels, input channels, taps and changes of wrong weights, images, room) to the same.
+Reweigh = Callable[[tuple[Any, ...], NDArray[np.int64], State], tuple[int, int]]
+Reach = Callable[[Boxes], Boxes]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """Some steps that are passed at once.
+
+    Attributes:
+        first: the first step.
+        end: the step whose value is the result.
+        sources: the steps that are read; the boxes of all but the first are the results' own.
+        result: golden values of the result.
+        reach: from boxes of the first source (n, 4) to boxes of results.
+        run: computes the results.
+        channels: values per position of a box that ``reach`` gives, at most.
+    """
+
+    first: int
+    end: int
+    sources: tuple[int, ...]
+    result: Map
+    reach: Reach
+    run: Run
+    channels: int
+
+    def passed(self, states: Mapping[int, State], image: NDArray[np.int64]) -> State:
+        """What n runs differ by in the result, given their states by step."""
+        nothing = State.nothing(len(image))
+        given = [states.get(step, nothing) for step in self.sources]
+        tiles = self.reach(given[0].boxes)
+        for other in given[1:]:
+            tiles = united(tiles, other.boxes)
+        return self.computed(given, image, tiles)
+
+    def computed(self, given: Sequence[State], image: NDArray[np.int64], tiles: Boxes) -> State:
+        """The results in boxes ``tiles`` (n, 4)."""
+        area = int((tiles[:, 2] * tiles[:, 3]).sum())
+        room = State.room(len(image), area, area * self.channels)
+        return room.trimmed(self.run(given, image, tiles, room))
+
+    def mismatches(self, images: int) -> int:
+        """How many golden results are computed otherwise than they are stored, bit for bit."""
+        image = np.arange(images)
+        nothing = [State.nothing(images)] * len(self.sources)
+        tiles = np.tile(np.array(self.result.whole, np.int64), (images, 1))
+        return len(self.computed(nothing, image, tiles).value) - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entrance:
+    """A layer at whose outputs runs can begin.
+
+    Attributes:
+        stage: the layer with the chain behind it.
+        alone: the layer without the chain.
+        chain: the chain without the layer.
+        reweigh: outputs of the layer under wrong weights.
+    """
+
+    stage: Stage
+    alone: Stage
+    chain: Stage
+    reweigh: Reweigh
+
+
+def united(one: Boxes, other: Boxes) -> Boxes:
+    """The smallest boxes that hold two each; boxes of no height are empty."""
+    if not other[:, 2].any():
+        return one
+    end_one, end_other = one[:, :2] + one[:, 2:], other[:, :2] + other[:, 2:]
+    first = np.minimum(one[:, :2], other[:, :2])
+    both = np.concatenate([first, np.maximum(end_one, end_other) - first], 1)
+    both = np.where(one[:, 2:3] == 0, other, both)
+    found: Boxes = np.where(other[:, 2:3] == 0, one, both)
+    return found
+
+
+@dataclass(slots=True, eq=False)
+class Front:
+    """Runs on their way: number of the corruption and image, (n,), and their states by step."""
+
+    fault: NDArray[np.int64]
+    image: NDArray[np.int64]
+    states: dict[int, State] = field(default_factory=dict)
+
+    def of(self, runs: NDArray[Any]) -> Front:
+        """Some of the runs."""
+        states = {step: state.of(runs) for step, state in self.states.items()}
+        return Front(self.fault[runs], self.image[runs], states)
+
+    def differing(self, steps: Sequence[int]) -> NDArray[np.bool_]:
+        """(n,) which runs differ in one of ``steps``."""
+        found = np.zeros(len(self.fault), bool)
+        for step in steps:
+            if step in self.states:
+                found |= self.states[step].differs
+        return found
+
+    def with_more(self, other: Front) -> Front:
+        """These runs and others."""
+        n, m = len(self.fault), len(other.fault)
+        states = {
+            step: State.joined(
+                self.states.get(step, State.nothing(n)), other.states.get(step, State.nothing(m))
+            )
+            for step in self.states.keys() | other.states.keys()
+        }
+        fault = np.concatenate([self.fault, other.fault])
+        return Front(fault, np.concatenate([self.image, other.image]), states)

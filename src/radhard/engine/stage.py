@@ -1,0 +1,525 @@
+"""Cut a program into the stages that compiled kernels run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from radhard.engine import kernel
+from radhard.engine.patch import Windows
+from radhard.engine.rule import aten, pool_arguments
+from radhard.engine.sparse import Boxes, Chain, Entrance, Map, Stage, State
+from radhard.engine.trace import Trace
+from radhard.formats.catalogue import FLOAT32
+from radhard.formats.fixed import FixedFormat
+from radhard.formats.floating import FloatFormat
+from radhard.formats.integer import IntegerFormat
+from radhard.formats.number import NumberFormat
+from radhard.network.export import batch_norm
+from radhard.network.layer import Geometry, Layer
+from radhard.network.program import Ref, Step
+
+#: Images on which a stage must reproduce the golden run, at most.
+_PROBED = 4
+_ONE_TO_ONE = Geometry((1, 1), (1, 1), (0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """A step that no kernel knows: runs that differ in what it reads leave before it."""
+
+    first: int
+    sources: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """How compiled kernels pass a program.
+
+    Attributes:
+        stages: in run order.
+        entrances: the layers, by step, at whose outputs runs can begin.
+    """
+
+    stages: tuple[Stage | Barrier, ...]
+    entrances: Mapping[int, Entrance]
+
+
+def planned(trace: Trace) -> Plan:
+    """The stages of a program, each checked against the golden run bit for bit."""
+    program = trace.workload.program
+    planner = _Planner(trace, Windows(trace, trace.copies), program.users())
+    found: list[Stage | Barrier] = []
+    entrances: dict[int, Entrance] = {}
+    position = 0
+    for index in range(1, len(program.steps)):
+        sources = [s for s in program.steps[index].inputs if program.rows[s] is not None]
+        if program.rows[index] is None or index <= position or not sources:
+            continue
+        stage, entrance = planner.checked(index)
+        if stage is None:
+            found = _with_barrier(trace, found, Barrier(index, tuple(sources)))
+        else:
+            found.append(stage)
+        if entrance is not None:
+            entrances[index] = entrance
+        position = stage.end if stage is not None else index
+    kept = {stage.first for stage in found if isinstance(stage, Stage)}
+    return Plan(tuple(found), {step: one for step, one in entrances.items() if step in kept})
+
+
+def _with_barrier(
+    trace: Trace, found: list[Stage | Barrier], barrier: Barrier
+) -> list[Stage | Barrier]:
+    """Runs leave where the golden values of all that they carry are stored, or earlier."""
+    while not set(trace.live_after(barrier.first - 1)) <= trace.values.keys():
+        last = found.pop()
+        barrier = Barrier(last.first, last.sources)
+    return [*found, barrier]
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    trace: Trace
+    windows: Windows
+    users: tuple[tuple[int, ...], ...]
+
+    def checked(self, index: int) -> tuple[Stage | None, Entrance | None]:
+        """The stage that begins with step ``index``, and how runs enter it, where there are any."""
+        images = min(_PROBED, len(self.trace.logits))
+        for fused in (True, False):
+            if index in self.trace.workload.numbers:
+                entrance = self._layer(index, fused)
+                if entrance is None:
+                    return None, None
+                parts = (entrance.stage, entrance.alone, entrance.chain)
+                if not any(part.mismatches(images) for part in parts):
+                    return entrance.stage, entrance
+                continue
+            stage = self._made(index, fused)
+            if stage is None or not stage.mismatches(images):
+                return stage, None
+        return None, None
+
+    def _made(self, index: int, fused: bool) -> Stage | None:
+        op: Any = self.trace.workload.program.steps[index].op
+        makers: dict[Any, Callable[[int, bool], Stage | None]] = {
+            aten.max_pool2d.default: self._max_pool,
+            aten.avg_pool2d.default: self._mean_pool,
+            aten.slice.Tensor: self._slice,
+            aten.pad.default: self._pad,
+            aten.constant_pad_nd.default: self._pad,
+            aten.reshape.default: self._flatten,
+            aten.flatten.using_ints: self._flatten,
+            aten.cat.default: self._cat,
+        }
+        if op in makers:
+            return makers[op](index, fused)
+        found = self._elementwise(index, fused)
+        if found is None and torch.Tag.pointwise in getattr(op, "tags", ()):
+            return self._by_torch(index)
+        return found
+
+    def _map(self, step: int) -> Map | None:
+        """Golden values of a step, where they are stored and form a map or a vector."""
+        rows = self.trace.workload.program.rows[step]
+        held = self.trace.values.get(step)
+        if held is None or rows is None or not rows.first or len(rows.sizes) not in {2, 4}:
+            return None
+        plane = rows.shape(1)[1:] if len(rows.sizes) == 4 else (rows.shape(1)[1], 1, 1)
+        if step not in self.trace.maps:
+            self.trace.maps[step] = Map.of(held, plane)  # type: ignore[arg-type]
+        found: Map = self.trace.maps[step]
+        return found
+
+    def _chain(self, first: int, begin: int, fused: bool) -> Iterator[tuple[int, int | None, Chain]]:
+        """The chains of elementwise steps behind step ``begin``: last step, what is added, chain.
+
+        Only what ``first``, where the stage begins, already finds computed can be added.
+        """
+        program = self.trace.workload.program
+        step, added, chain = begin, None, Chain()
+        yield step, added, chain
+        while len(self.users[step]) == 1 and step != program.output:
+            after = self.users[step][0]
+            if any(program.rows[k] is not None for k in range(step + 1, after)):
+                return
+            link = self._link(after, step, fused)
+            if link is None or (link[0] == kernel.ADD and added is not None):
+                return
+            code, numbers, other = link
+            if other is not None and (other >= first or self._map(other) is None):
+                return
+            step, added = after, other if other is not None else added
+            chain = Chain((*chain.codes, code), (*chain.numbers, numbers))
+            yield step, added, chain
+
+    def _link(
+        self, index: int, source: int, fused: bool
+    ) -> tuple[int, NDArray[np.float32], int | None] | None:
+        """Code and numbers of an elementwise step, and what else it reads."""
+        step = self.trace.workload.program.steps[index]
+        empty = np.zeros(0, np.float32)
+        if step.op is aten.relu.default:
+            return kernel.RELU, empty, None
+        if step.op in {aten.hardtanh.default, aten.clamp.default}:
+            low, high = (*step.args[1:], *(-1.0, 1.0)[len(step.args) - 1 :])
+            if step.kwargs or not all(isinstance(end, int | float) for end in (low, high)):
+                return None
+            return kernel.CLAMP, np.array([low, high], np.float32), None
+        if step.op is batch_norm:
+            code = kernel.AFFINE_FUSED if fused else kernel.AFFINE
+            return code, self._affine(step), None
+        if step.op is aten.add.Tensor and not step.kwargs:
+            others = [arg.step for arg in step.args if isinstance(arg, Ref) and arg.step != source]
+            if len(step.inputs) == 2 and len(others) == 1 and self._alike(index, others[0]):
+                return kernel.ADD, empty, others[0]
+        return None
+
+    def _affine(self, step: Step) -> NDArray[np.float32]:
+        """Slope and offset per channel, as batch normalisation itself computes them."""
+        steps = self.trace.workload.program.steps
+        weight, bias, mean, variance = (
+            steps[part.step].constant if part is not None else None for part in step.args[1:5]
+        )
+        zero = torch.zeros(1, len(mean), 1, 1)
+        slope = batch_norm(zero + 1, weight, None, 0 * mean, variance, step.args[5])
+        offset = batch_norm(zero, weight, bias, mean, variance, step.args[5])
+        return torch.cat([slope, offset]).reshape(-1).numpy()
+
+    def _alike(self, step: int, other: int) -> bool:
+        rows = self.trace.workload.program.rows
+        one, two = rows[step], rows[other]
+        return one is not None and two is not None and one.sizes == two.sizes
+
+    def _longest(
+        self, first: int, begin: int, fused: bool
+    ) -> tuple[int, int | None, Chain, Map] | None:
+        """The longest chain behind ``begin`` whose result is stored."""
+        for end, added, chain in reversed(list(self._chain(first, begin, fused))):
+            result = self._map(end)
+            if result is not None:
+                return end, added, chain, result
+        return None
+
+    def _layer(self, index: int, fused: bool) -> Entrance | None:
+        workload = self.trace.workload
+        number = workload.numbers[index]
+        layer, how, given = (
+            workload.layers[number], workload.arithmetic[number], workload.parameters[number],
+        )  # fmt: skip
+        source, own = self._map(layer.operands[0]), self._map(index)
+        operand, finish = _rounding(how.input), _rounding(how.output)
+        plain = how.accumulator is None or how.accumulator == how.output
+        dense = layer.kind != "conv"
+        if (
+            given is None or source is None or own is None or operand is None or finish is None
+            or not plain or not layer.has_windows or (dense and source.plane[1:] != (1, 1))
+        ):  # fmt: skip
+            return None
+        found = self._longest(index, index, fused)
+        golden = self.windows.all_sums(number)
+        if found is None or golden.dtype not in {torch.float32, torch.float64}:
+            return None
+        sums = Map.of(golden, own.plane).values
+        unit = np.ones(layer.channels, sums.dtype)
+        if how.exact:
+            unit[:] = how.unit(given).to(golden.dtype).reshape(-1).numpy()
+        parts = _Layer(
+            index, layer, source, own, sums, operand, (finish[0], finish[1].astype(sums.dtype), unit)
+        )
+        weights = parts.packed(given.weight, how.exact)
+        end, added, chain, result = found
+        side = self._map(added) if added is not None else None
+        stage = parts.stage(weights, end, added, side, chain, result)
+        alone = parts.stage(weights, index, None, None, Chain(), own)
+        behind = _passing(index, end, (index, added), (own, side), chain, result)
+        return Entrance(stage, alone, behind, parts.reweigh)
+
+    def _elementwise(self, index: int, fused: bool) -> Stage | None:
+        step = self.trace.workload.program.steps[index]
+        source = step.args[0].step if step.args and isinstance(step.args[0], Ref) else None
+        link = self._link(index, source, fused) if source is not None else None
+        held = self._map(source) if source is not None else None
+        if source is None or link is None or held is None:
+            return None
+        code, numbers, other = link
+        options = [
+            (end, other if other is not None else added, rest)
+            for end, added, rest in self._chain(index, index, fused)
+            if other is None or added is None  # one sum per stage
+        ]
+        for end, added, rest in reversed(options):
+            result, side = self._map(end), self._map(added) if added is not None else None
+            if result is not None and result.plane == held.plane and (added is None or side):
+                chain = Chain((code, *rest.codes), (numbers, *rest.numbers))
+                return _passing(index, end, (source, added), (held, side), chain, result)
+        return None
+
+    def _by_torch(self, index: int) -> Stage | None:
+        """An elementwise step that no kernel knows, on the entries alone."""
+        step = self.trace.workload.program.steps[index]
+        sources = [s for s in step.inputs if self.trace.workload.program.rows[s] is not None]
+        held, result = self._map(sources[0]), self._map(index)
+        if held is None or result is None or len(step.inputs) > 1 or held.plane != result.plane:
+            return None
+
+        def run(states: Sequence[State], image: Any, _: Boxes, room: State) -> tuple[int, int]:
+            (state,) = states
+            golden = np.zeros_like(state.value)
+            kernel.golden_entries(state.arrays, image, held.values, held.plane[2], golden)
+            before, after = (
+                step.run({sources[0]: torch.from_numpy(part)}.__getitem__).numpy()
+                for part in (golden, state.value)
+            )
+            used: tuple[int, int] = kernel.select(
+                state.arrays, after, before != after, room.arrays
+            )
+            return used
+
+        return Stage(index, index, (sources[0],), result, _same, run, held.plane[0])
+
+    def _max_pool(self, index: int, fused: bool) -> Stage | None:
+        step = self.trace.workload.program.steps[index]
+        kernel_size, stride, padding, dilation, ceil = pool_arguments(step, (None, 0, 1, False))
+        geometry = Geometry(kernel_size, stride, padding, dilation)
+        return self._pool(index, geometry, kernel.LARGEST, fused)
+
+    def _mean_pool(self, index: int, fused: bool) -> Stage | None:
+        step = self.trace.workload.program.steps[index]
+        kernel_size, stride, padding, ceil, _ = pool_arguments(step, (None, 0, False, True))
+        divisor = step.args[6] if len(step.args) > 6 else None
+        if padding != (0, 0) or ceil != (False, False) or divisor is not None:
+            return None
+        return self._pool(index, Geometry(kernel_size, stride, padding), kernel.MEAN, fused)
+
+    def _pool(self, index: int, geometry: Geometry, kind: int, fused: bool) -> Stage | None:
+        source = self.trace.workload.program.steps[index].args[0].step
+        held, found = self._map(source), self._longest(index, index, fused)
+        if held is None or found is None or found[1] is not None:
+            return None
+        end, _, chain, result = found
+        maps = (held.values, result.values, held.plane[1], held.plane[2], result.plane[2])
+        numbers, links = _numbers(geometry), chain.arrays(held.plane[0])
+
+        def run(states: Sequence[State], *rest: Any) -> tuple[int, int]:
+            image, tiles, room = rest
+            given = (states[0].arrays, image, tiles, maps, numbers, kind, links, room.arrays)
+            used: tuple[int, int] = kernel.pool(*given)
+            return used
+
+        reach, channels = _reach(geometry, result), result.plane[0]
+        return Stage(index, end, (source,), result, reach, run, channels)
+
+    def _slice(self, index: int, fused: bool) -> Stage | None:
+        step = self.trace.workload.program.steps[index]
+        source, axis, start, stop, stride = (*step.args, *(None,) * 5)[:5]
+        if axis not in {2, 3} or start not in {None, 0} or (stop is not None and stop < 2**31):
+            return None
+        strides = (stride or 1, 1) if axis == 2 else (1, stride or 1)
+        return self._moved(index, source.step, strides, 0)
+
+    def _pad(self, index: int, fused: bool) -> Stage | None:
+        source, margins, *rest = self.trace.workload.program.steps[index].args
+        around = [*margins, 0, 0, 0, 0, 0, 0][:8]
+        constant = not rest or not isinstance(rest[0], str) or rest[0] == "constant"
+        if not constant or min(margins) < 0 or any(around[:4]) or any(around[6:]):
+            return None
+        return self._moved(index, source.step, (1, 1), around[4])
+
+    def _moved(
+        self, index: int, source: int, strides: tuple[int, int], shift: int
+    ) -> Stage | None:
+        held, result = self._map(source), self._map(index)
+        if held is None or result is None:
+            return None
+
+        def run(states: Sequence[State], *rest: Any) -> tuple[int, int]:
+            used: tuple[int, int] = kernel.subsample(
+                states[0].arrays, strides, shift, rest[-1].arrays
+            )
+            return used
+
+        return Stage(index, index, (source,), result, _same, run, held.plane[0])
+
+    def _flatten(self, index: int, fused: bool) -> Stage | None:
+        step = self.trace.workload.program.steps[index]
+        source = step.args[0].step
+        held, result = self._map(source), self._map(index)
+        if held is None or result is None or result.plane[1:] != (1, 1):
+            return None
+        columns, positions = held.plane[2], held.plane[1] * held.plane[2]
+
+        def run(states: Sequence[State], *rest: Any) -> tuple[int, int]:
+            used: tuple[int, int] = kernel.flatten(
+                states[0].arrays, columns, positions, rest[-1].arrays
+            )
+            return used
+
+        return Stage(index, index, (source,), result, _same, run, held.plane[0])
+
+    def _cat(self, index: int, fused: bool) -> Stage | None:
+        step = self.trace.workload.program.steps[index]
+        axis = step.args[1] if len(step.args) > 1 else 0
+        sources = tuple(part.step for part in step.args[0] if isinstance(part, Ref))
+        held, result = [self._map(source) for source in sources], self._map(index)
+        if axis not in {1, -3} or result is None or len(sources) != len(step.args[0]):
+            return None
+        planes = [one.plane for one in held if one is not None]
+        if len(planes) < len(held) or any(plane[1:] != result.plane[1:] for plane in planes):
+            return None
+        shifts = np.cumsum([0, *(plane[0] for plane in planes)]).tolist()
+
+        def run(states: Sequence[State], image: Any, tiles: Boxes, room: State) -> tuple[int, int]:
+            joined = states[0]
+            for state, shift in zip(states[1:], shifts[1:], strict=False):
+                area = int((tiles[:, 2] * tiles[:, 3]).sum())
+                more = State.room(len(image), area, len(joined.value) + len(state.value))
+                used = kernel.merge(joined.arrays, state.arrays, shift, more.arrays)
+                joined = more.trimmed(used)
+            used = kernel.subsample(joined.arrays, (1, 1), 0, room.arrays)
+            return used
+
+        return Stage(index, index, sources, result, _same, run, result.plane[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layer:
+    """What the stages of one layer share."""
+
+    step: int
+    layer: Layer
+    source: Map
+    own: Map
+    sums: NDArray[Any]
+    operand: tuple[int, NDArray[np.float32]]
+    finish: tuple[int, NDArray[Any], NDArray[Any]]
+
+    @property
+    def geometry(self) -> Geometry:
+        """Of a dense layer, that of one position."""
+        return self.layer.geometry or _ONE_TO_ONE
+
+    def packed(self, weight: Tensor, exact: bool) -> tuple[Any, ...]:
+        """Weights (blocks, taps, input channels, lanes): float32, float64, and the limit."""
+        rows = self.layer.weight_rows(weight)
+        groups, channels = self.layer.bounds["groups"], len(rows)
+        own = channels // groups
+        taps = rows.reshape(groups, own, self.source.plane[0] // groups, -1)
+        lanes = next((size for size in (16, 32) if own <= size), kernel.LANES)
+        lanes = own if groups > 1 else lanes
+        blocks = -(-own // lanes)
+        whole = taps.new_zeros(groups, blocks * lanes, *taps.shape[2:])
+        whole[:, :own] = taps
+        turned = whole.view(groups, blocks, lanes, *taps.shape[2:]).permute(1, 4, 0, 3, 2)
+        turned = turned.reshape(blocks, taps.shape[3], -1, lanes).contiguous()
+        narrow = turned.to(torch.float32).numpy()
+        if not exact:
+            return narrow, np.zeros((0, 0, 0, 0), np.float64), np.inf
+        largest = max(float(weight.abs().max()), 1.0)
+        return narrow, turned.to(torch.float64).numpy(), 2**24 / largest
+
+    def stage(
+        self, weights: tuple[Any, ...], end: int, added: int | None, side: Map | None,
+        chain: Chain, result: Map,
+    ) -> Stage:  # fmt: skip
+        """The layer with a chain behind it."""
+        groups = self.layer.bounds["groups"]
+        lanes = self.layer.channels if groups > 1 else weights[0].shape[3]
+        beside = side.values if side is not None else result.values
+        columns = self.source.plane[2], result.plane[2]
+        maps = (self.source.values, self.sums, beside, result.values, *columns)
+        described = _numbers(self.geometry), (self.source.plane[0], lanes, groups), *self.operand
+        links = chain.arrays(result.plane[0])
+
+        def run(states: Sequence[State], image: Any, tiles: Boxes, room: State) -> tuple[int, int]:
+            read, other = states[0].arrays, states[-1].arrays
+            given = (read, other, image, tiles, maps, described, weights, self.finish, links)
+            used: tuple[int, int] = kernel.convolve(*given, room.arrays)
+            return used
+
+        sources = tuple(s for s in (self.layer.operands[0], added) if s is not None)
+        reach = _reach(self.geometry, result)
+        return Stage(self.step, end, sources, result, reach, run, result.plane[0])
+
+    def reweigh(
+        self, wrong: tuple[Any, ...], image: NDArray[np.int64], room: State
+    ) -> tuple[int, int]:
+        """Outputs under wrong weights; see `radhard.engine.kernel.reweigh`."""
+        maps = (self.source.values, self.sums, self.own.values, *self.source.plane[1:])
+        geometry = _numbers(self.geometry)
+        given = (wrong, image, (*maps, self.own.plane[2]), geometry, self.operand, self.finish)
+        used: tuple[int, int] = kernel.reweigh(*given, room.arrays)
+        return used
+
+
+def _passing(
+    first: int, end: int, sources: tuple[int, int | None], maps: tuple[Map, Map | None],
+    chain: Chain, result: Map,
+) -> Stage:  # fmt: skip
+    """A chain alone."""
+    held, side = maps
+    beside = side if side is not None else held
+    golden = (held.values, beside.values, result.values, result.plane[2])
+    links = chain.arrays(held.plane[0])
+
+    def run(states: Sequence[State], image: Any, tiles: Boxes, room: State) -> tuple[int, int]:
+        read, other = states[0].arrays, states[-1].arrays
+        used: tuple[int, int] = kernel.pass_on(
+            read, other, image, tiles, golden, links, room.arrays
+        )
+        return used
+
+    read = tuple(source for source in sources if source is not None)
+    return Stage(first, end, read, result, _same, run, result.plane[0])
+
+
+def _same(boxes: Boxes) -> Boxes:
+    return boxes
+
+
+def _numbers(geometry: Geometry) -> tuple[int, ...]:
+    return (*geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation)
+
+
+def _reach(geometry: Geometry, result: Map) -> Callable[[Boxes], Boxes]:
+    """The boxes of results that read boxes of operands, on the map."""
+
+    def reach(boxes: Boxes) -> Boxes:
+        found = np.zeros_like(boxes)
+        for k in range(2):
+            span = geometry.dilation[k] * (geometry.kernel[k] - 1)
+            first = boxes[:, k] + geometry.padding[k] - span
+            last = boxes[:, k] + boxes[:, k + 2] - 1 + geometry.padding[k]
+            low = np.maximum(-(-first // geometry.stride[k]), 0)
+            high = np.minimum(last // geometry.stride[k], result.plane[k + 1] - 1)
+            found[:, k], found[:, k + 2] = low, np.maximum(high - low + 1, 0)
+        found[(boxes[:, 2] == 0) | (found[:, 2:] == 0).any(1)] = 0
+        return found
+
+    return reach
+
+
+def _rounding(fmt: NumberFormat) -> tuple[int, NDArray[np.float32]] | None:
+    """Code and parameters of rounding to a format; ``None`` where no kernel knows it."""
+    if fmt == FLOAT32:
+        return kernel.AS_IS, np.zeros(4, np.float32)
+    if isinstance(fmt, FloatFormat) and fmt.native and fmt.width == 16:
+        tiny = 2.0 ** (1 - fmt.offset)
+        largest = float(fmt.decode(torch.tensor(fmt.largest)))
+        numbers = (23 - fmt.mantissa, tiny, tiny * 2.0**-fmt.mantissa, largest)
+        return kernel.TO_FLOAT, np.array(numbers, np.float32)
+    if isinstance(fmt, IntegerFormat) and len(fmt.scale) == 1:
+        low, high = fmt.limits
+        numbers = (fmt.scale[0], low - fmt.zero[0], high - fmt.zero[0], 0)
+        return kernel.TO_INTEGER, np.array(numbers, np.float32)
+    if isinstance(fmt, FixedFormat) and fmt.width <= 24:
+        numbers = (fmt.scale, *fmt.limits, 1 / fmt.scale)
+        return kernel.TO_FIXED, np.array(numbers, np.float32)
+    return None
