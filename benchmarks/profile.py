@@ -1,8 +1,9 @@
 """Where the engine's time goes: share of cost per layer, and how many faults are alive there.
 
-No goal of its own: it says what limits `benchmarks/engine.py`. FP32 neuron faults on one thread. A
-fault is alive at a layer when the layer is run for it, as a patch or as a whole tensor; "patch" and
-"whole" are shares of all time, up to the next layer; the rest is strikes, comparing and regrouping.
+No goal of its own: it says what limits `benchmarks/engine.py`. FP32 neuron faults on one thread.
+A fault is alive at a layer when the layer is run for it, by its differences alone or as a whole
+tensor; "sparse" and "whole" are shares of all time, up to the next layer; the rest is strikes and
+regrouping.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import torch
 import radhard as rh
 from benchmarks.engine import PLANS
 from benchmarks.networks import network
+from radhard.engine import passage
 from radhard.engine import resume as whole
-from radhard.engine import spread as patches
 from radhard.engine.memory import keep_freed_memory
 
 
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
         print(json.dumps(found))
         return
     for name, rows in found.items():
-        print(f"\n{name}\n{'layer':26} {'alive':>7} {'as whole':>9} {'patch':>7} {'whole':>7}")
+        print(f"\n{name}\n{'layer':26} {'alive':>7} {'as whole':>9} {'sparse':>7} {'whole':>7}")
         for row in rows:
             print("{:26} {:7.1%} {:9.1%} {:7.1%} {:7.1%}".format(*row.values()))
 
@@ -72,9 +73,11 @@ def profile(name: str, fmt: str) -> list[dict[str, Any]]:
 
         return job
 
-    passed, advanced = patches.passed, whole._advanced
+    sparse, advanced = passage._advanced, whole._advanced
     try:
-        patches.passed = timed(passed, 0, lambda _, step, *__: step, lambda *g: len(g[3]))
+        passage._advanced = timed(
+            sparse, 0, lambda _, stage, __: stage.first, lambda _, __, front: len(front.fault)
+        )
         whole._advanced = timed(
             advanced, 1, lambda _, __, end: end,
             lambda _, batch, end: len(batch.fault) * (batch.position < end),
@@ -83,16 +86,17 @@ def profile(name: str, fmt: str) -> list[dict[str, Any]]:
         rh.resume(trace, corruption)
         total = time.perf_counter() - start
     finally:
-        patches.passed, whole._advanced = passed, advanced
+        passage._advanced, whole._advanced = sparse, advanced
     rows = [
         {
             "layer": layer.name,
             "alive": (alive[k, 0] + alive[k, 1]) / faults,
             "alive_whole": alive[k, 1] / faults,
-            "patch": seconds[k, 0] / total,
+            "sparse": seconds[k, 0] / total,
             "whole": seconds[k, 1] / total,
         }
         for k, layer in enumerate(work.layers)
     ]
     rest = 1 - seconds.sum() / total
-    return [*rows, {"layer": "rest", "alive": 0.0, "alive_whole": 0.0, "patch": rest, "whole": 0.0}]
+    last = {"layer": "rest", "alive": 0.0, "alive_whole": 0.0, "sparse": rest, "whole": 0.0}
+    return [*rows, last]

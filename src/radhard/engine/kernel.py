@@ -1,24 +1,21 @@
 """Compiled kernels that push sparse differences through one operation, run by run.
 
-A **state** is what n runs differ by in one value of the network, as five arrays: ``box`` (n, 4), the
-top, left, height and width of the part of the map that may differ; ``base`` (n,), where the run's
-row pointers begin in ``start``; and ``chan`` and ``value``, the channels and faulty values of the
-entries. Row k of a run is position k of its box; its entries are ``start[base + k] <= j <
-start[base + k + 1]``. Maps are channels-last, (images, positions, channels), in float32.
+A **state** is what n runs differ by in one value of the network, as five arrays: ``boxes`` (n, 4),
+the top, left, height and width of the part of the map that may differ; ``base`` (n,), where the
+run's row pointers begin in ``start``; and ``chan`` and ``value``, channels and faulty values of the
+entries. Row k of a run is position k of its box; its entries are ``start[base + k] <= j`` and
+``j < start[base + k + 1]``. Maps are channels-last, (images, positions, channels), in float32.
 
-Every kernel computes a **tile** per run, all channels of a box of results, passes it through a chain
-of elementwise operations, and keeps what differs from the golden result.
+Every kernel computes a **tile** per run, all channels of a box of results, passes it through a
+chain of elementwise operations, and keeps what differs from the golden result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from radhard.engine.multiply import add_product
 
 #: Elementwise operations of a chain.
 AFFINE, AFFINE_FUSED, RELU, CLAMP, ADD = range(5)
@@ -26,131 +23,14 @@ AFFINE, AFFINE_FUSED, RELU, CLAMP, ADD = range(5)
 AS_IS, TO_FLOAT, TO_INTEGER, TO_FIXED = range(4)
 #: How a window becomes a value.
 LARGEST, MEAN = range(2)
-#: Output channels that are computed together, and input channels whose weights stay in the cache.
+#: Output channels computed together, and input channels whose weights stay in the cache.
 LANES, CHANNELS_CACHED = 64, 64
 
-_POINTER = types.intp
 _compiled = njit(cache=True, error_model="numpy", nogil=True)
 
 
-def _multiply_add(width: int, bits: int, unroll: int) -> Any:
-    """``sums[:width] += sum_k change[k] * weights[offset[k] : offset[k] + width]`` in registers."""
-
-    def typed(_: Any, sums: Any, weights: Any, offset: Any, change: Any, count: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            real = ir.FloatType() if bits == 32 else ir.DoubleType()
-            pointers = [builder.inttoptr(arg, kind.as_pointer()) for arg, kind in
-                        zip(args, (real, real, ir.IntType(32), real), strict=False)]  # fmt: skip
-            _Loops(builder, real, width, pointers).emit(args[4], unroll)
-            return context.get_dummy_value()
-
-        return types.void(*[_POINTER] * 5), generate
-
-    return intrinsic(typed)
-
-
-class _Loops:
-    """Emits the loop of `_multiply_add`: sums stay in vector registers, weights come from memory."""
-
-    def __init__(self, builder: Any, real: Any, width: int, pointers: list[Any]) -> None:
-        lanes = 16 if isinstance(real, ir.FloatType) else 8
-        self.builder, self.real = builder, real
-        self.vector, self.blocks = ir.VectorType(real, lanes), width // lanes
-        self.sums, self.weights, self.offset, self.change = pointers
-
-    def emit(self, count: Any, unroll: int) -> None:
-        i64 = ir.IntType(64)
-        sums = [self._place(self.sums, block) for block in range(self.blocks)]
-        first = [self._load(place) for place in sums]
-        zero = ir.Constant(self.vector, [0.0] * self.vector.count)
-        several = self.builder.and_(count, ir.Constant(i64, -unroll))
-        start = [first, *([zero] * self.blocks for _ in range(unroll - 1))]
-        held = self._loop(ir.Constant(i64, 0), several, start)
-        total = held[0]
-        for more in held[1:]:
-            total = [self.builder.fadd(a, b) for a, b in zip(total, more, strict=True)]
-        if unroll > 1:
-            total = self._loop(several, count, [total])[0]
-        for place, value in zip(sums, total, strict=True):
-            self.builder.store(value, place).align = 4
-
-    def _loop(self, begin: Any, end: Any, start: list[list[Any]]) -> list[list[Any]]:
-        builder, i64 = self.builder, ir.IntType(64)
-        before = builder.block
-        head, body, after = (builder.append_basic_block(name) for name in ("head", "body", "after"))
-        builder.branch(head)
-        builder.position_at_end(head)
-        k = builder.phi(i64)
-        k.add_incoming(begin, before)
-        held = [[builder.phi(self.vector) for _ in part] for part in start]
-        for part, values in zip(held, start, strict=True):
-            for phi, value in zip(part, values, strict=True):
-                phi.add_incoming(value, before)
-        builder.cbranch(builder.icmp_signed("<", k, end), body, after)
-        builder.position_at_end(body)
-        for number, part in enumerate(held):
-            for phi, value in zip(part, self._step(k, number, part), strict=True):
-                phi.add_incoming(value, body)
-        k.add_incoming(builder.add(k, ir.Constant(i64, len(start))), body)
-        builder.branch(head)
-        builder.position_at_end(after)
-        return held
-
-    def _step(self, k: Any, number: int, held: list[Any]) -> list[Any]:
-        builder, i32 = self.builder, ir.IntType(32)
-        at = builder.add(k, ir.Constant(ir.IntType(64), number))
-        change = builder.load(builder.gep(self.change, [at]))
-        offset = builder.sext(builder.load(builder.gep(self.offset, [at])), ir.IntType(64))
-        unset = ir.Constant(self.vector, ir.Undefined)
-        one = builder.insert_element(unset, change, ir.Constant(i32, 0))
-        zeros = ir.Constant(ir.VectorType(i32, self.vector.count), [0] * self.vector.count)
-        many = builder.shuffle_vector(one, unset, zeros)
-        weights, flags = builder.gep(self.weights, [offset]), ("contract",)
-        return [
-            builder.fadd(
-                builder.fmul(many, self._load(self._place(weights, block)), flags=flags),
-                value, flags=flags,
-            )
-            for block, value in enumerate(held)
-        ]  # fmt: skip
-
-    def _place(self, base: Any, block: int) -> Any:
-        at = ir.Constant(ir.IntType(64), block * self.vector.count)
-        return self.builder.bitcast(self.builder.gep(base, [at]), self.vector.as_pointer())
-
-    def _load(self, place: Any) -> Any:
-        value = self.builder.load(place)
-        value.align = 4
-        return value
-
-
-_madd_16: Callable[..., None] = _multiply_add(16, 32, 4)
-_madd_32: Callable[..., None] = _multiply_add(32, 32, 2)
-_madd_64: Callable[..., None] = _multiply_add(64, 32, 1)
-_wide_16: Callable[..., None] = _multiply_add(16, 64, 2)
-_wide_32: Callable[..., None] = _multiply_add(32, 64, 1)
-_wide_64: Callable[..., None] = _multiply_add(64, 64, 1)
-
-
 @_compiled
-def _add_product(wide, width, sums, weights, offset, change, count):  # type: ignore[no-untyped-def]
-    if wide:
-        if width == 64:
-            _wide_64(sums, weights, offset, change, count)
-        elif width == 32:
-            _wide_32(sums, weights, offset, change, count)
-        else:
-            _wide_16(sums, weights, offset, change, count)
-    elif width == 64:
-        _madd_64(sums, weights, offset, change, count)
-    elif width == 32:
-        _madd_32(sums, weights, offset, change, count)
-    else:
-        _madd_16(sums, weights, offset, change, count)
-
-
-@_compiled
-def _rounded(x, par):  # type: ignore[no-untyped-def]
+def _rounded(x, par):
     """A float32 in a smaller IEEE float, to nearest, ties to even.
 
     ``par``: bits dropped, smallest normal value, its quantum, largest finite value.
@@ -171,7 +51,7 @@ def _rounded(x, par):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _integer(x, par):  # type: ignore[no-untyped-def]
+def _integer(x, par):
     """The integer, as a real, that ``x`` is stored as; ``par``: scale, lowest, highest."""
     steps = np.rint(x / par[0])
     if steps != steps:
@@ -180,7 +60,7 @@ def _integer(x, par):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _fixed(x, par):  # type: ignore[no-untyped-def]
+def _fixed(x, par):
     """The same for fixed point; ``par``: value of 1, lowest, highest, its inverse."""
     steps = np.trunc(x * par[3])
     if steps != steps:
@@ -189,7 +69,7 @@ def _fixed(x, par):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _operand(kind, x, par):  # type: ignore[no-untyped-def]
+def _operand(kind, x, par):
     if kind == TO_FLOAT:
         return _rounded(x, par)
     if kind == TO_INTEGER:
@@ -200,26 +80,25 @@ def _operand(kind, x, par):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
-def _affine_fused(work, first, slope, offset):  # type: ignore[no-untyped-def]
+def _affine_fused(work, first, slope, offset):
     for m in range(len(slope)):
         work[first + m] = work[first + m] * slope[m] + offset[m]
 
 
 @_compiled
-def _affine(work, first, slope, offset):  # type: ignore[no-untyped-def]
+def _affine(work, first, slope, offset):
     for m in range(len(slope)):
         work[first + m] = work[first + m] * slope[m] + offset[m]
 
 
 @_compiled
-def _chained(work, count, channels, codes, numbers, side):  # type: ignore[no-untyped-def]
+def _chained(work, count, channels, codes, numbers, side):
     """Elementwise operations on ``count`` values; ``side`` is what `ADD` adds."""
     for k in range(len(codes)):
         code = codes[k]
         if code == RELU:
             for j in range(count):
-                if work[j] < 0:
-                    work[j] = 0
+                work[j] = max(work[j], 0)
         elif code == CLAMP:
             low, high = numbers[k, 0], numbers[k, 1]
             for j in range(count):
@@ -239,7 +118,7 @@ def _chained(work, count, channels, codes, numbers, side):  # type: ignore[no-un
 
 
 @_compiled
-def _laid_out(state, i, golden, columns, box, into):  # type: ignore[no-untyped-def]
+def _laid_out(state, i, golden, columns, box, into):
     """A run's values, (positions, channels), in ``box``, golden where it doesn't differ."""
     boxes, base, start, chan, value = state
     channels = golden.shape[1]
@@ -260,7 +139,7 @@ def _laid_out(state, i, golden, columns, box, into):  # type: ignore[no-untyped-
 
 
 @_compiled
-def _kept(work, golden, columns, i, box, out, used):  # type: ignore[no-untyped-def]
+def _kept(work, golden, columns, i, box, out, used):
     """Append what differs of a tile to ``out``, in the smallest box; gives (rows, entries) used."""
     boxes, base, start, chan, value = out
     channels = golden.shape[1]
@@ -298,8 +177,11 @@ def _kept(work, golden, columns, i, box, out, used):  # type: ignore[no-untyped-
 
 
 @_compiled
-def _changes(state, i, golden, columns, kind, par, stride, pointers, offset, change):  # type: ignore[no-untyped-def]
-    """By how much operands change: pointers (rows, blocks + 1), weight offsets, amounts; sum of sizes."""
+def _changes(state, i, golden, columns, kind, par, stride, pointers, offset, change):
+    """By how much operands change: pointers (rows, blocks + 1), weight offsets, amounts.
+
+    Gives the sum of their sizes.
+    """
     boxes, base, start, chan, value = state
     top, left, height, width = boxes[i]
     blocks = pointers.shape[1] - 1
@@ -324,8 +206,8 @@ def _changes(state, i, golden, columns, kind, par, stride, pointers, offset, cha
 
 
 @_compiled
-def _spread(box, tile, geometry, shape, lists, weights, sums, wide):  # type: ignore[no-untyped-def]
-    """Add products of changes to ``sums`` (blocks, positions, lanes), weights in cached portions."""
+def _spread(box, tile, geometry, shape, lists, weights, sums, wide):
+    """Add products of changes to ``sums`` (blocks, positions, lanes), cached weights first."""
     kernel_rows, kernel_columns, down, right, above, before, apart_y, apart_x = geometry
     inputs, lanes, _ = shape
     pointers, offset, change = lists
@@ -359,15 +241,15 @@ def _spread(box, tile, geometry, shape, lists, weights, sums, wide):  # type: ig
                         count = pointers[k, block + 1] - first
                         if count:
                             place = (m * positions + e * tile_width + f) * lanes
-                            _add_product(
+                            add_product(
                                 wide, lanes, p_sums + bytes_each * place, portion,
                                 p_offset + 4 * first, p_change + bytes_each * first, count,
                             )  # fmt: skip
 
 
 @_compiled
-def _spread_grouped(box, tile, geometry, shape, lists, weights, sums):  # type: ignore[no-untyped-def]
-    """The same where groups of inputs have outputs of their own: ``sums`` (1, positions, outputs)."""
+def _spread_grouped(box, tile, geometry, shape, lists, weights, sums):
+    """The same where groups of inputs have outputs of their own; sums (1, positions, outputs)."""
     kernel_rows, kernel_columns, down, right, above, before, apart_y, apart_x = geometry
     inputs, outputs, groups = shape
     pointers, offset, change = lists
@@ -391,7 +273,7 @@ def _spread_grouped(box, tile, geometry, shape, lists, weights, sums):  # type: 
 
 
 @_compiled
-def _finished(kind, par, golden, unit, moved, lanes, columns, tile, work):  # type: ignore[no-untyped-def]
+def _finished(kind, par, golden, unit, moved, lanes, columns, tile, work):
     """Outputs (positions, channels) of a tile from golden sums and what they move by."""
     top, left, height, width = tile
     channels, positions = golden.shape[1], height * width
@@ -420,7 +302,7 @@ def _finished(kind, par, golden, unit, moved, lanes, columns, tile, work):  # ty
 
 
 @_compiled
-def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, out):  # type: ignore[no-untyped-def]
+def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, out):
     """A convolution or dense layer, and the chain behind it; gives (rows, entries) used of ``out``.
 
     Args:
@@ -430,10 +312,10 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
         tiles: (n, 4) boxes of results.
         maps: of the input, of sums, of what is added, of the chain's result, and columns of the
             input's and the result's map.
-        layer: geometry of eight numbers, (input channels, lanes, groups), kind and parameters of
-            operands; with groups all output channels are lanes.
-        weights: (blocks, taps, input channels, lanes) in float32, in float64, and the largest sum of
-            changes for which float32 is exact; with groups (1, taps, inputs, outputs per group).
+        layer: geometry of eight numbers, (input channels, lanes, groups), kind and parameters
+            of operands; with groups all output channels are lanes.
+        weights: (blocks, taps, input channels, lanes) in float32, in float64, and the largest sum
+            of changes for which float32 is exact; with groups (1, taps, inputs, outputs per group).
         finish: kind, parameters, value of a sum of 1 per channel.
         chain: codes, their numbers, and whether it adds.
         out: arrays for the result.
@@ -478,9 +360,7 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
                 _spread_grouped(box, tile, geometry, shape, lists, narrow, moved)
             else:
                 _spread(box, tile, geometry, shape, lists, narrow, moved, False)
-            _finished(
-                finish_kind, finish_par, sums[b], unit, moved, lanes, columns, tile, work
-            )
+            _finished(finish_kind, finish_par, sums[b], unit, moved, lanes, columns, tile, work)
         else:
             wide_moved[:held] = 0
             wide_lists = (pointers, offset, change.astype(np.float64))
@@ -499,7 +379,7 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
 
 
 @_compiled
-def pass_on(state, other, image, tiles, maps, chain, out):  # type: ignore[no-untyped-def]
+def pass_on(state, other, image, tiles, maps, chain, out):
     """A chain alone; as `convolve`, with maps of the value, of what is added, and of the result."""
     golden_in, golden_side, golden_out, columns = maps
     codes, numbers, adds = chain
@@ -522,7 +402,7 @@ def pass_on(state, other, image, tiles, maps, chain, out):  # type: ignore[no-un
 
 
 @_compiled
-def pool(state, image, tiles, maps, geometry, kind, chain, out):  # type: ignore[no-untyped-def]
+def pool(state, image, tiles, maps, geometry, kind, chain, out):
     """Pooling and the chain behind it; maps of the value and of the result, with their columns."""
     golden_in, golden_out, rows_in, columns_in, columns = maps
     kernel_rows, kernel_columns, down, right, above, before, apart_y, apart_x = geometry
@@ -572,163 +452,7 @@ def pool(state, image, tiles, maps, geometry, kind, chain, out):  # type: ignore
 
 
 @_compiled
-def subsample(state, strides, shift, out):  # type: ignore[no-untyped-def]
-    """Every so many rows and columns from the first, with channels counted from ``-shift``."""
-    boxes, base, start, chan, value = state
-    to_boxes, to_base, to_start, to_chan, to_value = out
-    down, right = strides
-    rows, entries = 0, 0
-    for i in range(len(boxes)):
-        top, left, height, width = boxes[i]
-        e, f = -(-top // down), -(-left // right)
-        to_boxes[i, 0], to_boxes[i, 1] = e, f
-        to_boxes[i, 2] = max(0, (top + height - 1) // down - e + 1) if height else 0
-        to_boxes[i, 3] = max(0, (left + width - 1) // right - f + 1) if width else 0
-        to_base[i] = rows
-        for y in range(to_boxes[i, 2]):
-            for x in range(to_boxes[i, 3]):
-                to_start[rows] = entries
-                rows += 1
-                k = base[i] + ((e + y) * down - top) * width + (f + x) * right - left
-                for j in range(start[k], start[k + 1]):
-                    to_chan[entries] = chan[j] + shift
-                    to_value[entries] = value[j]
-                    entries += 1
-        to_start[rows] = entries
-        rows += 1
-        if entries == to_start[to_base[i]]:
-            to_boxes[i] = 0
-    return rows, entries
-
-
-@_compiled
-def flatten(state, columns, positions, out):  # type: ignore[no-untyped-def]
-    """A map as one position whose channels are its values in the order (channel, position)."""
-    boxes, base, start, chan, value = state
-    to_boxes, to_base, to_start, to_chan, to_value = out
-    rows, entries = 0, 0
-    for i in range(len(boxes)):
-        top, left, height, width = boxes[i]
-        to_base[i] = rows
-        to_start[rows] = entries
-        for k in range(height * width):
-            place = (top + k // width) * columns + left + k % width
-            for j in range(start[base[i] + k], start[base[i] + k + 1]):
-                to_chan[entries] = chan[j] * positions + place
-                to_value[entries] = value[j]
-                entries += 1
-        if entries > to_start[rows]:
-            to_boxes[i, 0], to_boxes[i, 1], to_boxes[i, 2], to_boxes[i, 3] = 0, 0, 1, 1
-            rows += 1
-        else:
-            to_boxes[i] = 0
-        to_start[rows] = entries
-        rows += 1
-    return rows, entries
-
-
-@_compiled
-def write(state, columns, positions, into):  # type: ignore[no-untyped-def]
-    """Overwrite golden rows (n, channels * positions), channel by channel, where runs differ."""
-    boxes, base, start, chan, value = state
-    for i in range(len(boxes)):
-        top, left, height, width = boxes[i]
-        for k in range(height * width):
-            place = (top + k // width) * columns + left + k % width
-            for j in range(start[base[i] + k], start[base[i] + k + 1]):
-                into[i, chan[j] * positions + place] = value[j]
-
-
-@_compiled
-def merge(first, second, shift, out):  # type: ignore[no-untyped-def]
-    """Entries of two states over one map, the channels of the second counted from ``shift``."""
-    to_boxes, to_base, to_start, to_chan, to_value = out
-    rows, entries = 0, 0
-    for i in range(len(to_boxes)):
-        one, two = first[0][i], second[0][i]
-        if not one[2]:
-            one = two
-        if not two[2]:
-            two = one
-        top, left = min(one[0], two[0]), min(one[1], two[1])
-        height = max(one[0] + one[2], two[0] + two[2]) - top
-        width = max(one[1] + one[3], two[1] + two[3]) - left
-        to_boxes[i, 0], to_boxes[i, 1] = top, left
-        to_boxes[i, 2], to_boxes[i, 3] = height, width
-        to_base[i] = rows
-        for k in range(height * width):
-            to_start[rows + k] = entries
-            y, x = top + k // width, left + k % width
-            for state, moved in ((first, 0), (second, shift)):
-                own_top, own_left, own_height, own_width = state[0][i]
-                if not (own_top <= y < own_top + own_height):
-                    continue
-                if not (own_left <= x < own_left + own_width):
-                    continue
-                row = state[1][i] + (y - own_top) * own_width + x - own_left
-                for j in range(state[2][row], state[2][row + 1]):
-                    to_chan[entries] = state[3][j] + moved
-                    to_value[entries] = state[4][j]
-                    entries += 1
-        to_start[rows + height * width] = entries
-        rows += height * width + 1
-    return rows, entries
-
-
-@_compiled
-def golden_entries(state, image, golden, columns, into):  # type: ignore[no-untyped-def]
-    """The golden values of a state's entries, in their order."""
-    boxes, base, start, chan, _ = state
-    for i in range(len(boxes)):
-        top, left, height, width = boxes[i]
-        for k in range(height * width):
-            row = golden[image[i], (top + k // width) * columns + left + k % width]
-            for j in range(start[base[i] + k], start[base[i] + k + 1]):
-                into[j] = row[chan[j]]
-
-
-@_compiled
-def select(state, value, kept, out):  # type: ignore[no-untyped-def]
-    """The entries with ``kept``, and their new values."""
-    boxes, base, start, chan, _ = state
-    to_boxes, to_base, to_start, to_chan, to_value = out
-    rows, entries = 0, 0
-    for i in range(len(boxes)):
-        to_base[i] = rows
-        before = entries
-        for k in range(boxes[i, 2] * boxes[i, 3]):
-            to_start[rows] = entries
-            rows += 1
-            for j in range(start[base[i] + k], start[base[i] + k + 1]):
-                to_chan[entries], to_value[entries] = chan[j], value[j]
-                entries += kept[j]
-        to_start[rows] = entries
-        rows += 1
-        to_boxes[i] = boxes[i]
-        if entries == before:
-            to_boxes[i] = 0
-    return rows, entries
-
-
-@_compiled
-def within(state, columns, positions, reads, kept):  # type: ignore[no-untyped-def]
-    """Which entries lie in each run's box of reads: channels and positions from, to, and first."""
-    boxes, base, start, chan, _ = state
-    for i in range(len(boxes)):
-        top, left, height, width = boxes[i]
-        for k in range(height * width):
-            p = (top + k // width) * columns + left + k % width
-            for j in range(start[base[i] + k], start[base[i] + k + 1]):
-                m = chan[j]
-                kept[j] = (
-                    reads[i, 0] <= m < reads[i, 1]
-                    and reads[i, 2] <= p < reads[i, 3]
-                    and m * positions + p >= reads[i, 4]
-                )
-
-
-@_compiled
-def reweigh(wrong, image, maps, geometry, layer, finish, out):  # type: ignore[no-untyped-def]
+def reweigh(wrong, image, maps, geometry, layer, finish, out):
     """Outputs of a layer, before any chain, under one wrong weight each.
 
     Args:
@@ -743,7 +467,7 @@ def reweigh(wrong, image, maps, geometry, layer, finish, out):  # type: ignore[n
     """
     output, source, taps, change = wrong
     golden_in, sums, golden_out, rows_in, columns_in, columns = maps
-    kernel_rows, kernel_columns, down, right, above, before, apart_y, apart_x = geometry
+    _, kernel_columns, down, right, above, before, apart_y, apart_x = geometry
     kind, par = layer
     finish_kind, finish_par, unit = finish
     boxes, base, start, chan, value = out

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from radhard.engine import kernel
-from radhard.engine.sparse import Front, State
+from radhard.engine import entry
+from radhard.engine.sparse import Front, Stage, State
 from radhard.engine.spread import Pool
 from radhard.engine.stage import Barrier, Plan, planned
 from radhard.engine.strike import Change, altered, of_channels
@@ -75,7 +75,9 @@ def from_weights(
     element = torch.from_numpy(corruption.element)
     channel, tap = layer.weight_place(element)
     weight = layer.weight_rows(workload.weight(number))[channel, tap]
-    how = replace(workload.arithmetic[number], weight=of_channels(workload.arithmetic[number].weight, channel))
+    how = replace(
+        workload.arithmetic[number], weight=of_channels(workload.arithmetic[number].weight, channel)
+    )
     change = altered(weight, corruption, how.weight)
     before, after = (
         how.integer_weight(part) if how.exact else part for part in (change.before, change.after)
@@ -100,9 +102,9 @@ def _read_within(
     _, height, width = trace.maps[step].plane
     reads = np.column_stack([corruption.channels, corruption.positions, corruption.first])
     kept = np.zeros(len(state.value), np.bool_)
-    kernel.within(state.arrays, width, height * width, reads, kept)
+    entry.within(state.arrays, width, height * width, reads, kept)
     room = State.room(len(corruption), len(state.start), len(state.value))
-    left = room.trimmed(kernel.select(state.arrays, state.value, kept, room.arrays))
+    left = room.trimmed(entry.select(state.arrays, state.value, kept, room.arrays))
     return _alive(Front(fault.numpy(), corruption.image, {step: left}))
 
 
@@ -135,7 +137,7 @@ def passed(trace: Trace, begun: Mapping[int, list[Front]], logits: Tensor) -> It
     output = trace.workload.program.output
     if len(front.fault):
         rows = logits[front.fault].numpy()
-        kernel.write(front.states[output].arrays, 1, 1, rows)
+        entry.write(front.states[output].arrays, 1, 1, rows)
         logits[front.fault] = torch.from_numpy(rows)
 
 
@@ -160,6 +162,6 @@ def _whole(trace: Trace, front: Front, position: int) -> Pool:
     for step, rows in values.items():
         if step in front.states:
             _, height, width = trace.maps[step].plane
-            kernel.write(front.states[step].arrays, width, height * width, rows.numpy())
+            entry.write(front.states[step].arrays, width, height * width, rows.numpy())
     detected = trace.detected[image].clone()
     return Pool(position, torch.from_numpy(front.fault), image, detected, values)

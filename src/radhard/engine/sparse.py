@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +19,9 @@ from radhard.engine import kernel
 from radhard.engine.patch import Plane
 
 Boxes = NDArray[np.int64]
+
+#: Entries for which room is made at once, at most; results are usually much smaller.
+_ROOM_ENTRIES = 1 << 25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +102,7 @@ class State:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Map:
-    """Golden values of one step, channels-last: (images, positions, channels), and the map's size."""
+    """Golden values of a step, channels-last: (images, positions, channels), and the map's size."""
 
     values: NDArray[np.float32]
     plane: Plane
@@ -178,7 +180,17 @@ class Stage:
 
     def computed(self, given: Sequence[State], image: NDArray[np.int64], tiles: Boxes) -> State:
         """The results in boxes ``tiles`` (n, 4)."""
-        area = int((tiles[:, 2] * tiles[:, 3]).sum())
+        areas = tiles[:, 2] * tiles[:, 3]
+        ends = np.cumsum(areas * self.channels)
+        if len(image) > 1 and ends[-1] > _ROOM_ENTRIES:
+            cut = int(np.clip(np.searchsorted(ends, ends[-1] // 2), 1, len(image) - 1))
+            halves = [np.arange(cut), np.arange(cut, len(image))]
+            parts = [
+                self.computed([state.of(half) for state in given], image[half], tiles[half])
+                for half in halves
+            ]
+            return State.joined(*parts)
+        area = int(areas.sum())
         room = State.room(len(image), area, area * self.channels)
         return room.trimmed(self.run(given, image, tiles, room))
 

@@ -9,25 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from radhard.engine import kernel
+from radhard.engine import entry, kernel
+from radhard.engine.layerstage import LayerStage, numbers_of, reach_of, rounding_of
 from radhard.engine.patch import Windows
 from radhard.engine.rule import aten, pool_arguments
 from radhard.engine.sparse import Boxes, Chain, Entrance, Map, Stage, State
 from radhard.engine.trace import Trace
-from radhard.formats.catalogue import FLOAT32
-from radhard.formats.fixed import FixedFormat
-from radhard.formats.floating import FloatFormat
-from radhard.formats.integer import IntegerFormat
-from radhard.formats.number import NumberFormat
 from radhard.network.export import batch_norm
-from radhard.network.layer import Geometry, Layer
+from radhard.network.layer import Geometry
 from radhard.network.program import Ref, Step
 
 #: Images on which a stage must reproduce the golden run, at most.
 _PROBED = 4
-_ONE_TO_ONE = Geometry((1, 1), (1, 1), (0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +132,9 @@ class _Planner:
         found: Map = self.trace.maps[step]
         return found
 
-    def _chain(self, first: int, begin: int, fused: bool) -> Iterator[tuple[int, int | None, Chain]]:
+    def _chain(
+        self, first: int, begin: int, fused: bool
+    ) -> Iterator[tuple[int, int | None, Chain]]:
         """The chains of elementwise steps behind step ``begin``: last step, what is added, chain.
 
         Only what ``first``, where the stage begins, already finds computed can be added.
@@ -169,7 +165,7 @@ class _Planner:
         if step.op is aten.relu.default:
             return kernel.RELU, empty, None
         if step.op in {aten.hardtanh.default, aten.clamp.default}:
-            low, high = (*step.args[1:], *(-1.0, 1.0)[len(step.args) - 1 :])
+            low, high = [*step.args[1:], -1.0, 1.0][:2] if len(step.args) != 2 else (None, None)
             if step.kwargs or not all(isinstance(end, int | float) for end in (low, high)):
                 return None
             return kernel.CLAMP, np.array([low, high], np.float32), None
@@ -188,6 +184,8 @@ class _Planner:
         weight, bias, mean, variance = (
             steps[part.step].constant if part is not None else None for part in step.args[1:5]
         )
+        assert mean is not None
+        assert variance is not None
         zero = torch.zeros(1, len(mean), 1, 1)
         slope = batch_norm(zero + 1, weight, None, 0 * mean, variance, step.args[5])
         offset = batch_norm(zero, weight, bias, mean, variance, step.args[5])
@@ -215,7 +213,7 @@ class _Planner:
             workload.layers[number], workload.arithmetic[number], workload.parameters[number],
         )  # fmt: skip
         source, own = self._map(layer.operands[0]), self._map(index)
-        operand, finish = _rounding(how.input), _rounding(how.output)
+        operand, finish = rounding_of(how.input), rounding_of(how.output)
         plain = how.accumulator is None or how.accumulator == how.output
         dense = layer.kind != "conv"
         if (
@@ -231,8 +229,14 @@ class _Planner:
         unit = np.ones(layer.channels, sums.dtype)
         if how.exact:
             unit[:] = how.unit(given).to(golden.dtype).reshape(-1).numpy()
-        parts = _Layer(
-            index, layer, source, own, sums, operand, (finish[0], finish[1].astype(sums.dtype), unit)
+        parts = LayerStage(
+            index,
+            layer,
+            source,
+            own,
+            sums,
+            operand,
+            (finish[0], finish[1].astype(sums.dtype), unit),
         )
         weights = parts.packed(given.weight, how.exact)
         end, added, chain, result = found
@@ -273,21 +277,19 @@ class _Planner:
         def run(states: Sequence[State], image: Any, _: Boxes, room: State) -> tuple[int, int]:
             (state,) = states
             golden = np.zeros_like(state.value)
-            kernel.golden_entries(state.arrays, image, held.values, held.plane[2], golden)
+            entry.golden_entries(state.arrays, image, held.values, held.plane[2], golden)
             before, after = (
                 step.run({sources[0]: torch.from_numpy(part)}.__getitem__).numpy()
                 for part in (golden, state.value)
             )
-            used: tuple[int, int] = kernel.select(
-                state.arrays, after, before != after, room.arrays
-            )
+            used: tuple[int, int] = entry.select(state.arrays, after, before != after, room.arrays)
             return used
 
         return Stage(index, index, (sources[0],), result, _same, run, held.plane[0])
 
     def _max_pool(self, index: int, fused: bool) -> Stage | None:
         step = self.trace.workload.program.steps[index]
-        kernel_size, stride, padding, dilation, ceil = pool_arguments(step, (None, 0, 1, False))
+        kernel_size, stride, padding, dilation, _ = pool_arguments(step, (None, 0, 1, False))
         geometry = Geometry(kernel_size, stride, padding, dilation)
         return self._pool(index, geometry, kernel.LARGEST, fused)
 
@@ -306,7 +308,7 @@ class _Planner:
             return None
         end, _, chain, result = found
         maps = (held.values, result.values, held.plane[1], held.plane[2], result.plane[2])
-        numbers, links = _numbers(geometry), chain.arrays(held.plane[0])
+        numbers, links = numbers_of(geometry), chain.arrays(held.plane[0])
 
         def run(states: Sequence[State], *rest: Any) -> tuple[int, int]:
             image, tiles, room = rest
@@ -314,7 +316,7 @@ class _Planner:
             used: tuple[int, int] = kernel.pool(*given)
             return used
 
-        reach, channels = _reach(geometry, result), result.plane[0]
+        reach, channels = reach_of(geometry, result), result.plane[0]
         return Stage(index, end, (source,), result, reach, run, channels)
 
     def _slice(self, index: int, fused: bool) -> Stage | None:
@@ -333,15 +335,13 @@ class _Planner:
             return None
         return self._moved(index, source.step, (1, 1), around[4])
 
-    def _moved(
-        self, index: int, source: int, strides: tuple[int, int], shift: int
-    ) -> Stage | None:
+    def _moved(self, index: int, source: int, strides: tuple[int, int], shift: int) -> Stage | None:
         held, result = self._map(source), self._map(index)
         if held is None or result is None:
             return None
 
         def run(states: Sequence[State], *rest: Any) -> tuple[int, int]:
-            used: tuple[int, int] = kernel.subsample(
+            used: tuple[int, int] = entry.subsample(
                 states[0].arrays, strides, shift, rest[-1].arrays
             )
             return used
@@ -357,7 +357,7 @@ class _Planner:
         columns, positions = held.plane[2], held.plane[1] * held.plane[2]
 
         def run(states: Sequence[State], *rest: Any) -> tuple[int, int]:
-            used: tuple[int, int] = kernel.flatten(
+            used: tuple[int, int] = entry.flatten(
                 states[0].arrays, columns, positions, rest[-1].arrays
             )
             return used
@@ -381,82 +381,11 @@ class _Planner:
             for state, shift in zip(states[1:], shifts[1:], strict=False):
                 area = int((tiles[:, 2] * tiles[:, 3]).sum())
                 more = State.room(len(image), area, len(joined.value) + len(state.value))
-                used = kernel.merge(joined.arrays, state.arrays, shift, more.arrays)
-                joined = more.trimmed(used)
-            used = kernel.subsample(joined.arrays, (1, 1), 0, room.arrays)
+                joined = more.trimmed(entry.merge(joined.arrays, state.arrays, shift, more.arrays))
+            used: tuple[int, int] = entry.subsample(joined.arrays, (1, 1), 0, room.arrays)
             return used
 
         return Stage(index, index, sources, result, _same, run, result.plane[0])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Layer:
-    """What the stages of one layer share."""
-
-    step: int
-    layer: Layer
-    source: Map
-    own: Map
-    sums: NDArray[Any]
-    operand: tuple[int, NDArray[np.float32]]
-    finish: tuple[int, NDArray[Any], NDArray[Any]]
-
-    @property
-    def geometry(self) -> Geometry:
-        """Of a dense layer, that of one position."""
-        return self.layer.geometry or _ONE_TO_ONE
-
-    def packed(self, weight: Tensor, exact: bool) -> tuple[Any, ...]:
-        """Weights (blocks, taps, input channels, lanes): float32, float64, and the limit."""
-        rows = self.layer.weight_rows(weight)
-        groups, channels = self.layer.bounds["groups"], len(rows)
-        own = channels // groups
-        taps = rows.reshape(groups, own, self.source.plane[0] // groups, -1)
-        lanes = next((size for size in (16, 32) if own <= size), kernel.LANES)
-        lanes = own if groups > 1 else lanes
-        blocks = -(-own // lanes)
-        whole = taps.new_zeros(groups, blocks * lanes, *taps.shape[2:])
-        whole[:, :own] = taps
-        turned = whole.view(groups, blocks, lanes, *taps.shape[2:]).permute(1, 4, 0, 3, 2)
-        turned = turned.reshape(blocks, taps.shape[3], -1, lanes).contiguous()
-        narrow = turned.to(torch.float32).numpy()
-        if not exact:
-            return narrow, np.zeros((0, 0, 0, 0), np.float64), np.inf
-        largest = max(float(weight.abs().max()), 1.0)
-        return narrow, turned.to(torch.float64).numpy(), 2**24 / largest
-
-    def stage(
-        self, weights: tuple[Any, ...], end: int, added: int | None, side: Map | None,
-        chain: Chain, result: Map,
-    ) -> Stage:  # fmt: skip
-        """The layer with a chain behind it."""
-        groups = self.layer.bounds["groups"]
-        lanes = self.layer.channels if groups > 1 else weights[0].shape[3]
-        beside = side.values if side is not None else result.values
-        columns = self.source.plane[2], result.plane[2]
-        maps = (self.source.values, self.sums, beside, result.values, *columns)
-        described = _numbers(self.geometry), (self.source.plane[0], lanes, groups), *self.operand
-        links = chain.arrays(result.plane[0])
-
-        def run(states: Sequence[State], image: Any, tiles: Boxes, room: State) -> tuple[int, int]:
-            read, other = states[0].arrays, states[-1].arrays
-            given = (read, other, image, tiles, maps, described, weights, self.finish, links)
-            used: tuple[int, int] = kernel.convolve(*given, room.arrays)
-            return used
-
-        sources = tuple(s for s in (self.layer.operands[0], added) if s is not None)
-        reach = _reach(self.geometry, result)
-        return Stage(self.step, end, sources, result, reach, run, result.plane[0])
-
-    def reweigh(
-        self, wrong: tuple[Any, ...], image: NDArray[np.int64], room: State
-    ) -> tuple[int, int]:
-        """Outputs under wrong weights; see `radhard.engine.kernel.reweigh`."""
-        maps = (self.source.values, self.sums, self.own.values, *self.source.plane[1:])
-        geometry = _numbers(self.geometry)
-        given = (wrong, image, (*maps, self.own.plane[2]), geometry, self.operand, self.finish)
-        used: tuple[int, int] = kernel.reweigh(*given, room.arrays)
-        return used
 
 
 def _passing(
@@ -482,44 +411,3 @@ def _passing(
 
 def _same(boxes: Boxes) -> Boxes:
     return boxes
-
-
-def _numbers(geometry: Geometry) -> tuple[int, ...]:
-    return (*geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation)
-
-
-def _reach(geometry: Geometry, result: Map) -> Callable[[Boxes], Boxes]:
-    """The boxes of results that read boxes of operands, on the map."""
-
-    def reach(boxes: Boxes) -> Boxes:
-        found = np.zeros_like(boxes)
-        for k in range(2):
-            span = geometry.dilation[k] * (geometry.kernel[k] - 1)
-            first = boxes[:, k] + geometry.padding[k] - span
-            last = boxes[:, k] + boxes[:, k + 2] - 1 + geometry.padding[k]
-            low = np.maximum(-(-first // geometry.stride[k]), 0)
-            high = np.minimum(last // geometry.stride[k], result.plane[k + 1] - 1)
-            found[:, k], found[:, k + 2] = low, np.maximum(high - low + 1, 0)
-        found[(boxes[:, 2] == 0) | (found[:, 2:] == 0).any(1)] = 0
-        return found
-
-    return reach
-
-
-def _rounding(fmt: NumberFormat) -> tuple[int, NDArray[np.float32]] | None:
-    """Code and parameters of rounding to a format; ``None`` where no kernel knows it."""
-    if fmt == FLOAT32:
-        return kernel.AS_IS, np.zeros(4, np.float32)
-    if isinstance(fmt, FloatFormat) and fmt.native and fmt.width == 16:
-        tiny = 2.0 ** (1 - fmt.offset)
-        largest = float(fmt.decode(torch.tensor(fmt.largest)))
-        numbers = (23 - fmt.mantissa, tiny, tiny * 2.0**-fmt.mantissa, largest)
-        return kernel.TO_FLOAT, np.array(numbers, np.float32)
-    if isinstance(fmt, IntegerFormat) and len(fmt.scale) == 1:
-        low, high = fmt.limits
-        numbers = (fmt.scale[0], low - fmt.zero[0], high - fmt.zero[0], 0)
-        return kernel.TO_INTEGER, np.array(numbers, np.float32)
-    if isinstance(fmt, FixedFormat) and fmt.width <= 24:
-        numbers = (fmt.scale, *fmt.limits, 1 / fmt.scale)
-        return kernel.TO_FIXED, np.array(numbers, np.float32)
-    return None

@@ -40,7 +40,11 @@ def wilson(events: int, n: int, confidence: float = 0.95) -> Estimate:
     >>> round(e.low, 6), round(e.high, 6)
     (0.000712, 0.003896)
     """
-    return _scipy_proportion(events, n, confidence, "wilson", "wilson")
+    _check_counts(events, n, confidence)
+    if n == 0:
+        return Estimate(math.nan, 0.0, 1.0, confidence, 0, "wilson")
+    found = wilson_effective(events / n, n, n, confidence)
+    return replace(found, method="wilson")
 
 
 def wilson_effective(
@@ -69,7 +73,14 @@ def wilson_effective(
 
 def clopper_pearson(events: int, n: int, confidence: float = 0.95) -> Estimate:
     """Exact interval for a proportion (Clopper and Pearson, Biometrika 1934); conservative."""
-    return _scipy_proportion(events, n, confidence, "exact", "clopper-pearson")
+    from scipy.stats import binomtest
+
+    _check_counts(events, n, confidence)
+    if n == 0:
+        return Estimate(math.nan, 0.0, 1.0, confidence, 0, "clopper-pearson")
+    found = binomtest(events, n).proportion_ci(confidence, method="exact")
+    low, high = float(found.low), float(found.high)
+    return Estimate(events / n, low, high, confidence, n, "clopper-pearson")
 
 
 def jeffreys(events: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -257,18 +268,6 @@ def difference(plus: Estimate, minus: Estimate, correlation: float = 0.0) -> Est
 def _smoothed_variance(part: Moments) -> float:
     padded = part + Moments.of([0.0, 1.0])
     return padded.m2 / padded.weight
-
-
-def _scipy_proportion(
-    events: int, n: int, confidence: float, scipy_name: str, method: str
-) -> Estimate:
-    from scipy.stats import binomtest
-
-    _check_counts(events, n, confidence)
-    if n == 0:
-        return Estimate(math.nan, 0.0, 1.0, confidence, 0, method)
-    interval = binomtest(events, n).proportion_ci(confidence, method=scipy_name)
-    return Estimate(events / n, float(interval.low), float(interval.high), confidence, n, method)
 
 
 def _ratio(events: int, n: int) -> float:

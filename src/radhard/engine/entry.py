@@ -1,0 +1,163 @@
+"""Compiled kernels that move, select and write the entries of states; see `kernel`."""
+
+from __future__ import annotations
+
+from numba import njit
+
+_compiled = njit(cache=True, nogil=True)
+
+
+@_compiled
+def subsample(state, strides, shift, out):
+    """Every so many rows and columns from the first, with channels counted from ``-shift``."""
+    boxes, base, start, chan, value = state
+    to_boxes, to_base, to_start, to_chan, to_value = out
+    down, right = strides
+    rows, entries = 0, 0
+    for i in range(len(boxes)):
+        top, left, height, width = boxes[i]
+        e, f = -(-top // down), -(-left // right)
+        to_boxes[i, 0], to_boxes[i, 1] = e, f
+        to_boxes[i, 2] = max(0, (top + height - 1) // down - e + 1) if height else 0
+        to_boxes[i, 3] = max(0, (left + width - 1) // right - f + 1) if width else 0
+        to_base[i] = rows
+        for y in range(to_boxes[i, 2]):
+            for x in range(to_boxes[i, 3]):
+                to_start[rows] = entries
+                rows += 1
+                k = base[i] + ((e + y) * down - top) * width + (f + x) * right - left
+                for j in range(start[k], start[k + 1]):
+                    to_chan[entries] = chan[j] + shift
+                    to_value[entries] = value[j]
+                    entries += 1
+        to_start[rows] = entries
+        rows += 1
+        if entries == to_start[to_base[i]]:
+            to_boxes[i] = 0
+    return rows, entries
+
+
+@_compiled
+def flatten(state, columns, positions, out):
+    """A map as one position whose channels are its values in the order (channel, position)."""
+    boxes, base, start, chan, value = state
+    to_boxes, to_base, to_start, to_chan, to_value = out
+    rows, entries = 0, 0
+    for i in range(len(boxes)):
+        top, left, height, width = boxes[i]
+        to_base[i] = rows
+        to_start[rows] = entries
+        for k in range(height * width):
+            place = (top + k // width) * columns + left + k % width
+            for j in range(start[base[i] + k], start[base[i] + k + 1]):
+                to_chan[entries] = chan[j] * positions + place
+                to_value[entries] = value[j]
+                entries += 1
+        if entries > to_start[rows]:
+            to_boxes[i, 0], to_boxes[i, 1], to_boxes[i, 2], to_boxes[i, 3] = 0, 0, 1, 1
+            rows += 1
+        else:
+            to_boxes[i] = 0
+        to_start[rows] = entries
+        rows += 1
+    return rows, entries
+
+
+@_compiled
+def write(state, columns, positions, into):
+    """Overwrite golden rows (n, channels * positions), channel by channel, where runs differ."""
+    boxes, base, start, chan, value = state
+    for i in range(len(boxes)):
+        top, left, height, width = boxes[i]
+        for k in range(height * width):
+            place = (top + k // width) * columns + left + k % width
+            for j in range(start[base[i] + k], start[base[i] + k + 1]):
+                into[i, chan[j] * positions + place] = value[j]
+
+
+@_compiled
+def merge(first, second, shift, out):
+    """Entries of two states over one map, the channels of the second counted from ``shift``."""
+    to_boxes, to_base, to_start, to_chan, to_value = out
+    rows, entries = 0, 0
+    for i in range(len(to_boxes)):
+        one, two = first[0][i], second[0][i]
+        if not one[2]:
+            one = two
+        if not two[2]:
+            two = one
+        top, left = min(one[0], two[0]), min(one[1], two[1])
+        height = max(one[0] + one[2], two[0] + two[2]) - top
+        width = max(one[1] + one[3], two[1] + two[3]) - left
+        to_boxes[i, 0], to_boxes[i, 1] = top, left
+        to_boxes[i, 2], to_boxes[i, 3] = height, width
+        to_base[i] = rows
+        for k in range(height * width):
+            to_start[rows + k] = entries
+            y, x = top + k // width, left + k % width
+            for state, moved in ((first, 0), (second, shift)):
+                own_top, own_left, own_height, own_width = state[0][i]
+                if not (own_top <= y < own_top + own_height):
+                    continue
+                if not (own_left <= x < own_left + own_width):
+                    continue
+                row = state[1][i] + (y - own_top) * own_width + x - own_left
+                for j in range(state[2][row], state[2][row + 1]):
+                    to_chan[entries] = state[3][j] + moved
+                    to_value[entries] = state[4][j]
+                    entries += 1
+        to_start[rows + height * width] = entries
+        rows += height * width + 1
+    return rows, entries
+
+
+@_compiled
+def golden_entries(state, image, golden, columns, into):
+    """The golden values of a state's entries, in their order."""
+    boxes, base, start, chan, _ = state
+    for i in range(len(boxes)):
+        top, left, height, width = boxes[i]
+        for k in range(height * width):
+            row = golden[image[i], (top + k // width) * columns + left + k % width]
+            for j in range(start[base[i] + k], start[base[i] + k + 1]):
+                into[j] = row[chan[j]]
+
+
+@_compiled
+def select(state, value, kept, out):
+    """The entries with ``kept``, and their new values."""
+    boxes, base, start, chan, _ = state
+    to_boxes, to_base, to_start, to_chan, to_value = out
+    rows, entries = 0, 0
+    for i in range(len(boxes)):
+        to_base[i] = rows
+        before = entries
+        for k in range(boxes[i, 2] * boxes[i, 3]):
+            to_start[rows] = entries
+            rows += 1
+            for j in range(start[base[i] + k], start[base[i] + k + 1]):
+                to_chan[entries], to_value[entries] = chan[j], value[j]
+                entries += kept[j]
+        to_start[rows] = entries
+        rows += 1
+        to_boxes[i] = boxes[i]
+        if entries == before:
+            to_boxes[i] = 0
+    return rows, entries
+
+
+@_compiled
+def within(state, columns, positions, reads, kept):
+    """Which entries lie in each run's box of reads: channels and positions from, to, and first."""
+    boxes, base, start, chan, _ = state
+    for i in range(len(boxes)):
+        top, left, height, width = boxes[i]
+        for k in range(height * width):
+            p = (top + k // width) * columns + left + k % width
+            for j in range(start[base[i] + k], start[base[i] + k + 1]):
+                m = chan[j]
+                kept[j] = (
+                    reads[i, 0] <= m < reads[i, 1]
+                    and reads[i, 2] <= p < reads[i, 3]
+                    and m * positions + p >= reads[i, 4]
+                )

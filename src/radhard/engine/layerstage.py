@@ -1,0 +1,136 @@
+"""A layer as compiled kernels run it: weights packed, formats as numbers, boxes of results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from radhard.engine import kernel
+from radhard.engine.sparse import Boxes, Chain, Map, Reach, Stage, State
+from radhard.formats.catalogue import FLOAT32
+from radhard.formats.fixed import FixedFormat
+from radhard.formats.floating import FloatFormat
+from radhard.formats.integer import IntegerFormat
+from radhard.formats.number import NumberFormat
+from radhard.network.layer import Geometry, Layer
+
+_ONE_TO_ONE = Geometry((1, 1), (1, 1), (0, 0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerStage:
+    """What the stages of one layer share."""
+
+    step: int
+    layer: Layer
+    source: Map
+    own: Map
+    sums: NDArray[Any]
+    operand: tuple[int, NDArray[np.float32]]
+    finish: tuple[int, NDArray[Any], NDArray[Any]]
+
+    @property
+    def geometry(self) -> Geometry:
+        """Of a dense layer, that of one position."""
+        return self.layer.geometry or _ONE_TO_ONE
+
+    def packed(self, weight: Tensor, exact: bool) -> tuple[Any, ...]:
+        """Weights (blocks, taps, input channels, lanes): float32, float64, and the limit."""
+        rows = self.layer.weight_rows(weight)
+        groups, channels = self.layer.bounds["groups"], len(rows)
+        own = channels // groups
+        taps = rows.reshape(groups, own, self.source.plane[0] // groups, -1)
+        lanes = next((size for size in (16, 32) if own <= size), kernel.LANES)
+        lanes = own if groups > 1 else lanes
+        blocks = -(-own // lanes)
+        whole = taps.new_zeros(groups, blocks * lanes, *taps.shape[2:])
+        whole[:, :own] = taps
+        turned = whole.view(groups, blocks, lanes, *taps.shape[2:]).permute(1, 4, 0, 3, 2)
+        turned = turned.reshape(blocks, taps.shape[3], -1, lanes).contiguous()
+        narrow = turned.to(torch.float32).numpy()
+        if not exact:
+            return narrow, np.zeros((0, 0, 0, 0), np.float64), np.inf
+        largest = max(float(weight.abs().max()), 1.0)
+        return narrow, turned.to(torch.float64).numpy(), 2**24 / largest
+
+    def stage(
+        self, weights: tuple[Any, ...], end: int, added: int | None, side: Map | None,
+        chain: Chain, result: Map,
+    ) -> Stage:  # fmt: skip
+        """The layer with a chain behind it."""
+        groups = self.layer.bounds["groups"]
+        lanes = self.layer.channels if groups > 1 else weights[0].shape[3]
+        beside = side.values if side is not None else result.values
+        columns = self.source.plane[2], result.plane[2]
+        maps = (self.source.values, self.sums, beside, result.values, *columns)
+        described = numbers_of(self.geometry), (self.source.plane[0], lanes, groups), *self.operand
+        links = chain.arrays(result.plane[0])
+
+        def run(states: Sequence[State], image: Any, tiles: Boxes, room: State) -> tuple[int, int]:
+            read, other = states[0].arrays, states[-1].arrays
+            given = (read, other, image, tiles, maps, described, weights, self.finish, links)
+            used: tuple[int, int] = kernel.convolve(*given, room.arrays)
+            return used
+
+        sources = tuple(s for s in (self.layer.operands[0], added) if s is not None)
+        reach = reach_of(self.geometry, result)
+        return Stage(self.step, end, sources, result, reach, run, result.plane[0])
+
+    def reweigh(
+        self, wrong: tuple[Any, ...], image: NDArray[np.int64], room: State
+    ) -> tuple[int, int]:
+        """Outputs under wrong weights; see `radhard.engine.kernel.reweigh`."""
+        maps = (self.source.values, self.sums, self.own.values, *self.source.plane[1:])
+        geometry = numbers_of(self.geometry)
+        given = (wrong, image, (*maps, self.own.plane[2]), geometry, self.operand, self.finish)
+        used: tuple[int, int] = kernel.reweigh(*given, room.arrays)
+        return used
+
+
+def numbers_of(geometry: Geometry) -> tuple[int, ...]:
+    """Kernel, stride, padding and dilation, as kernels take them."""
+    return (*geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation)
+
+
+def reach_of(geometry: Geometry, result: Map) -> Reach:
+    """The boxes of results that read boxes of operands, on the map."""
+
+    def reach(boxes: Boxes) -> Boxes:
+        found = np.zeros_like(boxes)
+        for k in range(2):
+            span = geometry.dilation[k] * (geometry.kernel[k] - 1)
+            first = boxes[:, k] + geometry.padding[k] - span
+            last = boxes[:, k] + boxes[:, k + 2] - 1 + geometry.padding[k]
+            low = np.maximum(-(-first // geometry.stride[k]), 0)
+            high = np.minimum(last // geometry.stride[k], result.plane[k + 1] - 1)
+            found[:, k], found[:, k + 2] = low, np.maximum(high - low + 1, 0)
+        found[(boxes[:, 2] == 0) | (found[:, 2:] == 0).any(1)] = 0
+        return found
+
+    return reach
+
+
+def rounding_of(fmt: NumberFormat) -> tuple[int, NDArray[np.float32]] | None:
+    """Code and parameters of rounding to a format; ``None`` where no kernel knows it."""
+    numbers: tuple[float, ...]
+    if fmt == FLOAT32:
+        return kernel.AS_IS, np.zeros(4, np.float32)
+    if isinstance(fmt, FloatFormat) and fmt.native and fmt.width == 16:
+        tiny = 2.0 ** (1 - fmt.offset)
+        largest = float(fmt.decode(torch.tensor(fmt.largest)))
+        numbers = (23 - fmt.mantissa, tiny, tiny * 2.0**-fmt.mantissa, largest)
+        return kernel.TO_FLOAT, np.array(numbers, np.float32)
+    if isinstance(fmt, IntegerFormat) and len(fmt.scale) == 1:
+        low, high = fmt.limits
+        numbers = (fmt.scale[0], low - fmt.zero[0], high - fmt.zero[0], 0)
+        return kernel.TO_INTEGER, np.array(numbers, np.float32)
+    if isinstance(fmt, FixedFormat) and fmt.width <= 24:
+        numbers = (fmt.scale, *fmt.limits, 1 / fmt.scale)
+        return kernel.TO_FIXED, np.array(numbers, np.float32)
+    return None
