@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from radhard.engine.guard import guarded
+from radhard.engine.guard import Seen, guarded
 from radhard.engine.passage import (
     compiled,
     enterable,
@@ -175,14 +176,26 @@ def _struck(
     image = torch.from_numpy(corruption.image).to(fault.device)
     step = trace.workload.layers[number].step
     detected = trace.detected[image].clone()
-    if trace.guard is not None:
-        output, alarm = guarded(trace.guard, trace.workload, number, output)
+    if trace.guard is not None and step in trace.guard.steps:
+        workload, clean = trace.workload, trace.golden(step, image)
+        source = workload.layers[number].operands[0]
+        inputs = workload.program.rows[source]
+        assert inputs is not None
+        shared = torch.from_numpy(_shared(trace, number, corruption)).to(image.device)
+        seen = Seen(step, output, clean, lambda: inputs.join(trace.golden(source, image)), shared)
+        output, alarm = guarded(trace.guard, workload, seen)
         detected |= alarm
     values = {
         live: output if live == step else trace.golden(live, image)
         for live in trace.live_after(step)
     }
     return Pool(step, fault, image, detected, values)
+
+
+def _shared(trace: Trace, number: int, corruption: Corruption) -> NDArray[np.bool_]:
+    """Which corruptions lie in a stored operand, which a repetition would read again, (n,)."""
+    stored = (corruption.operand == "weight") | (corruption.operand == "input")
+    return stored & ~single(trace, number, corruption)
 
 
 def _walk(

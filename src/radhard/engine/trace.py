@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from radhard.engine.guard import Guard, guarded
+from radhard.engine.guard import Guard, Seen, StepGuard, guarded, step_guard
 from radhard.network.export import batch_norm
 from radhard.network.workload import Workload
 
@@ -46,7 +46,7 @@ class Trace:
     """
 
     workload: Workload
-    guard: Guard | None
+    guard: StepGuard | None
     rows: int
     pool: int
     values: Mapping[int, Tensor]
@@ -80,7 +80,7 @@ class Trace:
 
 def record(
     workload: Workload,
-    guard: Guard | None = None,
+    guard: Guard | StepGuard | None = None,
     rows: int | None = None,
     memory: int | None = None,
 ) -> Trace:
@@ -88,7 +88,7 @@ def record(
 
     Args:
         workload: the network with its images.
-        guard: watches, and may correct, the output of each layer.
+        guard: watches, and may correct, the output of each layer or of the steps that it names.
         rows: images per batch, at least 1; ``None`` for as many as suit the network's size.
         memory: bytes for golden values and batches together; ``None`` for no limit.
 
@@ -96,6 +96,7 @@ def record(
         ValueError: for fewer than 1 row, or where golden values leave no memory for a batch.
     """
     last = _last_readers(workload)
+    watching = step_guard(guard, workload) if guard is not None else None
     if rows is not None and rows < 1:
         raise ValueError(f"{rows} rows per batch can't be: use at least 1")
     rows, pool = _plan(workload, last, rows, memory)
@@ -106,14 +107,14 @@ def record(
         for part in images.split(rows):
             start = {0: filled(part, rows)}
             whole = Span(1, len(workload.program.steps), kept.keys(), last)
-            found, alarm = run_steps(workload, start, whole, guard, rows)
+            found, alarm = run_steps(workload, start, whole, watching, rows)
             for step, parts in kept.items():
                 parts.append(found[step][: len(part)])
             alarms.append(alarm[: len(part)])
     values = {step: torch.cat(parts) for step, parts in kept.items()}
     logits = values[workload.program.output]
     finite = all(bool(torch.isfinite(value).all()) for value in values.values())
-    return Trace(workload, guard, rows, pool, values, last, logits, torch.cat(alarms), finite)
+    return Trace(workload, watching, rows, pool, values, last, logits, torch.cat(alarms), finite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ class Span:
 
 
 def run_steps(
-    workload: Workload, start: Mapping[int, Tensor], span: Span, guard: Guard | None, rows: int
+    workload: Workload, start: Mapping[int, Tensor], span: Span, guard: StepGuard | None, rows: int
 ) -> tuple[dict[int, Tensor], Tensor]:
     """Run some steps for one batch of ``rows`` rows.
 
@@ -161,17 +162,27 @@ def run_steps(
         if program.rows[step] is None:
             continue
         held[step] = workload.evaluate(step, value)
-        if guard is not None and step in workload.numbers:
+        if guard is not None and step in guard.steps:
             layout = _layout(workload, step)
-            output, alarm = guarded(
-                guard, workload, workload.numbers[step], layout.split(held[step])
-            )
+            output = layout.split(held[step])
+            source = operand_of(workload, step)
+            seen = Seen(step, output, output, lambda source=source: value(source))  # type: ignore[misc]
+            output, alarm = guarded(guard, workload, seen)
             held[step] = layout.join(output)
             alarms |= alarm
         for source in program.steps[step].inputs:
             if span.last_reader[source] == step and source not in span.wanted:
                 held.pop(source, None)
     return {step: _layout(workload, step).split(held[step]) for step in span.wanted}, alarms
+
+
+def operand_of(workload: Workload, step: int) -> int:
+    """The first step that ``step`` reads and that depends on images."""
+    number = workload.numbers.get(step)
+    if number is not None:
+        return workload.layers[number].operands[0]
+    program = workload.program
+    return next(s for s in program.steps[step].inputs if program.rows[s] is not None)
 
 
 def _last_readers(workload: Workload) -> tuple[int, ...]:

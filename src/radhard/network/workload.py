@@ -76,6 +76,16 @@ class Workload:
         formats = self.formats if format is None else Formats.of(format)
         return _built(self.name, self.source, self.layers, self.extremes, formats, images, labels)
 
+    def with_constants(self, constants: Mapping[int, Tensor]) -> Workload:
+        """A copy with other weights, biases and so on, by step of the program; formats stay fitted."""
+        steps = tuple(
+            Step(step.name, constant=constants[k]) if k in constants else step
+            for k, step in enumerate(self.source.steps)
+        )
+        source = Program(steps, self.source.rows, self.source.sizes, self.source.output)
+        given = (self.extremes, self.formats, self.images, self.labels)
+        return _built(self.name, source, self.layers, *given)
+
     def operands(self, number: int, values: Callable[[int], Any]) -> tuple[Tensor, Parameters]:
         """Input and parameters of a layer, given the values of the steps before it."""
         layer, given = self.layers[number], self.parameters[number]

@@ -1,39 +1,227 @@
-"""What a protection is to a campaign."""
+"""What a protection is to a campaign: the verbs harden, retune and guard, and a cost."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Protocol
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from radhard.engine.guard import Guard
+from radhard.accel.chip import Accelerator
+from radhard.engine.guard import Guard, Sight, StepGuard, step_guard
+from radhard.faults.corruption import Corruption
+from radhard.faults.fault import Faults
+from radhard.faults.space import SiteSpace
 from radhard.network.workload import Workload
 
-
-class Protection(Protocol):
-    """Something that watches the run; its ``repr`` is part of a campaign's identity."""
-
-    def guard(self, workload: Workload) -> Guard:
-        """What watches a run of ``workload``."""
-        ...
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class _Guards:
-    guards: tuple[Guard, ...]
+class Cost:
+    """What a protection takes, per inference unless stated; costs add up.
 
-    def inspect(self, layer: int, output: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Guard`: each sees what the one before it left."""
-        output, alarm = self.guards[0].inspect(layer, output)
-        for guard in self.guards[1:]:
-            output, more = guard.inspect(layer, output)
-            alarm = alarm | more
+    Attributes:
+        macs: multiply-accumulates on top of the network's own.
+        operations: comparisons, additions and votes on single values.
+        memory_bits: storage on top of the network's own.
+        area: of latches or memory cells, as a share of the plain ones; 0 where nothing is known.
+        cycles: on top, on the chip that was asked about.
+        retraining: whether weights or bounds have to be trained.
+    """
+
+    macs: float = 0.0
+    operations: float = 0.0
+    memory_bits: float = 0.0
+    area: float = 0.0
+    cycles: float = 0.0
+    retraining: bool = False
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.macs + other.macs,
+            self.operations + other.operations,
+            self.memory_bits + other.memory_bits,
+            self.area + other.area,
+            self.cycles + other.cycles,
+            self.retraining or other.retraining,
+        )
+
+
+class Protection(Protocol):
+    """Changes the population of faults, the network, or the run, and nothing else.
+
+    Its ``repr`` is part of a campaign's identity. Classes of your own inherit from this one and
+    override what they change.
+    """
+
+    def harden(self, space: SiteSpace) -> SiteSpace:
+        """The population of faults on the hardened chip."""
+        return space
+
+    def stops(self, workload: Workload, faults: Struck) -> Stopped:
+        """Which faults a check finds, or a copy makes up for, before they can spread."""
+        return Stopped.none(len(faults.corruption))
+
+    def retune(self, workload: Workload) -> Workload:
+        """The network with other weights."""
+        return workload
+
+    def guard(self, workload: Workload) -> Guard | StepGuard | None:
+        """What watches a run of ``workload``; ``None`` where nothing does."""
+        return None
+
+    def cost(self, workload: Workload, chip: Accelerator) -> Cost:
+        """What it takes."""
+        return Cost()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stopped:
+    """Faults that reach no computation.
+
+    Attributes:
+        harmless: (n,) the value was restored, or the inference is run again.
+        alarmed: (n,) the check says so.
+    """
+
+    harmless: Flags
+    alarmed: Flags
+
+    @classmethod
+    def none(cls, n: int) -> Stopped:
+        """All n faults go through."""
+        return cls(np.zeros(n, bool), np.zeros(n, bool))
+
+    def __or__(self, other: Stopped) -> Stopped:
+        return Stopped(self.harmless | other.harmless, self.alarmed | other.alarmed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Struck:
+    """Faults with what software sees of them.
+
+    Attributes:
+        component: name of the struck part of the chip, (n,).
+        width: bits of the struck value, (n,).
+        corruption: n corruptions.
+    """
+
+    component: NDArray[np.str_]
+    width: NDArray[np.int64]
+    corruption: Corruption
+
+    @classmethod
+    def of(cls, space: SiteSpace, faults: Faults, corruption: Corruption) -> Struck:
+        """Of drawn faults."""
+        names = np.array([stratum.component for stratum in space.strata])[faults.stratum]
+        width = np.array([stratum.width for stratum in space.strata])[faults.stratum]
+        return cls(names, width, corruption)
+
+    def inside(self, components: Collection[str]) -> Flags:
+        """(n,) whether a fault struck one of these components; of none given, any."""
+        if not components:
+            return np.ones(len(self.component), bool)
+        return np.isin(self.component, list(components))
+
+    @property
+    def bits(self) -> NDArray[np.int64]:
+        """How many bits of the value the fault touches, (n,)."""
+        own = np.array([(1 << int(width)) - 1 for width in self.width], dtype=np.uint64)
+        keep, flip = (
+            part.view(np.uint64) for part in (self.corruption.keep, self.corruption.flip)
+        )
+        return np.bitwise_count((~keep | flip) & own).astype(np.int64)
+
+
+def stopped_by(protections: Sequence[Protection], workload: Workload, faults: Struck) -> Stopped:
+    """The faults that any of the protections stops."""
+    found = (protection.stops(workload, faults) for protection in protections)
+    return reduce(lambda one, other: one | other, found, Stopped.none(len(faults.corruption)))
+
+
+def hardened(protections: Sequence[Protection], space: SiteSpace) -> SiteSpace:
+    """The population under all protections."""
+    return reduce(lambda left, protection: protection.harden(left), protections, space)
+
+
+def retuned(protections: Sequence[Protection], workload: Workload) -> Workload:
+    """The network under all protections."""
+    return reduce(lambda left, protection: protection.retune(left), protections, workload)
+
+
+def spared(space: SiteSpace, factor: NDArray[np.float64]) -> SiteSpace:
+    """With each stratum's exposure multiplied by ``factor`` in [0, 1]; the rest does nothing.
+
+    The lost exposure stays in the population as faults without effect, so that probabilities and
+    rates can be compared with those of the plain chip.
+    """
+    if not ((factor >= 0) & (factor <= 1)).all():
+        raise ValueError("a protection leaves a share between 0 and 1 of each exposure")
+    strata = tuple(
+        replace(stratum, exposure=stratum.exposure * float(share))
+        for stratum, share in zip(space.strata, factor, strict=True)
+    )
+    return replace(space, strata=strata).against(space)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """Tensors that a protection has learned, by step of the program; its ``repr`` is their hash."""
+
+    tensors: dict[int, tuple[Tensor, ...]]
+
+    def __repr__(self) -> str:
+        digest = hashlib.sha256()
+        for step, held in sorted(self.tensors.items()):
+            digest.update(str(step).encode())
+            for tensor in held:
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return f"Fitted({digest.hexdigest()[:16]})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fitted) and repr(self) == repr(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __bool__(self) -> bool:
+        return bool(self.tensors)
+
+
+#: Nothing learned yet.
+UNFITTED = Fitted({})
+
+
+class _Guards(torch.nn.Module):
+    """Several guards: each sees what the one before it left."""
+
+    def __init__(self, guards: Sequence[StepGuard]) -> None:
+        super().__init__()
+        self.guards = list(guards)
+        self.parts = torch.nn.ModuleList(g for g in guards if isinstance(g, torch.nn.Module))
+
+    @property
+    def steps(self) -> Collection[int]:
+        return set().union(*(guard.steps for guard in self.guards))
+
+    def look(self, sight: Sight) -> tuple[Tensor, Tensor]:
+        output, alarm = sight.output, torch.zeros_like(sight.shared)
+        for guard in self.guards:
+            if sight.step in guard.steps:
+                output, more = guard.look(replace(sight, output=output))
+                alarm = alarm | more
         return output, alarm
 
 
-def joined(protections: Sequence[Protection], workload: Workload) -> Guard | None:
+def joined(protections: Sequence[Protection], workload: Workload) -> StepGuard | None:
     """One guard for all protections, in their order."""
-    guards = tuple(protection.guard(workload) for protection in protections)
-    return _Guards(guards) if guards else None
+    found = [guard for p in protections if (guard := p.guard(workload)) is not None]
+    guards = [step_guard(guard, workload) for guard in found]
+    return (guards[0] if len(guards) == 1 else _Guards(guards)) if guards else None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +89,48 @@ class Moments:
     def standard_error(self) -> float:
         """Standard error of the mean."""
         return math.sqrt(self.variance / self.effective_n) if self.n > 1 else math.inf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayMoments:
+    """Mean and variance of each place of an array, over observations; ``a + b`` as for `Moments`.
+
+    Attributes:
+        n: number of observations.
+        mean, m2: per place, float64.
+
+    >>> both = ArrayMoments.of(np.array([[1.0], [2.0]])) + ArrayMoments.of(np.array([[3.0]]))
+    >>> float(both.mean[0]), float(both.deviation[0])
+    (2.0, 1.0)
+    """
+
+    n: int
+    mean: NDArray[np.float64]
+    m2: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> ArrayMoments:
+        """The summary of observations (n, ...)."""
+        x = np.asarray(values, np.float64)
+        mean = x.mean(0)
+        return cls(len(x), mean, ((x - mean) ** 2).sum(0))
+
+    def __add__(self, other: ArrayMoments) -> ArrayMoments:
+        n, gap = self.n + other.n, other.mean - self.mean
+        mean = self.mean + gap * (other.n / n)
+        return ArrayMoments(n, mean, self.m2 + other.m2 + gap**2 * (self.n * other.n / n))
+
+    def pooled(self, axes: tuple[int, ...]) -> ArrayMoments:
+        """With places along ``axes`` taken as observations of one; those axes get length 1."""
+        if not axes:
+            return self
+        places = int(np.prod([self.mean.shape[axis] for axis in axes]))
+        mean = self.mean.mean(axes, keepdims=True)
+        spread = self.n * ((self.mean - mean) ** 2).sum(axes, keepdims=True)
+        return ArrayMoments(self.n * places, mean, self.m2.sum(axes, keepdims=True) + spread)
+
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """Standard deviation per place; 0 for a single observation."""
+        found: NDArray[np.float64] = np.sqrt(self.m2 / max(self.n - 1, 1))
+        return found

@@ -1,0 +1,296 @@
+"""Bounds on activations: what lies outside is clamped, or taken for wrong and set to zero."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from radhard.accel.chip import Accelerator
+from radhard.engine.guard import StepGuard
+from radhard.network.workload import Workload
+from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
+from radhard.protect.tap import SmoothCorrection, Tap, TapGuard, observed, tapped
+from radhard.stats.moments import ArrayMoments
+
+
+class Bounded(nn.Module):
+    """Clamps values to [low, high], or sets those outside to zero; not-a-number lies outside."""
+
+    def __init__(self, low: Tensor, high: Tensor, zero: bool) -> None:
+        super().__init__()
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
+        self.zero = zero
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Values (n, m, positions); bounds broadcast."""
+        low, high = self.low.to(values.dtype), self.high.to(values.dtype)
+        inside = (values >= low) & (values <= high)
+        if self.zero:
+            return torch.where(inside, values, 0.0)
+        near = torch.where(values > high, high, low)
+        return torch.where(inside, values, near)
+
+
+def element_cost(workload: Workload, steps: Mapping[int, int], operations: float) -> float:
+    """Operations on all values of some steps."""
+    rows = [workload.program.rows[step] for step in steps]
+    return operations * sum(layout.elements for layout in rows if layout is not None)
+
+
+def extremes(
+    workload: Workload, steps: Mapping[int, int], per_neuron: bool = False
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """Lowest and highest fault-free values of some steps, of all or of each neuron."""
+    found: dict[int, tuple[Tensor, Tensor]] = {}
+    for values, _ in observed(workload, steps):
+        for step, seen in values.items():
+            axes = (0,) if per_neuron else (0, 1, 2)
+            low, high = seen.amin(axes), seen.amax(axes)
+            if step in found:
+                low, high = torch.minimum(low, found[step][0]), torch.maximum(high, found[step][1])
+            found[step] = low, high
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRestriction(Protection):
+    """Clamps the values behind each activation to their learned range (Ranger: Chen et al., DSN'21).
+
+    Pooling and reshaping take the bounds of what they read, concatenation the lowest lower and the
+    highest upper bound. Not-a-number becomes the lower bound.
+
+    Attributes:
+        cushion: by which share of its magnitude each bound is moved outwards, at least 0.
+        zero: set what lies outside to 0 instead (range supervision with zeroing; "Just say zero").
+        fitted: the bounds, from `learned`; where empty, `guard` learns from the workload's images.
+
+    Raises:
+        ValueError: for a negative cushion.
+
+    >>> RangeRestriction(cushion=0.1)
+    RangeRestriction(cushion=0.1, zero=False, fitted=Fitted(e3b0c44298fc1c14))
+    """
+
+    cushion: float = 0.0
+    zero: bool = False
+    fitted: Fitted = UNFITTED
+
+    def __post_init__(self) -> None:
+        if not self.cushion >= 0:
+            raise ValueError(f"cushion {self.cushion!r} can't be: use a share of 0 or more")
+
+    def learned(self, training: Workload) -> RangeRestriction:
+        """With the ranges of fault-free values over ``training``, carried on by pooling and so on."""
+        steps = tapped(training, Tap.ACTIVATION, last=False)
+        own = {step: pair for step, pair in extremes(training, steps).items()}
+        return replace(self, fitted=Fitted({**own, **_carried(training, own)}))
+
+    def guard(self, workload: Workload) -> StepGuard:
+        """See `Protection`."""
+        fitted = (self.fitted or self.learned(workload).fitted).tensors
+        grown = 1 + self.cushion
+        parts = {}
+        for step, (low, high) in fitted.items():
+            low = torch.where(low < 0, low * grown, low / grown)
+            high = torch.where(high > 0, high * grown, high / grown)
+            parts[step] = Bounded(low, high, self.zero)
+        return TapGuard(parts)
+
+    def cost(self, workload: Workload, chip: Accelerator) -> Cost:
+        """Two comparisons per activation; two bounds per layer."""
+        steps = tapped(workload, Tap.ACTIVATION, last=False)
+        return Cost(operations=element_cost(workload, steps, 2), memory_bits=64 * len(steps))
+
+
+#: Operations that give nothing larger or smaller than what they read.
+_KEEPS_RANGE = ("max_pool", "avg_pool", "reshape", "flatten", "view", "mean", "cat")
+
+
+def _carried(
+    workload: Workload, own: Mapping[int, tuple[Tensor, Tensor]]
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """Bounds of pooled, reshaped and concatenated values."""
+    program, found = workload.program, dict(own)
+    for index, step in enumerate(program.steps):
+        sources = [s for s in step.inputs if program.rows[s] is not None]
+        kept = any(name in str(step.op) for name in _KEEPS_RANGE)
+        if kept and program.rows[index] is not None and sources and found.keys() >= set(sources):
+            lows, highs = zip(*(found[s] for s in sources), strict=True)
+            found[index] = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
+    return {step: pair for step, pair in found.items() if step not in own}
+
+
+@dataclass(frozen=True, slots=True)
+class ClippedActivation(Protection):
+    """``x if 0 <= x <= T else 0`` behind each activation (FT-ClipAct: Hoang et al., DATE'20).
+
+    Attributes:
+        thresholds: T per step, from `learned` (the largest value seen) or `tuned`.
+    """
+
+    thresholds: Fitted = UNFITTED
+
+    def learned(self, training: Workload) -> ClippedActivation:
+        """With the largest fault-free values as thresholds, where the search of `tuned` begins."""
+        steps = tapped(training, Tap.ACTIVATION, last=False)
+        found = extremes(training, steps)
+        return ClippedActivation(Fitted({step: (high,) for step, (_, high) in found.items()}))
+
+    def with_threshold(self, step: int, value: float) -> ClippedActivation:
+        """The same with another threshold at one step."""
+        held = dict(self.thresholds.tensors)
+        held[step] = (torch.tensor(value, dtype=held[step][0].dtype),)
+        return ClippedActivation(Fitted(held))
+
+    def guard(self, workload: Workload) -> StepGuard:
+        """See `Protection`."""
+        held = (self.thresholds or self.learned(workload).thresholds).tensors
+        zero = torch.zeros(())
+        return TapGuard({step: Bounded(zero, high, True) for step, (high,) in held.items()})
+
+    def cost(self, workload: Workload, chip: Accelerator) -> Cost:
+        """One comparison per activation beside that of the activation itself."""
+        steps = tapped(workload, Tap.ACTIVATION, last=False)
+        return Cost(operations=element_cost(workload, steps, 1), memory_bits=32 * len(steps))
+
+
+@dataclass(frozen=True, slots=True)
+class ValueThreshold(Protection):
+    """Zeroes values further than kappa deviations from their neuron's mean.
+
+    Attributes:
+        kappa: deviations, above 0.
+        tap: where.
+        fitted: mean and deviation per neuron, from `learned`; learned by `guard` where empty.
+
+    Raises:
+        ValueError: for a kappa that is not above 0.
+    """
+
+    kappa: float = 6.0
+    tap: Tap = Tap.ACTIVATION
+    fitted: Fitted = UNFITTED
+
+    def __post_init__(self) -> None:
+        if not self.kappa > 0:
+            raise ValueError(f"kappa {self.kappa!r} can't be: use a number above 0")
+
+    def learned(self, training: Workload) -> ValueThreshold:
+        """With mean and deviation of each neuron over the images of ``training``."""
+        moments: dict[int, ArrayMoments] = {}
+        for values, _ in observed(training, tapped(training, self.tap, last=False)):
+            for step, seen in values.items():
+                more = ArrayMoments.of(seen.numpy())
+                moments[step] = moments[step] + more if step in moments else more
+        fitted = {step: _tensors(m) for step, m in moments.items()}
+        return replace(self, fitted=Fitted(fitted))
+
+    def guard(self, workload: Workload) -> StepGuard:
+        """See `Protection`."""
+        fitted = (self.fitted or self.learned(workload).fitted).tensors
+        return TapGuard(
+            {
+                step: Bounded(mean - self.kappa * sd, mean + self.kappa * sd, True)
+                for step, (mean, sd) in fitted.items()
+            }
+        )
+
+    def cost(self, workload: Workload, chip: Accelerator) -> Cost:
+        """Two comparisons, and two numbers in memory, per neuron."""
+        steps = tapped(workload, self.tap, last=False)
+        values = element_cost(workload, steps, 1)
+        return Cost(operations=2 * values, memory_bits=64 * values)
+
+
+#: Deviations below this share of a step's typical one are taken to be it: dead neurons.
+FLOOR = 0.05
+
+
+def _tensors(moments: ArrayMoments) -> tuple[Tensor, Tensor]:
+    sd = floored(moments.deviation)
+    return torch.from_numpy(moments.mean).float(), torch.from_numpy(sd).float()
+
+
+def floored(deviation: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray[
+    tuple[int, ...], np.dtype[np.float64]
+]:
+    """Deviations kept above 0: a neuron that never moved in training may move once."""
+    typical = float(np.sqrt(np.mean(deviation**2)))
+    return np.maximum(deviation, max(FLOOR * typical, 1e-6))
+
+
+class SmoothlyBounded(SmoothCorrection):
+    """``max(0, x * sigmoid(-20 (x - bound)))`` with a bound per neuron (FitAct, DATE'22)."""
+
+    def __init__(self, bound: Tensor) -> None:
+        super().__init__()
+        self.bound = nn.Parameter(bound)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Values (n, m, positions); what is no number becomes 0."""
+        kept = values * torch.sigmoid(-20 * (values - self.bound.to(values.dtype)))
+        return torch.where(torch.isfinite(values), kept.clamp(min=0), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundedNeuron(Protection):
+    """A trained smooth upper bound per neuron (FitAct: Ghavami et al., DATE'22).
+
+    Bounds begin at each neuron's largest value in training; `trained` lowers them by gradient
+    descent on the loss with a small penalty on their size, while weights stay as they are.
+
+    Attributes:
+        bounds: per neuron, from `learned` or `trained`; learned by `guard` where empty.
+    """
+
+    bounds: Fitted = UNFITTED
+
+    def learned(self, training: Workload) -> BoundedNeuron:
+        """With each neuron's largest fault-free value, where training begins."""
+        steps = tapped(training, Tap.ACTIVATION, last=False)
+        found = extremes(training, steps, per_neuron=True)
+        return BoundedNeuron(Fitted({step: (high.float(),) for step, (_, high) in found.items()}))
+
+    def trained(
+        self, training: Workload, epochs: int = 2, rate: float = 1e-2, penalty: float = 1e-3
+    ) -> BoundedNeuron:
+        """With bounds trained by Adam on cross-entropy plus ``penalty`` times their mean square."""
+        held = (self.bounds or self.learned(training).bounds).tensors
+        guard = TapGuard({step: SmoothlyBounded(high.clone()) for step, (high,) in held.items()})
+        optimiser = torch.optim.Adam(guard.parameters(), rate)
+        for _ in range(epochs):
+            for logits, labels in guarded_batches(training, guard):
+                size = torch.stack([(bound**2).mean() for bound in guard.parameters()]).mean()
+                loss = nn.functional.cross_entropy(logits, labels) + penalty * size
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+        bounds = {
+            step: (guard.corrections[str(step)].bound.detach().clone(),) for step in guard.steps
+        }
+        return BoundedNeuron(Fitted(bounds))
+
+    def guard(self, workload: Workload) -> StepGuard:
+        """See `Protection`."""
+        held = (self.bounds or self.learned(workload).bounds).tensors
+        guard = TapGuard({step: SmoothlyBounded(high) for step, (high,) in held.items()})
+        return guard.requires_grad_(False)
+
+    def cost(self, workload: Workload, chip: Accelerator) -> Cost:
+        """A sigmoid, a product and a comparison, and a number in memory, per neuron."""
+        steps = tapped(workload, Tap.ACTIVATION, last=False)
+        values = element_cost(workload, steps, 1)
+        return Cost(operations=3 * values, memory_bits=32 * values, retraining=True)
+
+
+def guarded_batches(workload: Workload, guard: StepGuard):  # type: ignore[no-untyped-def]
+    """Logits under a guard, with gradients, and labels, batch by batch."""
+    from radhard.protect.module import run_guarded
+
+    for images, labels in zip(workload.images.split(64), workload.labels.split(64), strict=True):
+        yield run_guarded(workload, guard, images), labels

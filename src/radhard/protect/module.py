@@ -1,0 +1,118 @@
+"""Protected networks as PyTorch modules for the user's own code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from radhard.engine.guard import Seen, StepGuard, guarded
+from radhard.engine.trace import operand_of
+from radhard.formats.catalogue import FLOAT32
+from radhard.network.workload import Workload, capture
+from radhard.protect.protection import Protection, joined, retuned
+
+
+def harden(
+    model: nn.Module | ExportedProgram | Workload,
+    protections: Sequence[Protection],
+    images: Tensor | None = None,
+    labels: Tensor | None = None,
+) -> nn.Module:
+    """The network with its protections inside, as a module that runs, exports and saves.
+
+    The module computes in the model's own floating point. Protections of the hardware (hardened
+    latches, codes, copies) change nothing in it; those of the run, and retuned weights, are part of
+    it. ``torch.export.save(torch.export.export(module, (images,)), path)`` keeps it; so does
+    ``torch.save(module.state_dict(), path)`` for a module made in the same way.
+
+    Args:
+        model: as for `radhard.capture`, or what `capture` gave.
+        protections: in their order. What has learned nothing yet learns from ``images``.
+        images: (b, ...) that the model takes; not needed with a captured network.
+        labels: (b,); zeros where none are given.
+
+    Raises:
+        ValueError: where images are missing.
+
+    >>> import torch, radhard as rh
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 8), torch.nn.ReLU(),
+    ...                             torch.nn.Linear(8, 3)).eval()
+    >>> images = torch.rand(8, 1, 2, 2)
+    >>> safe = rh.harden(model, [rh.RangeRestriction()], images)
+    >>> bool(torch.allclose(safe(images), model(images)))
+    True
+    """
+    if isinstance(model, Workload):
+        workload = model.with_(format=FLOAT32)
+    else:
+        if images is None:
+            raise ValueError("images are needed to follow the model: harden(model, [...], images)")
+        labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
+        workload = capture(model, images, labels)
+    workload = retuned(protections, workload)
+    return Protected(workload, joined(protections, workload))
+
+
+class Protected(nn.Module):
+    """A captured network that runs under a guard.
+
+    Attributes:
+        alarmed: (b,) of the last batch: where a guard raised an alarm; ``None`` before the first.
+    """
+
+    def __init__(self, workload: Workload, guard: StepGuard | None) -> None:
+        super().__init__()
+        self.workload, self.guard = workload, guard
+        if isinstance(guard, nn.Module):
+            self.parts = guard
+        for k, step in enumerate(workload.program.steps):
+            if isinstance(step.constant, Tensor):
+                self.register_buffer(f"constant_{k}", step.constant)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (b, classes)."""
+        program = self.workload.program
+        constants = {
+            k: getattr(self, f"constant_{k}", step.constant)
+            for k, step in enumerate(program.steps)
+            if step.op is None
+        }
+        return run_steps_guarded(self.workload, self.guard, images, constants)
+
+
+def run_guarded(workload: Workload, guard: StepGuard | None, images: Tensor) -> Tensor:
+    """Logits (b, classes) of a network in its model's own arithmetic, under a guard."""
+    constants = {k: step.constant for k, step in enumerate(workload.program.steps)}
+    return run_steps_guarded(workload, guard, images, constants)
+
+
+def run_steps_guarded(
+    workload: Workload, guard: StepGuard | None, images: Tensor, constants: dict[int, Any]
+) -> Tensor:
+    """The same with other constants, by step."""
+    program = workload.program
+    held: dict[int, Any] = {0: images}
+
+    def value(step: int) -> Any:
+        if step not in held:
+            size = program.sizes[step]
+            held[step] = size[0] * images.shape[0] + size[1] if size else constants[step]
+        return held[step]
+
+    for index, step in enumerate(program.steps):
+        layout = program.rows[index]
+        if layout is None or index == 0:
+            continue
+        held[index] = step.run(value)
+        if guard is not None and index in guard.steps:
+            rows = layout.split(held[index])
+            source = operand_of(workload, index)
+            seen = Seen(index, rows, rows, lambda source=source: value(source))  # type: ignore[misc]
+            corrected, _ = guarded(guard, workload, seen)
+            held[index] = layout.join(corrected)
+    result: Tensor = held[program.output]
+    return result

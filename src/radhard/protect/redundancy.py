@@ -1,0 +1,129 @@
+"""Computing more than once: duplication with repetition, triplication with a vote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from radhard.accel.chip import Accelerator
+from radhard.network.workload import Workload
+from radhard.protect.protection import Cost, Protection, Stopped, Struck
+
+
+@dataclass(frozen=True, slots=True)
+class Redundancy(Protection):
+    """Layers, or some of their output channels, are computed two or three times.
+
+    Two copies that differ raise an alarm, and the inference is run again; of three the majority is
+    taken. Both make up for a fault in one copy. A wrong value in memory is read by all copies, and
+    no copy helps against it. Selection by vulnerability is that of HarDNN (Mahmoud et al., 2020).
+
+    Attributes:
+        copies: 2 or 3.
+        layers: names of the layers that are repeated; of none given, all.
+        channels: per layer of ``layers``, which output channels; of none given, all.
+
+    Raises:
+        ValueError: for another number of copies, or channels without their layers.
+
+    >>> Redundancy(copies=3).copies
+    3
+    """
+
+    copies: int = 2
+    layers: tuple[str, ...] = ()
+    channels: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.copies not in {2, 3}:
+            raise ValueError(f"{self.copies} copies can't be: duplicate (2) or triplicate (3)")
+        if self.channels and len(self.channels) != len(self.layers):
+            raise ValueError(
+                f"channels of {len(self.channels)} layers for {len(self.layers)} layers: give one "
+                "tuple of channels per layer"
+            )
+
+    @classmethod
+    def ranked(
+        cls, workload: Workload, vulnerability: Mapping[str, Sequence[float]], macs: float,
+        copies: int = 2,
+    ) -> Redundancy:  # fmt: skip
+        """The most vulnerable channels per multiply-accumulate that a budget allows.
+
+        Args:
+            workload: the network.
+            vulnerability: per layer, of each of its channels: the probability that a fault lands in
+                it and matters.
+            macs: multiply-accumulates that may be added, as a share of the network's own.
+            copies: 2 or 3.
+        """
+        layers = {layer.name: layer for layer in workload.layers}
+        room = macs * sum(layer.macs for layer in workload.layers)
+        offers = [
+            (worth / (layers[name].macs / layers[name].channels), name, channel)
+            for name, each in vulnerability.items()
+            for channel, worth in enumerate(each)
+            if worth > 0
+        ]
+        chosen: dict[str, list[int]] = {}
+        for _, name, channel in sorted(offers, reverse=True):
+            price = (copies - 1) * layers[name].macs / layers[name].channels
+            if price <= room:
+                room -= price
+                chosen.setdefault(name, []).append(channel)
+        if not chosen:
+            raise ValueError(f"a budget of {macs:g} of the network's work repeats no channel")
+        return cls(copies, tuple(chosen), tuple(tuple(sorted(c)) for c in chosen.values()))
+
+    def stops(self, workload: Workload, faults: Struck) -> Stopped:
+        """See `Protection`."""
+        struck, covered = faults.corruption, np.zeros(len(faults.corruption), bool)
+        names = self.layers or tuple(layer.name for layer in workload.layers)
+        numbers = {layer.name: number for number, layer in enumerate(workload.layers)}
+        for place, name in enumerate(names):
+            if name not in numbers:
+                raise ValueError(f"no layer {name!r}: the network has {sorted(numbers)}")
+            here = struck.layer == numbers[name]
+            if self.channels:
+                layer = workload.layers[numbers[name]]
+                own = np.isin(np.arange(layer.channels), self.channels[place])
+                channel = _channel(layer, faults)
+                here &= (channel >= 0) & own[np.maximum(channel, 0)]
+            covered |= here
+        covered &= ~_stored(faults)
+        return Stopped(covered, covered if self.copies == 2 else np.zeros_like(covered))
+
+    def cost(self, workload: Workload, chip: Accelerator) -> Cost:
+        """One or two more computations of what is repeated, and a comparison of each output."""
+        names = self.layers or tuple(layer.name for layer in workload.layers)
+        layers = {layer.name: layer for layer in workload.layers}
+        macs = operations = 0.0
+        for place, name in enumerate(names):
+            layer = layers[name]
+            share = len(self.channels[place]) / layer.channels if self.channels else 1.0
+            macs += (self.copies - 1) * share * layer.macs
+            operations += (self.copies - 1) * share * layer.channels * layer.positions
+        cycles = 0.0
+        if hasattr(chip, "cycles"):
+            own = sum(layer.macs for layer in workload.layers)
+            cycles = macs / own * sum(chip.cycles(workload))
+        return Cost(macs=macs, operations=operations, cycles=cycles)
+
+
+def _channel(layer, faults: Struck) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """The only output channel that a corruption of a layer can change, (n,); -1 for several."""
+    struck = faults.corruption
+    of_output = np.isin(struck.operand, ("output", "psum"))
+    element = np.where(struck.element < 0, 0, struck.element)
+    own = element // layer.positions if layer.channel_first else element % layer.channels
+    one = struck.channels[:, 1] - struck.channels[:, 0] == 1
+    return np.where(of_output, own, np.where(one, struck.channels[:, 0], -1))
+
+
+def _stored(faults: Struck) -> np.ndarray:
+    """(n,) whether a wrong operand lies where every copy reads it: it is read more than once."""
+    struck = faults.corruption
+    reads = [box[:, 1] - box[:, 0] == 1 for box in (struck.channels, struck.positions)]
+    return np.isin(struck.operand, ("weight", "input")) & ~(reads[0] & reads[1])

@@ -1,0 +1,102 @@
+"""Where protections watch a network: at the outputs of layers, or behind their activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from enum import StrEnum
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from radhard.engine.guard import Sight, by_channel
+from radhard.network.export import batch_norm
+from radhard.network.workload import Workload
+
+#: Images that run at once while statistics are collected.
+_BATCH = 64
+
+
+class Tap(StrEnum):
+    """Where values are watched."""
+
+    #: What the layer itself gives, before normalisation and activation function.
+    OUTPUT = "output"
+    #: What the layer gives behind the elementwise operations that follow it.
+    ACTIVATION = "activation"
+
+
+def tapped(workload: Workload, tap: Tap, last: bool = True) -> dict[int, int]:
+    """The steps to watch, each with the number of the layer that it belongs to.
+
+    Args:
+        workload: the network.
+        tap: where.
+        last: ``False`` leaves the layer out whose output are the logits.
+    """
+    found: dict[int, int] = {}
+    for number, layer in enumerate(workload.layers):
+        end = _behind(workload, layer.step)
+        if last or end != workload.program.output:
+            found[layer.step if tap == Tap.OUTPUT else end] = number
+    return found
+
+
+def _behind(workload: Workload, step: int) -> int:
+    """The last of the elementwise operations that follow a layer one after the other."""
+    program, users = workload.program, workload.program.users()
+    while len(users[step]) == 1:
+        after = users[step][0]
+        op: Any = program.steps[after].op
+        alike = program.rows[after] is not None and program.rows[step] == program.rows[after]
+        pointwise = torch.Tag.pointwise in getattr(op, "tags", ()) or op is batch_norm
+        if not (alike and pointwise):
+            break
+        step = after
+    return step
+
+
+def observed(
+    workload: Workload, steps: Collection[int], train: bool = False
+) -> Iterator[tuple[dict[int, Tensor], Tensor]]:
+    """Fault-free values (n, m, positions) of some steps, batch by batch, and the batch's labels."""
+    pairs = zip(workload.images.split(_BATCH), workload.labels.split(_BATCH), strict=True)
+    for images, labels in pairs:
+        with torch.set_grad_enabled(train):
+            values = workload.program.run(images, workload.evaluate)
+        found = {}
+        for step in steps:
+            layout = workload.program.rows[step]
+            assert layout is not None
+            found[step] = by_channel(workload, step, layout.split(values[step]))
+        yield found, labels
+
+
+#: What corrects a step's values (n, m, positions).
+Correction = Callable[[Tensor], Tensor]
+
+
+class SmoothCorrection(nn.Module):
+    """A correction that changes every value a little; it raises no alarm."""
+
+
+class TapGuard(nn.Module):
+    """Corrects values where it watches; an alarm is a value that it changed."""
+
+    def __init__(self, corrections: Mapping[int, nn.Module]) -> None:
+        super().__init__()
+        self.corrections = nn.ModuleDict({str(step): part for step, part in corrections.items()})
+        self._steps = frozenset(corrections)
+
+    @property
+    def steps(self) -> Collection[int]:
+        """The steps that it watches."""
+        return self._steps
+
+    def look(self, sight: Sight) -> tuple[Tensor, Tensor]:
+        """See `radhard.engine.guard.StepGuard`."""
+        part = self.corrections[str(sight.step)]
+        corrected: Tensor = part(sight.output)
+        if isinstance(part, SmoothCorrection):
+            return corrected, torch.zeros_like(sight.shared)
+        return corrected, (corrected != sight.output).flatten(1).any(1)
