@@ -12,13 +12,15 @@ from torch import Tensor
 
 from radhard.accel.chip import Accelerator
 from radhard.accel.chips import SOFTWARE
+from radhard.engine.guard import StepGuard
 from radhard.engine.margin import Margins
+from radhard.engine.trace import record
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import STANDARD, Criterion, top_class
 from radhard.network.workload import Workload
-from radhard.protect.protection import Protection
+from radhard.protect.protection import Cost, Protection, hardened, joined, retuned
 from radhard.sampling.proposals import Importance
 from radhard.sampling.sampler import Sampler, Score
 from radhard.stats.stopping import Precision
@@ -31,7 +33,7 @@ SHARD = 2000
 #: Images whose fault-free answers are computed at once.
 _BATCH = 100
 #: Counted up when the same question would get other faults or outcomes than before.
-_SEMANTICS = 2
+_SEMANTICS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,8 +49,9 @@ class Campaign:
         model: what a fault does to a stored value.
         criteria: outcomes of your own, by name: (logits, golden logits, labels) to (n,) of bool.
         seed: of the random draws.
-        protections: what watches the run, such as `RangeDetector`.
+        protections: what changes the chip, the network or the run, such as `RangeDetector`.
         name: for tables, pages and the store's folder; made from the parts where empty.
+        network: the workload with the weights that protections have retuned.
         id: hash of all that decides the answer, 32 hexadecimal digits.
 
     >>> import torch, radhard as rh
@@ -66,6 +69,7 @@ class Campaign:
     seed: int = 0
     name: str = ""
     protections: tuple[Protection, ...] = ()
+    network: Workload = field(init=False)
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,6 +83,7 @@ class Campaign:
             object.__setattr__(self, "name", "-".join(parts).replace("/", "_"))
         if not self.name.strip(". ") or set(self.name) & set('/\\:*?"<>|\n'):
             raise ValueError(f"name {self.name!r} can't be: it names a folder of the store")
+        object.__setattr__(self, "network", retuned(self.protections, self.workload))
         object.__setattr__(self, "id", _identity(self))
 
     @property
@@ -87,15 +92,25 @@ class Campaign:
         return (*STANDARD, *self.criteria)
 
     def space(self) -> SiteSpace:
-        """The population of faults."""
-        return self.chip.sites(self.workload).with_model(self.model)
+        """The population of faults, as protections leave it."""
+        return hardened(self.protections, self.chip.sites(self.network).with_model(self.model))
+
+    def guard(self) -> StepGuard | None:
+        """What watches the runs."""
+        return joined(self.protections, self.network)
+
+    @property
+    def cost(self) -> Cost:
+        """What the protections take, together."""
+        parts = (protection.cost(self.workload, self.chip) for protection in self.protections)
+        return sum(parts, Cost())
 
     def score(self, space: SiteSpace) -> Score | None:
         """What `draw` needs with a sampler that asks how much each fault should matter."""
         if not self.sampler.scored:
             return None
-        margins = Margins.of(self.workload)
-        return lambda faults: margins.ratio(self.chip.corrupt(self.workload, space, faults))
+        margins = Margins.of(self.network)
+        return lambda faults: margins.ratio(self.chip.corrupt(self.network, space, faults))
 
     def draw(
         self, space: SiteSpace, shard: int, count: int = SHARD, score: Score | None = None
@@ -107,9 +122,12 @@ class Campaign:
         return replace(drawn, id=drawn.id + shard * SHARD)[:count]
 
     def golden_accuracy(self) -> float:
-        """Share of the campaign's images that the fault-free network gets right."""
-        work = self.workload
-        return sum(right_answers(work, work.images, work.labels)) / len(work.images)
+        """Share of the campaign's images that the protected network gets right without a fault."""
+        work, guard = self.network, self.guard()
+        if guard is None:
+            return sum(right_answers(work, work.images, work.labels)) / len(work.images)
+        said = top_class(record(work, guard).logits)
+        return float((said == work.labels).double().mean())
 
     def with_(
         self,
@@ -154,7 +172,7 @@ def _identity(campaign: Campaign) -> str:
     named = [f"{name}={c.__module__}.{c.__qualname__}" for name, c in campaign.criteria.items()]
     meaning = (
         _SEMANTICS,
-        campaign.workload.fingerprint(),
+        campaign.network.fingerprint(),
         repr(campaign.chip),
         repr(campaign.sampler),
         repr(campaign.model),

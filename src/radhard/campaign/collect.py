@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import torch
 from radhard.campaign.campaign import SHARD, Campaign
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder
+from radhard.engine.resume import Resumed
 from radhard.engine.segment import Golden
+from radhard.faults.corruption import Corruption
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import classify
-from radhard.protect.protection import joined
+from radhard.protect.protection import Stopped, Struck, stopped_by
 from radhard.sampling.proposals import Importance
 from radhard.sampling.sampler import Score
 from radhard.sampling.tally import Tally
@@ -101,11 +103,31 @@ def outcomes(
     campaign: Campaign, space: SiteSpace, golden: Golden, faults: Faults
 ) -> dict[str, np.ndarray]:
     """What n faults do: outcome columns by name, (n,) of bool each."""
-    work = campaign.workload
-    run = golden.resume(campaign.chip.corrupt(work, space, faults))
+    work = campaign.network
+    corruption = campaign.chip.corrupt(work, space, faults)
+    stopped = stopped_by(campaign.protections, work, Struck.of(space, faults, corruption))
+    run = _resumed(golden, corruption, stopped)
     labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
     found = classify(run.logits, run.golden, labels, run.detected, campaign.criteria)
     return {name: column.cpu().numpy() for name, column in found.columns.items()}
+
+
+def _resumed(golden: Golden, corruption: Corruption, stopped: Stopped) -> Resumed:
+    """The runs; those whose fault was stopped end as if there had been none."""
+    if not (stopped.harmless | stopped.alarmed).any():
+        return golden.resume(corruption)
+    through = np.flatnonzero(~stopped.harmless)
+    if not len(through):
+        through = np.arange(1)  # one run, for the golden logits
+    run, fault_free = golden.resume(corruption[through]), golden.answers()
+    image = torch.from_numpy(corruption.image).to(run.logits.device)
+    logits, (clean, detected) = fault_free[0][image], (part[image] for part in fault_free)
+    detected = detected | torch.from_numpy(stopped.alarmed).to(image.device)
+    went = torch.from_numpy(~stopped.harmless[through]).to(image.device)
+    place = torch.from_numpy(through).to(image.device)[went]
+    logits[place] = run.logits[went]
+    detected[place] |= run.detected[went]
+    return replace(run, logits=logits, golden=clean, detected=detected)
 
 
 class _Run:
@@ -131,8 +153,7 @@ class _Run:
         self.precise = until if isinstance(until, Precision) else None
         self.most = until.most if isinstance(until, Precision) else until
         self.metric = until.metric if isinstance(until, Precision) else "sdc1"
-        guard = joined(campaign.protections, campaign.workload)
-        self.golden = Golden(campaign.workload, guard, memory)
+        self.golden = Golden(campaign.network, campaign.guard(), memory)
         self.score: Score | None = None
         self.fresh = 0
 
@@ -183,6 +204,7 @@ class _Run:
             confidence=self.precise.confidence if self.precise else 0.95,
             anytime=self.precise is not None,
             seconds=seconds,
+            cost=self.campaign.cost,
         )
 
     def _progress(self, estimate: Estimate) -> Progress:

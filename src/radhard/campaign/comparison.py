@@ -85,7 +85,7 @@ def compare(
             f"{seeds} seeds, {faults} faults and a half width of {half_width} can't be: use at "
             f"least 1 and {_FIRST}, and a width above 0"
         )
-    space, golden = campaign.space(), Golden(campaign.workload)
+    space, golden = campaign.space(), Golden(campaign.network, campaign.guard())
     accuracy = campaign.golden_accuracy()
     steps = 1 + int(np.log(faults / _FIRST) / np.log(_RATIO))
     sizes = np.unique([*(_FIRST * _RATIO ** np.arange(steps)).astype(int), faults])

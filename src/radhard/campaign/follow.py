@@ -20,7 +20,6 @@ from radhard.faults.model import Integers
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import classify
 from radhard.network.workload import Workload
-from radhard.protect.protection import joined
 from radhard.sampling.proposals import Importance
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import quantile, wilson
@@ -155,10 +154,10 @@ def follow(campaign: Campaign, count: int = 4000, layer: str | None = None) -> P
     if count < 1:
         raise ValueError(f"{count} faults can't be followed: ask for at least 1")
     campaign = campaign.with_(sampler=Importance(), name=campaign.name)
-    space, work = campaign.space().of_layer(layer), campaign.workload
+    space, work = campaign.space().of_layer(layer), campaign.network
     shards = [campaign.draw(space, shard) for shard in range(-(-count // SHARD))]
     faults = Faults.joined(shards)[:count]
-    trace = record(work, joined(campaign.protections, work))
+    trace = record(work, campaign.guard())
     places = compared(work)
     distance, changed = np.zeros((2, len(faults), len(places)))
 

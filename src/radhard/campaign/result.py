@@ -10,6 +10,7 @@ import numpy as np
 from radhard.faults.space import Known, SiteSpace, Stratum, is_control
 from radhard.metrics.fit import fit
 from radhard.metrics.resiliency import known_outcome, resiliency_accuracy
+from radhard.protect.protection import Cost
 from radhard.sampling.sampler import Sampler, weighted_share
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
@@ -59,6 +60,7 @@ class Result:
         anytime: whether the number of faults was decided by looking at the estimates; intervals
             are then confidence sequences.
         seconds: time that this run took.
+        cost: what the protections take.
     """
 
     id: str
@@ -70,6 +72,7 @@ class Result:
     confidence: float
     anytime: bool
     seconds: float
+    cost: Cost = Cost()  # noqa: RUF009 - frozen, so it can be shared
 
     @property
     def n(self) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,13 +15,18 @@ from radhard.cli.app import app
 
 if TYPE_CHECKING:
     from radhard.campaign.ask import Ask
-    from radhard.campaign.propagation import Finding
+    from radhard.report.bar import ProgressBar
 
 
 class Study(StrEnum):
     """What can be studied."""
 
     error_propagation = "error-propagation"
+    neuron_gradients = "neuron-gradients"
+
+
+#: Images of a study, unless stated: single faults need few, rates of accuracy many.
+_IMAGES = {Study.error_propagation: 64, Study.neuron_gradients: 500}
 
 
 @app.command()
@@ -30,23 +37,64 @@ def study(
     weights: Annotated[
         list[str] | None, typer.Option(help="MODEL=PATH of a checkpoint; may be repeated.")
     ] = None,
-    images: Annotated[int, typer.Option(help="Input images: the first of the test set.")] = 64,
-    chip: Annotated[str, typer.Option(help="A chip with latches and memories.")] = "eyeriss",
+    images: Annotated[
+        int | None,
+        typer.Option(help="Input images: the first of the test set; 64, or 500 for error rates."),
+    ] = None,
+    chip: Annotated[
+        str, typer.Option(help="error-propagation: a chip with latches and memories.")
+    ] = "eyeriss",
     until: Annotated[
-        float, typer.Option(help="Half width of the 95 % interval of each SDC-1.")
+        float, typer.Option(help="error-propagation: half width of the interval of each SDC-1.")
     ] = 0.02,
+    rates: Annotated[
+        str, typer.Option(help="neuron-gradients: error rates, comma-separated.")
+    ] = "1e-5,1e-4,1e-3,1e-2",
+    errors: Annotated[
+        str, typer.Option(help="neuron-gradients: neuron, neuron-bit, activation or weight-bit.")
+    ] = "neuron",
+    repetitions: Annotated[
+        int, typer.Option(help="neuron-gradients: inferences per image and rate.")
+    ] = 2,
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for results and page.")] = Path("runs/study"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for results and page; runs/STUDY by default.")
+    ] = None,
 ) -> None:
-    """Strike latches and buffers in six number formats; table and page.
+    """Repeat a published study: table and page.
 
-    Stopped with Ctrl-C, the same command goes on where it was.
+    error-propagation strikes latches and buffers in six number formats. neuron-gradients sets
+    suppressors of wrong values against each other, error rate by rate. Stopped with Ctrl-C, the
+    same command goes on where it was.
     """
+    from radhard.engine.memory import keep_freed_memory
+
+    asks = _asks(models, data, weights or [], images or _IMAGES[what], seed)
+    keep_freed_memory()
+    store = out or Path("runs") / what.value
+    if what == Study.error_propagation:
+        _propagation(asks, chip, until, store)
+    else:
+        _suppression(asks, rates, errors, repetitions, store)
+
+
+@contextmanager
+def _resumable(store: Path) -> Iterator[ProgressBar]:
+    """A progress bar; Ctrl-C ends with a word on how to go on."""
+    from radhard.report.bar import ProgressBar
+
+    try:
+        with ProgressBar() as bar:
+            yield bar
+    except KeyboardInterrupt:
+        print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
+        sys.exit(130)
+
+
+def _propagation(asks: list[Ask], chip: str, until: float, store: Path) -> None:
     from radhard.accel.chip import Chip
     from radhard.accel.chips import chip_named
     from radhard.campaign.propagation import study as run
-    from radhard.engine.memory import keep_freed_memory
-    from radhard.report.bar import ProgressBar
     from radhard.report.page import report
     from radhard.report.propagation import study_page
     from radhard.report.table import show_study
@@ -55,18 +103,35 @@ def study(
     struck = chip_named(chip)
     if not isinstance(struck, Chip):
         raise ValueError(f"chip {chip} has neither latches nor memories: use eyeriss or a file")
-    asks = _asks(models, data, weights or [], images, seed)
-    keep_freed_memory()
-    findings: list[Finding] = []
-    try:
-        with ProgressBar() as bar:
-            findings += run(struck, asks, Precision(until), out, bar)
-    except KeyboardInterrupt:
-        print(f"stopped; what is done is in {out}, the same command goes on", file=sys.stderr)
-        sys.exit(130)
+    with _resumable(store) as bar:
+        findings = list(run(struck, asks, Precision(until), store, bar))
     show_study(findings)
-    print(f"page: {study_page(findings, out)}")
-    print(f"campaigns one by one: {report(out)}")
+    print(f"page: {study_page(findings, store)}")
+    print(f"campaigns one by one: {report(store)}")
+
+
+def _suppression(asks: list[Ask], rates: str, kind: str, repetitions: int, store: Path) -> None:
+    from radhard.campaign.suppression import errors_named, suppression_study
+    from radhard.report.suppression import suppression_page
+    from radhard.report.table import show_suppression
+
+    errors = [errors_named(kind, _rate(rate)) for rate in rates.split(",") if rate.strip()]
+    if kind == "weight-bit" and repetitions < 2:
+        raise ValueError("wrong weights last for a repetition: use at least 2 repetitions")
+    with _resumable(store) as bar:
+        found = list(suppression_study(asks, errors, repetitions, store, bar))
+    show_suppression(found)
+    print(f"page: {suppression_page(found, kind, store)}")
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 < rate <= 1:
+        raise ValueError(f"error rate {text.strip()!r} can't be: use a number in (0, 1], as 1e-3")
+    return rate
 
 
 def _asks(models: str, data: str | None, weights: list[str], images: int, seed: int) -> list[Ask]:

@@ -195,7 +195,8 @@ def _struck(
 def _shared(trace: Trace, number: int, corruption: Corruption) -> NDArray[np.bool_]:
     """Which corruptions lie in a stored operand, which a repetition would read again, (n,)."""
     stored = (corruption.operand == "weight") | (corruption.operand == "input")
-    return stored & ~single(trace, number, corruption)
+    found: NDArray[np.bool_] = stored & ~single(trace, number, corruption)
+    return found
 
 
 def _walk(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from radhard.engine.guard import Guard
+from radhard.engine.guard import Guard, StepGuard
 from radhard.engine.resume import Resumed, resume
 from radhard.engine.strike import Change
 from radhard.engine.trace import Trace, images_within, record
@@ -32,7 +32,7 @@ class Golden:
     """
 
     workload: Workload
-    guard: Guard | None = None
+    guard: Guard | StepGuard | None = None
     memory: int | None = None
     _held: tuple[int, Trace] | None = field(default=None, init=False)
 
@@ -49,6 +49,13 @@ class Golden:
             parts.append(resume(trace, corruption[chosen].of_images(segment * size)))
             order.append(chosen)
         return _joined(parts, torch.from_numpy(np.concatenate(order)).argsort())
+
+    def answers(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fault-free logits of all images, (b, classes), and the guard's alarms, (b,)."""
+        size = images_within(self.workload, self.memory)
+        traces = (self._segment(k, size) for k in range(-(-len(self.workload.images) // size)))
+        logits, detected = zip(*((t.logits, t.detected) for t in traces), strict=True)
+        return torch.cat(logits), torch.cat(detected)
 
     def _segment(self, number: int, size: int) -> Trace:
         if self._held is None or self._held[0] != number:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from radhard.faults.space import Known
 from radhard.stats.estimate import Estimate
-from radhard.stats.interval import difference
+from radhard.stats.interval import difference, exclusive
 
 #: Outcomes that no fault of a known kind has.
 _NEVER = {"nan", "detected", "gained"}
@@ -29,8 +28,7 @@ def resiliency_accuracy(golden: float, lost: Estimate, gained: Estimate) -> Esti
     if not lost.n:
         return replace(lost, low=0.0, high=1.0)
     lost, gained = _possible(lost, golden > 0), _possible(gained, golden < 1)
-    odds = lost.value * gained.value / max((1 - lost.value) * (1 - gained.value), 1e-300)
-    drop = difference(lost, gained, -min(1.0, math.sqrt(odds)))
+    drop = difference(lost, gained, exclusive(lost, gained))
     low, high = max(0.0, golden - drop.high), min(1.0, golden - drop.low)
     return replace(drop, value=golden - drop.value, low=low, high=high)
 

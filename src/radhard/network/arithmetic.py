@@ -194,6 +194,10 @@ class Arithmetic:
             return self
         return replace(self, bound=self.bound + float((given.bias / self.unit(given)).abs().max()))
 
+    def largest_sum(self, terms: int) -> float:
+        """A bound on sums of this many products of any integers."""
+        return _largest(self.input) * _largest(self.weight) * terms
+
     def integer_weight(self, weight: Tensor) -> Tensor:
         """The integers of a real weight, in the type in which they are multiplied."""
         assert isinstance(self.weight, _CODES)

@@ -77,7 +77,7 @@ class Workload:
         return _built(self.name, self.source, self.layers, self.extremes, formats, images, labels)
 
     def with_constants(self, constants: Mapping[int, Tensor]) -> Workload:
-        """A copy with other weights, biases and so on, by step of the program; formats stay fitted."""
+        """A copy with other weights and biases, by step of the program; ranges stay as they are."""
         steps = tuple(
             Step(step.name, constant=constants[k]) if k in constants else step
             for k, step in enumerate(self.source.steps)

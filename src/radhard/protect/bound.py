@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from radhard.accel.chip import Accelerator
 from radhard.engine.guard import StepGuard
 from radhard.network.workload import Workload
+from radhard.protect.module import run_guarded
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import SmoothCorrection, Tap, TapGuard, observed, tapped
 from radhard.stats.moments import ArrayMoments
@@ -19,6 +20,9 @@ from radhard.stats.moments import ArrayMoments
 
 class Bounded(nn.Module):
     """Clamps values to [low, high], or sets those outside to zero; not-a-number lies outside."""
+
+    low: Tensor
+    high: Tensor
 
     def __init__(self, low: Tensor, high: Tensor, zero: bool) -> None:
         super().__init__()
@@ -59,7 +63,7 @@ def extremes(
 
 @dataclass(frozen=True, slots=True)
 class RangeRestriction(Protection):
-    """Clamps the values behind each activation to their learned range (Ranger: Chen et al., DSN'21).
+    """Clamps values behind each activation to their learned range (Ranger; Chen et al., DSN'21).
 
     Pooling and reshaping take the bounds of what they read, concatenation the lowest lower and the
     highest upper bound. Not-a-number becomes the lower bound.
@@ -85,9 +89,9 @@ class RangeRestriction(Protection):
             raise ValueError(f"cushion {self.cushion!r} can't be: use a share of 0 or more")
 
     def learned(self, training: Workload) -> RangeRestriction:
-        """With the ranges of fault-free values over ``training``, carried on by pooling and so on."""
+        """With the fault-free ranges over ``training``, carried on through pooling and so on."""
         steps = tapped(training, Tap.ACTIVATION, last=False)
-        own = {step: pair for step, pair in extremes(training, steps).items()}
+        own = extremes(training, steps)
         return replace(self, fitted=Fitted({**own, **_carried(training, own)}))
 
     def guard(self, workload: Workload) -> StepGuard:
@@ -95,9 +99,9 @@ class RangeRestriction(Protection):
         fitted = (self.fitted or self.learned(workload).fitted).tensors
         grown = 1 + self.cushion
         parts = {}
-        for step, (low, high) in fitted.items():
-            low = torch.where(low < 0, low * grown, low / grown)
-            high = torch.where(high > 0, high * grown, high / grown)
+        for step, (least, most) in fitted.items():
+            low = torch.where(least < 0, least * grown, least / grown)
+            high = torch.where(most > 0, most * grown, most / grown)
             parts[step] = Bounded(low, high, self.zero)
         return TapGuard(parts)
 
@@ -164,7 +168,7 @@ class ValueThreshold(Protection):
     """Zeroes values further than kappa deviations from their neuron's mean.
 
     Attributes:
-        kappa: deviations, above 0.
+        kappa, kappa_dense: deviations behind convolutions and behind dense layers, above 0.
         tap: where.
         fitted: mean and deviation per neuron, from `learned`; learned by `guard` where empty.
 
@@ -173,12 +177,13 @@ class ValueThreshold(Protection):
     """
 
     kappa: float = 6.0
+    kappa_dense: float = 4.0
     tap: Tap = Tap.ACTIVATION
     fitted: Fitted = UNFITTED
 
     def __post_init__(self) -> None:
-        if not self.kappa > 0:
-            raise ValueError(f"kappa {self.kappa!r} can't be: use a number above 0")
+        if not (self.kappa > 0 and self.kappa_dense > 0):
+            raise ValueError(f"kappa {self.kappa}, {self.kappa_dense} can't be: use more than 0")
 
     def learned(self, training: Workload) -> ValueThreshold:
         """With mean and deviation of each neuron over the images of ``training``."""
@@ -193,12 +198,13 @@ class ValueThreshold(Protection):
     def guard(self, workload: Workload) -> StepGuard:
         """See `Protection`."""
         fitted = (self.fitted or self.learned(workload).fitted).tensors
-        return TapGuard(
-            {
-                step: Bounded(mean - self.kappa * sd, mean + self.kappa * sd, True)
-                for step, (mean, sd) in fitted.items()
-            }
-        )
+        parts = {}
+        for step, number in tapped(workload, self.tap, last=False).items():
+            mean, sd = fitted[step]
+            convolution = workload.layers[number].geometry is not None
+            reach = (self.kappa if convolution else self.kappa_dense) * sd
+            parts[step] = Bounded(mean - reach, mean + reach, True)
+        return TapGuard(parts)
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Two comparisons, and two numbers in memory, per neuron."""
@@ -216,9 +222,9 @@ def _tensors(moments: ArrayMoments) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(moments.mean).float(), torch.from_numpy(sd).float()
 
 
-def floored(deviation: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray[
-    tuple[int, ...], np.dtype[np.float64]
-]:
+def floored(
+    deviation: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """Deviations kept above 0: a neuron that never moved in training may move once."""
     typical = float(np.sqrt(np.mean(deviation**2)))
     return np.maximum(deviation, max(FLOOR * typical, 1e-6))
@@ -270,9 +276,10 @@ class BoundedNeuron(Protection):
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
-        bounds = {
-            step: (guard.corrections[str(step)].bound.detach().clone(),) for step in guard.steps
+        trained = {
+            step: guard.corrections[str(step)].get_parameter("bound") for step in guard.steps
         }
+        bounds = {step: (bound.detach().clone(),) for step, bound in trained.items()}
         return BoundedNeuron(Fitted(bounds))
 
     def guard(self, workload: Workload) -> StepGuard:
@@ -288,9 +295,7 @@ class BoundedNeuron(Protection):
         return Cost(operations=3 * values, memory_bits=32 * values, retraining=True)
 
 
-def guarded_batches(workload: Workload, guard: StepGuard):  # type: ignore[no-untyped-def]
+def guarded_batches(workload: Workload, guard: StepGuard) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits under a guard, with gradients, and labels, batch by batch."""
-    from radhard.protect.module import run_guarded
-
     for images, labels in zip(workload.images.split(64), workload.labels.split(64), strict=True):
         yield run_guarded(workload, guard, images), labels

@@ -1,8 +1,8 @@
-"""Checksums of convolutions and dense layers: detect, locate, correct (algorithm-based tolerance)."""
+"""Checksums of convolutions and dense layers: detect, locate, correct."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,25 +10,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from radhard.accel.chip import Accelerator
-from radhard.engine.guard import Sight, StepGuard
+from radhard.engine.guard import Sight
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
+from radhard.formats.number import NumberFormat
 from radhard.network.layer import Geometry, Layer
 from radhard.network.workload import Workload
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import observed
 
 _DENSE = Geometry((1, 1), (1, 1), (0, 0))
+#: Formats in which sums are exact.
+Code = FixedFormat | IntegerFormat
 
 
 class Sums(nn.Module):
     """What sums of a layer's outputs should be, from its inputs and sums of its weights.
 
     Huang and Abraham, IEEE TC 1984, for products; Hari et al., IEEE TDSC 2022, for convolutions: an
-    extra filter that is the sum of all filters gives the sum over channels at each position; the sum
-    of all windows of the input gives, with each filter, the sum over positions of each channel. Both
-    hold for any stride, padding, dilation and groups.
+    extra filter that is the sum of all filters gives the sum over channels at each position; the
+    sum of all windows of the input gives, with each filter, the sum over positions of each channel.
+    Both hold for any stride, padding, dilation and groups.
     """
+
+    kernels: Tensor
+    summed: Tensor
+    bias: Tensor
 
     def __init__(self, layer: Layer, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
@@ -90,9 +97,9 @@ class Checksum(Protection):
     """Compares sums of each layer's outputs with what its inputs and weights say they must be.
 
     In integers and fixed point every change of an output is found exactly. In floats sums differ by
-    rounding, so what may differ is learned: per layer, the largest difference of a fault-free run in
-    units of the root sum of squares that was added, times ``margin``. Attention and products of two
-    activations are not covered.
+    rounding, so what may differ is learned: per layer, the largest difference of a fault-free run
+    in units of the root sum of squares that was added, times ``margin``. Attention and products of
+    two activations are not covered.
 
     Attributes:
         positions: check the sum over channels at each position (the filter checksum).
@@ -133,7 +140,7 @@ class Checksum(Protection):
         held = {step: (torch.stack(parts).amax(0),) for step, parts in found.items()}
         return replace(self, fitted=Fitted(held))
 
-    def guard(self, workload: Workload) -> StepGuard:
+    def guard(self, workload: Workload) -> ChecksumGuard:
         """See `Protection`."""
         fitted = (self.fitted or self.learned(workload).fitted).tensors
         return ChecksumGuard(self, checked_layers(workload), fitted)
@@ -174,9 +181,9 @@ class Difference:
 class LayerCheck(nn.Module):
     """The checks of one layer."""
 
-    def __init__(self, sums: Sums, fmt: FixedFormat | IntegerFormat | None) -> None:
+    def __init__(self, sums: Sums, operand: NumberFormat, exact: Code | None) -> None:
         super().__init__()
-        self.sums, self.exact = sums, fmt
+        self.sums, self.operand, self.exact = sums, operand, exact
 
     def differences(self, output: Tensor, inputs: Tensor) -> tuple[Difference, Difference]:
         """At positions, and of channels."""
@@ -184,11 +191,11 @@ class LayerCheck(nn.Module):
 
     def at_positions(self, output: Tensor, inputs: Tensor) -> Difference:
         """Output (n, m, positions) summed over channels."""
-        return _difference(output, self.sums.at_positions(inputs), 1)
+        return _difference(output, self.sums.at_positions(self.operand.round(inputs)), 1)
 
     def of_channels(self, output: Tensor, inputs: Tensor) -> Difference:
         """Output summed over positions."""
-        return _difference(output, self.sums.of_channels(inputs), 2)
+        return _difference(output, self.sums.of_channels(self.operand.round(inputs)), 2)
 
 
 def _difference(output: Tensor, expected: Tensor, axis: int) -> Difference:
@@ -199,7 +206,10 @@ class ChecksumGuard(nn.Module):
     """Raises an alarm where sums disagree; corrects a single wrong output where it is asked to."""
 
     def __init__(
-        self, asked: Checksum, checks: dict[int, LayerCheck], fitted: dict[int, tuple[Tensor, ...]]
+        self,
+        asked: Checksum,
+        checks: dict[int, LayerCheck],
+        fitted: Mapping[int, tuple[Tensor, ...]],
     ) -> None:
         super().__init__()
         self.asked = asked
@@ -214,7 +224,7 @@ class ChecksumGuard(nn.Module):
         return self._steps
 
     def suspects(self, sight: Sight) -> tuple[Tensor | None, Tensor | None]:
-        """Positions (n, positions) and channels (n, m) whose sums disagree; ``None``: not checked."""
+        """Positions (n, positions) and channels (n, m) whose sums disagree; ``None``: unasked."""
         check = self.checks[str(sight.step)]
         assert isinstance(check, LayerCheck)
         if check.exact is not None:
@@ -250,7 +260,9 @@ class ChecksumGuard(nn.Module):
         check = self.checks[str(sight.step)]
         assert isinstance(check, LayerCheck)
         others = torch.where(place, 0.0, sight.output).sum(1)
-        expected = sight.clean.sum(1) if check.exact else check.sums.at_positions(sight.inputs())
+        expected = sight.clean.sum(1)
+        if check.exact is None:
+            expected = check.sums.at_positions(check.operand.round(sight.inputs()))
         return torch.where(place, (expected - others)[:, None, :], sight.output), alarm
 
 
@@ -264,7 +276,8 @@ def checked_layers(workload: Workload) -> dict[int, LayerCheck]:
         bias = workload.program.steps[layer.bias].constant if layer.bias is not None else None
         fmt = how.output if isinstance(how.output, FixedFormat | IntegerFormat) else None
         exact = fmt if how.exact else None
-        found[layer.step] = LayerCheck(Sums(layer, workload.weight(number), bias), exact)
+        sums = Sums(layer, workload.weight(number), bias)
+        found[layer.step] = LayerCheck(sums, how.input, exact)
     return found
 
 

@@ -1,7 +1,7 @@
 """Neuron-gradient statistics: wrong values by their differences from neighbours.
 
-Amarnath, Mejri, Ma and Chatterjee, "Soft error resilient deep learning systems using neuron gradient
-statistics", IOLTS 2022; localisation from both sides as in their IEEE TCAD 43(4), 2024.
+Amarnath, Mejri, Ma and Chatterjee, "Soft error resilient deep learning systems using neuron
+gradient statistics", IOLTS 2022; localisation from both sides as in their IEEE TCAD 43(4), 2024.
 """
 
 from __future__ import annotations
@@ -100,8 +100,13 @@ class Differences(nn.Module):
     """Flags values whose differences from both neighbours are unusual, and replaces them.
 
     Buffers: ``before`` and ``after``, the neighbours of each place along ``axis`` of (n, m,
-    positions), and ``low`` and ``high``, the bounds of a value less that of the neighbour before it.
+    positions), and ``low`` and ``high``, the bounds of a value less that of its neighbour before.
     """
+
+    before: Tensor
+    after: Tensor
+    low: Tensor
+    high: Tensor
 
     def __init__(
         self, axis: int, before: Tensor, bounds: tuple[Tensor, Tensor], both_sides: bool,
@@ -161,7 +166,7 @@ class NeuronGradientSuppressor(Protection):
     gate: Gate = Gate.ALWAYS
     tap: Tap = Tap.ACTIVATION
     fitted: Fitted = UNFITTED
-    checksum: Checksum = Checksum()
+    checksum: Checksum = Checksum()  # noqa: RUF009 - frozen, so it can be shared
 
     def __post_init__(self) -> None:
         if not (self.kappa > 0 and self.kappa_dense > 0):
@@ -223,7 +228,7 @@ class NeuronGradientSuppressor(Protection):
         """Mean deviation of differences over mean deviation of values, by tapped step.
 
         Below 1, thresholds on differences are tighter than thresholds on values; that takes a
-        correlation of neighbours above 0.5. Steps whose neurons allow no such neighbours are left out.
+        correlation of neighbours above 0.5. Steps without such neighbours are left out.
         """
         found: dict[int, tuple[ArrayMoments, ArrayMoments]] = {}
         orders = {}
@@ -258,7 +263,6 @@ class NeuronGradientSuppressor(Protection):
         checks = None
         if self.gate != Gate.ORACLE:
             checks = learned.checksum.guard(workload)
-            assert isinstance(checks, ChecksumGuard)
         return GatedGuard(parts, checks)
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
@@ -266,7 +270,8 @@ class NeuronGradientSuppressor(Protection):
         steps = tapped(workload, self.tap, last=False)
         values = element_cost(workload, steps, 1)
         stored = {Granularity.NEURON: values, Granularity.LAYER: float(len(steps))}.get(
-            self.granularity, float(sum(workload.layers[number].channels for number in steps.values()))
+            self.granularity,
+            float(sum(workload.layers[number].channels for number in steps.values())),
         )
         own = Cost(operations=4 * values, memory_bits=64 * stored)
         if self.gate in {Gate.ALWAYS, Gate.ORACLE}:
@@ -280,7 +285,9 @@ class NeuronGradientSuppressor(Protection):
         bounds = mean - reach, mean + reach
         return Differences(int(axis), before, bounds, self.both_sides, self.replacement)
 
-    def _shared(self, training: Workload, step: int, moments: ArrayMoments) -> tuple[Tensor, Tensor]:
+    def _shared(
+        self, training: Workload, step: int, moments: ArrayMoments
+    ) -> tuple[Tensor, Tensor]:
         """Mean and deviation (m, positions), (m, 1) or (1, 1)."""
         axes = {Granularity.NEURON: (), Granularity.CHANNEL: (1,), Granularity.LAYER: (0, 1)}
         pooled = moments.pooled(axes[self.granularity])
@@ -297,8 +304,8 @@ class NeuronGradientSuppressor(Protection):
         count = values.shape[axis]
         if (2 * chosen.lag) % count == 0:
             raise ValueError(
-                f"a lag of {chosen.lag} can't tell {count} neurons of step {step} apart, which stand "
-                "in a circle: use one that is neither a half nor a whole way around"
+                f"a lag of {chosen.lag} can't tell {count} neurons of step {step} apart, which "
+                "stand in a circle: use one that is neither a half nor a whole way around"
             )
         order = ordered(values, axis, chosen.ordering)
         before = np.empty(count, np.int64)
@@ -360,5 +367,7 @@ def _leaves(alike: NDArray[np.float64]) -> Places:
 
     apart = np.clip(1 - alike, 0, None)
     np.fill_diagonal(apart, 0)
-    found: Places = leaves_list(linkage(squareform(apart, checks=False), "average")).astype(np.int64)
+    found: Places = leaves_list(linkage(squareform(apart, checks=False), "average")).astype(
+        np.int64
+    )
     return found

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from radhard.accel.chip import Accelerator
+from radhard.faults.space import SiteSpace
+from radhard.network.workload import Workload
+from radhard.protect.protection import Cost, Protection, spared
 
 Reals = NDArray[np.float64]
 
@@ -64,13 +69,15 @@ class Hardening:
 
 
 @dataclass(frozen=True, slots=True)
-class HardenedLatches:
+class HardenedLatches(Protection):
     """Latches of the types that reach a goal with the least area, or the most within an area.
 
     Attributes:
         target: by how much the rate of failures is to shrink, or
         budget: the area that may be added, as a share of the area of plain latches.
         types: what can be chosen; a table of your own may replace it.
+        reductions: per component and bit, how many times fewer upsets, from `learned`.
+        added_area: of all latches, as a share of the area of plain ones, from `learned`.
 
     Raises:
         ValueError: unless exactly one of target (at least 1) and budget (at least 0) is given.
@@ -83,6 +90,8 @@ class HardenedLatches:
     target: float | None = None
     budget: float | None = None
     types: tuple[LatchType, ...] = LATCH_TYPES
+    reductions: tuple[tuple[str, int, float], ...] = ()
+    added_area: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.target is None) == (self.budget is None):
@@ -122,6 +131,49 @@ class HardenedLatches:
         remaining = float(left[each, chosen].sum())
         reduction = 1 / remaining if remaining > 0 else np.inf
         return Hardening(self.types, chosen, float(area[each, chosen].sum()), reduction)
+
+    def learned(
+        self, space: SiteSpace, failures: Sequence[float] | Reals, latches: Collection[str]
+    ) -> HardenedLatches:
+        """With latches told apart by component and bit, chosen for measured failures.
+
+        Args:
+            space: the plain chip's population.
+            failures: probability of a failure given a strike, per stratum, (strata,).
+            latches: the components that are latches.
+        """
+        classes: dict[tuple[str, int], list[int]] = {}
+        for number, stratum in enumerate(space.strata):
+            if stratum.component in latches:
+                classes.setdefault((stratum.component, stratum.bit), []).append(number)
+        exposure, failing = space.exposure, np.asarray(failures, np.float64)
+        count = np.array([exposure[members].sum() for members in classes.values()])
+        rate = np.array(
+            [(exposure[members] * failing[members]).sum() for members in classes.values()]
+        )
+        found = self.choose(count, rate / count)
+        chosen = [found.types[kind].reduction for kind in found.chosen]
+        reductions = tuple((*place, r) for place, r in zip(classes, chosen, strict=True))
+        return replace(self, reductions=reductions, added_area=found.added_area)
+
+    def harden(self, space: SiteSpace) -> SiteSpace:
+        """Fewer upsets in the latches that were chosen.
+
+        Raises:
+            ValueError: before `learned` has chosen.
+        """
+        if not self.reductions:
+            raise ValueError(
+                "latches can only be chosen for measured failures: use "
+                "HardenedLatches(...).learned(space, failures, latches)"
+            )
+        held = {(component, bit): r for component, bit, r in self.reductions}
+        shares = [1 / held.get((s.component, s.bit), 1.0) for s in space.strata]
+        return spared(space, np.array(shares))
+
+    def cost(self, workload: Workload, chip: Accelerator) -> Cost:
+        """Latch area."""
+        return Cost(area=self.added_area)
 
     def _solved(self, area: Reals, left: Reals) -> NDArray[np.int64]:
         from scipy.optimize import Bounds, LinearConstraint, milp

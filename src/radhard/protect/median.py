@@ -86,5 +86,3 @@ class MedianFeature(Protection):
         steps = tapped(workload, Tap.ACTIVATION, last=False)
         compared = self.window * (self.window - 1) / 2
         return Cost(operations=element_cost(workload, steps, compared), retraining=True)
-
-

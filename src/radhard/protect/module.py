@@ -67,8 +67,7 @@ class Protected(nn.Module):
     def __init__(self, workload: Workload, guard: StepGuard | None) -> None:
         super().__init__()
         self.workload, self.guard = workload, guard
-        if isinstance(guard, nn.Module):
-            self.parts = guard
+        self.parts = guard if isinstance(guard, nn.Module) else nn.Module()
         for k, step in enumerate(workload.program.steps):
             if isinstance(step.constant, Tensor):
                 self.register_buffer(f"constant_{k}", step.constant)

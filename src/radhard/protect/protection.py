@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Protocol
@@ -134,10 +134,9 @@ class Struck:
     def bits(self) -> NDArray[np.int64]:
         """How many bits of the value the fault touches, (n,)."""
         own = np.array([(1 << int(width)) - 1 for width in self.width], dtype=np.uint64)
-        keep, flip = (
-            part.view(np.uint64) for part in (self.corruption.keep, self.corruption.flip)
-        )
-        return np.bitwise_count((~keep | flip) & own).astype(np.int64)
+        keep, flip = (part.view(np.uint64) for part in (self.corruption.keep, self.corruption.flip))
+        found: NDArray[np.int64] = np.bitwise_count((~keep | flip) & own).astype(np.int64)
+        return found
 
 
 def stopped_by(protections: Sequence[Protection], workload: Workload, faults: Struck) -> Stopped:
@@ -175,7 +174,7 @@ def spared(space: SiteSpace, factor: NDArray[np.float64]) -> SiteSpace:
 class Fitted:
     """Tensors that a protection has learned, by step of the program; its ``repr`` is their hash."""
 
-    tensors: dict[int, tuple[Tensor, ...]]
+    tensors: Mapping[int, tuple[Tensor, ...]]
 
     def __repr__(self) -> str:
         digest = hashlib.sha256()

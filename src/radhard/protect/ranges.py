@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from radhard.accel.chip import Accelerator
 from radhard.engine.guard import Guard
 from radhard.engine.trace import record
 from radhard.network.workload import Workload
+from radhard.protect.protection import Cost, Protection
 
 
 @dataclass(frozen=True, slots=True)
-class RangeDetector:
+class RangeDetector(Protection):
     """Raises an alarm when an output of a layer leaves its learned range (Li et al., SC'17, 6.2).
 
     It only detects: the user may run the inference again. Outputs are those of the layer itself,
@@ -60,6 +62,11 @@ class RangeDetector:
                 for low, high in ranges
             )
         )
+
+    def cost(self, workload: Workload, chip: Accelerator) -> Cost:
+        """Two comparisons per output, on the host; two bounds per layer."""
+        outputs = sum(layer.channels * layer.positions for layer in workload.layers)
+        return Cost(operations=2 * outputs, memory_bits=64 * len(workload.layers))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radhard.accel.chip import Accelerator
+from radhard.network.layer import Layer
 from radhard.network.workload import Workload
-from radhard.protect.protection import Cost, Protection, Stopped, Struck
+from radhard.protect.protection import Cost, Flags, Protection, Stopped, Struck
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +114,20 @@ class Redundancy(Protection):
         return Cost(macs=macs, operations=operations, cycles=cycles)
 
 
-def _channel(layer, faults: Struck) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _channel(layer: Layer, faults: Struck) -> NDArray[np.int64]:
     """The only output channel that a corruption of a layer can change, (n,); -1 for several."""
     struck = faults.corruption
     of_output = np.isin(struck.operand, ("output", "psum"))
     element = np.where(struck.element < 0, 0, struck.element)
     own = element // layer.positions if layer.channel_first else element % layer.channels
     one = struck.channels[:, 1] - struck.channels[:, 0] == 1
-    return np.where(of_output, own, np.where(one, struck.channels[:, 0], -1))
+    found: NDArray[np.int64] = np.where(of_output, own, np.where(one, struck.channels[:, 0], -1))
+    return found
 
 
-def _stored(faults: Struck) -> np.ndarray:
+def _stored(faults: Struck) -> Flags:
     """(n,) whether a wrong operand lies where every copy reads it: it is read more than once."""
     struck = faults.corruption
     reads = [box[:, 1] - box[:, 0] == 1 for box in (struck.channels, struck.positions)]
-    return np.isin(struck.operand, ("weight", "input")) & ~(reads[0] & reads[1])
+    found: Flags = np.isin(struck.operand, ("weight", "input")) & ~(reads[0] & reads[1])
+    return found

@@ -1,25 +1,27 @@
-"""Checks and copies of stored values: parity, error-correcting codes, triplicated bits, signatures."""
+"""Checks and copies of stored values: parity, codes, triplicated bits, signatures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from radhard.accel.chip import Accelerator
 from radhard.faults.space import SiteSpace
 from radhard.formats.twos import signed
 from radhard.network.workload import Workload
-from radhard.protect.protection import Cost, Protection, Stopped, Struck, spared
+from radhard.protect.protection import Cost, Flags, Protection, Stopped, Struck, spared
 
 
 @dataclass(frozen=True, slots=True)
 class BitTriplication(Protection):
     """Three copies of chosen bits of stored values, voted when read.
 
-    A vote makes up for one wrong copy; two upsets in the copies of one bit are neglected, and so are
-    the voters.
+    A vote makes up for one wrong copy; two upsets in the copies of one bit are neglected, and so
+    are the voters.
 
     Attributes:
         bits: which, 0 the least significant.
@@ -104,7 +106,9 @@ def _secded_bits(width: int) -> int:
     return r + 1
 
 
-def _check_bits(workload: Workload, chip: Accelerator, components: tuple[str, ...], bits) -> Cost:  # type: ignore[no-untyped-def]
+def _check_bits(
+    workload: Workload, chip: Accelerator, components: tuple[str, ...], bits: Callable[[int], int]
+) -> Cost:
     strata = [
         stratum
         for stratum in chip.sites(workload).strata
@@ -144,8 +148,8 @@ class WeightSignature(Protection):
         return Stopped(found, found)
 
     def _changed(
-        self, workload: Workload, number: int, faults: Struck, here: np.ndarray
-    ) -> np.ndarray:
+        self, workload: Workload, number: int, faults: Struck, here: NDArray[np.int64]
+    ) -> Flags:
         fmt, struck = workload.arithmetic[number].weight, faults.corruption[here]
         code = fmt.encode(workload.weight(number)).reshape(-1)
         groups = -(-len(code) // self.group)
@@ -158,7 +162,8 @@ class WeightSignature(Protection):
         before = total[element % groups]
         after = before + wrong - whole[element]
         top = fmt.width - 1
-        return (((before >> top) & 3) != ((after >> top) & 3)).numpy()
+        found: Flags = (((before >> top) & 3) != ((after >> top) & 3)).numpy()
+        return found
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Two bits per group; an addition per weight."""

@@ -18,8 +18,8 @@ from radhard.protect.hardening import (
     asymmetry,
     residual_rates,
 )
-from radhard.report.page import written
 from radhard.report.plot import COLOURS, intervals, panels, styled
+from radhard.report.study import study_table, study_written
 from radhard.stats.estimate import Estimate
 
 _DIRECTIONS = ("0 to 1", "1 to 0")
@@ -34,13 +34,16 @@ def study_page(findings: Sequence[Finding], store: str | Path) -> Path:
     models = list(dict.fromkeys(found.model for found in findings))
     parts = [_between_networks(findings)] if len(models) > 1 else []
     parts += [_network(model, [f for f in findings if f.model == model]) for model in models]
-    return written(
+    chip = findings[0].guarded.name.split("-")[-2]
+    level = 100 * findings[0].datapath.confidence
+    return study_written(
         Path(store) / "study.html",
-        "propagation.html",
-        models=models,
-        sections=parts,
-        chip=findings[0].guarded.name.split("-")[-2],
-        level=100 * findings[0].datapath.confidence,
+        parts,
+        "Error propagation",
+        f"What a bit flip in a latch or a buffer of {chip} does to {', '.join(models)}, in six "
+        "number formats. The study of Li et al., SC'17.",
+        f"Square brackets hold {level:g} % intervals. A fault-free run is the reference, not the "
+        "label.",
     )
 
 
@@ -60,7 +63,9 @@ def _between_networks(findings: Sequence[Finding]) -> dict[str, Any]:
             {
                 "title": "Rate of the datapath, FIT",
                 "note": "All latches of all processing elements.",
-                **_table("format", formats, models, lambda f, m: by[m, f].datapath.fit("sdc1")),
+                **study_table(
+                    "format", formats, models, lambda f, m: by[m, f].datapath.fit("sdc1")
+                ),
             },
             {
                 "title": "Euclidean distance behind the first layer",
@@ -102,17 +107,17 @@ def _network(model: str, findings: Sequence[Finding]) -> dict[str, Any]:
         {
             "title": "A strike on a latch",
             "note": "Share of strikes on datapath latches, each read once.",
-            **_table("format", formats, outcomes, lambda f, o: by[f].datapath[o]),
+            **study_table("format", formats, outcomes, lambda f, o: by[f].datapath[o]),
         },
         {
             "title": "A strike on a buffer",
             "note": "SDC-1 of a strike on each memory; its value is wrong for all later reads.",
-            **_table("format", formats, memories, lambda f, b: by[f].buffers[b]["sdc1"]),
+            **study_table("format", formats, memories, lambda f, b: by[f].buffers[b]["sdc1"]),
         },
         {
             "title": "FIT of SDC-1",
             "note": "Raw rate times SDC-1. ISO 26262 allows a whole chip 10 FIT.",
-            **_table(
+            **study_table(
                 "format",
                 formats,
                 [*memories, "all memories", "datapath"],
@@ -146,7 +151,7 @@ def _network(model: str, findings: Sequence[Finding]) -> dict[str, Any]:
         {
             "title": "Still visible at the end",
             "note": "Share of strikes in each layer after which some logit differs in some bit.",
-            **_table(
+            **study_table(
                 "struck layer",
                 layers,
                 formats,
@@ -166,7 +171,7 @@ def _network(model: str, findings: Sequence[Finding]) -> dict[str, Any]:
             "title": "Symptom-based detection",
             "note": "Ranges learned on training images, with a cushion of 10 %; strikes on the "
             "whole chip. After: a detected fault is repaired by running again.",
-            **_table("format", formats, remedies, remedy),
+            **study_table("format", formats, remedies, remedy),
         },
         {
             "title": "How unequal latches are",
@@ -183,7 +188,7 @@ def _network(model: str, findings: Sequence[Finding]) -> dict[str, Any]:
         {
             "title": "Added latch area for a hundredfold reduction",
             "note": "The interval is that of choices for rates drawn from their posteriors.",
-            **_table("format", formats, ["area"], lambda f, _: hardening_area(by[f], 100)),
+            **study_table("format", formats, ["area"], lambda f, _: hardening_area(by[f], 100)),
         },
     ]
     return {"title": model, "entries": entries}
@@ -195,19 +200,6 @@ def _fit(found: Finding, part: str) -> Estimate:
     if part == "all memories":
         return found.buffer_fit
     return found.buffers[part].fit("sdc1")
-
-
-def _table(corner: str, rows: Any, columns: Any, cell: Any) -> dict[str, Any]:
-    return {
-        "heads": [corner, *columns],
-        "rows": [[row, *(_cell(cell(row, column)) for column in columns)] for row in rows],
-    }
-
-
-def _cell(found: Estimate) -> tuple[str, str]:
-    """Value and interval, which stand on two lines."""
-    value, _, interval = str(found).partition(" [")
-    return (value, f"[{interval}") if found.n else ("-", "no faults")
 
 
 def _rates(

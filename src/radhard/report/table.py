@@ -12,6 +12,7 @@ from rich.text import Text
 from radhard.campaign.comparison import Comparison
 from radhard.campaign.propagation import Finding, hardening_area
 from radhard.campaign.result import Part, Result
+from radhard.campaign.suppression import Curves
 from radhard.report.summary import Golden, Line, formulations, lines
 from radhard.report.wording import percent, share_bar
 from radhard.stats.estimate import Estimate
@@ -90,6 +91,22 @@ def show_study(findings: Sequence[Finding]) -> None:
                     _share(hardening_area(found, target=100)),
                 )
         Console(width=max(Console().width, _STUDY_WIDTH)).print(table)
+
+
+def show_suppression(found: Sequence[Curves]) -> None:
+    """Print a table per network of the neuron-gradient study: accuracy by error rate."""
+    from radhard.report.suppression import rate_name, verdict
+
+    for curves in found:
+        heads = (*map(rate_name, curves.rates), "extra MACs", "time")
+        table = _table(f"{curves.model}: accuracy under errors", ("suppressor",), heads)
+        for one in curves.contenders:
+            shares = (_share(curves.cells[one.name, rate].accuracy) for rate in curves.rates)
+            extra, time = f"{one.cost.macs / curves.macs:.2%}", f"{one.overhead:.2f} x"
+            table.add_row(one.name, *shares, extra, time)
+        console = Console(width=max(Console().width, _STUDY_WIDTH + 48))
+        console.print(table)
+        console.print(verdict(curves))
 
 
 def show_samplers(found: Sequence[Comparison], name: str, metric: str, half_width: float) -> None:

@@ -238,6 +238,22 @@ def total(parts: Sequence[Estimate]) -> Estimate:
     return Estimate(value, value - below, value + above, first.confidence, n, "mover", first.unit)
 
 
+def paired(plus: int, minus: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Share of n pairs that favour one side less the share that favours the other.
+
+    >>> print(paired(30, 10, 1000))
+    2.00 % [0.74, 3.32]
+    """
+    one, other = wilson(plus, n, confidence), wilson(minus, n, confidence)
+    return difference(one, other, exclusive(one, other))
+
+
+def exclusive(one: Estimate, other: Estimate) -> float:
+    """Correlation of the shares of two outcomes that exclude each other."""
+    odds = one.value * other.value / max((1 - one.value) * (1 - other.value), 1e-300)
+    return -min(1.0, math.sqrt(odds))
+
+
 def difference(plus: Estimate, minus: Estimate, correlation: float = 0.0) -> Estimate:
     """``plus - minus``, by the method of `total`.
 

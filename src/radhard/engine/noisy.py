@@ -1,0 +1,174 @@
+"""Whole inferences with many errors in each, under a guard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radhard.engine.guard import Seen, StepGuard, guarded
+from radhard.engine.trace import operand_of
+from radhard.faults.rate import NeuronErrors, WeightErrors, hits
+from radhard.network.arithmetic import Arithmetic
+from radhard.network.program import Program, Step
+from radhard.network.workload import Workload
+
+#: Images that run at once.
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Noisy:
+    """What came out of some inferences with errors: logits (n, classes), and alarms (n,)."""
+
+    logits: Tensor
+    detected: Tensor
+
+
+def run_noisy(
+    workload: Workload, errors: NeuronErrors, targets: Mapping[int, int], seed: Sequence[int],
+    guard: StepGuard | None = None,
+) -> Noisy:  # fmt: skip
+    """All images once, each with errors of its own in the values of some steps.
+
+    Args:
+        workload: the network.
+        errors: at which rate.
+        targets: steps that are struck, each with the number of the layer whose output format holds
+            its values.
+        seed: two integers; the errors of an image depend on these and its number alone.
+        guard: watches.
+    """
+    logits, detected = [], []
+    with torch.no_grad():
+        for start in range(0, len(workload.images), _BATCH):
+            part = workload.images[start : start + _BATCH]
+            drawn = [
+                _drawn(workload, errors, targets, (*seed, start + k)) for k in range(len(part))
+            ]
+            found, alarm = _run(workload, part, drawn, targets, guard)
+            logits.append(found)
+            detected.append(alarm)
+    return Noisy(torch.cat(logits), torch.cat(detected))
+
+
+#: Per step: elements that are struck, and the masks that flip their codes.
+Drawn = dict[int, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
+
+
+def _drawn(
+    workload: Workload, errors: NeuronErrors, targets: Mapping[int, int], seed: Sequence[int]
+) -> Drawn:
+    """The errors of one inference."""
+    rng = np.random.default_rng(list(seed))
+    found: Drawn = {}
+    for step, number in targets.items():
+        layout = workload.program.rows[step]
+        assert layout is not None
+        width = workload.arithmetic[number].output.width
+        if errors.per_bit:
+            struck = hits(errors.rate, layout.elements * width, rng)
+            element, mask = struck // width, np.left_shift(1, struck % width)
+            own, place = np.unique(element, return_inverse=True)
+            masks = np.zeros(len(own), np.int64)
+            np.bitwise_or.at(masks, place, mask)
+            found[step] = own, masks
+        else:
+            element = hits(errors.rate, layout.elements, rng)
+            found[step] = element, np.left_shift(1, rng.integers(0, width, len(element)))
+    return found
+
+
+def _run(
+    workload: Workload, images: Tensor, drawn: Sequence[Drawn], targets: Mapping[int, int],
+    guard: StepGuard | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    program, n = workload.program, len(images)
+    held: dict[int, Any] = {0: images}
+    alarms = torch.zeros(n, dtype=torch.bool, device=images.device)
+    last = [max(users, default=-1) for users in program.users()]
+
+    def value(step: int) -> Any:
+        if step not in held:
+            size = program.sizes[step]
+            held[step] = size[0] * n + size[1] if size else program.steps[step].constant
+        return held[step]
+
+    for step in range(1, len(program.steps)):
+        layout = program.rows[step]
+        if layout is None:
+            continue
+        held[step] = workload.evaluate(step, value)
+        watched = guard is not None and step in guard.steps
+        if step in targets or watched:
+            clean = rows = layout.split(held[step])
+            if step in targets:
+                rows = _struck(workload, targets[step], clean, [part[step] for part in drawn])
+            if guard is not None and watched:
+                source = operand_of(workload, step)
+                seen = Seen(step, rows, clean, lambda source=source: value(source))  # type: ignore[misc]
+                rows, alarm = guarded(guard, workload, seen)
+                alarms |= alarm
+            held[step] = layout.join(rows)
+        for source in program.steps[step].inputs:
+            if last[source] == step and program.rows[source] is not None:
+                held.pop(source, None)
+    return held[program.output], alarms
+
+
+def _struck(
+    workload: Workload, number: int, clean: Tensor,
+    drawn: Sequence[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]],
+) -> Tensor:  # fmt: skip
+    """A copy of clean rows (n, elements) with the drawn values flipped."""
+    counts = [len(element) for element, _ in drawn]
+    if not sum(counts):
+        return clean
+    row = torch.from_numpy(np.repeat(np.arange(len(drawn)), counts))
+    element, mask = (
+        torch.from_numpy(np.concatenate(parts)).to(clean.device)
+        for parts in zip(*drawn, strict=True)
+    )
+    fmt = workload.arithmetic[number].output
+    rows = clean.clone()
+    rows[row, element] = fmt.flip(clean[row, element], mask).to(clean.dtype)
+    return rows
+
+
+def with_wrong_weights(workload: Workload, errors: WeightErrors, seed: Sequence[int]) -> Workload:
+    """The network with flipped bits in its stored weights; the trial depends on ``seed`` alone."""
+    rng = np.random.default_rng(list(seed))
+    steps, parameters = list(workload.program.steps), list(workload.parameters)
+    arithmetic = list(workload.arithmetic)
+    for number, layer in enumerate(workload.layers):
+        given, how = workload.parameters[number], workload.arithmetic[number]
+        if given is None:
+            continue
+        weight = workload.weight(number)
+        flat, width = weight.reshape(-1), how.weight.width
+        struck = hits(errors.rate, len(flat) * width, rng)
+        codes = how.weight.encode(weight).reshape(-1)
+        np.bitwise_xor.at(codes.numpy(), struck // width, np.left_shift(1, struck % width))
+        wrong = how.weight.decode(codes.view(weight.shape)).to(weight.dtype)
+        arithmetic[number] = how = _unbounded(workload, number, how)
+        held = how.integer_weight(wrong) if how.exact else wrong
+        parameters[number] = replace(given, weight=held)
+        place = layer.operands[1]
+        steps[place] = Step(steps[place].name, constant=wrong)
+    program = workload.program
+    changed = Program(tuple(steps), program.rows, program.sizes, program.output)
+    return replace(
+        workload, program=changed, parameters=tuple(parameters), arithmetic=tuple(arithmetic)
+    )
+
+
+def _unbounded(workload: Workload, number: int, how: Arithmetic) -> Arithmetic:
+    """With a bound on sums that holds for any weights."""
+    if not how.exact:
+        return how
+    layer = workload.layers[number]
+    return replace(how, bound=how.largest_sum(layer.fan_in)).with_bias(workload.parameters[number])
