@@ -9,6 +9,7 @@ from radhard.cli.app import app
 from radhard.cli.assess import assess
 from radhard.cli.compare import compare_samplers
 from radhard.cli.listing import listing
+from radhard.cli.protect import protect
 from radhard.cli.report import report
 from radhard.cli.run import run
 from radhard.cli.study import study
@@ -20,6 +21,7 @@ __all__ = [
     "compare_samplers",
     "listing",
     "main",
+    "protect",
     "report",
     "run",
     "study",

@@ -77,7 +77,7 @@ class HardenedLatches(Protection):
         budget: the area that may be added, as a share of the area of plain latches.
         types: what can be chosen; a table of your own may replace it.
         reductions: per component and bit, how many times fewer upsets, from `learned`.
-        added_area: of all latches, as a share of the area of plain ones, from `learned`.
+        added_area: as a share of the chip's storage, from `learned`.
 
     Raises:
         ValueError: unless exactly one of target (at least 1) and budget (at least 0) is given.
@@ -154,7 +154,8 @@ class HardenedLatches(Protection):
         found = self.choose(count, rate / count)
         chosen = [found.types[kind].reduction for kind in found.chosen]
         reductions = tuple((*place, r) for place, r in zip(classes, chosen, strict=True))
-        return replace(self, reductions=reductions, added_area=found.added_area)
+        share = float(count.sum() / exposure.sum())
+        return replace(self, reductions=reductions, added_area=found.added_area * share)
 
     def harden(self, space: SiteSpace) -> SiteSpace:
         """Fewer upsets in the latches that were chosen.

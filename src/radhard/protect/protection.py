@@ -31,7 +31,8 @@ class Cost:
         macs: multiply-accumulates on top of the network's own.
         operations: comparisons, additions and votes on single values.
         memory_bits: storage on top of the network's own.
-        area: of latches or memory cells, as a share of the plain ones; 0 where nothing is known.
+        area: added storage, hardened latches included, as a share of the plain chip's storage; bits
+            are weighed by their exposure, so raw rates per bit should be alike.
         cycles: on top, on the chip that was asked about.
         retraining: whether weights or bounds have to be trained.
     """

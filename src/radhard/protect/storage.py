@@ -43,13 +43,15 @@ class BitTriplication(Protection):
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Two more bits for each."""
         space = chip.sites(workload)
-        added = sum(
-            2.0 * stratum.variables
+        kept = [
+            stratum
             for stratum in space.strata
             if stratum.bit in self.bits
             and (not self.components or stratum.component in self.components)
-        )
-        return Cost(memory_bits=added, operations=added / 2)
+        ]
+        values = sum(stratum.variables for stratum in kept)
+        share = 2 * sum(stratum.exposure for stratum in kept) / space.exposure.sum()
+        return Cost(memory_bits=2.0 * values, operations=values, area=float(share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +111,11 @@ def _secded_bits(width: int) -> int:
 def _check_bits(
     workload: Workload, chip: Accelerator, components: tuple[str, ...], bits: Callable[[int], int]
 ) -> Cost:
-    strata = [
-        stratum
-        for stratum in chip.sites(workload).strata
-        if stratum.bit == 0 and (not components or stratum.component in components)
-    ]
-    added = sum(stratum.variables * bits(stratum.width) for stratum in strata)
-    plain = sum(stratum.variables * stratum.width for stratum in strata)
-    return Cost(memory_bits=added, area=added / max(plain, 1))
+    space = chip.sites(workload)
+    chosen = [s for s in space.strata if not components or s.component in components]
+    added = sum(s.variables * bits(s.width) for s in chosen if s.bit == 0)
+    share = sum(s.exposure * bits(s.width) / s.width for s in chosen) / space.exposure.sum()
+    return Cost(memory_bits=added, area=float(share))
 
 
 @dataclass(frozen=True, slots=True)

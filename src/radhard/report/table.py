@@ -15,6 +15,7 @@ from radhard.campaign.result import Part, Result
 from radhard.campaign.suppression import Curves
 from radhard.report.summary import Golden, Line, formulations, lines
 from radhard.report.wording import percent, share_bar
+from radhard.search.choose import Choice, Goal
 from radhard.stats.estimate import Estimate
 
 #: Layers and bits shown in the terminal; the page shows all.
@@ -107,6 +108,29 @@ def show_suppression(found: Sequence[Curves]) -> None:
         console = Console(width=max(Console().width, _STUDY_WIDTH + 48))
         console.print(table)
         console.print(verdict(curves))
+
+
+def show_choice(found: Choice, goal: Goal, name: str) -> None:
+    """Print the front, and the winner on fresh faults."""
+    from radhard.report.choice import goal_words, rate_words
+
+    unit = rate_words(found.plain)
+    table = _table(f"{name}: {unit} against overhead", ("design",), _FRONT_HEADS)
+    table.columns[0].no_wrap = False
+    for design in found.front:
+        rate = _rate(design.rate) if design.rate.unit else _share(design.rate)
+        shares = percent(design.area), percent(design.work)
+        repeats = "yes" if design.repeats else ""
+        table.add_row(design.name, rate, _share(design.accuracy), *shares, repeats)
+    console = Console(width=max(Console().width, _STUDY_WIDTH))
+    console.print(table)
+    if found.winner is not None and found.fresh_rate is not None:
+        console.print(f"asked for: {goal_words(goal, unit)}")
+        console.print(f"chosen: {found.winner.name}")
+        console.print(f"on fresh faults: {found.fresh_rate}")
+
+
+_FRONT_HEADS = ("rate", "accuracy", "area", "work", "repeats")
 
 
 def show_samplers(found: Sequence[Comparison], name: str, metric: str, half_width: float) -> None:

@@ -1,0 +1,132 @@
+"""`radhard protect`: the cheapest protections that meet a goal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from radhard.cli.app import app
+from radhard.cli.assess import Json, Out
+
+if TYPE_CHECKING:
+    from radhard.search.choose import Choice, Design
+    from radhard.stats.estimate import Estimate
+
+
+@app.command()
+def protect(
+    model: Annotated[str, typer.Argument(help="As for assess.")],
+    data: Annotated[str | None, typer.Option(help="As for assess.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
+    images: Annotated[int, typer.Option(help="Input images: the first of the test set.")] = 64,
+    format: Annotated[str, typer.Option(help="Number format: radhard list formats.")] = "fp32",
+    chip: Annotated[
+        str, typer.Option(help="What is struck: radhard list chips, or a chip.toml.")
+    ] = "eyeriss",
+    target_fit: Annotated[
+        float | None,
+        typer.Option(help="SDC-1 rate at most, in FIT (a probability with --chip software)."),
+    ] = None,
+    budget_area: Annotated[
+        float | None, typer.Option(help="Storage area that may be added, such as 0.05 for 5 %.")
+    ] = None,
+    budget_macs: Annotated[
+        float | None, typer.Option(help="Work that may be added, as a share of the network's.")
+    ] = None,
+    repeat: Annotated[
+        bool, typer.Option(help="Whether an inference may run again after an alarm.")
+    ] = True,
+    faults: Annotated[
+        int, typer.Option(help="Faults that all designs meet, and fresh ones of the winner.", min=1)
+    ] = 4000,
+    sampler: Annotated[
+        str, typer.Option(help="How faults are drawn: radhard list samplers.")
+    ] = "gradient-importance",
+    seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Search protections, part by part of the chip and layer by layer, on the same faults.
+
+    Ends with the designs of which none is beaten in both rate and overhead, and the best for the
+    goal, measured anew on fresh faults. The same command again reuses what was run.
+    """
+    from radhard.campaign.ask import prepare, validated
+    from radhard.engine.memory import keep_freed_memory
+    from radhard.network.source import subject
+    from radhard.report.choice import choice_page
+    from radhard.report.table import show_choice
+    from radhard.search.choose import Goal, choose
+
+    goal = Goal(target_fit, budget_area, budget_macs)
+    fields = {
+        "model": model, "data": data, "weights": weights, "images": images, "format": format,
+        "chip": chip, "sampler": sampler, "seed": seed,
+    }  # fmt: skip
+    ask = validated(fields, "protect")
+    keep_freed_memory()
+    campaign = prepare(ask).campaign
+    learn = _learning(ask, campaign.workload, subject)
+    store = out or Path("runs") / f"protect-{campaign.name}-{campaign.id[:8]}"
+
+    def tell(name: str, done: int, total: int) -> None:
+        print(f"{done + 1} of {total + 1}: {name}", file=sys.stderr)
+
+    try:
+        found = choose(campaign, learn, goal, faults, repeat, store, tell)
+    except KeyboardInterrupt:
+        print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
+        sys.exit(130)
+    page = choice_page(found, goal, campaign.name, store)
+    if json:
+        _print_json(found)
+    else:
+        show_choice(found, goal, campaign.name)
+    print(f"page: {page}", file=sys.stderr if json else sys.stdout)
+    if found.winner is None:
+        raise ValueError(
+            "no design meets the goal: the front shows what can be had; allow more, or more FIT"
+        )
+
+
+#: Training images on which guards learn, at most.
+_LEARNING_IMAGES = 1000
+
+
+def _learning(ask: Any, work: Any, subject: Any) -> Any:
+    """The network with training images; with its own images where there are no others."""
+    if ":" in ask.model or ask.model.endswith(".pt2"):
+        return work
+    source = subject(ask.model, ask.data, ask.weights, train=True)
+    return work.with_(source.images[-_LEARNING_IMAGES:], source.labels[-_LEARNING_IMAGES:])
+
+
+def _print_json(found: Choice) -> None:
+    import json
+
+    shown = {
+        "plain": _shown(found.plain),
+        "front": [_shown(design) for design in found.front],
+        "winner": _shown(found.winner) if found.winner else None,
+        "winner_on_fresh_faults": _plain(found.fresh_rate) if found.fresh_rate else None,
+    }
+    print(json.dumps(shown, allow_nan=False))
+
+
+def _shown(design: Design) -> dict[str, Any]:
+    return {
+        "name": design.name,
+        "rate": _plain(design.rate),
+        "accuracy_under_fault": _plain(design.accuracy),
+        "area": design.area,
+        "work": design.work,
+        "repeats": design.repeats,
+    }
+
+
+def _plain(found: Estimate) -> dict[str, float | int | str]:
+    return {"value": found.value, "low": found.low, "high": found.high, "n": found.n,
+            "unit": found.unit}  # fmt: skip

@@ -1,0 +1,1 @@
+"""Searching designs: campaigns are the objective."""
