@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from radhard.campaign.campaign import Campaign
     from radhard.campaign.collect import collect
     from radhard.campaign.follow import Propagation, follow
+    from radhard.campaign.rates import Exposure, under_errors
     from radhard.campaign.result import Result
     from radhard.campaign.store import StoreError
-    from radhard.engine.guard import Guard
+    from radhard.engine.guard import Guard, Sight, StepGuard
     from radhard.engine.resume import resume
     from radhard.engine.trace import record
     from radhard.faults.corruption import Corruption
     from radhard.faults.fault import Faults
     from radhard.faults.model import BitFlip, Burst, MultiBitFlip, RandomValue, StuckAt
+    from radhard.faults.rate import NeuronErrors, WeightErrors
     from radhard.faults.space import SiteSpace, SoftwareSpace
     from radhard.formats.catalogue import (
         BFLOAT16,
@@ -55,8 +57,30 @@ if TYPE_CHECKING:
     from radhard.network.arithmetic import Formats
     from radhard.network.export import CaptureError
     from radhard.network.workload import Workload, capture
+    from radhard.protect.bound import (
+        BoundedNeuron,
+        ClippedActivation,
+        RangeRestriction,
+        ValueThreshold,
+    )
+    from radhard.protect.checksum import Checksum
+    from radhard.protect.gradient import (
+        Axis,
+        Gate,
+        Granularity,
+        Neighbours,
+        NeuronGradientSuppressor,
+        Ordering,
+        Replacement,
+    )
     from radhard.protect.hardening import HardenedLatches, LatchType
+    from radhard.protect.median import MedianFeature
+    from radhard.protect.module import harden
+    from radhard.protect.protection import Cost, Protection
     from radhard.protect.ranges import RangeDetector
+    from radhard.protect.redundancy import Redundancy
+    from radhard.protect.storage import SECDED, BitTriplication, Parity, WeightSignature
+    from radhard.protect.tap import Tap
     from radhard.report.bar import ProgressBar
     from radhard.report.page import report
     from radhard.sampling.gradient import GradientImportance
@@ -67,6 +91,7 @@ if TYPE_CHECKING:
         Stratified,
         Uniform,
     )
+    from radhard.search.choose import Choice, Goal, choose
     from radhard.stats.estimate import Estimate
     from radhard.stats.stopping import Precision
 
@@ -77,7 +102,7 @@ _ROOMS = {
     "campaign.follow": ["Propagation", "follow"],
     "campaign.result": ["Result"],
     "campaign.store": ["StoreError"],
-    "engine.guard": ["Guard"],
+    "engine.guard": ["Guard", "Sight", "StepGuard"],
     "engine.resume": ["resume"],
     "engine.trace": ["record"],
     "faults.corruption": ["Corruption"],
@@ -117,6 +142,26 @@ _ROOMS = {
     "report.bar": ["ProgressBar"],
     "sampling.gradient": ["GradientImportance"],
     "sampling.proposals": ["BitImportance", "Importance", "MacWeighted", "Stratified", "Uniform"],
+    "campaign.rates": ["Exposure", "under_errors"],
+    "faults.rate": ["NeuronErrors", "WeightErrors"],
+    "protect.bound": ["BoundedNeuron", "ClippedActivation", "RangeRestriction", "ValueThreshold"],
+    "protect.checksum": ["Checksum"],
+    "protect.gradient": [
+        "Axis",
+        "Gate",
+        "Granularity",
+        "Neighbours",
+        "NeuronGradientSuppressor",
+        "Ordering",
+        "Replacement",
+    ],
+    "protect.median": ["MedianFeature"],
+    "protect.module": ["harden"],
+    "protect.protection": ["Cost", "Protection"],
+    "protect.redundancy": ["Redundancy"],
+    "protect.storage": ["SECDED", "BitTriplication", "Parity", "WeightSignature"],
+    "protect.tap": ["Tap"],
+    "search.choose": ["Choice", "Goal", "choose"],
     "stats.estimate": ["Estimate"],
     "stats.stopping": ["Precision"],
 }

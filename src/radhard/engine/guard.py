@@ -55,7 +55,7 @@ class Sight:
     def struck(self) -> Tensor:
         """(n,) which runs have a fault in this step."""
         if self.output is self.clean:
-            return torch.zeros(len(self.output), dtype=torch.bool, device=self.output.device)
+            return torch.zeros(self.output.shape[0], dtype=torch.bool, device=self.output.device)
         return (self.output != self.clean).flatten(1).any(1)
 
 
@@ -111,11 +111,11 @@ def guarded(guard: StepGuard, workload: Workload, seen: Seen) -> tuple[Tensor, T
     clean = output if seen.clean is rows else by_channel(workload, seen.step, seen.clean)
     shared = seen.shared
     if shared is None:
-        shared = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+        shared = torch.zeros(rows.shape[0], dtype=torch.bool, device=rows.device)
     output, alarm = guard.look(Sight(seen.step, output, clean, seen.inputs, shared))
     if _positions_first(workload, seen.step):
         output = output.transpose(1, 2)
-    return output.reshape(len(rows), -1), alarm
+    return output.reshape(rows.shape[0], -1), alarm
 
 
 def by_channel(workload: Workload, step: int, rows: Tensor) -> Tensor:
@@ -124,8 +124,8 @@ def by_channel(workload: Workload, step: int, rows: Tensor) -> Tensor:
     assert layout is not None
     shape = layout.shape(1)[1:]
     if _positions_first(workload, step):
-        return rows.view(len(rows), -1, shape[-1]).transpose(1, 2)
-    return rows.view(len(rows), shape[0] if shape else 1, -1)
+        return rows.view(rows.shape[0], -1, shape[-1]).transpose(1, 2)
+    return rows.view(rows.shape[0], shape[0] if shape else 1, -1)
 
 
 def _positions_first(workload: Workload, step: int) -> bool:

@@ -76,14 +76,14 @@ class Rows:
 
     def split(self, value: Tensor) -> Tensor:
         """``value`` as (images, elements): a copy where the batch is not outermost."""
-        batch = value.numel() // self.elements
+        batch = value.shape[0] if self.first else value.numel() // self.elements
         if self.outer == 1:
             return value.reshape(batch, -1)
         return value.reshape(self.outer, batch, -1).transpose(0, 1).reshape(batch, -1)
 
     def join(self, rows: Tensor) -> Tensor:
         """The inverse of `split`."""
-        batch = len(rows)
+        batch = rows.shape[0]
         if self.outer > 1:
             rows = rows.reshape(batch, self.outer, -1).transpose(0, 1)
         return rows.reshape(self.shape(batch))

@@ -147,7 +147,7 @@ class Goal:
         return fits and (self.macs is None or design.work <= self.macs)
 
     def best(self, designs: Sequence[Design]) -> Design | None:
-        """Within the budgets: the cheapest whose whole interval meets the rate, or the least rate."""
+        """Within budgets: the cheapest whose whole interval meets the rate, or the least rate."""
         allowed = [design for design in designs if self.allows(design)]
         if self.rate is None:
             return min(allowed, key=lambda d: (d.rate.value, d.overhead), default=None)

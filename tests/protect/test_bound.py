@@ -1,0 +1,133 @@
+"""Bounds on activations: what they are learned to be, and what they do."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import radhard as rh
+from radhard.protect.bound import (
+    Bounded,
+    BoundedNeuron,
+    ClippedActivation,
+    RangeRestriction,
+    SmoothlyBounded,
+    ValueThreshold,
+)
+from radhard.protect.median import Median, MedianFeature
+from radhard.protect.protection import joined
+from radhard.protect.tap import Tap, observed, tapped
+
+
+@pytest.fixture
+def work(residual: nn.Module, images: Tensor, labels: Tensor) -> rh.Workload:
+    return rh.capture(residual, images, labels)
+
+
+def test_clamping_and_zeroing() -> None:
+    values = torch.tensor([[[-3.0, 0.5, 7.0, torch.nan, torch.inf, -torch.inf]]])
+    low, high = torch.tensor(-1.0), torch.tensor(2.0)
+    clamped = Bounded(low, high, zero=False)(values)
+    assert clamped.flatten().tolist() == [-1.0, 0.5, 2.0, -1.0, 2.0, -1.0]
+    assert Bounded(low, high, zero=True)(values).flatten().tolist() == [0, 0.5, 0, 0, 0, 0]
+
+
+def test_bounds_are_carried_through_pooling_and_concatenation(work: rh.Workload) -> None:
+    bounds = RangeRestriction().learned(work).fitted.tensors
+    program = work.program
+    seen = next(observed(work, bounds))[0]
+    for step, (low, high) in bounds.items():
+        assert bool((seen[step] >= low).all() & (seen[step] <= high).all())
+    cats = [k for k, step in enumerate(program.steps) if "cat" in str(step.op)]
+    assert cats
+    for k in cats:
+        sources = [bounds[s] for s in program.steps[k].inputs]
+        assert bounds[k][0] == min(low for low, _ in sources)
+        assert bounds[k][1] == max(high for _, high in sources)
+    pools = [k for k, step in enumerate(program.steps) if "pool" in str(step.op)]
+    assert pools
+    for k in pools:
+        assert bounds[k] == bounds[program.steps[k].inputs[0]]
+
+
+@pytest.mark.parametrize(
+    "protection",
+    [RangeRestriction(), RangeRestriction(zero=True), ClippedActivation(), ValueThreshold(20, 20)],
+    ids=repr,
+)
+def test_no_false_correction_on_what_was_learned_from(work, protection) -> None:
+    trace = rh.record(work, joined([protection.learned(work)], work))
+    bare = rh.record(work)
+    if not isinstance(
+        protection, ClippedActivation
+    ):  # it also takes what a linear layer makes negative
+        assert not trace.detected.any()
+        assert torch.equal(trace.logits, bare.logits)
+
+
+def test_fewer_corruptions_reach_the_answer(work: rh.Workload) -> None:
+    campaign = rh.Campaign(work, rh.chips.Software(("activation",)))
+    plain = campaign.run(until=4000)["sdc1"]
+    for protection in (RangeRestriction(), ValueThreshold(), BoundedNeuron()):
+        safe = campaign.with_(protections=[protection.learned(work)]).run(until=4000)["sdc1"]
+        assert safe.high < plain.low, protection
+
+
+def test_value_thresholds_are_mean_and_deviations(work: rh.Workload) -> None:
+    fitted = ValueThreshold().learned(work).fitted.tensors
+    step = next(iter(tapped(work, Tap.ACTIVATION, last=False)))
+    values = next(observed(work, [step]))[0][step].double().numpy()
+    mean, sd = fitted[step]
+    np.testing.assert_allclose(mean.numpy(), values.mean(0), rtol=1e-5, atol=1e-6)
+    live = values.std(0, ddof=1) > 0.2 * values.std()
+    np.testing.assert_allclose(sd.numpy()[live], values.std(0, ddof=1)[live], rtol=1e-4)
+
+
+def test_a_dead_neuron_keeps_a_threshold_above_zero(work: rh.Workload) -> None:
+    for _, sd in ValueThreshold().learned(work).fitted.tensors.values():
+        assert (sd > 0).all()
+
+
+def test_smooth_bounds_are_learned_and_trained(work: rh.Workload) -> None:
+    start = BoundedNeuron().learned(work)
+    trained = start.trained(work, epochs=3, penalty=1.0)
+    total = [
+        sum(float(bound.sum()) for (bound,) in one.bounds.tensors.values())
+        for one in (start, trained)
+    ]
+    assert total[1] < total[0]  # the penalty pulls bounds down
+    assert start.cost(work, rh.chips.SOFTWARE).retraining
+    part = SmoothlyBounded(torch.tensor([[2.0]]))
+    found = part(torch.tensor([[[-1.0, 1.0, 50.0, torch.inf, torch.nan]]])).detach()
+    torch.testing.assert_close(
+        found, torch.tensor([[[0.0, 1.0, 0.0, 0.0, 0.0]]]), atol=1e-6, rtol=0
+    )
+
+
+def test_medians_of_neighbours() -> None:
+    values = torch.tensor([[[1.0, 9.0, 2.0, 3.0]]])
+    assert Median(3, 2)(values).flatten().tolist() == [1.0, 2.0, 3.0, 3.0]
+    assert Median(3, 1)(values.transpose(1, 2)).flatten().tolist() == [1.0, 2.0, 3.0, 3.0]
+    with pytest.raises(ValueError, match="odd number"):
+        MedianFeature(4)
+
+
+def test_medians_can_be_trained_in(work: rh.Workload) -> None:
+    """Training with medians in place fits the images better than medians alone."""
+    bare = MedianFeature()
+    trained = bare.trained(work, epochs=30, rate=0.02)
+
+    def loss(protection: MedianFeature) -> float:
+        network = protection.retune(work)
+        logits = rh.record(network, joined([protection], network)).logits
+        return float(nn.functional.cross_entropy(logits, work.labels))
+
+    assert loss(trained) < loss(bare)
+    assert rh.Campaign(work, protections=(trained,)).id != rh.Campaign(work, protections=(bare,)).id
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="cushion"):
+        RangeRestriction(-1.0)
+    with pytest.raises(ValueError, match="kappa"):
+        ValueThreshold(0.0)
