@@ -10,6 +10,7 @@ from radhard.cli import app
 from radhard.formats.catalogue import formats
 from radhard.formats.number import describe
 from radhard.network.zoo import parameter_count, zoo
+from radhard.protect.catalogue import PROTECTIONS
 
 DOCS = Path(__file__).parent
 
@@ -17,7 +18,17 @@ DOCS = Path(__file__).parent
 def command_line() -> str:
     """The help of every verb."""
     parts = ["# Command line\n", "Made by `docs/generate.py`.\n"]
-    for verb in ("", "assess", "compare-samplers", "list", "report", "run", "study", "train"):
+    for verb in (
+        "",
+        "assess",
+        "compare-samplers",
+        "list",
+        "protect",
+        "report",
+        "run",
+        "study",
+        "train",
+    ):
         arguments = [verb, "--help"] if verb else ["--help"]
         shown = CliRunner().invoke(
             app, arguments, prog_name="radhard", env={"COLUMNS": "90", "TERM": "dumb"}
@@ -74,7 +85,56 @@ def models() -> str:
     )
 
 
-PAGES = {"command-line.md": command_line, "formats.md": number_formats, "models.md": models}
+def protections() -> str:
+    """The table of protections, and what is assumed of them."""
+    rows = [
+        f"| `{entry.name}` | {entry.changes} | {entry.needs} | {entry.about} |"
+        for entry in PROTECTIONS
+    ]
+    return "\n".join([_PROTECTIONS_HEAD, *rows, _PROTECTIONS_TAIL])
+
+
+_PROTECTIONS_HEAD = """# Protections
+
+Made by `docs/generate.py`. A protection changes the population of faults, the network, or the run, and
+says what it costs. Any number of them goes into a campaign:
+
+```python
+safe = plain.with_(protections=[rh.RangeRestriction().learned(training), rh.Parity(("global-buffer",))])
+result = safe.run(until=10_000)
+print(result.fit("sdc1"), result.cost)
+```
+
+`radhard protect MODEL --target-fit F` searches them; `rh.harden(model, protections)` puts those of the
+run into a module that exports and saves.
+
+| name | changes | needs | what |
+|---|---|---|---|"""
+
+_PROTECTIONS_TAIL = """
+## What is assumed
+
+- **Guards** see the output of a layer after the strike. One that watches activations sees what stands
+  behind the elementwise operations that follow a layer. The last layer's output is not bounded.
+- **Repetition.** A detector's alarm, a parity error, or two copies that differ, are taken to be
+  repaired by running the inference again, which meets no second fault. The time that takes is not counted,
+  since alarms are rare.
+- **Checksums** are formed from clean weights and inputs: those of weights before deployment, those of
+  inputs when they are written. In floats a small fault can hide in rounding; in integers none can.
+- **Copies** of a computation read the same memory: they do nothing against a wrong value that is read
+  more than once.
+- **Area** is storage added over storage of the plain chip, weighed by exposure. Checkers, voters and
+  comparators are not in it; they count as operations.
+- **Codes** belong to words of one value. Two upsets of one word at once do not happen by themselves;
+  the fault models `multi-bit-flip` and `burst` make them.
+"""
+
+PAGES = {
+    "command-line.md": command_line,
+    "formats.md": number_formats,
+    "models.md": models,
+    "protections.md": protections,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -7,6 +7,7 @@ import torch
 import radhard as rh
 from oracles.forward import Strike, plain_logits
 from radhard.campaign.follow import Propagation
+from radhard.network.source import subject
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +114,17 @@ def test_huge_distances_do_not_overflow(residual, images, labels) -> None:
     finite = np.isfinite(found.distance[:, 0])
     assert found.distance[finite, 0].max() > 1e200  # its square is beyond float64
     assert not np.isnan(found.distance).any()
+
+
+def test_vulnerability_adds_up_to_the_failures_of_outputs() -> None:
+    whole = subject("digits-cnn")
+    work = rh.capture(whole.model, whole.images[:16], whole.labels[:16])
+    found = rh.follow(rh.Campaign(work, rh.chips.Software(("activation",))), 2000)
+    worth = found.vulnerability(work)
+    assert {name: len(each) for name, each in worth.items()} == {
+        layer.name: layer.channels for layer in work.layers
+    }
+    total = sum(sum(each) for each in worth.values())
+    assert total == pytest.approx(float(found.outcomes["sdc1"].mean()))
+    chosen = rh.Redundancy.ranked(work, worth, macs=0.3)
+    assert chosen.cost(work, rh.chips.SOFTWARE).macs <= 0.3 * sum(la.macs for la in work.layers)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
+from radhard.engine.noisy import with_wrong_weights
 from radhard.protect.bound import (
     Bounded,
     BoundedNeuron,
@@ -13,6 +14,7 @@ from radhard.protect.bound import (
     RangeRestriction,
     SmoothlyBounded,
     ValueThreshold,
+    _area,
 )
 from radhard.protect.median import Median, MedianFeature
 from radhard.protect.protection import joined
@@ -131,3 +133,18 @@ def test_wrong_settings_are_refused() -> None:
         RangeRestriction(-1.0)
     with pytest.raises(ValueError, match="kappa"):
         ValueThreshold(0.0)
+
+
+def test_thresholds_are_tuned_by_a_search_of_intervals(work: rh.Workload) -> None:
+    """Under the errors that it was tuned for, no worse than where the search began."""
+    start = ClippedActivation().learned(work)
+    tuned = start.tuned(work, rates=(1e-3, 1e-2), repetitions=2, rounds=(1, 2))
+    wrong = [
+        with_wrong_weights(work, rh.WeightErrors(rate), (0, trial))
+        for rate in (1e-3, 1e-2)
+        for trial in range(2)
+    ]
+    assert _area(tuned, wrong, (1e-3, 1e-2)) >= _area(start, wrong, (1e-3, 1e-2)) - 0.05
+    for step, (high,) in tuned.thresholds.tensors.items():
+        assert 0 <= high <= start.thresholds.tensors[step][0]
+    assert repr(tuned) != repr(start)

@@ -102,6 +102,21 @@ class Propagation:
             for value in np.unique(label)
         }
 
+    def vulnerability(self, workload: Workload) -> dict[str, list[float]]:
+        """Per layer and output channel: how likely a fault lands in it and changes the answer.
+
+        For faults of outputs of layers, as `radhard.Redundancy.ranked` takes it (HarDNN).
+        """
+        index = self.faults.index
+        own = np.array([s.component for s in self.space.strata])[self.faults.stratum]
+        found = {}
+        for layer in workload.layers:
+            here = (self.layer == layer.name) & (own == "activation") & self.outcomes["sdc1"]
+            channel, _ = layer.output_place(torch.from_numpy(index[here]))
+            hits = np.bincount(channel.numpy(), minlength=layer.channels)
+            found[layer.name] = (hits / len(index)).tolist()
+        return found
+
     def visible(self, layer: str, place: str) -> Estimate:
         """Share of the faults in ``layer`` after which some value at ``place`` differs."""
         return self._share(self.changed[self.layer == layer, self.places.index(place)] > 0)

@@ -22,6 +22,7 @@ class Catalogue(StrEnum):
     formats = "formats"
     chips = "chips"
     samplers = "samplers"
+    protections = "protections"
 
 
 @app.command(name="list")
@@ -37,6 +38,7 @@ def listing(
         Catalogue.formats: _formats,
         Catalogue.chips: _chips,
         Catalogue.samplers: _samplers,
+        Catalogue.protections: _protections,
     }
     Console().print(makers[what]())
 
@@ -94,6 +96,15 @@ def _samplers() -> Table:
     table = _table("sampler", "what")
     for sampler in SAMPLERS:
         table.add_row(sampler.name, (type(sampler).__doc__ or "").partition("\n")[0])
+    return table
+
+
+def _protections() -> Table:
+    from radhard.protect.catalogue import PROTECTIONS
+
+    table = _table("protection", "changes", "needs", "what")
+    for entry in PROTECTIONS:
+        table.add_row(entry.name, entry.changes, entry.needs, entry.about.replace("`", ""))
     return table
 
 

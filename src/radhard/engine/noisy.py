@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -139,14 +139,22 @@ def _struck(
     return rows
 
 
-def with_wrong_weights(workload: Workload, errors: WeightErrors, seed: Sequence[int]) -> Workload:
-    """The network with flipped bits in its stored weights; the trial depends on ``seed`` alone."""
+def with_wrong_weights(
+    workload: Workload,
+    errors: WeightErrors,
+    seed: Sequence[int],
+    layers: Collection[int] | None = None,
+) -> Workload:
+    """The network with flipped bits in its stored weights; the trial depends on ``seed`` alone.
+
+    ``layers`` are the numbers of those that are struck; all where ``None``.
+    """
     rng = np.random.default_rng(list(seed))
     steps, parameters = list(workload.program.steps), list(workload.parameters)
     arithmetic = list(workload.arithmetic)
     for number, layer in enumerate(workload.layers):
         given, how = workload.parameters[number], workload.arithmetic[number]
-        if given is None:
+        if given is None or (layers is not None and number not in layers):
             continue
         weight = workload.weight(number)
         flat, width = weight.reshape(-1), how.weight.width

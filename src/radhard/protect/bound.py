@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from radhard.accel.chip import Accelerator
 from radhard.engine.guard import StepGuard
+from radhard.engine.noisy import run_noisy, with_wrong_weights
+from radhard.faults.rate import NeuronErrors, WeightErrors
+from radhard.metrics.outcome import top_class
 from radhard.network.workload import Workload
 from radhard.protect.module import run_guarded
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
@@ -134,7 +137,8 @@ class ClippedActivation(Protection):
     """``x if 0 <= x <= T else 0`` behind each activation (FT-ClipAct: Hoang et al., DATE'20).
 
     Attributes:
-        thresholds: T per step, from `learned` (the largest value seen) or `tuned`.
+        thresholds: T per step, from `learned` (the largest value seen) or `tuned`; learned by
+            `guard` where empty.
     """
 
     thresholds: Fitted = UNFITTED
@@ -144,6 +148,51 @@ class ClippedActivation(Protection):
         steps = tapped(training, Tap.ACTIVATION, last=False)
         found = extremes(training, steps)
         return ClippedActivation(Fitted({step: (high,) for step, (_, high) in found.items()}))
+
+    def tuned(
+        self,
+        workload: Workload,
+        rates: Sequence[float] = (1e-5, 1e-4, 1e-3),
+        repetitions: int = 3,
+        rounds: tuple[int, int] = (2, 4),
+        least_gain: float = 1e-3,
+    ) -> ClippedActivation:
+        """With thresholds found layer by layer, by FT-ClipAct's search of intervals.
+
+        A layer's interval is first 0 to the largest value seen. Four thresholds, evenly from end to
+        end of the interval, are tried on the images of ``workload`` with bit errors in the layer's
+        weights; the interval becomes that between the neighbours of the best. What is best is the
+        area under accuracy against the logarithm of the error rate.
+
+        Args:
+            workload: with labelled images that were not trained on.
+            rates: bit error rates of the layer's weights, ascending.
+            repetitions: trials per rate, the same for all thresholds.
+            rounds: least and most rounds per layer.
+            least_gain: the search of a layer ends when a round gains no more than this.
+        """
+        start = self if self.thresholds else self.learned(workload)
+        found = start
+        for step, number in tapped(workload, Tap.ACTIVATION, last=False).items():
+            wrong = [
+                with_wrong_weights(workload, WeightErrors(rate), (0, trial), (number,))
+                for rate in rates
+                for trial in range(repetitions)
+            ]
+            low, high = 0.0, float(start.thresholds.tensors[step][0])
+            best, value = -1.0, high
+            for turn in range(rounds[1]):
+                tried = np.linspace(low, high, 4)
+                areas = [_area(found.with_threshold(step, float(t)), wrong, rates) for t in tried]
+                place = int(np.argmax(areas))
+                gain = areas[place] - best
+                if gain > 0:
+                    best, value = areas[place], float(tried[place])
+                low, high = float(tried[max(place - 1, 0)]), float(tried[min(place + 1, 3)])
+                if turn + 1 >= rounds[0] and gain <= least_gain:
+                    break
+            found = found.with_threshold(step, value)
+        return found
 
     def with_threshold(self, step: int, value: float) -> ClippedActivation:
         """The same with another threshold at one step."""
@@ -161,6 +210,22 @@ class ClippedActivation(Protection):
         """One comparison per activation beside that of the activation itself."""
         steps = tapped(workload, Tap.ACTIVATION, last=False)
         return Cost(operations=element_cost(workload, steps, 1), memory_bits=32 * len(steps))
+
+
+def _area(
+    protection: ClippedActivation, wrong: Sequence[Workload], rates: Sequence[float]
+) -> float:
+    """Area under accuracy against the logarithm of the error rate, over that of accuracy 1."""
+    shares = []
+    for work in wrong:
+        guard = protection.guard(work)
+        logits = run_noisy(work, NeuronErrors(0.0), {}, (0, 0), guard).logits
+        shares.append(float((top_class(logits) == work.labels).double().mean()))
+    means = np.array(shares).reshape(len(rates), -1).mean(1)
+    if len(rates) == 1:
+        return float(means[0])
+    place = np.log10(rates)
+    return float(np.trapezoid(means, place) / (place[-1] - place[0]))
 
 
 @dataclass(frozen=True, slots=True)
