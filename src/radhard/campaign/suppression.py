@@ -130,8 +130,9 @@ def _contenders(
 ) -> tuple[tuple[Contender, ...], NeuronGradientSuppressor]:
     """All suppressors, learned, and the one whose neighbours are shown."""
     always = NeuronGradientSuppressor().best(learn)
+    outputs = NeuronGradientSuppressor(tap=Tap.OUTPUT).best(learn)
     gated = {
-        gate: NeuronGradientSuppressor(gate=gate, tap=Tap.OUTPUT).best(learn)
+        gate: outputs.gated(gate, learn)
         for gate in (Gate.ROW_CHECKSUM, Gate.ROW_COLUMN_CHECKSUM, Gate.ORACLE)
     }
     named: dict[str, tuple[Protection, ...]] = {

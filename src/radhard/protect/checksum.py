@@ -107,6 +107,7 @@ class Checksum(Protection):
             wrong output is located.
         correct: restore the output where exactly one position and one channel disagree.
         margin: factor on the learned tolerance, at least 1.
+        layers: names of the layers that are checked; of none given, all.
         fitted: tolerances, from `learned`; where empty, `guard` learns from the workload's images.
 
     Raises:
@@ -117,6 +118,7 @@ class Checksum(Protection):
     channels: bool = False
     correct: bool = False
     margin: float = 4.0
+    layers: tuple[str, ...] = ()
     fitted: Fitted = UNFITTED
 
     def __post_init__(self) -> None:
@@ -143,13 +145,17 @@ class Checksum(Protection):
     def guard(self, workload: Workload) -> ChecksumGuard:
         """See `Protection`."""
         fitted = (self.fitted or self.learned(workload).fitted).tensors
-        return ChecksumGuard(self, checked_layers(workload), fitted)
+        checks = checked_layers(workload)
+        names = {layer.step: layer.name for layer in workload.layers}
+        if self.layers:
+            checks = {step: one for step, one in checks.items() if names[step] in self.layers}
+        return ChecksumGuard(self, checks, fitted)
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """One more filter, or one more position, of each layer; additions of all outputs."""
         macs = operations = memory = 0.0
         for layer in workload.layers:
-            if layer.has_windows:
+            if layer.has_windows and (not self.layers or layer.name in self.layers):
                 outputs = layer.channels * layer.positions
                 sums = self.positions * layer.positions + self.channels * layer.channels
                 macs += sums * layer.fan_in

@@ -202,11 +202,15 @@ class NeuronGradientSuppressor(Protection):
                    *self._shared(training, step, moments))
             for step, moments in found.items()
         }  # fmt: skip
+        return replace(self, fitted=Fitted(fitted)).gated(self.gate, training)
+
+    def gated(self, gate: Gate, training: Workload) -> NeuronGradientSuppressor:
+        """With another gate, whose checksum, if it is one, learns on ``training``."""
         checksum = self.checksum
-        if self.gate in {Gate.ROW_CHECKSUM, Gate.ROW_COLUMN_CHECKSUM}:
-            both = self.gate == Gate.ROW_COLUMN_CHECKSUM
+        if gate in {Gate.ROW_CHECKSUM, Gate.ROW_COLUMN_CHECKSUM}:
+            both = gate == Gate.ROW_COLUMN_CHECKSUM
             checksum = replace(checksum, channels=both).learned(training)
-        return replace(self, fitted=Fitted(fitted), checksum=checksum)
+        return replace(self, gate=gate, checksum=checksum)
 
     def best(
         self, training: Workload, choices: Sequence[Neighbours] = CHOICES

@@ -76,6 +76,7 @@ class Base:
         name: for tables.
         protections: one or none.
         columns: outcomes by name, (n,); a fault that a detector sees counts as harmless.
+        detected: the guard's alarms, (n,).
         golden_accuracy: fault-free, with the guard on.
         cost: what it takes.
     """
@@ -83,6 +84,7 @@ class Base:
     name: str
     protections: tuple[Protection, ...]
     columns: dict[str, Flags]
+    detected: Flags
     golden_accuracy: float
     cost: Cost
 
@@ -218,7 +220,7 @@ def choose(
         if watch:
             watch(name, done, len(offers))
         bases.append(_base(campaign, space, drawn, name, parts, store))
-    options = _options(campaign, space, drawn, bases[0], repeat)
+    options = _options(campaign, space, drawn, bases, repeat)
     found = [
         design
         for base in bases
@@ -292,16 +294,17 @@ def _base(
         "lost": columns["lost"] & ~seen,
         "gained": columns["gained"] & ~seen,
     }
-    return Base(name, protections, kept, guarded.golden_accuracy(), guarded.cost)
+    accuracy, cost = guarded.golden_accuracy(), guarded.cost
+    return Base(name, protections, kept, columns["detected"], accuracy, cost)
 
 
 def _options(
-    campaign: Campaign, space: SiteSpace, faults: Faults, plain: Base, repeat: bool
+    campaign: Campaign, space: SiteSpace, faults: Faults, bases: Sequence[Base], repeat: bool
 ) -> list[Option]:
-    """Codes and copies per component, hardened latches, repeated layers."""
+    """Codes and copies per component, hardened latches, checked and repeated layers."""
     work, chip = campaign.network, campaign.chip
     struck = Struck.of(space, faults, chip.corrupt(work, space, faults))
-    failing = _per_stratum(space, faults, plain.columns["sdc1"])
+    failing = _per_stratum(space, faults, bases[0].columns["sdc1"])
     latches = _latches(campaign, space)
     names = list(dict.fromkeys(s.component for s in space.strata if not is_control(s.component)))
     found: list[Option] = []
@@ -330,7 +333,16 @@ def _options(
         for target in _HARDENED:
             goal = HardenedLatches(target=target).learned(space, failing, latches)
             offer("latches", f"latches hardened for {target:g}x", goal)
-    for layer in work.layers:
+    checks = next((b for b in bases if any(isinstance(p, Checksum) for p in b.protections)), None)
+    for number, layer in enumerate(work.layers):
+        if checks is not None and layer.has_windows:
+            whole = next(p for p in checks.protections if isinstance(p, Checksum))
+            own = replace(whole, layers=(layer.name,))
+            seen = checks.detected & (struck.corruption.layer == number)
+            passes, cost = np.where(seen, 0.0, 1.0), own.cost(work, chip)
+            found.append(
+                Option(f"layer {layer.name}", f"checksum of {layer.name}", own, passes, cost, True)
+            )
         if repeat:
             twice = Redundancy(2, (layer.name,))
             offer(f"layer {layer.name}", f"{layer.name} twice", twice, True)
@@ -419,6 +431,9 @@ def _rate(result: Result, metric: str) -> Estimate:
 
 def _grown(measure: _Measure, base: Base, options: Sequence[Option]) -> Iterator[Design]:
     """Designs that begin with a guard: the best option for its overhead is added each time."""
+    corrects = bool(base.protections) and _failure(base.protections) == "sdc1"
+    if corrects:  # its alarms say that it has corrected, not that a run must be repeated
+        options = [one for one in options if not isinstance(one.protection, Checksum)]
     chosen: dict[str, Option] = {}
     yield measure.design(base, [])
     for _ in count():
