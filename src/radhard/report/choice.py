@@ -107,8 +107,11 @@ def _figure(found: Choice, goal: Goal) -> go.Figure:
             hovertext=found.winner.name, hoverinfo="text",
         )  # fmt: skip
     if goal.rate is not None:
-        figure.add_hline(y=goal.rate, line_dash="dash", annotation_text="target")
+        furthest = max(design.overhead for design in found.front)
+        figure.add_scatter(x=[0, furthest], y=[goal.rate] * 2, name="target", mode="lines",
+                           line={"dash": "dash", "color": "#444"})  # fmt: skip
     figure.update_xaxes(title="overhead: area and work added", tickformat=".1%")
+    figure.update_yaxes(dtick=1)
     lowest = min((value for value in values if value > 1e-12), default=1e-3)
     figure.update_yaxes(title=rate_words(found.plain), type="log",
                         range=[_log(lowest) - 0.7, _log(max(values)) + 0.4])  # fmt: skip

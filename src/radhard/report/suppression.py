@@ -146,6 +146,6 @@ def _figure(curves: Curves) -> go.Figure:
             hovertext=[f"{contender.name}, {rate:g}<br>{e}" for rate, e in
                        zip(rates, found, strict=True)], hoverinfo="text",
         )  # fmt: skip
-    figure.update_xaxes(type="log", title="error rate", exponentformat="power")
+    figure.update_xaxes(type="log", title="error rate", exponentformat="power", dtick=1)
     figure.update_yaxes(title="accuracy", tickformat=".0%")
     return styled(figure, height=480)

@@ -37,6 +37,6 @@ class Estimate:
     def __str__(self) -> str:
         if self.unit:
             return f"{self.value:.4g} {self.unit} [{self.low:.4g}, {self.high:.4g}]"
-        digits = 2 if self.high >= 0.001 else 4
+        digits = 2 if max(-self.low, self.high) >= 0.001 else 4
         value, low, high = (f"{100 * x:.{digits}f}" for x in (self.value, self.low, self.high))
         return f"{value} % [{low}, {high}]"
