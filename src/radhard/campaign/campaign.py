@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Faults that are drawn, run and stored together.
 SHARD = 2000
+#: Faults that are drawn together where many candidates are scored for each.
+_SCORED_BLOCK = 500
 #: Images whose fault-free answers are computed at once.
 _BATCH = 100
 #: Counted up when the same question would get other faults or outcomes than before.
@@ -116,10 +118,14 @@ class Campaign:
         self, space: SiteSpace, shard: int, count: int = SHARD, score: Score | None = None
     ) -> Faults:
         """The first ``count`` faults of a shard: numbers ``shard * SHARD`` and on."""
-        key, low = divmod(int(self.id, 16), 2**64)
-        bits = np.random.Philox(key=np.array([key, low], np.uint64), counter=[0, 0, 0, shard])
-        drawn = self.sampler.draw(space, SHARD, np.random.Generator(bits), score)
-        return replace(drawn, id=drawn.id + shard * SHARD)[:count]
+        key = np.array(divmod(int(self.id, 16), 2**64), np.uint64)
+        size = _SCORED_BLOCK if self.sampler.scored else SHARD
+        blocks = [
+            np.random.Generator(np.random.Philox(key=key, counter=[0, 0, block, shard]))
+            for block in range(-(-count // size))
+        ]
+        drawn = Faults.joined([self.sampler.draw(space, size, rng, score) for rng in blocks])
+        return replace(drawn, id=np.arange(len(drawn)) + shard * SHARD)[:count]
 
     def golden_accuracy(self) -> float:
         """Share of the campaign's images that the protected network gets right without a fault."""

@@ -17,6 +17,8 @@ from radhard.network.workload import Workload
 
 #: Ratios are kept within these; nothing is said beyond them.
 _LEAST, _MOST = 1e-12, 1e12
+#: Images that run backwards at once.
+_BATCH = 64
 #: A partial sum or product is tried at this share of the output, besides all of it.
 _PART = 1 / 16
 
@@ -30,8 +32,9 @@ class Margins:
     Attributes:
         workload: the network with its images.
         margin: (b,).
-        values, gradients: per layer and operand (weight, input, output): (b, elements); values of
-            weights are (1, elements).
+        values, gradients: per layer and operand (input, output): (b, elements). Those of weights
+            are added when a wrong weight is first asked about, since they take a backward pass
+            per image: (1, elements) and (b, elements).
     """
 
     workload: Workload
@@ -41,19 +44,23 @@ class Margins:
 
     @classmethod
     def of(cls, workload: Workload) -> Margins:
-        """Run each image forwards and backwards once, fault-free."""
-        runs = [_backward(workload, image) for image in workload.images.split(1)]
+        """Run the images forwards and backwards once, fault-free, many at a time."""
+        runs = [_backward(workload, images) for images in workload.images.split(_BATCH)]
         count = range(len(workload.layers))
-        values = tuple(_stacked([run[1][k] for run in runs]) for k in count)
         return cls(
             workload,
-            torch.stack([run[0] for run in runs]),
-            tuple(
-                {name: v[:1] if name == "weight" else v for name, v in held.items()}
-                for held in values
-            ),
-            tuple(_stacked([run[2][k] for run in runs]) for k in count),
+            torch.cat([margin for margin, _, _ in runs]),
+            tuple(_joined([values[k] for _, values, _ in runs]) for k in count),
+            tuple(_joined([gradients[k] for _, _, gradients in runs]) for k in count),
         )
+
+    def _with_weights(self) -> None:
+        """Add the weights of all layers: one image at a time, for a gradient per image."""
+        runs = [_backward(self.workload, image) for image in self.workload.images.split(1)]
+        for k, (values, gradients) in enumerate(zip(self.values, self.gradients, strict=True)):
+            if "weight" in runs[0][1][k]:
+                values["weight"] = runs[0][1][k]["weight"]
+                gradients["weight"] = torch.cat([run[2][k]["weight"] for run in runs])
 
     def ratio(self, corruption: Corruption) -> NDArray[np.float64]:
         """First-order change of the margin, relative to it, of n corruptions, (n,), above 0.
@@ -73,6 +80,8 @@ class Margins:
     def _ratio(self, number: int, operand: str, corruption: Corruption) -> NDArray[np.float64]:
         how, layer = self.workload.arithmetic[number], self.workload.layers[number]
         place = "output" if operand == "psum" else operand
+        if place == "weight" and "weight" not in self.values[number]:
+            self._with_weights()
         formats = {"weight": how.weight, "input": how.input, "psum": how.latch}
         fmt = formats.get(operand, how.output)
         image, element = (torch.from_numpy(part) for part in (corruption.image, corruption.element))
@@ -114,9 +123,13 @@ def _share(corruption: Corruption, channels: int, positions: int) -> NDArray[np.
 
 
 def _backward(
-    workload: Workload, image: Tensor
+    workload: Workload, images: Tensor
 ) -> tuple[Tensor, list[dict[str, Tensor]], list[dict[str, Tensor]]]:
-    """Margin, values and gradients of one image; those of inputs through their own layer only."""
+    """Margins, values and gradients, (b, elements); those of inputs through their own layer only.
+
+    Images do not influence each other, so one pass serves them all; gradients in weights, which
+    they share, are sums over them, (1, elements).
+    """
     program, held = workload.program, []
 
     def evaluate(index: int, values: Any) -> Any:
@@ -138,25 +151,35 @@ def _backward(
         return output
 
     with torch.enable_grad():
-        found = program.run(image.clone().requires_grad_(True), evaluate)
-        best = found[program.output].topk(2, dim=1).values[0]
-        margin = best[0] - best[1]
-        margin.backward()
+        found = program.run(images.clone().requires_grad_(True), evaluate)
+        best = found[program.output].topk(2, dim=1).values
+        margin = best[:, 0] - best[:, 1]
+        margin.sum().backward()
     values, gradients = [], []
     for layer, own, output in held:
-        x = own[layer.operands[0]]
-        parts = {"input": x, "output": output}
+        parts = {
+            "input": (own[layer.operands[0]], layer.operands[0]),
+            "output": (output, layer.step),
+        }
         if workload.parameters[workload.numbers[layer.step]] is not None:
-            parts["weight"] = own[layer.operands[1]]
-        values.append({name: part.detach().flatten() for name, part in parts.items()})
+            parts["weight"] = own[layer.operands[1]], -1
+        values.append({n: _rows(workload, step, p.detach()) for n, (p, step) in parts.items()})
         gradients.append(
             {
-                name: torch.zeros(part.numel()) if part.grad is None else part.grad.flatten()
-                for name, part in parts.items()
+                name: _rows(
+                    workload, step, torch.zeros_like(part) if part.grad is None else part.grad
+                )
+                for name, (part, step) in parts.items()
             }
         )
     return margin.detach(), values, gradients
 
 
-def _stacked(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
+def _rows(workload: Workload, step: int, value: Tensor) -> Tensor:
+    """A step's value as (b, elements); a weight, which has no step here, as (1, elements)."""
+    layout = workload.program.rows[step] if step >= 0 else None
+    return layout.split(value) if layout is not None else value.reshape(1, -1)
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in ("input", "output")}
