@@ -63,13 +63,14 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--quick", action="store_true", help="fp32 activations only, few rounds")
     parser.add_argument("--json", action="store_true", help="one object of ratios")
     parser.add_argument("--networks", default=",".join(PLANS), help="comma-separated")
+    parser.add_argument("--formats", default="fp32,int8", help="comma-separated")
     parser.add_argument("--rounds", type=int, default=0, help="rounds per configuration")
     asked = parser.parse_args(arguments)
     keep_freed_memory()
     warnings.filterwarnings("ignore", "Values", UserWarning)  # PyTorchFI's, on linear layers
     rows = []
     for name in asked.networks.split(","):
-        for fmt, kind, threads in _configurations(asked.quick):
+        for fmt, kind, threads in _configurations(asked.quick, asked.formats.split(",")):
             torch.set_num_threads(threads)
             row = measure(name, fmt, kind, threads, asked.rounds or (3 if asked.quick else 5))
             rows.append(row)
@@ -81,13 +82,13 @@ def main(arguments: list[str]) -> None:
         print(_versions())
 
 
-def _configurations(quick: bool) -> list[tuple[str, str, int]]:
+def _configurations(quick: bool, formats: list[str]) -> list[tuple[str, str, int]]:
     if quick:
         return [("fp32", "activation", 1)]
     return [
         (fmt, kind, threads)
         for threads in (1, 2)
-        for fmt in ("fp32", "int8")
+        for fmt in formats
         for kind in ("activation", "weight")
     ]
 

@@ -19,12 +19,13 @@ from radhard.campaign.store import Folder
 from radhard.engine.trace import record
 from radhard.faults.model import Integers
 from radhard.formats.catalogue import format_named
+from radhard.metrics.fit import fit
 from radhard.network.source import subject
 from radhard.network.workload import Workload
 from radhard.protect.hardening import HardenedLatches
 from radhard.protect.ranges import RangeDetector
 from radhard.stats.estimate import Estimate
-from radhard.stats.interval import total
+from radhard.stats.interval import total, wilson
 
 #: The number formats of the study.
 FORMATS = ("fp64", "fp32", "fp16", "fixed32_26", "fixed32_10", "fixed16_10")
@@ -65,6 +66,14 @@ class Finding:
     def buffer_fit(self) -> Estimate:
         """Rate of SDC-1 of all memories together, in FIT."""
         return total([result.fit("sdc1") for result in self.buffers.values()])
+
+    @property
+    def datapath_fit(self) -> Estimate:
+        """Rate of SDC-1 of all latches in FIT, over the faults that were followed."""
+        hits = self.spread.outcomes["sdc1"]
+        rate = self.datapath.space.rate_fit
+        assert rate is not None
+        return fit(wilson(int(hits.sum()), len(hits)), rate)
 
     @property
     def latches(self) -> tuple[Integers, Integers]:

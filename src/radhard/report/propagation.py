@@ -63,9 +63,7 @@ def _between_networks(findings: Sequence[Finding]) -> dict[str, Any]:
             {
                 "title": "Rate of the datapath, FIT",
                 "note": "All latches of all processing elements.",
-                **study_table(
-                    "format", formats, models, lambda f, m: by[m, f].datapath.fit("sdc1")
-                ),
+                **study_table("format", formats, models, lambda f, m: by[m, f].datapath_fit),
             },
             {
                 "title": "Euclidean distance behind the first layer",
@@ -196,7 +194,7 @@ def _network(model: str, findings: Sequence[Finding]) -> dict[str, Any]:
 
 def _fit(found: Finding, part: str) -> Estimate:
     if part == "datapath":
-        return found.datapath.fit("sdc1")
+        return found.datapath_fit
     if part == "all memories":
         return found.buffer_fit
     return found.buffers[part].fit("sdc1")

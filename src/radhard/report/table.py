@@ -86,7 +86,7 @@ def show_study(findings: Sequence[Finding]) -> None:
                 table.add_row(
                     found.format,
                     _share(found.datapath["sdc1"]),
-                    _rate(found.datapath.fit("sdc1")),
+                    _rate(found.datapath_fit),
                     _rate(found.buffer_fit),
                     _share(found.guarded.recall),
                     _share(hardening_area(found, target=100)),
