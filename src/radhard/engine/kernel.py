@@ -31,41 +31,40 @@ _compiled = njit(cache=True, error_model="numpy", nogil=True)
 
 @_compiled
 def _rounded(x, par):
-    """A float32 in a smaller IEEE float, to nearest, ties to even.
+    """A float32 in a smaller IEEE float, to nearest, ties to even; without branches.
 
     ``par``: bits dropped, smallest normal value, its quantum, largest finite value.
     """
-    if x != x:
-        return x
-    if abs(x) < par[1]:
-        return np.rint(x / par[2]) * par[2]
-    drop = np.int32(par[0])
     one = np.int32(1)
+    drop = np.int32(par[0])
     bits = np.float32(x).view(np.int32)
-    bits = np.int32(bits + ((one << (drop - one)) - one) + ((bits >> drop) & one))
-    bits = np.int32(bits & ~((one << drop) - one))
-    near = bits.view(np.float32)
-    if abs(near) > par[3]:
-        return np.float32(np.inf) if x > 0 else np.float32(-np.inf)
-    return near
+    up = ((one << (drop - one)) - one) + ((bits >> drop) & one)
+    near = np.int32((bits + up) & ~((one << drop) - one)).view(np.float32)
+    small = np.float32(np.rint(x / par[2]) * par[2])
+    found = small if abs(x) < par[1] else near
+    beyond = np.float32(np.inf) if x > 0 else np.float32(-np.inf)
+    found = beyond if abs(found) > par[3] else found
+    return found if x == x else np.float32(x)
 
 
 @_compiled
 def _integer(x, par):
     """The integer, as a real, that ``x`` is stored as; ``par``: scale, lowest, highest."""
-    steps = np.rint(x / par[0])
-    if steps != steps:
-        steps = par[0] - par[0]
-    return min(max(steps, par[1]), par[2])
+    return _within(np.rint(x / par[0]), par[1], par[2])
 
 
 @_compiled
 def _fixed(x, par):
     """The same for fixed point; ``par``: value of 1, lowest, highest, its inverse."""
-    steps = np.trunc(x * par[3])
-    if steps != steps:
-        steps = par[0] - par[0]
-    return min(max(steps, par[1]), par[2])
+    return _within(np.trunc(x * par[3]), par[1], par[2])
+
+
+@_compiled
+def _within(steps, low, high):
+    """Saturated, and 0 for not-a-number."""
+    steps = steps if steps == steps else low - low
+    steps = steps if steps > low else low
+    return steps if steps < high else high
 
 
 @_compiled

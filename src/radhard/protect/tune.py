@@ -19,7 +19,8 @@ def fine_tuned(
     """Weights and biases of layers after some more training, by step of the program.
 
     By stochastic gradient descent with momentum 0.9 on cross-entropy, the rate falling to 0 along a
-    cosine; statistics of batch normalisation stay as they are. It runs in the carrier type.
+    cosine, gradients no longer than 1; statistics of batch normalisation stay as they are. It runs
+    in the carrier type.
     """
     steps = training.source.steps
     learning: dict[int, Tensor] = {}
@@ -38,6 +39,7 @@ def fine_tuned(
             loss = F.cross_entropy(logits, training.labels[rows])
             optimiser.zero_grad()
             loss.backward()
+            torch.nn.utils.clip_grad_norm_(learning.values(), 1.0)
             optimiser.step()
             schedule.step()
     return {step: tensor.detach() for step, tensor in learning.items()}
