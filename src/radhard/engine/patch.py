@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from radhard.engine.trace import Trace
+from radhard.engine.trace import Trace, filled
 
 #: Channels, rows and columns of a feature map.
 Plane = tuple[int, int, int]
@@ -124,11 +124,11 @@ class Windows:
         layout = workload.program.rows[layer.operands[0]]
         assert layout is not None
         golden = self.trace.values[layer.operands[0]]
-        parts = [
-            how.sums(layer.product, how.operand(layout.join(part)), given)
+        parts = [  # batches as in the golden run, for the same last bits
+            how.sums(layer.product, how.operand(layout.join(filled(part, self.trace.rows))), given)
             for part in golden.split(self.trace.rows)
         ]
-        return torch.cat(parts).flatten(1)
+        return torch.cat(parts).flatten(1)[: len(golden)]
 
     def _gathered(
         self, key: tuple[str, int, float], source: Tensor, step: int, image: Tensor,
