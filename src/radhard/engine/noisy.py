@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,37 +87,25 @@ def _run(
     workload: Workload, images: Tensor, drawn: Sequence[Drawn], targets: Mapping[int, int],
     guard: StepGuard | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    program, n = workload.program, len(images)
-    held: dict[int, Any] = {0: images}
-    alarms = torch.zeros(n, dtype=torch.bool, device=images.device)
-    last = [max(users, default=-1) for users in program.users()]
+    program = workload.program
+    alarms = torch.zeros(len(images), dtype=torch.bool, device=images.device)
 
-    def value(step: int) -> Any:
-        if step not in held:
-            size = program.sizes[step]
-            held[step] = size[0] * n + size[1] if size else program.steps[step].constant
-        return held[step]
-
-    for step in range(1, len(program.steps)):
-        layout = program.rows[step]
-        if layout is None:
-            continue
-        held[step] = workload.evaluate(step, value)
+    def touched(step: int, found: Any, value: Callable[[int], Any]) -> Any:
         watched = guard is not None and step in guard.steps
-        if step in targets or watched:
-            clean = rows = layout.split(held[step])
-            if step in targets:
-                rows = _struck(workload, targets[step], clean, [part[step] for part in drawn])
-            if guard is not None and watched:
-                source = operand_of(workload, step)
-                seen = Seen(step, rows, clean, lambda source=source: value(source))  # type: ignore[misc]
-                rows, alarm = guarded(guard, workload, seen)
-                alarms |= alarm
-            held[step] = layout.join(rows)
-        for source in program.steps[step].inputs:
-            if last[source] == step and program.rows[source] is not None:
-                held.pop(source, None)
-    return held[program.output], alarms
+        if step not in targets and not watched:
+            return found
+        layout = program.rows[step]
+        assert layout is not None
+        clean = rows = layout.split(found)
+        if step in targets:
+            rows = _struck(workload, targets[step], clean, [part[step] for part in drawn])
+        if guard is not None and watched:
+            source = operand_of(workload, step)
+            rows, alarm = guarded(guard, workload, Seen(step, rows, clean, lambda: value(source)))
+            alarms.logical_or_(alarm)
+        return layout.join(rows)
+
+    return program.output_of(images, touched, workload.evaluate), alarms
 
 
 def _struck(

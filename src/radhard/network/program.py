@@ -93,6 +93,10 @@ class Rows:
         return value[images] if self.first else self.join(self.split(value)[images])
 
 
+#: ``(step, its value, values of earlier steps)`` to the value to go on with.
+Touched = Callable[[int, Any, Callable[[int], Any]], Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """Steps in run order, the layout of each value, and which step gives the logits.
@@ -131,6 +135,42 @@ class Program:
             else:
                 values.append(run(index, values.__getitem__))
         return values
+
+    def output_of(
+        self,
+        images: Tensor,
+        touched: Touched,
+        evaluate: Callable[[int, Callable[[int], Any]], Any] | None = None,
+        constant: Callable[[int], Any] | None = None,
+    ) -> Any:
+        """The logits alone; values are dropped after their last reader.
+
+        Args:
+            images: (b, ...).
+            touched: sees each step's value, with access to the earlier ones, and gives what to go
+                on with.
+            evaluate: ``(step, values)`` replaces plain execution.
+            constant: replaces the constants of the steps.
+        """
+        run = evaluate or (lambda index, values: self.steps[index].run(values))
+        of_step = constant or (lambda index: self.steps[index].constant)
+        last = [max(users, default=-1) for users in self.users()]
+        held: dict[int, Any] = {0: images}
+
+        def value(step: int) -> Any:
+            if step not in held:
+                size = self.sizes[step]
+                held[step] = size[0] * images.shape[0] + size[1] if size else of_step(step)
+            return held[step]
+
+        for index in range(1, len(self.steps)):
+            if self.rows[index] is None:
+                continue
+            held[index] = touched(index, run(index, value), value)
+            for source in self.steps[index].inputs:
+                if last[source] == index and source != self.output:
+                    held.pop(source, None)
+        return held[self.output]
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Program:
         """A copy whose floating-point constants are on ``device`` in ``dtype``."""

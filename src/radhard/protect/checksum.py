@@ -117,7 +117,7 @@ class Checksum(Protection):
     positions: bool = True
     channels: bool = False
     correct: bool = False
-    margin: float = 4.0
+    margin: float = 8.0
     layers: tuple[str, ...] = ()
     fitted: Fitted = UNFITTED
 

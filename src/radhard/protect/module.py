@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -94,24 +94,15 @@ def run_steps_guarded(
 ) -> Tensor:
     """The same with other constants, by step."""
     program = workload.program
-    held: dict[int, Any] = {0: images}
 
-    def value(step: int) -> Any:
-        if step not in held:
-            size = program.sizes[step]
-            held[step] = size[0] * images.shape[0] + size[1] if size else constants[step]
-        return held[step]
+    def touched(step: int, found: Any, value: Callable[[int], Any]) -> Any:
+        if guard is None or step not in guard.steps:
+            return found
+        layout = program.rows[step]
+        assert layout is not None
+        rows, source = layout.split(found), operand_of(workload, step)
+        corrected, _ = guarded(guard, workload, Seen(step, rows, rows, lambda: value(source)))
+        return layout.join(corrected)
 
-    for index, step in enumerate(program.steps):
-        layout = program.rows[index]
-        if layout is None or index == 0:
-            continue
-        held[index] = step.run(value)
-        if guard is not None and index in guard.steps:
-            rows = layout.split(held[index])
-            source = operand_of(workload, index)
-            seen = Seen(index, rows, rows, lambda source=source: value(source))  # type: ignore[misc]
-            corrected, _ = guarded(guard, workload, seen)
-            held[index] = layout.join(corrected)
-    result: Tensor = held[program.output]
+    result: Tensor = program.output_of(images, touched, constant=constants.__getitem__)
     return result
