@@ -38,6 +38,7 @@ def test_modules_agree_with_guarded_runs_and_can_be_kept(
     for value in other.buffers():
         value.zero_()
     torch.save(module.state_dict(), tmp_path / "safe.pt")
+    assert torch.equal(rh.record(work, joined([learned], work)).logits, guarded)  # nothing shared
     other.load_state_dict(torch.load(tmp_path / "safe.pt", weights_only=True))
     torch.testing.assert_close(other(images), module(images), rtol=0, atol=0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -58,19 +59,15 @@ def harden(
 
 
 class Protected(nn.Module):
-    """A captured network that runs under a guard.
-
-    Attributes:
-        alarmed: (b,) of the last batch: where a guard raised an alarm; ``None`` before the first.
-    """
+    """A captured network that runs under a guard, with copies of all weights and bounds."""
 
     def __init__(self, workload: Workload, guard: StepGuard | None) -> None:
         super().__init__()
-        self.workload, self.guard = workload, guard
-        self.parts = guard if isinstance(guard, nn.Module) else nn.Module()
+        self.workload, self.guard = workload, deepcopy(guard)  # nothing is shared with the user's
+        self.parts = self.guard if isinstance(self.guard, nn.Module) else nn.Module()
         for k, step in enumerate(workload.program.steps):
             if isinstance(step.constant, Tensor):
-                self.register_buffer(f"constant_{k}", step.constant)
+                self.register_buffer(f"constant_{k}", step.constant.clone())
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (b, classes)."""

@@ -242,7 +242,7 @@ def paired(plus: int, minus: int, n: int, confidence: float = 0.95) -> Estimate:
     """Share of n pairs that favour one side less the share that favours the other.
 
     >>> print(paired(30, 10, 1000))
-    2.00 % [0.74, 3.32]
+    2.00 % [0.77, 3.34]
     """
     one, other = wilson(plus, n, confidence), wilson(minus, n, confidence)
     return difference(one, other, exclusive(one, other))
