@@ -100,7 +100,8 @@ Made by `docs/generate.py`. A protection changes the population of faults, the n
 says what it costs. Any number of them goes into a campaign:
 
 ```python
-safe = plain.with_(protections=[rh.RangeRestriction().learned(training), rh.Parity(("global-buffer",))])
+clamp = rh.RangeRestriction().learned(training)
+safe = plain.with_(protections=[clamp, rh.Parity(("global-buffer",))])
 result = safe.run(until=10_000)
 print(result.fit("sdc1"), result.cost)
 ```
