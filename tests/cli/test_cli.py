@@ -148,10 +148,13 @@ def test_wrong_use_ends_with_one_line(folder: Path, demo, arguments: str, messag
     assert not found.stdout
 
 
-@pytest.mark.parametrize("what", ["models", "data", "formats", "chips"])
+@pytest.mark.parametrize("what", ["models", "data", "formats", "chips", "protections"])
 def test_lists(folder: Path, what: str) -> None:
     found = run(folder, "list", what)
-    expected = {"models": "resnet20", "data": "cifar10", "formats": "fp16", "chips": "eyeriss"}
+    expected = {
+        "models": "resnet20", "data": "cifar10", "formats": "fp16", "chips": "eyeriss",
+        "protections": "Checksum",
+    }  # fmt: skip
     assert expected[what] in found.stdout
     assert run(folder, "list", "nothing").returncode == 2
 
@@ -181,3 +184,34 @@ def test_training_from_the_command_line(folder: Path) -> None:
     assert found.returncode == 0, found.stderr
     assert "test accuracy 9" in found.stdout
     assert (folder / "cache" / "weights" / "digits-cnn-digits.pt").exists()
+
+
+def test_protections_are_chosen_from_the_command_line(folder: Path) -> None:
+    arguments = ("protect", "digits-cnn", "--images", "16", "--faults", "500", "--format", "fp16")
+    done = run(folder, *arguments, "--target-fit", "5", "--out", "p", "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert len(shown["front"]) >= 3
+    assert shown["winner"]["rate"]["high"] <= 5
+    assert shown["winner_on_fresh_faults"]["unit"] == "FIT"
+    assert "The winner on fresh faults" in (folder / "p" / "protect.html").read_text()
+    none = run(folder, *arguments, "--target-fit", "0", "--out", "p")
+    assert none.returncode == 2
+    assert "no design meets the goal" in none.stderr
+    assert "FIT of SDC-1 against overhead" in none.stdout  # what can be had is shown all the same
+
+
+def test_suppressors_are_studied_from_the_command_line(folder: Path) -> None:
+    arguments = ("study", "neuron-gradients", "--images", "40", "--repetitions", "2")
+    done = run(folder, *arguments, "--rates", "1e-3,1e-1", "--out", "n")
+    assert done.returncode == 0, done.stderr
+    for name in ("none", "value threshold", "median feature, trained", "gradients, oracle"):
+        assert name in done.stdout
+    assert "digits-cnn: gradients with the best neighbours per layer are" in done.stdout
+    page = (folder / "n" / "study.html").read_text()
+    assert "Lead over the value threshold" in page
+    wrong = run(folder, *arguments, "--rates", "2")
+    assert wrong.returncode == 2
+    assert "error rate '2' can't be" in wrong.stderr
+    weights = run(folder, *arguments, "--errors", "weight-bit", "--rates", "1e-3", "--out", "w")
+    assert weights.returncode == 0, weights.stderr
