@@ -160,21 +160,42 @@ class HardenedLatches(Protection):
     def harden(self, space: SiteSpace) -> SiteSpace:
         """Fewer upsets in the latches that were chosen.
 
+        Where nothing has been measured all latches count alike, which takes more area than needed.
+
         Raises:
-            ValueError: before `learned` has chosen.
+            ValueError: where the chip has no latches.
         """
-        if not self.reductions:
-            raise ValueError(
-                "latches can only be chosen for measured failures: use "
-                "HardenedLatches(...).learned(space, failures, latches)"
-            )
-        held = {(component, bit): r for component, bit, r in self.reductions}
+        chosen = self._chosen(space)
+        held = {(component, bit): r for component, bit, r in chosen.reductions}
         shares = [1 / held.get((s.component, s.bit), 1.0) for s in space.strata]
         return spared(space, np.array(shares))
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Latch area."""
-        return Cost(area=self.added_area)
+        return Cost(area=self._chosen(chip.sites(workload)).added_area)
+
+    def _chosen(self, space: SiteSpace) -> HardenedLatches:
+        """As it is, or chosen for latches that all fail alike, component by component."""
+        if self.reductions:
+            return self
+        exposure: dict[str, float] = {}
+        for stratum in space.strata:
+            if stratum.component.endswith("latch"):
+                held = exposure.get(stratum.component, 0.0)
+                exposure[stratum.component] = held + stratum.exposure
+        if not exposure:
+            raise ValueError(
+                "the chip has no latches to harden: its components are "
+                f"{sorted({s.component for s in space.strata})}"
+            )
+        count = np.array(list(exposure.values()))
+        found = self.choose(count, np.ones(len(count)))
+        chosen = dict(zip(exposure, (found.types[k].reduction for k in found.chosen), strict=True))
+        reductions = tuple(
+            (s.component, s.bit, chosen[s.component]) for s in space.strata if s.component in chosen
+        )
+        share = float(count.sum() / space.exposure.sum())
+        return replace(self, reductions=reductions, added_area=found.added_area * share)
 
     def _solved(self, area: Reals, left: Reals) -> NDArray[np.int64]:
         from scipy.optimize import Bounds, LinearConstraint, milp

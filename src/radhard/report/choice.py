@@ -44,7 +44,7 @@ def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:
             "note": "Cheapest first. Area is a share of the chip's storage, work of the network's "
             "multiply-accumulates; a comparison counts a tenth. All met the same faults.",
             **study_table(
-                "protections", [design.name for design in found.front], _COLUMNS(unit),
+                "protections", [design.name for design in found.front], _columns(unit),
                 lambda row, column: _cell(found, row, column),
             ),
         },
@@ -70,7 +70,7 @@ def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:
     )
 
 
-def _COLUMNS(unit: str) -> list[str]:  # noqa: N802 - it reads as the constant that it nearly is
+def _columns(unit: str) -> list[str]:
     return [unit, "accuracy under a fault", "area", "work", "repeats"]
 
 

@@ -154,7 +154,9 @@ class Stratified(Tilted):
 
 
 def _within_cells(tally: Tally, metric: str) -> float:
-    """Variance of the weighted share, given how many faults fell into each cell."""
+    """Variance of the weighted share, given how many faults fell into each cell; 0 without any."""
+    if not tally.total:
+        return 0.0
     before = np.cumsum(tally.n) - tally.n
     last = max(int(tally.total // _CELL) - 1, 0)
     cell = np.minimum(before // _CELL, last)

@@ -67,7 +67,8 @@ def wilson_effective(
     z = z_quantile(confidence)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    low = max(0.0, centre - half) if share > 0 else 0.0
+    high = min(1.0, centre + half) if share < 1 else 1.0
     return Estimate(share, low, high, confidence, observed, "wilson, effective n")
 
 
