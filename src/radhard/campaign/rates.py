@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from radhard.campaign.store import keep_arrays
 from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, WeightErrors
 from radhard.metrics.outcome import top_class
@@ -117,7 +117,7 @@ def under_errors(
                 return Exposure(errors, held["correct"], held["detected"])
     found = _run(network, errors, protections, repetitions, seed)
     if path is not None:
-        _keep(path, found)
+        keep_arrays(path, {"correct": found.correct, "detected": found.detected})
     return found
 
 
@@ -141,14 +141,6 @@ def _run(
         correct[repetition] = (top_class(run.logits) == network.labels).cpu().numpy()
         detected[repetition] = run.detected.cpu().numpy()
     return Exposure(errors, correct, detected)
-
-
-def _keep(path: Path, found: Exposure) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, correct=found.correct, detected=found.detected)
-    partial.replace(path)
 
 
 def seconds_per_image(workload: Workload, protections: Sequence[Protection] = ()) -> float:

@@ -32,6 +32,15 @@ class StoreError(ValueError):
     """A store that can't be read, or that holds the answer to another question."""
 
 
+def keep_arrays(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name to an ``.npz`` file that a killed run leaves whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **columns)  # type: ignore[arg-type]
+    partial.replace(path)
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """The files of one campaign."""

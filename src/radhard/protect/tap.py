@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -57,12 +57,12 @@ def _behind(workload: Workload, step: int) -> int:
 
 
 def observed(
-    workload: Workload, steps: Collection[int], train: bool = False
+    workload: Workload, steps: Collection[int]
 ) -> Iterator[tuple[dict[int, Tensor], Tensor]]:
     """Fault-free values (n, m, positions) of some steps, batch by batch, and the batch's labels."""
     pairs = zip(workload.images.split(_BATCH), workload.labels.split(_BATCH), strict=True)
     for images, labels in pairs:
-        with torch.set_grad_enabled(train):
+        with torch.no_grad():
             values = workload.program.run(images, workload.evaluate)
         found = {}
         for step in steps:
@@ -70,10 +70,6 @@ def observed(
             assert layout is not None
             found[step] = by_channel(workload, step, layout.split(values[step]))
         yield found, labels
-
-
-#: What corrects a step's values (n, m, positions).
-Correction = Callable[[Tensor], Tensor]
 
 
 class SmoothCorrection(nn.Module):

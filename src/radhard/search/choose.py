@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 
 from radhard.accel.chip import Chip
 from radhard.campaign.campaign import SHARD, Campaign
-from radhard.campaign.collect import outcomes
+from radhard.campaign.collect import collect, outcomes
 from radhard.campaign.result import Result
+from radhard.campaign.store import keep_arrays
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace, is_control
@@ -42,7 +42,7 @@ OPERATION = 0.1
 _TRIPLED = (1, 2, 4)
 #: Reductions of the latches' rate that are offered.
 _HARDENED = (3.0, 10.0, 100.0)
-_METRICS = ("sdc1", "lost", "gained")
+_METRICS = ("sdc1", "lost", "gained", "sdc1_undetected", "detected")
 #: Called with what is being tried, how many are done, and how many there are.
 Watch = Callable[[str, int, int], None]
 
@@ -235,8 +235,6 @@ def choose(
         anew = campaign.with_(
             seed=campaign.seed + 1, protections=winner.protections, name=f"{campaign.name}-winner"
         )
-        from radhard.campaign.collect import collect
-
         fresh = next(collect([anew], faults, store))
     return Choice(found[0], tuple(front), winner, fresh)
 
@@ -273,20 +271,16 @@ def _base(
     path = store / "tried" / f"{guarded.id}-{len(faults)}.npz" if store is not None else None
     if path is not None and path.exists():
         with np.load(path) as held:
-            columns = {
-                metric: held[metric] for metric in (*_METRICS, "sdc1_undetected", "detected")
-            }
+            columns = {metric: held[metric] for metric in _METRICS}
     else:
         golden = Golden(guarded.network, guarded.guard())
         parts = [
             outcomes(guarded, space, golden, faults[k : k + SHARD])
             for k in range(0, len(faults), SHARD)
         ]
-        wanted = (*_METRICS, "sdc1_undetected", "detected")
-        columns = {metric: np.concatenate([part[metric] for part in parts]) for metric in wanted}
+        columns = {metric: np.concatenate([part[metric] for part in parts]) for metric in _METRICS}
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(path, **columns)
+            keep_arrays(path, columns)
     failure = _failure(protections)
     seen = columns["detected"] if failure != "sdc1" else np.zeros(len(faults), bool)
     kept = {
@@ -436,7 +430,7 @@ def _grown(measure: _Measure, base: Base, options: Sequence[Option]) -> Iterator
         options = [one for one in options if not isinstance(one.protection, Checksum)]
     chosen: dict[str, Option] = {}
     yield measure.design(base, [])
-    for _ in count():
+    while True:
         now = list(chosen.values())
         rate, spent = measure.weight(base, now), sum(measure.shares(base, now)[:2])
         best: tuple[float, Option] | None = None
