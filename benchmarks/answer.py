@@ -78,7 +78,7 @@ def measure(name: str, weights: Path | None, images: int) -> dict[str, float]:
 
 def _faults_needed(campaign: rh.Campaign) -> int:
     """Faults at which the interval is narrow enough, a fifth more each time."""
-    n = 500
+    n = 50
     while True:
         found = campaign.run(until=n)["sdc1"]
         if found.value > 0 and found.half_width <= RELATIVE * found.value:

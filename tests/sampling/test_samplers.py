@@ -8,6 +8,7 @@ from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace, Stratum
 from radhard.sampling.catalogue import SAMPLERS, sampler_named
 from radhard.sampling.proposals import rates_of
+from radhard.sampling.sampler import Outlook
 from radhard.sampling.tally import Tally
 
 
@@ -25,7 +26,7 @@ class Population:
             hit[random.permutation(len(hit))[: round(own * len(hit))]] = True
             self.hit.append(hit)
             noise = 10 ** random.normal(0, 0.7, len(hit))
-            self.hint.append(np.where(hit, 1.0, 1e-3) * noise)
+            self.hint.append(0.9 / (1 + 1 / (np.where(hit, 1.0, 1e-3) * noise)))
         self.space = SiteSpace(tuple(strata), images=2)
         self.truth = float(self.space.probability @ [hit.mean() for hit in self.hit])
         start = np.cumsum([0] + [len(hit) for hit in self.hit])[:-1]
@@ -38,8 +39,8 @@ class Population:
     def outcome(self, faults: Faults) -> np.ndarray:
         return self.hits[self._place(faults)]
 
-    def score(self, faults: Faults) -> np.ndarray:
-        return self.hints[self._place(faults)]
+    def score(self, faults: Faults) -> Outlook:
+        return Outlook(self.hints[self._place(faults)], faults.image)
 
 
 POPULATIONS = {
@@ -52,9 +53,11 @@ POPULATIONS = {
 }  # fmt: skip
 
 
+#: Fewer candidates than usual, which is quicker.
+FEW = rh.GradientImportance(candidates=40)
+
+
 def campaign(sampler: rh.Importance, population: Population, n: int, seed: int) -> Tally:
-    few = {"candidates": 40} if sampler.scored else {}
-    sampler = type(sampler)(**few) if few else sampler
     rng = np.random.default_rng(seed)
     faults = sampler.draw(population.space, n, rng, population.score)
     hit = population.outcome(faults)
@@ -62,9 +65,10 @@ def campaign(sampler: rh.Importance, population: Population, n: int, seed: int) 
 
 
 @pytest.mark.parametrize("name", POPULATIONS)
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.name)
+@pytest.mark.parametrize("sampler", [*SAMPLERS[:-1], FEW], ids=lambda sampler: sampler.name)
 def test_intervals_cover_the_truth_as_often_as_they_say(sampler: rh.Importance, name: str) -> None:
     population, n = POPULATIONS[name]
+    n = min(n, 4000) if sampler.scored else n
     runs = 300 if n > 1000 or sampler.scored else 1000
     found = []
     for seed in range(runs):
@@ -92,7 +96,12 @@ def test_scores_save_faults_and_a_wrong_one_spoils_nothing() -> None:
 
     told, blind = spread(clever, population.score), spread(plain, None)
     assert told[1] < blind[1] / 2.5
-    lied = spread(clever, lambda faults: 1 / population.score(faults))
+
+    def lie(faults: Faults) -> Outlook:
+        told = population.score(faults)
+        return Outlook(0.9 - told.chance, told.group)
+
+    lied = spread(clever, lie)
     for mean, error in (told, blind, lied):
         assert mean == pytest.approx(population.truth, abs=4 * error / np.sqrt(60))
 

@@ -14,7 +14,7 @@ from radhard.accel.chip import Accelerator
 from radhard.accel.chips import SOFTWARE
 from radhard.engine.guard import StepGuard
 from radhard.engine.margin import Margins
-from radhard.engine.trace import record
+from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel
 from radhard.faults.space import SiteSpace
@@ -22,7 +22,7 @@ from radhard.metrics.outcome import STANDARD, Criterion, top_class
 from radhard.network.workload import Workload
 from radhard.protect.protection import Cost, Protection, hardened, joined, retuned
 from radhard.sampling.proposals import Importance
-from radhard.sampling.sampler import Sampler, Score
+from radhard.sampling.sampler import Outlook, Sampler, Score
 from radhard.stats.stopping import Precision
 
 if TYPE_CHECKING:
@@ -30,12 +30,10 @@ if TYPE_CHECKING:
 
 #: Faults that are drawn, run and stored together.
 SHARD = 2000
-#: Faults that are drawn together where many candidates are scored for each.
-_SCORED_BLOCK = 500
 #: Images whose fault-free answers are computed at once.
 _BATCH = 100
 #: Counted up when the same question would get other faults or outcomes than before.
-_SEMANTICS = 3
+_SEMANTICS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,33 +105,49 @@ class Campaign:
         parts = (protection.cost(self.workload, self.chip) for protection in self.protections)
         return sum(parts, Cost())
 
-    def score(self, space: SiteSpace) -> Score | None:
-        """What `draw` needs with a sampler that asks how much each fault should matter."""
+    def score(self, space: SiteSpace, golden: Golden) -> Score | None:
+        """What `draw` needs with a sampler that asks what to expect of each fault.
+
+        Images whose fault-free answer is right are one group, and the others another: only the
+        first can be lost, only the others gained.
+
+        Args:
+            space: the population.
+            golden: the fault-free run of the campaign's network.
+        """
         if not self.sampler.scored:
             return None
         margins = Margins.of(self.network)
-        return lambda faults: margins.ratio(self.chip.corrupt(self.network, space, faults))
+
+        def score(faults: Faults) -> Outlook:
+            corruption = self.chip.corrupt(self.network, space, faults)
+            chance, group = np.zeros(len(faults)), np.zeros(len(faults), np.int64)
+            for trace, chosen, part in golden.parts(corruption):
+                right = (top_class(trace.logits) == trace.workload.labels).cpu().numpy()
+                chance[chosen], group[chosen] = margins.chance(trace, part), right[part.image]
+            return Outlook(chance, group)
+
+        return score
 
     def draw(
         self, space: SiteSpace, shard: int, count: int = SHARD, score: Score | None = None
     ) -> Faults:
         """The first ``count`` faults of a shard: numbers ``shard * SHARD`` and on."""
         key = np.array(divmod(int(self.id, 16), 2**64), np.uint64)
-        size = _SCORED_BLOCK if self.sampler.scored else SHARD
-        blocks = [
-            np.random.Generator(np.random.Philox(key=key, counter=[0, 0, block, shard]))
-            for block in range(-(-count // size))
-        ]
-        drawn = Faults.joined([self.sampler.draw(space, size, rng, score) for rng in blocks])
+        rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, shard]))
+        # candidates for faults that are not wanted yet would cost more than the faults
+        whole = count if self.sampler.scored else SHARD
+        drawn = self.sampler.draw(space, whole, rng, score)
         return replace(drawn, id=np.arange(len(drawn)) + shard * SHARD)[:count]
 
-    def golden_accuracy(self) -> float:
-        """Share of the campaign's images that the protected network gets right without a fault."""
-        work, guard = self.network, self.guard()
-        if guard is None:
-            return sum(right_answers(work, work.images, work.labels)) / len(work.images)
-        said = top_class(record(work, guard).logits)
-        return float((said == work.labels).double().mean())
+    def golden_accuracy(self, golden: Golden | None = None) -> float:
+        """Share of the campaign's images that the protected network gets right without a fault.
+
+        Args:
+            golden: its fault-free run, where there is one.
+        """
+        logits, _ = (golden or Golden(self.network, self.guard())).answers()
+        return float((top_class(logits) == self.network.labels).double().mean())
 
     def with_(
         self,

@@ -86,16 +86,20 @@ def collect(
         raise ValueError(f"campaigns {names} share a name: give each its own, Campaign(name=...)")
     if isinstance(until, int) and until < 1:
         raise ValueError(f"{until} faults can't be: ask for at least 1")
-    prepared = []
+    prepared: list[_Run] = []
     for campaign in campaigns:
         space = campaign.space()
         folder = Folder(Path(store) / campaign.name) if store is not None else None
-        golden = folder.golden_accuracy(campaign.id) if folder is not None else None
-        golden = campaign.golden_accuracy() if golden is None else golden
+        golden = Golden(campaign.network, campaign.guard(), memory)
+        accuracy = folder.golden_accuracy(campaign.id) if folder is not None else None
+        if accuracy is None:
+            accuracy = campaign.golden_accuracy(golden)
+        if prepared:  # the values of one campaign at a time
+            golden.forget()
         if folder is not None:
             more = {**(about or {}), "budget": _budget(until)}
-            folder.begin(campaign, space, golden, more)
-        prepared.append(_Run(campaign, space, golden, folder, until, watch, memory))
+            folder.begin(campaign, space, accuracy, more)
+        prepared.append(_Run(campaign, space, golden, accuracy, folder, until, watch))
     return (run.result() for run in prepared)
 
 
@@ -137,11 +141,11 @@ class _Run:
         self,
         campaign: Campaign,
         space: SiteSpace,
+        golden: Golden,
         golden_accuracy: float,
         folder: Folder | None,
         until: Until,
         watch: Watcher | None,
-        memory: int | None,
     ) -> None:
         if isinstance(until, Precision) and until.metric not in campaign.metrics:
             raise ValueError(
@@ -149,11 +153,10 @@ class _Run:
             )
         self.campaign, self.space, self.folder = campaign, space, folder
         self.golden_accuracy = golden_accuracy
-        self.watch, self.memory = watch, memory
+        self.watch, self.golden = watch, golden
         self.precise = until if isinstance(until, Precision) else None
         self.most = until.most if isinstance(until, Precision) else until
         self.metric = until.metric if isinstance(until, Precision) else "sdc1"
-        self.golden = Golden(campaign.network, campaign.guard(), memory)
         self.score: Score | None = None
         self.fresh = 0
 
@@ -184,7 +187,7 @@ class _Run:
             return stored
         start = time.perf_counter()
         if self.campaign.sampler.scored and self.score is None:
-            self.score = self.campaign.score(self.space)
+            self.score = self.campaign.score(self.space, self.golden)
         faults = self.campaign.draw(self.space, shard, count, self.score)
         columns = outcomes(self.campaign, self.space, self.golden, faults)
         took = time.perf_counter() - start

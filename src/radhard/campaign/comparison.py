@@ -22,7 +22,7 @@ from radhard.stats.estimate import Estimate
 from radhard.stats.interval import wilson
 
 #: Smallest number of faults looked at, and the ratio from one number to the next.
-_FIRST, _RATIO = 20, 1.2
+_FIRST, _RATIO = 10, 1.2
 
 #: Called with the number of finished runs, and of all.
 Watch = Callable[[int, int], None]
@@ -76,7 +76,7 @@ def compare(
         watch: told after each run.
 
     Raises:
-        ValueError: for an unknown outcome, or numbers below 1 seed or 20 faults.
+        ValueError: for an unknown outcome, or numbers below 1 seed or 10 faults.
     """
     if metric not in campaign.metrics:
         raise ValueError(f"no outcome {metric!r} to compare by: use one of {campaign.metrics}")
@@ -86,13 +86,13 @@ def compare(
             f"least 1 and {_FIRST}, and a width above 0"
         )
     space, golden = campaign.space(), Golden(campaign.network, campaign.guard())
-    accuracy = campaign.golden_accuracy()
+    accuracy = campaign.golden_accuracy(golden)
     steps = 1 + int(np.log(faults / _FIRST) / np.log(_RATIO))
     sizes = np.unique([*(_FIRST * _RATIO ** np.arange(steps)).astype(int), faults])
     found, spent = [], []
     for number, sampler in enumerate(samplers):
         start = time.perf_counter()
-        score = campaign.with_(sampler=sampler).score(space)
+        score = campaign.with_(sampler=sampler).score(space, golden)
         runs = []
         for seed in range(seeds):
             one = campaign.with_(sampler=sampler, seed=seed)

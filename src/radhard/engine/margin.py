@@ -1,4 +1,7 @@
-"""How much each fault should move the decision, to first order: one backward pass per image."""
+"""How likely each fault is to change the answer: what a change meets first, then a gradient.
+
+A guess that directs sampling. It need not be right, only cheap and telling.
+"""
 
 from __future__ import annotations
 
@@ -10,176 +13,342 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from radhard.engine.strike import altered
+from radhard.engine.kernel import partial_sums
+from radhard.engine.layerstage import numbers_of
+from radhard.engine.strike import altered, of_channels
+from radhard.engine.trace import Trace
 from radhard.faults.corruption import OPERANDS, Corruption
 from radhard.formats.number import NumberFormat
+from radhard.network.export import affine_of, batch_norm
+from radhard.network.layer import Geometry, Layer
 from radhard.network.workload import Workload
 
-#: Ratios are kept within these; nothing is said beyond them.
-_LEAST, _MOST = 1e-12, 1e12
-#: Images that run backwards at once.
-_BATCH = 64
-#: A partial sum or product is tried at this share of the output, besides all of it.
-_PART = 1 / 16
+Integers = NDArray[np.int64]
+Reals = NDArray[np.float64]
+
+#: Images that run backwards, at most.
+_BACKWARD = 8
+#: Reads of a wrong weight or input that are looked at, at most.
+_READS = 32
+#: Ratio from which the reads of a wrong weight are looked at one by one.
+_TELLING = 1e-4
+#: Ratios are at least this.
+_LEAST = 1e-12
+#: Chance of another answer at a large ratio; the ratio of half of that; the power of small ones.
+_CHANCE, _EVEN, _STEEP = 0.92, 1.5, 1.6
+_NOBODY = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slopes:
+    """How much the decision margin feels the values around one layer, whatever the image.
+
+    Attributes:
+        tail: elementwise steps behind the layer, in run order: what they hold back is not felt.
+        inputs: root mean square over images of gradients in the layer's inputs, through this layer
+            alone, (elements,).
+        results: the same at the end of the tail, (elements,).
+        typical: root mean square of the latter.
+    """
+
+    tail: tuple[int, ...]
+    inputs: Tensor
+    results: Tensor
+    typical: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Margins:
-    """Fault-free values of all layers and the gradients of the decision margin in them.
-
-    The margin of an image is its highest logit less the second highest.
+    """What changes of values do to the decision margin, the highest logit less the second highest.
 
     Attributes:
         workload: the network with its images.
-        margin: (b,).
-        values, gradients: per layer and operand (input, output): (b, elements). Those of weights
-            are added when a wrong weight is first asked about, since they take a backward pass
-            per image: (1, elements) and (b, elements).
+        slopes: per layer.
+        weights: per layer: (channels, fan-in) of real values; ``None`` where it has none.
     """
 
     workload: Workload
-    margin: Tensor
-    values: tuple[dict[str, Tensor], ...]
-    gradients: tuple[dict[str, Tensor], ...]
+    slopes: tuple[Slopes, ...]
+    weights: tuple[Tensor | None, ...]
 
     @classmethod
     def of(cls, workload: Workload) -> Margins:
-        """Run the images forwards and backwards once, fault-free, many at a time."""
-        runs = [_backward(workload, images) for images in workload.images.split(_BATCH)]
-        count = range(len(workload.layers))
-        return cls(
-            workload,
-            torch.cat([margin for margin, _, _ in runs]),
-            tuple(_joined([values[k] for _, values, _ in runs]) for k in count),
-            tuple(_joined([gradients[k] for _, _, gradients in runs]) for k in count),
+        """Run a few of the images, spread over all of them, forwards and backwards."""
+        count = len(workload.images)
+        chosen = np.unique(np.linspace(0, count - 1, min(_BACKWARD, count)).round().astype(int))
+        slopes = _slopes(workload, workload.images[torch.from_numpy(chosen)])
+        weights = tuple(
+            layer.weight_rows(workload.weight(number)).contiguous()
+            if workload.parameters[number] is not None
+            else None
+            for number, layer in enumerate(workload.layers)
         )
+        return cls(workload, slopes, weights)
 
-    def _with_weights(self) -> None:
-        """Add the weights of all layers: one image at a time, for a gradient per image."""
-        runs = [_backward(self.workload, image) for image in self.workload.images.split(1)]
-        for k, (values, gradients) in enumerate(zip(self.values, self.gradients, strict=True)):
-            if "weight" in runs[0][1][k]:
-                values["weight"] = runs[0][1][k]["weight"]
-                gradients["weight"] = torch.cat([run[2][k]["weight"] for run in runs])
+    def chance(self, trace: Trace, corruption: Corruption) -> Reals:
+        """Probability that the answer changes, about: (n,).
 
-    def ratio(self, corruption: Corruption) -> NDArray[np.float64]:
-        """First-order change of the margin, relative to it, of n corruptions, (n,), above 0.
+        Fitted to LeNet-5 and a small convolutional network in float32 on arrays and on NVDLA.
 
-        A value near 1 or above says that the top class may change. It is a guess: activation
-        functions, saturation and other classes are left out, and for a partial sum stands the
-        output that it becomes.
+        Args:
+            trace: the golden run of the images that are struck.
+            corruption: n corruptions.
         """
+        return _CHANCE / (1 + (_EVEN / self.ratio(trace, corruption)) ** _STEEP)
+
+    def ratio(self, trace: Trace, corruption: Corruption) -> Reals:
+        """Change of the margin relative to it, about, of n corruptions: (n,), above 0.
+
+        A wrong value is followed as it is up to where the elementwise operations behind its layer
+        end, so that what an activation function holds back does not count; from there to first
+        order. Where many outputs read it, some are looked at. Infinity says that infinities, or
+        numbers that are none, go on.
+        """
+        best = trace.logits.topk(2, dim=1).values.double()
+        margin = (best[:, 0] - best[:, 1]).clamp(min=1e-30)
         found = np.full(len(corruption), _LEAST)
         for number in np.unique(corruption.layer):
+            here = np.flatnonzero(corruption.layer == number)
             for operand in OPERANDS:
-                chosen = (corruption.layer == number) & (corruption.operand == operand)
-                if chosen.any():
-                    found[chosen] = self._ratio(int(number), operand, corruption[chosen])
+                chosen = here[corruption.operand[here] == operand]
+                if len(chosen):
+                    look = _Look(self, trace, int(number), corruption[chosen], margin)
+                    found[chosen] = (getattr(look, operand)() / look.margin).cpu().numpy()
+        ratio: Reals = np.nan_to_num(found, nan=np.inf, posinf=np.inf).clip(min=_LEAST)
+        return ratio
+
+
+class _Look:
+    """Corruptions of one layer and operand; each method gives what they do to margins, (n,)."""
+
+    def __init__(
+        self, margins: Margins, trace: Trace, number: int, corruption: Corruption, margin: Tensor
+    ) -> None:
+        self.workload, self.trace = margins.workload, trace
+        self.layer: Layer = self.workload.layers[number]
+        self.how = self.workload.arithmetic[number]
+        self.slopes, self.weights = margins.slopes[number], margins.weights[number]
+        self.corruption = corruption
+        self.device = trace.logits.device
+        self.image, self.element = self._on(corruption.image), self._on(corruption.element)
+        self.margin = margin[self.image]
+
+    def output(self) -> Tensor:
+        """A wrong output."""
+        golden = self.trace.values[self.layer.step][self.image, self.element]
+        return self._felt(self.image, self.element, golden, self._moved(golden, self.how.output))
+
+    def psum(self) -> Tensor:
+        """A wrong sum of some of an output's products."""
+        golden = self.trace.values[self.layer.step][self.image, self.element]
+        held = self._sums() if self.layer.has_windows else golden
+        return self._felt(self.image, self.element, golden, self._moved(held, self.how.latch))
+
+    def weight(self) -> Tensor:
+        """A wrong weight, at some of the positions that read it."""
+        layer, corruption = self.layer, self.corruption
+        assert self.weights is not None
+        channel, term = layer.weight_place(self.element)
+        moved = self._moved(self.weights[channel, term], of_channels(self.how.weight, channel))
+        inputs = self.trace.values[layer.operands[0]]
+        late = corruption.first - channel.cpu().numpy() * layer.positions
+        low = np.maximum(corruption.positions[:, 0], late)
+        positions = _Ranges.of(low, corruption.positions[:, 1], layer.positions)
+        typical = float(inputs.square().mean().sqrt()) * self.slopes.typical
+        found = moved.abs().double() * typical * self._on(positions.extent)
+        here = torch.nonzero(~(found < _TELLING * self.margin))[:, 0].cpu().numpy()
+        if not layer.has_windows or not len(here):
+            return found
+        some, (position, share) = self._on(here), map(self._on, positions.some(here))
+        source = layer.tap(channel[some, None], position, term[some, None])
+        x = inputs[self.image[some, None], source.clamp(min=0)]
+        change = moved[some, None] * torch.where(source >= 0, x, 0.0)
+        found[some] = self._read(some, channel[some, None], position, change) * share
         return found
 
-    def _ratio(self, number: int, operand: str, corruption: Corruption) -> NDArray[np.float64]:
-        how, layer = self.workload.arithmetic[number], self.workload.layers[number]
-        place = "output" if operand == "psum" else operand
-        if place == "weight" and "weight" not in self.values[number]:
-            self._with_weights()
-        formats = {"weight": how.weight, "input": how.input, "psum": how.latch}
-        fmt = formats.get(operand, how.output)
-        image, element = (torch.from_numpy(part) for part in (corruption.image, corruption.element))
-        values, gradients = self.values[number][place], self.gradients[number][place]
-        row = torch.zeros_like(image) if len(values) == 1 else image
-        if operand == "weight" and hasattr(fmt, "of_channels"):
-            fmt = fmt.of_channels(layer.weight_place(element)[0])
-        held = values[row, element.clamp(min=0)]
-        held = torch.where(element < 0, 0.0, held)
-        moved = _moved(held, corruption, fmt)
-        if operand == "psum":  # parts of a sum are smaller than it, on the whole
-            smaller = _moved(held * _PART, corruption, fmt)
-            moved = torch.where(smaller.abs() > moved.abs(), smaller, moved)
-        slope = gradients[image, element.clamp(min=0)].abs()
-        # what an activation function or a pooling stage holds back now may pass once it is larger
-        typical = gradients.square().mean(1).sqrt()[image]
-        passing = moved > 0 if operand == "output" else moved != 0
-        slope = torch.where((slope == 0) & passing, typical, slope)
-        ratio = (moved.abs() * slope / self.margin[image].clamp(min=1e-30)).numpy()
-        known: NDArray[np.float64] = np.nan_to_num(ratio, nan=_MOST, posinf=_MOST).clip(max=_MOST)
-        if place != "output":
-            known = known * _share(corruption, layer.channels, layer.positions)
-        return known.clip(min=_LEAST)
+    def input(self) -> Tensor:
+        """A wrong input, in the channels that read it where it is one product of each."""
+        layer, corruption = self.layer, self.corruption
+        inputs = self.trace.values[layer.operands[0]]
+        held = inputs[self.image, self.element.clamp(min=0)]
+        moved = self._moved(torch.where(self.element < 0, 0.0, held), self.how.input)
+        positions = _Ranges.of(*_ends(corruption.positions), layer.positions)
+        channels = _Ranges.of(*_ends(corruption.channels), layer.channels)
+        read = positions.extent * channels.extent / (layer.channels * layer.positions)
+        slope = self.slopes.inputs[self.element.clamp(min=0)]
+        found = moved.abs().double() * slope * self._on(read)
+        terms = corruption.terms[:, 1] - corruption.terms[:, 0]
+        here = np.flatnonzero((terms == 1) & (positions.extent == 1))
+        if self.weights is None or not len(here):
+            return found
+        some, (channel, share) = self._on(here), map(self._on, channels.some(here))
+        term, position = (
+            self._on(part[here, :1]) for part in (corruption.terms, corruption.positions)
+        )
+        change = moved[some, None] * self.weights[channel, term]
+        found[some] = self._read(some, channel, position, change) * share
+        return found
+
+    def _sums(self) -> Tensor:
+        """The sums of products that are struck, of real values."""
+        layer, (channel, position) = self.layer, self.layer.output_place(self.element)
+        assert self.weights is not None
+        geometry = layer.geometry or Geometry((1, 1), (1, 1), (0, 0))
+        plane = layer.plane if layer.geometry else (1, layer.positions)
+        sizes = (layer.fan_in, layer.bounds["f"] if layer.geometry else layer.positions)
+        groups = (layer.channels // layer.bounds["groups"], layer.bounds["c"])
+        sums = np.empty(len(self.image), np.float32)
+        inputs, weights = (
+            part.cpu().numpy() for part in (self.trace.values[layer.operands[0]], self.weights)
+        )
+        places = (self.corruption.image, channel.cpu().numpy(), position.cpu().numpy())
+        partial_sums(
+            (*places, self.corruption.terms), inputs, weights, (*sizes, *groups, *plane),
+            numbers_of(geometry), layer.geometry is not None, sums,
+        )  # fmt: skip
+        return torch.from_numpy(sums).to(self.device)
+
+    def _moved(self, held: Tensor, fmt: NumberFormat) -> Tensor:
+        """By how much values (n,) of a format change."""
+        change = altered(fmt.round(held), self.corruption, fmt)
+        return change.after - change.before
+
+    def _read(self, some: Tensor, channel: Tensor, position: Tensor, change: Tensor) -> Tensor:
+        """Sum over reads, (k, reads), of some of the corruptions; outputs change by ``change``."""
+        layer = self.layer
+        place = (
+            channel * layer.positions + position
+            if layer.channel_first
+            else position * layer.channels + channel
+        ).reshape(-1)
+        image = self.image[some, None].expand(change.shape).reshape(-1)
+        golden = self.trace.values[layer.step][image, place]
+        felt = self._felt(image, place, golden, change.reshape(-1).to(golden.dtype))
+        return felt.view(change.shape).sum(1)
+
+    def _felt(self, image: Tensor, element: Tensor, golden: Tensor, moved: Tensor) -> Tensor:
+        """What outputs that change, (m,), do to the margin."""
+        change = self._passed(image, element, golden + moved)
+        change -= self._passed(image, element, golden)
+        slope = self.slopes.results[element]
+        # what pooling holds back now may pass once it is larger
+        slope = torch.where((slope == 0) & (change > 0), self.slopes.typical, slope)
+        return change.abs().double() * slope
+
+    def _passed(self, image: Tensor, element: Tensor, value: Tensor) -> Tensor:
+        """Outputs of the layer, (m,), after the steps of its tail."""
+        steps, read = self.workload.program.steps, self.layer.step
+        value = value.clone()
+        for index in self.slopes.tail:
+            if steps[index].op is batch_norm:
+                slope, offset = affine_of(steps, index)
+                channel, _ = self.layer.output_place(element)
+                value = value * slope[channel] + offset[channel]
+            else:
+                value = steps[index].run(_Held(self.trace, read, value, image, element))
+            read = index
+        return value
+
+    def _on(self, part: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(part)).to(self.device)
 
 
-def _moved(held: Tensor, corruption: Corruption, fmt: NumberFormat) -> Tensor:
-    change = altered(fmt.round(held), corruption, fmt)
-    return (change.after - change.before).double()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """Values (m,) by step, as an elementwise step reads them: one is at hand, others golden."""
+
+    trace: Trace
+    step: int
+    value: Tensor
+    image: Tensor
+    element: Tensor
+
+    def __call__(self, step: int) -> Tensor:
+        if step == self.step:
+            return self.value
+        return self.trace.values[step][self.image, self.element]
 
 
-def _share(corruption: Corruption, channels: int, positions: int) -> NDArray[np.float64]:
-    """Share of a layer's outputs that lie in each box of reads."""
-    extent = [
-        np.minimum(box[:, 1], most) - box[:, 0]
-        for box, most in ((corruption.channels, channels), (corruption.positions, positions))
-    ]
-    share: NDArray[np.float64] = extent[0] * extent[1] / (channels * positions)
-    return share
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ranges:
+    """Places ``low <= p < low + extent`` of n faults, (n,)."""
+
+    low: Integers
+    extent: Integers
+
+    @classmethod
+    def of(cls, low: Integers, high: Integers, most: int) -> _Ranges:
+        """Cut off at ``most``."""
+        return cls(low, np.maximum(np.minimum(high, most) - low, 0))
+
+    def some(self, chosen: Integers) -> tuple[Integers, Reals]:
+        """Places spread over some of the ranges, (k, reads), and how many each stands for, (k,)."""
+        low, extent = self.low[chosen], self.extent[chosen]
+        reads = max(1, min(_READS, int(extent.max(initial=1))))
+        steps = ((np.arange(reads) + 0.5) / reads * extent[:, None]).astype(np.int64)
+        return np.where(extent[:, None] > 0, low[:, None] + steps, 0), extent / reads
 
 
-def _backward(
-    workload: Workload, images: Tensor
-) -> tuple[Tensor, list[dict[str, Tensor]], list[dict[str, Tensor]]]:
-    """Margins, values and gradients, (b, elements); those of inputs through their own layer only.
+def _ends(box: Integers) -> tuple[Integers, Integers]:
+    return box[:, 0], box[:, 1]
 
-    Images do not influence each other, so one pass serves them all; gradients in weights, which
-    they share, are sums over them, (1, elements).
+
+def _tail(workload: Workload, number: int) -> tuple[int, ...]:
+    """The elementwise steps that follow a layer and are read by nobody else until the last one.
+
+    What else they read must have been computed before the layer ends.
     """
-    program, held = workload.program, []
+    program, layer = workload.program, workload.layers[number]
+    users, own = program.users(), program.rows[layer.step]
+    step, steps = layer.step, []
+    while len(users[step]) == 1 and step != program.output:
+        after = users[step][0]
+        op, others = program.steps[after].op, set(program.steps[after].inputs) - {step}
+        alone = torch.Tag.pointwise in getattr(op, "tags", ())
+        alike = all(program.rows[k] == own and k < layer.step for k in others)
+        normal = op is batch_norm and layer.channel_first
+        if program.rows[after] != own or not (normal or (alone and alike)):
+            break
+        step = after
+        steps.append(step)
+    return tuple(steps)
+
+
+def _slopes(workload: Workload, images: Tensor) -> tuple[Slopes, ...]:
+    """One pass backwards serves all images, which do not influence each other."""
+    program, inputs = workload.program, []
+    tails = [_tail(workload, number) for number in range(len(workload.layers))]
+    ends = [(layer.step, *tail)[-1] for layer, tail in zip(workload.layers, tails, strict=True)]
 
     def evaluate(index: int, values: Any) -> Any:
         number = workload.numbers.get(index)
         if number is None:
-            return program.steps[index].run(values)
-        layer = workload.layers[number]
-        own = {
-            step: values(step).detach().clone().requires_grad_(True)
-            if isinstance(program.steps[step].constant, Tensor)
-            else values(step) + torch.zeros_like(values(step)).requires_grad_(True)
-            for step in layer.operands[:2]
-        }
-        for value in own.values():
-            value.retain_grad()
-        output = program.steps[index].run(lambda s: own[s] if s in own else values(s))
-        output.retain_grad()
-        held.append((layer, own, output))
-        return output
+            found = program.steps[index].run(values)
+        else:
+            source = workload.layers[number].operands[0]
+            own = values(source) + torch.zeros_like(values(source)).requires_grad_(True)
+            own.retain_grad()
+            inputs.append(own)
+            found = program.steps[index].run(lambda s: own if s == source else values(s))
+        if index in ends:
+            found.retain_grad()
+        return found
 
     with torch.enable_grad():
-        found = program.run(images.clone().requires_grad_(True), evaluate)
-        best = found[program.output].topk(2, dim=1).values
-        margin = best[:, 0] - best[:, 1]
-        margin.sum().backward()
-    values, gradients = [], []
-    for layer, own, output in held:
-        parts = {
-            "input": (own[layer.operands[0]], layer.operands[0]),
-            "output": (output, layer.step),
-        }
-        if workload.parameters[workload.numbers[layer.step]] is not None:
-            parts["weight"] = own[layer.operands[1]], -1
-        values.append({n: _rows(workload, step, p.detach()) for n, (p, step) in parts.items()})
-        gradients.append(
-            {
-                name: _rows(
-                    workload, step, torch.zeros_like(part) if part.grad is None else part.grad
-                )
-                for name, (part, step) in parts.items()
-            }
-        )
-    return margin.detach(), values, gradients
+        values = program.run(images.clone().requires_grad_(True), evaluate)
+        best = values[program.output].topk(2, dim=1).values
+        (best[:, 0] - best[:, 1]).sum().backward()
+    found = []
+    for layer, tail, end, own in zip(workload.layers, tails, ends, inputs, strict=True):
+        results = _felt(workload, end, values[end])
+        typical = float(results.square().mean().sqrt())
+        found.append(Slopes(tail, _felt(workload, layer.operands[0], own), results, typical))
+    return tuple(found)
 
 
-def _rows(workload: Workload, step: int, value: Tensor) -> Tensor:
-    """A step's value as (b, elements); a weight, which has no step here, as (1, elements)."""
-    layout = workload.program.rows[step] if step >= 0 else None
-    return layout.split(value) if layout is not None else value.reshape(1, -1)
-
-
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts]) for name in ("input", "output")}
+def _felt(workload: Workload, step: int, value: Tensor) -> Tensor:
+    """Root mean square over images of gradients in a value, (elements,); 0 where it has none."""
+    layout = workload.program.rows[step]
+    assert layout is not None
+    rows = layout.split(torch.zeros_like(value) if value.grad is None else value.grad)
+    return rows.square().mean(0).sqrt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ from radhard.engine.resume import Resumed, resume
 from radhard.engine.strike import Change
 from radhard.engine.trace import Trace, images_within, record
 from radhard.faults.corruption import Corruption
+from radhard.faults.model import Integers
 from radhard.network.workload import Workload
 
 
@@ -38,17 +40,25 @@ class Golden:
 
     def resume(self, corruption: Corruption) -> Resumed:
         """See `radhard.engine.resume.resume`; the result does not depend on the segments."""
-        size = images_within(self.workload, self.memory)
-        if size >= len(self.workload.images):
-            return resume(self._segment(0, size), corruption)
-        number = corruption.image // size
-        order, parts = [], []
-        for segment in np.unique(number):
-            chosen = np.flatnonzero(number == segment)
-            trace = self._segment(int(segment), size)
-            parts.append(resume(trace, corruption[chosen].of_images(segment * size)))
+        order, runs = [], []
+        for trace, chosen, part in self.parts(corruption):
+            runs.append(resume(trace, part))
             order.append(chosen)
-        return _joined(parts, torch.from_numpy(np.concatenate(order)).argsort())
+        if len(runs) == 1:
+            return runs[0]
+        return _joined(runs, torch.from_numpy(np.concatenate(order)).argsort())
+
+    def parts(self, corruption: Corruption) -> Iterator[tuple[Trace, Integers, Corruption]]:
+        """Each segment's golden run, the numbers of its corruptions, and these as it counts images.
+
+        Without any corruption, the first segment with none.
+        """
+        size = images_within(self.workload, self.memory)
+        number = corruption.image // size
+        for segment in np.unique(number) if len(number) else (0,):
+            chosen = np.flatnonzero(number == segment)
+            part = corruption[chosen].of_images(segment * size)
+            yield self._segment(int(segment), size), chosen, part
 
     def answers(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Fault-free logits of all images, (b, classes), and the guard's alarms, (b,)."""
@@ -56,6 +66,10 @@ class Golden:
         traces = (self._segment(k, size) for k in range(-(-len(self.workload.images) // size)))
         logits, detected = zip(*((t.logits, t.detected) for t in traces), strict=True)
         return torch.cat(logits), torch.cat(detected)
+
+    def forget(self) -> None:
+        """Drop the golden values; they are recorded again when they are next needed."""
+        self._held = None
 
     def _segment(self, number: int, size: int) -> Trace:
         if self._held is None or self._held[0] != number:

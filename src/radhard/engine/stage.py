@@ -16,9 +16,9 @@ from radhard.engine.patch import Windows
 from radhard.engine.rule import aten, pool_arguments
 from radhard.engine.sparse import Boxes, Chain, Entrance, Map, Stage, State
 from radhard.engine.trace import Trace
-from radhard.network.export import batch_norm
+from radhard.network.export import affine_of, batch_norm
 from radhard.network.layer import Geometry
-from radhard.network.program import Ref, Step
+from radhard.network.program import Ref
 
 #: Images on which a stage must reproduce the golden run, at most.
 _PROBED = 4
@@ -171,25 +171,13 @@ class _Planner:
             return kernel.CLAMP, np.array([low, high], np.float32), None
         if step.op is batch_norm:
             code = kernel.AFFINE_FUSED if fused else kernel.AFFINE
-            return code, self._affine(step), None
+            slope, offset = affine_of(self.trace.workload.program.steps, index)
+            return code, torch.cat([slope, offset]).numpy(), None
         if step.op is aten.add.Tensor and not step.kwargs:
             others = [arg.step for arg in step.args if isinstance(arg, Ref) and arg.step != source]
             if len(step.inputs) == 2 and len(others) == 1 and self._alike(index, others[0]):
                 return kernel.ADD, empty, others[0]
         return None
-
-    def _affine(self, step: Step) -> NDArray[np.float32]:
-        """Slope and offset per channel, as batch normalisation itself computes them."""
-        steps = self.trace.workload.program.steps
-        weight, bias, mean, variance = (
-            steps[part.step].constant if part is not None else None for part in step.args[1:5]
-        )
-        assert mean is not None
-        assert variance is not None
-        zero = torch.zeros(1, len(mean), 1, 1)
-        slope = batch_norm(zero + 1, weight, None, 0 * mean, variance, step.args[5])
-        offset = batch_norm(zero, weight, bias, mean, variance, step.args[5])
-        return torch.cat([slope, offset]).reshape(-1).numpy()
 
     def _alike(self, step: int, other: int) -> bool:
         rows = self.trace.workload.program.rows

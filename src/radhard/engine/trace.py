@@ -111,10 +111,14 @@ def record(
             for step, parts in kept.items():
                 parts.append(found[step][: len(part)])
             alarms.append(alarm[: len(part)])
-    values = {step: torch.cat(parts) for step, parts in kept.items()}
+    values = {step: _joined(parts) for step, parts in kept.items()}
     logits = values[workload.program.output]
     finite = all(bool(torch.isfinite(value).all()) for value in values.values())
     return Trace(workload, watching, rows, pool, values, last, logits, torch.cat(alarms), finite)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import logging
 import operator
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -118,6 +118,19 @@ def _culprit(module: nn.Module, error: BaseException | None) -> str:
 def batch_norm(x: Tensor, weight: Any, bias: Any, mean: Tensor, var: Tensor, eps: float) -> Tensor:
     """Batch normalisation with stored statistics, the operation that stands in programs."""
     return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+
+def affine_of(steps: Sequence[Step], index: int) -> tuple[Tensor, Tensor]:
+    """Slope and offset per channel of a `batch_norm`, as it computes them itself."""
+    weight, bias, mean, variance = (
+        steps[part.step].constant if part is not None else None for part in steps[index].args[1:5]
+    )
+    assert mean is not None
+    assert variance is not None
+    eps = steps[index].args[5]
+    zero = torch.zeros_like(mean)[None, :, None, None]
+    slope = batch_norm(zero + 1, weight, None, 0 * mean, variance, eps)
+    return slope.reshape(-1), batch_norm(zero, weight, bias, mean, variance, eps).reshape(-1)
 
 
 def _is_identity(node: Node) -> bool:

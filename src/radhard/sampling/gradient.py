@@ -11,50 +11,49 @@ from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.sampling.proposals import Importance
 from radhard.sampling.sampler import Score, weighted_share
-from radhard.sampling.tally import CELLS, Tally
+from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import wilson_effective
 
 Reals = NDArray[np.float64]
+#: Faults that are chosen together, from the same candidates.
+BLOCK = 200
 #: Steps of this, modulo 1, are spread evenly, however many.
 _GOLDEN = (5**0.5 - 1) / 2
-#: Outcomes become rare more slowly than scores become small.
-_POWER = 2 / 3
-#: Cells end at these half powers of ten of the score.
-_LEVELS = (-12, 6)
-#: Variance of the number of places of the sequence in an interval, about (measured: 0.2 to 0.6).
-_UNEVEN = 0.4
+#: Chances are below one by this at least, and levels of cells are as far apart in log odds.
+_SURE, _LEVEL = 0.01, 1.0
+#: Groups that are told apart, levels in each, and the one of even odds.
+_GROUPS, _LEVELS, _EVEN = 8, 128, 64
+#: Variance of which side of an edge between cells the place nearest to it falls: f (1 - f), on
+#: average over edges at any share f of a part.
+_UNEVEN = 1 / 6
 
 
 @dataclass(frozen=True, slots=True)
 class GradientImportance:
     """Two phases: many candidates with their true probability; of these, run the telling ones.
 
-    Each candidate gets a score, the first-order change of the decision margin over the margin. It
-    is run with a chance in proportion to ``sqrt(P)``, where P is the probability of another top
-    class that the score suggests: ``largest * min(1, score)^(2/3)``, at least ``least``. The
-    weights undo that, so a wrong score costs precision, not correctness. Candidates are cells by
-    component and score (half a power of ten each), and each cell gets its share of the runs at
-    every number of them, so that what the score tells adds no variance: the cells' own outcome
-    rates are the control variate. The number of candidates is finite, which adds to the variance.
+    The score says with which chance P each candidate changes the answer. It is run in proportion
+    to ``sqrt(P (1 - P))``, Neyman's rule, and the weights undo that, so a wrong score costs
+    precision, not correctness. Candidates are cells by group and P (a step in log odds each), and
+    each cell gets its share of the runs at every number of them, so that what the score tells adds
+    no variance: the cells' own outcome rates are the control variate. The number of candidates is
+    finite, which adds to the variance.
 
     Attributes:
         candidates: per fault that is run.
-        largest, least: probabilities that a score is taken to suggest.
+        least: chance that each fault is taken to have at least, whatever its score.
 
     Raises:
-        ValueError: for fewer than 2 candidates, or unless 0 < least < largest < 1.
+        ValueError: for fewer than 2 candidates, or unless 0 < least < 0.5.
     """
 
     candidates: int = 200
-    largest: float = 0.8
-    least: float = 1e-4
+    least: float = 1e-5
 
     def __post_init__(self) -> None:
-        if self.candidates < 2 or not 0 < self.least < self.largest < 1:
-            raise ValueError(
-                f"{self} can't be: use 2 or more candidates, and 0 < least < largest < 1"
-            )
+        if self.candidates < 2 or not 0 < self.least < 0.5:
+            raise ValueError(f"{self} can't be: use 2 or more candidates, and 0 < least < 0.5")
 
     @property
     def name(self) -> str:
@@ -69,7 +68,7 @@ class GradientImportance:
     def draw(
         self, space: SiteSpace, n: int, rng: np.random.Generator, score: Score | None = None
     ) -> Faults:
-        """``n`` faults of ``space``.
+        """``n`` faults of ``space``; the first few do not depend on how many follow.
 
         Raises:
             ValueError: without a score.
@@ -79,56 +78,68 @@ class GradientImportance:
                 "gradient importance needs the score of each fault: run it in a Campaign, or give "
                 "draw(..., score=...)"
             )
-        offered = Importance().draw(space, n * self.candidates, rng)
-        found = score(offered)
-        chance = np.sqrt(np.clip(self.largest * found**_POWER, self.least, self.largest))
-        cell = self._cells(space, offered, found)
-        order = np.lexsort((rng.random(len(cell)), cell))
-        edges = np.cumsum(chance[order])
-        # any first few of these places are spread evenly, so each cell gets its share of them
-        places = (rng.random() + np.arange(n) * _GOLDEN) % 1 * edges[-1]
-        taken = order[np.minimum(np.searchsorted(edges, places, side="right"), len(edges) - 1)]
-        weight = chance.mean() / chance[taken]
-        return replace(offered[taken], id=np.arange(n), weight=weight, cell=cell[taken])
+        blocks = [self._block(space, rng, score) for _ in range(-(-n // BLOCK))]
+        return replace(Faults.joined(blocks)[:n], id=np.arange(n))
 
-    def _cells(self, space: SiteSpace, faults: Faults, score: Reals) -> NDArray[np.int64]:
-        """Numbers from 1 that rise with the score; components differ."""
-        names = [stratum.component for stratum in space.strata]
-        known, number = np.unique(names, return_inverse=True)
-        level = np.floor(2 * np.log10(score)).clip(*_LEVELS).astype(np.int64) - _LEVELS[0]
-        cell: NDArray[np.int64] = 1 + level * len(known) + number[faults.stratum]
-        return np.minimum(cell, CELLS - 1)
+    def _block(self, space: SiteSpace, rng: np.random.Generator, score: Score) -> Faults:
+        offered = Importance().draw(space, BLOCK * self.candidates, rng)
+        outlook = score(offered)
+        chance = outlook.chance.clip(self.least, 1 - _SURE)
+        level = np.rint(np.log(chance / (1 - chance)) / _LEVEL).astype(np.int64) + _EVEN
+        said = _chance(level)
+        share = np.sqrt(said * (1 - said))
+        cell = outlook.group % _GROUPS * _LEVELS + level
+        order = np.lexsort((rng.random(len(cell)), cell))
+        edges = np.cumsum(share[order])
+        # one place in each of equal parts, of which any first few are spread about evenly
+        part = np.argsort(np.argsort((rng.random() + np.arange(BLOCK) * _GOLDEN) % 1))
+        places = (part + rng.random(BLOCK)) / BLOCK * edges[-1]
+        taken = order[np.minimum(np.searchsorted(edges, places, side="right"), len(edges) - 1)]
+        weight = share.mean() / share[taken]
+        return replace(offered[taken], weight=weight, cell=cell[taken])
 
     def estimate(
         self, space: SiteSpace, tally: Tally, metric: str, confidence: float, anytime: bool
     ) -> Estimate:
-        """Weighted share; its variance is that within cells, and that of the candidates.
+        """Weighted sum over the number of faults; weights are 1 on average.
 
+        Where most have the outcome, those without it are counted. The variance is that within
+        cells, that of the candidates, and that of which cell the places next to an edge fall into.
         A part of the faults, or the faults under another population, have no cells, and the whole
         variance.
         """
-        plain = weighted_share(tally, metric, confidence, anytime, 1 / self.candidates)
         if tally.cells is None:
-            return plain
-        spread = plain.value * (1 - plain.value)
-        variance = self._variance(tally.cells, metric, plain.value)
-        variance += spread / (self.candidates * tally.total)
-        if not spread > 0:
-            return plain
-        return wilson_effective(plain.value, spread / variance, tally.total, confidence, anytime)
+            return weighted_share(tally, metric, confidence, anytime, 1 / self.candidates)
+        share = float(tally.weighted[metric][0].sum()) / tally.total
+        base = float(share > 0.5)
+        if base:
+            share = 1 - float(tally.weights[0].sum()) / tally.total + share
+        expected, variance = self._moments(tally.cells, metric, base)
+        effective = expected * (1 - expected) / variance
+        return wilson_effective(
+            min(max(share, 0.0), 1.0), effective, tally.total, confidence, anytime
+        )
 
-    def _variance(self, cells: Tally, metric: str, value: float) -> float:
-        """Variance of the weighted share, given how many faults fell into each cell.
+    def _moments(self, cells: Tally, metric: str, base: float) -> tuple[float, float]:
+        """Expectation and variance of the estimate, given how many faults each cell has.
 
-        The rate of a cell counts as if one more fault had been seen, with the probability that its
-        score suggests: few faults that agree are no proof that all would.
+        The rate of a cell counts as if one more fault had been seen, with the chance that its score
+        says: few faults that agree are no proof that all would.
         """
-        drawn = cells.n > 0
+        drawn = np.flatnonzero(cells.n)
         mass, mass2 = cells.weights[:, drawn]
-        hits, n = cells.weighted[metric][0, drawn], mass**2 / mass2
-        weight = mass / cells.n[drawn]
-        suggested = (self.largest * (weight.min() / weight) ** 2).clip(self.least)
-        rate = (hits / mass * n + suggested) / (n + 1)
-        within = mass**2 * rate * (1 - rate) / n
-        uneven = _UNEVEN * (weight * (hits / mass - value)) ** 2
-        return float((within + uneven).sum() / mass.sum() ** 2)
+        n, hits = mass**2 / mass2, cells.weighted[metric][0, drawn] / mass
+        rate = (hits * n + _chance(drawn % _LEVELS)) / (n + 1)
+        share = mass / cells.total
+        expected = min(max(base + float((share * (rate - base)).sum()), 1e-12), 1 - 1e-12)
+        within = share**2 * rate * (1 - rate) / n
+        edges = np.diff(share / cells.n[drawn] * (rate - base))
+        uneven = _UNEVEN * -(-cells.total // BLOCK) * edges**2
+        between = share * (rate - expected) ** 2 / (self.candidates * cells.total)
+        return expected, float((within + between).sum() + uneven.sum())
+
+
+def _chance(level: NDArray[np.int64]) -> Reals:
+    """In the middle of a level; weights do not differ within it, which would add variance."""
+    found: Reals = 1 / (1 + np.exp(_LEVEL * (_EVEN - level)))
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,21 @@ from radhard.stats.interval import wilson, wilson_effective
 from radhard.stats.stopping import anytime_proportion
 
 Reals = NDArray[np.float64]
-#: How much each fault should matter, above 0: (n,) for n faults. Any numbers keep estimates right.
-Score = Callable[[Faults], Reals]
+
+
+class Outlook(NamedTuple):
+    """What is thought of n faults before they are run; estimates are right whatever it says.
+
+    Attributes:
+        chance: of another answer, (n,), in [0, 1].
+        group: which of up to 8 kinds of faults may do differently at the same chance, (n,).
+    """
+
+    chance: Reals
+    group: NDArray[np.int64]
+
+
+Score = Callable[[Faults], Outlook]
 
 
 class Sampler(Protocol):

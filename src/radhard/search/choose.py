@@ -211,7 +211,7 @@ def choose(
     if campaign.protections:
         raise ValueError("the campaign has protections already: ask about the plain chip")
     space = campaign.space()
-    score = campaign.score(space)
+    score = campaign.score(space, Golden(campaign.network))
     shards = range(-(-faults // SHARD))
     drawn = Faults.joined([campaign.draw(space, k, SHARD, score) for k in shards])[:faults]
     bases = []
@@ -268,12 +268,12 @@ def _base(
     protections: tuple[Protection, ...], store: Path | None,
 ) -> Base:  # fmt: skip
     guarded = campaign.with_(protections=protections, name=campaign.name)
+    golden = Golden(guarded.network, guarded.guard())
     path = store / "tried" / f"{guarded.id}-{len(faults)}.npz" if store is not None else None
     if path is not None and path.exists():
         with np.load(path) as held:
             columns = {metric: held[metric] for metric in _METRICS}
     else:
-        golden = Golden(guarded.network, guarded.guard())
         parts = [
             outcomes(guarded, space, golden, faults[k : k + SHARD])
             for k in range(0, len(faults), SHARD)
@@ -288,7 +288,7 @@ def _base(
         "lost": columns["lost"] & ~seen,
         "gained": columns["gained"] & ~seen,
     }
-    accuracy, cost = guarded.golden_accuracy(), guarded.cost
+    accuracy, cost = guarded.golden_accuracy(golden), guarded.cost
     return Base(name, protections, kept, columns["detected"], accuracy, cost)
 
 
