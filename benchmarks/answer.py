@@ -16,9 +16,11 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 import radhard as rh
 from benchmarks.engine import PLANS, pytorchfi, rate
+from benchmarks.networks import network
 from radhard.engine.memory import keep_freed_memory
 from radhard.network.source import subject
 
@@ -31,7 +33,8 @@ DATA = {"lenet5": "mnist", "resnet20": "cifar10"}
 def main(arguments: list[str]) -> None:
     """Measure, and print a line per network or one JSON object."""
     parser = argparse.ArgumentParser(prog="make bench ARGS='answer ...'", description=__doc__)
-    parser.add_argument("--networks", default="lenet5", help="comma-separated: lenet5, resnet20")
+    names = "comma-separated: lenet5, resnet20, resnet18"
+    parser.add_argument("--networks", default="lenet5", help=names)
     parser.add_argument("--weights", type=Path, help="checkpoint of resnet20")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--json", action="store_true")
@@ -50,10 +53,9 @@ def main(arguments: list[str]) -> None:
 
 def measure(name: str, weights: Path | None, images: int) -> dict[str, float]:
     """Seconds of both, and what they follow from."""
-    whole = subject(name, DATA[name], weights)
-    inputs, labels = whole.images[:images], whole.labels[:images]
+    model, inputs, labels = _network(name, weights, images)
     chip = rh.chips.Software(("activation",))
-    work = rh.capture(whole.model, inputs, labels)
+    work = rh.capture(model, inputs, labels)
     n = _faults_needed(rh.Campaign(work, chip, sampler=rh.GradientImportance(), seed=1))
     campaign = rh.Campaign(work, chip, sampler=rh.GradientImportance(), seed=2)
     start = time.process_time()
@@ -67,7 +69,7 @@ def measure(name: str, weights: Path | None, images: int) -> dict[str, float]:
         "seconds": ours,
         "faults_uniform": uniform,
     }
-    job = pytorchfi(whole.model, inputs[:16], PLANS[name][2])
+    job = pytorchfi(model, inputs[:16], PLANS[name][2])
     if job is None:
         print("PyTorchFI is not installed: pip install 'radhard[bench]'")
         return shown
@@ -76,9 +78,19 @@ def measure(name: str, weights: Path | None, images: int) -> dict[str, float]:
     return {**shown, "seconds_pytorchfi": theirs, "ratio": theirs / ours}
 
 
+def _network(name: str, weights: Path | None, images: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """A network with images and labels; ResNet-18 is untrained, and its images are noise."""
+    if name in DATA:
+        whole = subject(name, DATA[name], weights)
+        return whole.model, whole.images[:images], whole.labels[:images]
+    model, shape = network(name)
+    torch.manual_seed(1)
+    return model, torch.randn(images, *shape), torch.zeros(images, dtype=torch.long)
+
+
 def _faults_needed(campaign: rh.Campaign) -> int:
     """Faults at which the interval is narrow enough, a fifth more each time."""
-    n = 50
+    n = 100
     while True:
         found = campaign.run(until=n)["sdc1"]
         if found.value > 0 and found.half_width <= RELATIVE * found.value:

@@ -23,7 +23,7 @@ def test_samplers_answer_alike_and_a_score_saves_faults(campaign, tmp_path) -> N
     assert seen == [(k, 8) for k in range(1, 9)]
     plain, told = found
     assert (plain.sizes == told.sizes).all()
-    assert plain.sizes[0] == 10
+    assert plain.sizes[0] == 5
     assert plain.sizes[-1] == 1500
     assert told.needed.mean() < plain.needed.mean() / 2
     means = [np.mean([one.value for one in c.estimates]) for c in found]

@@ -131,6 +131,30 @@ def test_neyman_s_allocation_helps_and_known_rates_are_checked() -> None:
         rh.Stratified((0.1, 0.2, 0.3)).proposal(space)
 
 
+def test_the_first_faults_do_not_depend_on_how_many_follow() -> None:
+    population, _ = POPULATIONS["common"]
+    longer, shorter, none = (
+        FEW.draw(population.space, n, np.random.default_rng(4), population.score)
+        for n in (600, 250, 0)
+    )
+    for name in ("stratum", "index", "image", "flip", "weight", "cell"):
+        assert np.array_equal(getattr(longer, name)[:250], getattr(shorter, name))
+    assert len(none) == 0
+
+
+def test_a_few_faults_are_an_unbiased_sample_too() -> None:
+    """Half a block, whose cells are not all reached."""
+    population, _ = POPULATIONS["control"]
+    values = [
+        FEW.estimate(
+            population.space, campaign(FEW, population, 100, seed), "sdc1", 0.95, False
+        ).value
+        for seed in range(400)
+    ]
+    error = np.std(values) / 20
+    assert np.mean(values) == pytest.approx(population.truth, abs=4 * error)
+
+
 def test_names_and_what_can_not_be() -> None:
     for sampler in SAMPLERS:
         assert sampler_named(sampler.name) == sampler

@@ -22,7 +22,7 @@ from radhard.stats.estimate import Estimate
 from radhard.stats.interval import wilson
 
 #: Smallest number of faults looked at, and the ratio from one number to the next.
-_FIRST, _RATIO = 10, 1.2
+_FIRST, _RATIO = 5, 1.2
 
 #: Called with the number of finished runs, and of all.
 Watch = Callable[[int, int], None]
@@ -76,7 +76,7 @@ def compare(
         watch: told after each run.
 
     Raises:
-        ValueError: for an unknown outcome, or numbers below 1 seed or 10 faults.
+        ValueError: for an unknown outcome, or numbers below 1 seed or 5 faults.
     """
     if metric not in campaign.metrics:
         raise ValueError(f"no outcome {metric!r} to compare by: use one of {campaign.metrics}")

@@ -113,8 +113,13 @@ def record(
             alarms.append(alarm[: len(part)])
     values = {step: _joined(parts) for step, parts in kept.items()}
     logits = values[workload.program.output]
-    finite = all(bool(torch.isfinite(value).all()) for value in values.values())
+    finite = all(map(_finite, values.values()))
     return Trace(workload, watching, rows, pool, values, last, logits, torch.cat(alarms), finite)
+
+
+def _finite(value: Tensor) -> bool:
+    """Whether all values are numbers; a finite sum says so at once."""
+    return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

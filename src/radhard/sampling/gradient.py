@@ -78,7 +78,7 @@ class GradientImportance:
                 "gradient importance needs the score of each fault: run it in a Campaign, or give "
                 "draw(..., score=...)"
             )
-        blocks = [self._block(space, rng, score) for _ in range(-(-n // BLOCK))]
+        blocks = [self._block(space, rng, score) for _ in range(max(1, -(-n // BLOCK)))]
         return replace(Faults.joined(blocks)[:n], id=np.arange(n))
 
     def _block(self, space: SiteSpace, rng: np.random.Generator, score: Score) -> Faults:
@@ -89,7 +89,7 @@ class GradientImportance:
         said = _chance(level)
         share = np.sqrt(said * (1 - said))
         cell = outlook.group % _GROUPS * _LEVELS + level
-        order = np.lexsort((rng.random(len(cell)), cell))
+        order = np.argsort(cell + rng.random(len(cell)))
         edges = np.cumsum(share[order])
         # one place in each of equal parts, of which any first few are spread about evenly
         part = np.argsort(np.argsort((rng.random() + np.arange(BLOCK) * _GOLDEN) % 1))
