@@ -75,6 +75,12 @@ def _print_json(found: list[Comparison], half_width: float) -> None:
             "seconds": one.seconds * one.needed.mean(),
             "reached": one.reached,
             "seeds": len(one.needed),
+            "half_widths": {
+                "faults": one.sizes.tolist(),
+                "mean": one.half_widths.mean(0).tolist(),
+                "least": one.half_widths.min(0).tolist(),
+                "most": one.half_widths.max(0).tolist(),
+            },
             "coverage": {
                 "value": one.covered.value,
                 "low": one.covered.low,

@@ -54,6 +54,9 @@ class Golden:
         Without any corruption, the first segment with none.
         """
         size = images_within(self.workload, self.memory)
+        if size >= len(self.workload.images):
+            yield self._segment(0, size), np.arange(len(corruption)), corruption
+            return
         number = corruption.image // size
         for segment in np.unique(number) if len(number) else (0,):
             chosen = np.flatnonzero(number == segment)
