@@ -215,3 +215,26 @@ def test_suppressors_are_studied_from_the_command_line(folder: Path) -> None:
     assert "error rate '2' can't be" in wrong.stderr
     weights = run(folder, *arguments, "--errors", "weight-bit", "--rates", "1e-3", "--out", "w")
     assert weights.returncode == 0, weights.stderr
+
+
+def test_samplers_are_compared_from_the_command_line(folder: Path) -> None:
+    arguments = ("compare-samplers", "digits-cnn", "--images", "16", "--seeds", "2", "--faults")
+    names = ("--samplers", "importance,gradient-importance")
+    done = run(folder, *arguments, "300", *names, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    plain, told = (found["samplers"][name] for name in names[1].split(","))
+    assert told["faults"] < plain["faults"] / 5
+    for curve in (plain["half_widths"], told["half_widths"]):
+        assert curve["faults"][0] == 5
+        assert curve["faults"][-1] == 300
+        assert all(
+            least <= mean <= most
+            for least, mean, most in zip(curve["least"], curve["mean"], curve["most"], strict=True)
+        )
+    page = run(folder, *arguments, "100", *names, "--out", "s")
+    assert "gradient-importance" in page.stdout
+    assert (folder / "s" / "samplers.html").exists()
+    few = run(folder, *arguments, "3")
+    assert few.returncode == 2
+    assert "use at least 1 and 5" in few.stderr
