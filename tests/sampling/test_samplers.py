@@ -75,8 +75,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say(sampler: rh.Importance, 
         tally = campaign(sampler, population, n, seed)
         found.append(sampler.estimate(population.space, tally, "sdc1", 0.95, anytime=False))
     covered = np.mean([e.low <= population.truth <= e.high for e in found])
-    least = 0.93 - (0.015 if runs < 1000 else 0)  # 300 runs: one more standard error
-    assert least <= covered
+    slack = 0.015 if runs < 1000 else 0  # 300 runs: one more standard error
+    assert 0.93 - slack <= covered <= 0.97 + slack
     mean, error = np.mean([e.value for e in found]), np.std([e.value for e in found])
     assert mean == pytest.approx(population.truth, abs=4 * error / np.sqrt(runs))
 

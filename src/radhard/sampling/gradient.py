@@ -133,8 +133,11 @@ class GradientImportance:
         share = mass / cells.total
         expected = min(max(base + float((share * (rate - base)).sum()), 1e-12), 1 - 1e-12)
         within = share**2 * rate * (1 - rate) / n
-        edges = np.diff(share / cells.n[drawn] * (rate - base))
-        uneven = _UNEVEN * -(-cells.total // BLOCK) * edges**2
+        blocks, count = -(-cells.total // BLOCK), cells.n[drawn]
+        edges = np.diff(share / count * (rate - base))
+        # a cell that few blocks reach varies as its count does
+        rare = np.minimum(count[1:], count[:-1]) / (2 * blocks)
+        uneven = blocks * np.minimum(_UNEVEN, rare) * edges**2
         between = share * (rate - expected) ** 2 / (self.candidates * cells.total)
         return expected, float((within + between).sum() + uneven.sum())
 

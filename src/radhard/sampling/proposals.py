@@ -18,7 +18,7 @@ Reals = NDArray[np.float64]
 #: Share of the draws that follow the true probabilities, where a rule may leave faults out.
 _DEFENSIVE = 0.1
 #: Faults that a cell of strata has at least.
-_CELL = 30
+_CELL = 10
 #: Accuracy lost to a flip, by place below the sign bit (Tyagi et al., section 5.3).
 _BIT_DROPS = (0.15, 0.08, 0.08, 0.08, 0.08)
 
@@ -143,7 +143,7 @@ class Stratified(Tilted):
     ) -> Estimate:
         """Weighted share; its variance is that within cells, where n was fixed.
 
-        A cell is as many strata in a row as have at least 30 faults between them.
+        A cell is as many strata in a row as have at least 10 faults between them.
         """
         plain = weighted_share(tally, metric, confidence, anytime)
         spread = plain.value * (1 - plain.value)
