@@ -158,7 +158,7 @@ def _one_product(held: Held, layer: Layer, index: Integers) -> Reads:
     elif held is Held.input_once:
         element = input_element(layer, m, p, k)
     else:
-        element = output_element(layer, m, p)
+        element = layer.output_element(m, p)
         taps = layer.bounds["r"] * layer.bounds["s"]
         if held is Held.window_sum:
             start = k // taps * taps if layer.geometry is not None else np.zeros_like(k)
@@ -172,7 +172,7 @@ def _sum_over_channels(layer: Layer, index: Integers, before: bool) -> Reads:
     taps = layer.bounds["r"] * layer.bounds["s"]
     end = (c if before else c + 1) * taps
     terms = np.stack([np.zeros_like(end), end], 1)
-    return Reads(output_element(layer, m, p), one(m), one(p), zeros(len(index)), terms)
+    return Reads(layer.output_element(m, p), one(m), one(p), zeros(len(index)), terms)
 
 
 def _rest_of_layer(layer: Layer, index: Integers) -> Reads:
@@ -270,11 +270,6 @@ def input_element(layer: Layer, m: Integers, p: Integers, k: Integers) -> Intege
 def weight_element(layer: Layer, m: Integers, k: Integers) -> Integers:
     """Weight ``k`` of output channel ``m``."""
     return m * layer.fan_in + k if layer.weight_first else k * layer.channels + m
-
-
-def output_element(layer: Layer, m: Integers, p: Integers) -> Integers:
-    """The output of channel ``m`` at position ``p``."""
-    return m * layer.positions + p if layer.channel_first else p * layer.channels + m
 
 
 def one(place: Integers) -> Integers:

@@ -13,7 +13,6 @@ from radhard.accel.dataflow import (
     corruption_of,
     layer_with_windows,
     one,
-    output_element,
     weight_element,
     zeros,
 )
@@ -222,7 +221,7 @@ class StorageMix:
         nothing = zeros(n)
         if part.operand == "output":
             m, p = np.divmod(index % (layer.channels * layer.positions), layer.positions)
-            return Reads(output_element(layer, m, p), everything, everything, nothing, everything)
+            return Reads(layer.output_element(m, p), everything, everything, nothing, everything)
         if part.reuse is None:
             return Reads(index, everything, everything, nothing, everything)
         if part.holds == "weight":

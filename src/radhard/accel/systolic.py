@@ -15,7 +15,6 @@ from radhard.accel.dataflow import (
     corruption_of,
     layer_with_windows,
     one,
-    output_element,
     weight_element,
     zeros,
 )
@@ -185,7 +184,7 @@ class Systolic:
             terms = np.stack(
                 [self._tile_start(cell) if self.dataflow != "os" else zeros(len(index)), end], 1
             )
-            element = output_element(layer, channel, position)
+            element = layer.output_element(channel, position)
             return Reads(element, one(channel), one(position), zeros(len(index)), terms)
         if operand == "weight":
             channel, k = base + first, second

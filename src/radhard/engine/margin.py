@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from radhard.engine.kernel import partial_sums
 from radhard.engine.layerstage import numbers_of
+from radhard.engine.partial import partial_sums
 from radhard.engine.strike import altered, of_channels
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import OPERANDS, Corruption
@@ -216,11 +216,7 @@ class _Look:
     def _read(self, some: Tensor, channel: Tensor, position: Tensor, change: Tensor) -> Tensor:
         """Sum over reads, (k, reads), of some of the corruptions; outputs change by ``change``."""
         layer = self.layer
-        place = (
-            channel * layer.positions + position
-            if layer.channel_first
-            else position * layer.channels + channel
-        ).reshape(-1)
+        place = layer.output_element(channel, position).reshape(-1)
         image = self.image[some, None].expand(change.shape).reshape(-1)
         golden = self.trace.values[layer.step][image, place]
         felt = self._felt(image, place, golden, change.reshape(-1).to(golden.dtype))

@@ -65,7 +65,7 @@ def struck_values(
             torch.from_numpy(box[:, 0]).to(device)
             for box in (corruption.channels, corruption.positions)
         )
-        element = m * layer.positions + p if layer.channel_first else p * layer.channels + m
+        element = layer.output_element(m, p)
     golden = trace.values[layer.step][image, element]
     if operand == "output":
         how = trace.workload.arithmetic[number]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +22,8 @@ Product = Callable[[Any, Any, Tensor | None], Tensor]
 #: ``(input, weights, channels) -> sums`` of one output channel per image, each image with a
 #: weight of its own: (n, ...), (n, fan-in), (n,) -> (n, positions).
 ChannelProduct = Callable[[Tensor, Tensor, Tensor], Tensor]
+#: Places of n elements, (n,).
+Places = TypeVar("Places", Tensor, NDArray[np.int64])
 #: The shape of a step's value for one image.
 Shapes = Callable[[int], tuple[int, ...]]
 
@@ -116,6 +120,12 @@ class Layer:
         if self.channel_first:
             return elements // self.positions, elements % self.positions
         return elements % self.channels, elements // self.channels
+
+    def output_element(self, channel: Places, position: Places) -> Places:
+        """The inverse of `output_place`; the two broadcast against each other."""
+        if self.channel_first:
+            return channel * self.positions + position
+        return position * self.channels + channel
 
     @property
     def has_windows(self) -> bool:
