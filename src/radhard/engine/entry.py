@@ -8,6 +8,18 @@ _compiled = njit(cache=True, nogil=True)
 
 
 @_compiled
+def turn(rows, image, held, into):
+    """Copy images of (images, channels, positions) into (images, positions, channels)."""
+    for b in image:
+        if held[b]:
+            continue
+        held[b] = True
+        for p in range(rows.shape[2]):
+            for c in range(rows.shape[1]):
+                into[b, p, c] = rows[b, c, p]
+
+
+@_compiled
 def subsample(state, strides, shift, out):
     """Every so many rows and columns from the first, with channels counted from ``-shift``."""
     boxes, base, start, chan, value = state

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine import kernel
-from radhard.engine.sparse import Boxes, Chain, Map, Reach, Stage, State
+from radhard.engine.maps import Maps, Read
+from radhard.engine.patch import Plane
+from radhard.engine.sparse import Boxes, Chain, Reach, Stage, State
 from radhard.formats.catalogue import FLOAT32
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.floating import FloatFormat
@@ -29,9 +31,9 @@ class LayerStage:
 
     step: int
     layer: Layer
-    source: Map
-    own: Map
-    sums: NDArray[Any]
+    source: Plane
+    own: Plane
+    sums: Read
     operand: tuple[int, NDArray[np.float32]]
     finish: tuple[int, NDArray[Any], NDArray[Any]]
 
@@ -45,7 +47,7 @@ class LayerStage:
         rows = self.layer.weight_rows(weight)
         groups, channels = self.layer.bounds["groups"], len(rows)
         own = channels // groups
-        taps = rows.reshape(groups, own, self.source.plane[0] // groups, -1)
+        taps = rows.reshape(groups, own, self.source[0] // groups, -1)
         lanes = next((size for size in (16, 32) if own <= size), kernel.LANES)
         lanes = own if groups > 1 else lanes
         blocks = -(-own // lanes)
@@ -60,35 +62,36 @@ class LayerStage:
         return narrow, turned.to(torch.float64).numpy(), 2**24 / largest
 
     def stage(
-        self, weights: tuple[Any, ...], end: int, added: int | None, side: Map | None,
-        chain: Chain, result: Map,
-    ) -> Stage:  # fmt: skip
+        self, weights: tuple[Any, ...], end: int, added: int | None, chain: Chain, result: Plane
+    ) -> Stage:
         """The layer with a chain behind it."""
         groups = self.layer.bounds["groups"]
         lanes = self.layer.channels if groups > 1 else weights[0].shape[3]
-        beside = side.values if side is not None else result.values
-        columns = self.source.plane[2], result.plane[2]
-        maps = (self.source.values, self.sums, beside, result.values, *columns)
-        described = numbers_of(self.geometry), (self.source.plane[0], lanes, groups), *self.operand
-        links = chain.arrays(result.plane[0])
+        read = Read(self.layer.operands[0])
+        reads = (read, self.sums, Read(end if added is None else added), Read(end))
+        columns = self.source[2], result[2]
+        described = numbers_of(self.geometry), (self.source[0], lanes, groups), *self.operand
+        links = chain.arrays(result[0])
 
-        def run(states: Sequence[State], image: Any, tiles: Boxes, room: State) -> tuple[int, int]:
-            read, other = states[0].arrays, states[-1].arrays
+        def run(
+            states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
+        ) -> tuple[int, int]:
+            read, other, maps = states[0].arrays, states[-1].arrays, (*golden, *columns)
             given = (read, other, image, tiles, maps, described, weights, self.finish, links)
             used: tuple[int, int] = kernel.convolve(*given, room.arrays)
             return used
 
         sources = tuple(s for s in (self.layer.operands[0], added) if s is not None)
         reach = reach_of(self.geometry, result)
-        return Stage(self.step, end, sources, result, reach, run, result.plane[0])
+        return Stage(self.step, end, sources, result, reads, reach, run, result[0])
 
     def reweigh(
-        self, wrong: tuple[Any, ...], image: NDArray[np.int64], room: State
+        self, wrong: tuple[Any, ...], image: NDArray[np.int64], room: State, maps: Maps
     ) -> tuple[int, int]:
         """Outputs under wrong weights; see `radhard.engine.kernel.reweigh`."""
-        maps = (self.source.values, self.sums, self.own.values, *self.source.plane[1:])
-        geometry = numbers_of(self.geometry)
-        given = (wrong, image, (*maps, self.own.plane[2]), geometry, self.operand, self.finish)
+        reads = (Read(self.layer.operands[0]), self.sums, Read(self.step))
+        golden = (*(maps.values(read, image) for read in reads), *self.source[1:], self.own[2])
+        given = (wrong, image, golden, numbers_of(self.geometry), self.operand, self.finish)
         used: tuple[int, int] = kernel.reweigh(*given, room.arrays)
         return used
 
@@ -98,7 +101,7 @@ def numbers_of(geometry: Geometry) -> tuple[int, ...]:
     return (*geometry.kernel, *geometry.stride, *geometry.padding, *geometry.dilation)
 
 
-def reach_of(geometry: Geometry, result: Map) -> Reach:
+def reach_of(geometry: Geometry, result: Plane) -> Reach:
     """The boxes of results that read boxes of operands, on the map."""
 
     def reach(boxes: Boxes) -> Boxes:
@@ -108,7 +111,7 @@ def reach_of(geometry: Geometry, result: Map) -> Reach:
             first = boxes[:, k] + geometry.padding[k] - span
             last = boxes[:, k] + boxes[:, k + 2] - 1 + geometry.padding[k]
             low = np.maximum(-(-first // geometry.stride[k]), 0)
-            high = np.minimum(last // geometry.stride[k], result.plane[k + 1] - 1)
+            high = np.minimum(last // geometry.stride[k], result[k + 1] - 1)
             found[:, k], found[:, k + 2] = low, np.maximum(high - low + 1, 0)
         found[(boxes[:, 2] == 0) | (found[:, 2:] == 0).any(1)] = 0
         return found

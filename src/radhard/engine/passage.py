@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from radhard.engine import entry
+from radhard.engine.maps import Maps
+from radhard.engine.patch import Plane
 from radhard.engine.sparse import Front, Stage, State
 from radhard.engine.spread import Pool
 from radhard.engine.stage import Barrier, Plan, planned
@@ -30,10 +32,19 @@ def enterable(trace: Trace) -> Collection[int]:
 
 
 def _plan(trace: Trace) -> Plan:
-    if not trace.plans:
-        trace.plans.append(planned(trace))
-    plan: Plan = trace.plans[0]
+    learnt = trace.workload.learnt
+    key = ("plan", trace.rows, torch.get_num_threads())  # what a library's kernels depend on
+    if key not in learnt:
+        learnt[key] = planned(trace)
+    plan: Plan = learnt[key]
     return plan
+
+
+def _plane(trace: Trace, step: int) -> Plane:
+    """Of a value that some stage reads."""
+    plane = Maps(trace).plane(step)
+    assert plane is not None
+    return plane
 
 
 def from_outputs(
@@ -43,7 +54,7 @@ def from_outputs(
     layer, (element, golden, faulty) = trace.workload.layers[number], wrong
     chosen = torch.nonzero(faulty != golden)[:, 0]
     channel, position = layer.output_place(element[chosen])
-    columns = trace.maps[layer.step].plane[2]
+    columns = _plane(trace, layer.step)[2]
     place = torch.stack([position // columns, position % columns], 1).numpy()
     state = State.single(place, channel.numpy(), faulty[chosen].to(torch.float32).numpy())
     return Front(fault[chosen].numpy(), image[chosen].numpy(), {layer.step: state})
@@ -54,16 +65,17 @@ def from_inputs(
 ) -> tuple[Front, Change]:
     """Runs with one wrong input of a layer each, read within a box; and by what it changed."""
     layer, how = trace.workload.layers[number], trace.workload.arithmetic[number]
-    source = trace.maps[layer.operands[0]]
+    _, height, columns = _plane(trace, layer.operands[0])
     element = torch.from_numpy(corruption.element)
     golden = trace.values[layer.operands[0]][torch.from_numpy(corruption.image), element]
     change = altered(how.input.round(golden), corruption, how.input)
-    positions, columns = source.plane[1] * source.plane[2], source.plane[2]
-    channel, position = (element // positions).numpy(), (element % positions).numpy()
+    channel, position = (
+        part.numpy() for part in (element // (height * columns), element % (height * columns))
+    )
     place = np.stack([position // columns, position % columns], 1)
     state = State.single(place, channel, change.after.to(torch.float32).numpy())
     entrance = _plan(trace).entrances[layer.step]
-    outputs = entrance.alone.passed({layer.operands[0]: state}, corruption.image)
+    outputs = entrance.alone.passed(Maps(trace), {layer.operands[0]: state}, corruption.image)
     return _read_within(trace, number, fault, corruption, outputs), change
 
 
@@ -87,10 +99,11 @@ def from_weights(
     group = channel // (layer.channels // layer.bounds["groups"])
     source = group * layer.bounds["c"] + tap // taps
     wrong = channel.numpy(), source.numpy(), (tap % taps).numpy(), moved
-    held, n = trace.maps[layer.step], len(corruption)
-    area = n * held.plane[1] * held.plane[2]
-    room = State.room(n, area, area)
-    used = _plan(trace).entrances[layer.step].reweigh(wrong, corruption.image, room)
+    _, height, columns = _plane(trace, layer.step)
+    area = len(corruption) * height * columns
+    room = State.room(len(corruption), area, area)
+    entrance = _plan(trace).entrances[layer.step]
+    used = entrance.reweigh(wrong, corruption.image, room, Maps(trace))
     return _read_within(trace, number, fault, corruption, room.trimmed(used)), change
 
 
@@ -99,7 +112,7 @@ def _read_within(
 ) -> Front:
     """Runs whose outputs differ, of those in the boxes of reads."""
     step = trace.workload.layers[number].step
-    _, height, width = trace.maps[step].plane
+    _, height, width = _plane(trace, step)
     reads = np.column_stack([corruption.channels, corruption.positions, corruption.first])
     kept = np.zeros(len(state.value), np.bool_)
     entry.within(state.arrays, width, height * width, reads, kept)
@@ -132,7 +145,7 @@ def passed(trace: Trace, begun: Mapping[int, list[Front]], logits: Tensor) -> It
         if len(front.fault):
             front = _advanced(trace, stage, front)
         for new in begun.get(stage.first, []):
-            state = plan.entrances[stage.first].chain.passed(new.states, new.image)
+            state = plan.entrances[stage.first].chain.passed(Maps(trace), new.states, new.image)
             front = front.with_more(_alive(Front(new.fault, new.image, {stage.end: state})))
     output = trace.workload.program.output
     if len(front.fault):
@@ -143,7 +156,7 @@ def passed(trace: Trace, begun: Mapping[int, list[Front]], logits: Tensor) -> It
 
 def _advanced(trace: Trace, stage: Stage, front: Front) -> Front:
     if any(step in front.states for step in stage.sources):
-        front.states[stage.end] = stage.passed(front.states, front.image)
+        front.states[stage.end] = stage.passed(Maps(trace), front.states, front.image)
         last = trace.last_reader
         front.states = {s: held for s, held in front.states.items() if last[s] > stage.end}
         return _alive(front)
@@ -161,7 +174,7 @@ def _whole(trace: Trace, front: Front, position: int) -> Pool:
     values = {step: trace.golden(step, image) for step in trace.live_after(position)}
     for step, rows in values.items():
         if step in front.states:
-            _, height, width = trace.maps[step].plane
+            _, height, width = _plane(trace, step)
             entry.write(front.states[step].arrays, width, height * width, rows.numpy())
     detected = trace.detected[image].clone()
     return Pool(position, torch.from_numpy(front.fault), image, detected, values)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from radhard.engine import kernel
+from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
 
 Boxes = NDArray[np.int64]
@@ -101,26 +101,6 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Map:
-    """Golden values of a step, channels-last: (images, positions, channels), and the map's size."""
-
-    values: NDArray[np.float32]
-    plane: Plane
-
-    @classmethod
-    def of(cls, rows: Tensor, plane: Plane) -> Map:
-        """From rows (images, channels * positions), channel by channel."""
-        channels, height, width = plane
-        turned = rows.view(-1, channels, height * width).transpose(1, 2)
-        return cls(turned.contiguous().numpy(), plane)
-
-    @property
-    def whole(self) -> tuple[int, int, int, int]:
-        """The box of the whole map."""
-        return 0, 0, self.plane[1], self.plane[2]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Chain:
     """Elementwise operations in a row: codes of `radhard.engine.kernel` and their numbers."""
 
@@ -140,22 +120,26 @@ class Chain:
         return np.array(self.codes, np.int64), table, self.adds
 
 
-#: (states of what is read, images, boxes of results, room) to rows and entries used.
-Run = Callable[[Sequence[State], NDArray[np.int64], Boxes, State], tuple[int, int]]
-#: (output channels, input channels, taps and changes of wrong weights, images, room) to the same.
-Reweigh = Callable[[tuple[Any, ...], NDArray[np.int64], State], tuple[int, int]]
+#: (states of what is read, images, boxes of results, room, golden values) to rows and entries used.
+Run = Callable[
+    [Sequence[State], NDArray[np.int64], Boxes, State, Sequence[NDArray[Any]]], tuple[int, int]
+]
+#: (output channels, input channels, taps and changes of wrong weights, images, room, golden maps)
+#: to the same.
+Reweigh = Callable[[tuple[Any, ...], NDArray[np.int64], State, Maps], tuple[int, int]]
 Reach = Callable[[Boxes], Boxes]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stage:
-    """Some steps that are passed at once.
+    """Some steps that are passed at once, whatever the golden values.
 
     Attributes:
         first: the first step.
         end: the step whose value is the result.
         sources: the steps that are read; the boxes of all but the first are the results' own.
-        result: golden values of the result.
+        plane: of the result.
+        reads: golden values that ``run`` is given; the last one is the result.
         reach: from boxes of the first source (n, 4) to boxes of results.
         run: computes the results.
         channels: values per position of a box that ``reach`` gives, at most.
@@ -164,21 +148,24 @@ class Stage:
     first: int
     end: int
     sources: tuple[int, ...]
-    result: Map
+    plane: Plane
+    reads: tuple[Read, ...]
     reach: Reach
     run: Run
     channels: int
 
-    def passed(self, states: Mapping[int, State], image: NDArray[np.int64]) -> State:
+    def passed(self, maps: Maps, states: Mapping[int, State], image: NDArray[np.int64]) -> State:
         """What n runs differ by in the result, given their states by step."""
         nothing = State.nothing(len(image))
         given = [states.get(step, nothing) for step in self.sources]
         tiles = self.reach(given[0].boxes)
         for other in given[1:]:
             tiles = united(tiles, other.boxes)
-        return self.computed(given, image, tiles)
+        return self.computed(maps, given, image, tiles)
 
-    def computed(self, given: Sequence[State], image: NDArray[np.int64], tiles: Boxes) -> State:
+    def computed(
+        self, maps: Maps, given: Sequence[State], image: NDArray[np.int64], tiles: Boxes
+    ) -> State:
         """The results in boxes ``tiles`` (n, 4)."""
         areas = tiles[:, 2] * tiles[:, 3]
         ends = np.cumsum(areas * self.channels)
@@ -186,20 +173,21 @@ class Stage:
             cut = int(np.clip(np.searchsorted(ends, ends[-1] // 2), 1, len(image) - 1))
             halves = [np.arange(cut), np.arange(cut, len(image))]
             parts = [
-                self.computed([state.of(half) for state in given], image[half], tiles[half])
+                self.computed(maps, [state.of(half) for state in given], image[half], tiles[half])
                 for half in halves
             ]
             return State.joined(*parts)
+        golden = [maps.values(read, image) for read in self.reads]
         area = int(areas.sum())
         room = State.room(len(image), area, area * self.channels)
-        return room.trimmed(self.run(given, image, tiles, room))
+        return room.trimmed(self.run(given, image, tiles, room, golden))
 
-    def mismatches(self, images: int) -> int:
+    def mismatches(self, maps: Maps, images: int) -> int:
         """How many golden results are computed otherwise than they are stored, bit for bit."""
         image = np.arange(images)
         nothing = [State.nothing(images)] * len(self.sources)
-        tiles = np.tile(np.array(self.result.whole, np.int64), (images, 1))
-        return len(self.computed(nothing, image, tiles).value) - 1
+        tiles = np.tile(np.array((0, 0, *self.plane[1:]), np.int64), (images, 1))
+        return len(self.computed(maps, nothing, image, tiles).value) - 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)

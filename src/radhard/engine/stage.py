@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from radhard.engine import entry, kernel
 from radhard.engine.layerstage import LayerStage, numbers_of, reach_of, rounding_of
-from radhard.engine.patch import Windows
+from radhard.engine.maps import Maps, Read
+from radhard.engine.patch import Plane
 from radhard.engine.rule import aten, pool_arguments
-from radhard.engine.sparse import Boxes, Chain, Entrance, Map, Stage, State
+from radhard.engine.sparse import Boxes, Chain, Entrance, Stage, State
 from radhard.engine.trace import Trace
 from radhard.network.export import affine_of, batch_norm
 from radhard.network.layer import Geometry
@@ -34,7 +35,7 @@ class Barrier:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """How compiled kernels pass a program.
+    """How compiled kernels pass a program, whatever the images.
 
     Attributes:
         stages: in run order.
@@ -48,7 +49,7 @@ class Plan:
 def planned(trace: Trace) -> Plan:
     """The stages of a program, each checked against the golden run bit for bit."""
     program = trace.workload.program
-    planner = _Planner(trace, Windows(trace, trace.copies), program.users())
+    planner = _Planner(trace, Maps(trace), program.users())
     found: list[Stage | Barrier] = []
     entrances: dict[int, Entrance] = {}
     position = 0
@@ -81,7 +82,7 @@ def _with_barrier(
 @dataclass(frozen=True, slots=True)
 class _Planner:
     trace: Trace
-    windows: Windows
+    maps: Maps
     users: tuple[tuple[int, ...], ...]
 
     def checked(self, index: int) -> tuple[Stage | None, Entrance | None]:
@@ -93,11 +94,11 @@ class _Planner:
                 if entrance is None:
                     return None, None
                 parts = (entrance.stage, entrance.alone, entrance.chain)
-                if not any(part.mismatches(images) for part in parts):
+                if not any(part.mismatches(self.maps, images) for part in parts):
                     return entrance.stage, entrance
                 continue
             stage = self._made(index, fused)
-            if stage is None or not stage.mismatches(images):
+            if stage is None or not stage.mismatches(self.maps, images):
                 return stage, None
         return None, None
 
@@ -120,18 +121,6 @@ class _Planner:
             return self._by_torch(index)
         return found
 
-    def _map(self, step: int) -> Map | None:
-        """Golden values of a step, where they are stored and form a map or a vector."""
-        rows = self.trace.workload.program.rows[step]
-        held = self.trace.values.get(step)
-        if held is None or rows is None or not rows.first or len(rows.sizes) not in {2, 4}:
-            return None
-        plane = rows.shape(1)[1:] if len(rows.sizes) == 4 else (rows.shape(1)[1], 1, 1)
-        if step not in self.trace.maps:
-            self.trace.maps[step] = Map.of(held, plane)  # type: ignore[arg-type]
-        found: Map = self.trace.maps[step]
-        return found
-
     def _chain(
         self, first: int, begin: int, fused: bool
     ) -> Iterator[tuple[int, int | None, Chain]]:
@@ -150,7 +139,7 @@ class _Planner:
             if link is None or (link[0] == kernel.ADD and added is not None):
                 return
             code, numbers, other = link
-            if other is not None and (other >= first or self._map(other) is None):
+            if other is not None and (other >= first or self.maps.plane(other) is None):
                 return
             step, added = after, other if other is not None else added
             chain = Chain((*chain.codes, code), (*chain.numbers, numbers))
@@ -186,10 +175,10 @@ class _Planner:
 
     def _longest(
         self, first: int, begin: int, fused: bool
-    ) -> tuple[int, int | None, Chain, Map] | None:
+    ) -> tuple[int, int | None, Chain, Plane] | None:
         """The longest chain behind ``begin`` whose result is stored."""
         for end, added, chain in reversed(list(self._chain(first, begin, fused))):
-            result = self._map(end)
+            result = self.maps.plane(end)
             if result is not None:
                 return end, added, chain, result
         return None
@@ -200,23 +189,23 @@ class _Planner:
         layer, how, given = (
             workload.layers[number], workload.arithmetic[number], workload.parameters[number],
         )  # fmt: skip
-        source, own = self._map(layer.operands[0]), self._map(index)
+        source, own = self.maps.plane(layer.operands[0]), self.maps.plane(index)
         operand, finish = rounding_of(how.input), rounding_of(how.output)
         plain = how.accumulator is None or how.accumulator == how.output
         dense = layer.kind != "conv"
         if (
             given is None or source is None or own is None or operand is None or finish is None
-            or not plain or not layer.has_windows or (dense and source.plane[1:] != (1, 1))
+            or not plain or not layer.has_windows or (dense and source[1:] != (1, 1))
         ):  # fmt: skip
             return None
         found = self._longest(index, index, fused)
-        golden = self.windows.all_sums(number)
-        if found is None or golden.dtype not in {torch.float32, torch.float64}:
+        sums = Read(index, not how.sums_are_outputs)
+        kind = self.maps.values(sums, np.arange(1)).dtype
+        if found is None or kind not in {np.dtype(np.float32), np.dtype(np.float64)}:
             return None
-        sums = Map.of(golden, own.plane).values
-        unit = np.ones(layer.channels, sums.dtype)
+        unit = np.ones(layer.channels, kind)
         if how.exact:
-            unit[:] = how.unit(given).to(golden.dtype).reshape(-1).numpy()
+            unit[:] = how.unit(given).to(torch.float64).reshape(-1).numpy()
         parts = LayerStage(
             index,
             layer,
@@ -224,21 +213,20 @@ class _Planner:
             own,
             sums,
             operand,
-            (finish[0], finish[1].astype(sums.dtype), unit),
+            (finish[0], finish[1].astype(kind), unit),
         )
         weights = parts.packed(given.weight, how.exact)
         end, added, chain, result = found
-        side = self._map(added) if added is not None else None
-        stage = parts.stage(weights, end, added, side, chain, result)
-        alone = parts.stage(weights, index, None, None, Chain(), own)
-        behind = _passing(index, end, (index, added), (own, side), chain, result)
+        stage = parts.stage(weights, end, added, chain, result)
+        alone = parts.stage(weights, index, None, Chain(), own)
+        behind = _passing(index, end, (index, added), chain, result)
         return Entrance(stage, alone, behind, parts.reweigh)
 
     def _elementwise(self, index: int, fused: bool) -> Stage | None:
         step = self.trace.workload.program.steps[index]
         source = step.args[0].step if step.args and isinstance(step.args[0], Ref) else None
         link = self._link(index, source, fused) if source is not None else None
-        held = self._map(source) if source is not None else None
+        held = self.maps.plane(source) if source is not None else None
         if source is None or link is None or held is None:
             return None
         code, numbers, other = link
@@ -248,32 +236,38 @@ class _Planner:
             if other is None or added is None  # one sum per stage
         ]
         for end, added, rest in reversed(options):
-            result, side = self._map(end), self._map(added) if added is not None else None
-            if result is not None and result.plane == held.plane and (added is None or side):
+            result, side = (
+                self.maps.plane(end),
+                self.maps.plane(added) if added is not None else None,
+            )
+            if result is not None and result == held and (added is None or side):
                 chain = Chain((code, *rest.codes), (numbers, *rest.numbers))
-                return _passing(index, end, (source, added), (held, side), chain, result)
+                return _passing(index, end, (source, added), chain, result)
         return None
 
     def _by_torch(self, index: int) -> Stage | None:
         """An elementwise step that no kernel knows, on the entries alone."""
         step = self.trace.workload.program.steps[index]
         sources = [s for s in step.inputs if self.trace.workload.program.rows[s] is not None]
-        held, result = self._map(sources[0]), self._map(index)
-        if held is None or result is None or len(step.inputs) > 1 or held.plane != result.plane:
+        held, result = self.maps.plane(sources[0]), self.maps.plane(index)
+        if held is None or result is None or len(step.inputs) > 1 or held != result:
             return None
 
-        def run(states: Sequence[State], image: Any, _: Boxes, room: State) -> tuple[int, int]:
+        def run(
+            states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
+        ) -> tuple[int, int]:
             (state,) = states
-            golden = np.zeros_like(state.value)
-            entry.golden_entries(state.arrays, image, held.values, held.plane[2], golden)
+            clean = np.zeros_like(state.value)
+            entry.golden_entries(state.arrays, image, golden[0], held[2], clean)
             before, after = (
                 step.run({sources[0]: torch.from_numpy(part)}.__getitem__).numpy()
-                for part in (golden, state.value)
+                for part in (clean, state.value)
             )
             used: tuple[int, int] = entry.select(state.arrays, after, before != after, room.arrays)
             return used
 
-        return Stage(index, index, (sources[0],), result, _same, run, held.plane[0])
+        reads = (Read(sources[0]), Read(index))
+        return Stage(index, index, (sources[0],), result, reads, _same, run, held[0])
 
     def _max_pool(self, index: int, fused: bool) -> Stage | None:
         step = self.trace.workload.program.steps[index]
@@ -291,21 +285,23 @@ class _Planner:
 
     def _pool(self, index: int, geometry: Geometry, kind: int, fused: bool) -> Stage | None:
         source = self.trace.workload.program.steps[index].args[0].step
-        held, found = self._map(source), self._longest(index, index, fused)
+        held, found = self.maps.plane(source), self._longest(index, index, fused)
         if held is None or found is None or found[1] is not None:
             return None
         end, _, chain, result = found
-        maps = (held.values, result.values, held.plane[1], held.plane[2], result.plane[2])
-        numbers, links = numbers_of(geometry), chain.arrays(held.plane[0])
+        sizes = (*held[1:], result[2])
+        numbers, links = numbers_of(geometry), chain.arrays(held[0])
 
-        def run(states: Sequence[State], *rest: Any) -> tuple[int, int]:
-            image, tiles, room = rest
+        def run(
+            states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
+        ) -> tuple[int, int]:
+            maps = (*golden, *sizes)
             given = (states[0].arrays, image, tiles, maps, numbers, kind, links, room.arrays)
             used: tuple[int, int] = kernel.pool(*given)
             return used
 
-        reach, channels = reach_of(geometry, result), result.plane[0]
-        return Stage(index, end, (source,), result, reach, run, channels)
+        reach, reads = reach_of(geometry, result), (Read(source), Read(end))
+        return Stage(index, end, (source,), result, reads, reach, run, result[0])
 
     def _slice(self, index: int, fused: bool) -> Stage | None:
         step = self.trace.workload.program.steps[index]
@@ -324,47 +320,49 @@ class _Planner:
         return self._moved(index, source.step, (1, 1), around[4])
 
     def _moved(self, index: int, source: int, strides: tuple[int, int], shift: int) -> Stage | None:
-        held, result = self._map(source), self._map(index)
+        held, result = self.maps.plane(source), self.maps.plane(index)
         if held is None or result is None:
             return None
 
-        def run(states: Sequence[State], *rest: Any) -> tuple[int, int]:
-            used: tuple[int, int] = entry.subsample(
-                states[0].arrays, strides, shift, rest[-1].arrays
-            )
+        def run(
+            states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
+        ) -> tuple[int, int]:
+            used: tuple[int, int] = entry.subsample(states[0].arrays, strides, shift, room.arrays)
             return used
 
-        return Stage(index, index, (source,), result, _same, run, held.plane[0])
+        return Stage(index, index, (source,), result, (), _same, run, held[0])
 
     def _flatten(self, index: int, fused: bool) -> Stage | None:
         step = self.trace.workload.program.steps[index]
         source = step.args[0].step
-        held, result = self._map(source), self._map(index)
-        if held is None or result is None or result.plane[1:] != (1, 1):
+        held, result = self.maps.plane(source), self.maps.plane(index)
+        if held is None or result is None or result[1:] != (1, 1):
             return None
-        columns, positions = held.plane[2], held.plane[1] * held.plane[2]
+        columns, positions = held[2], held[1] * held[2]
 
-        def run(states: Sequence[State], *rest: Any) -> tuple[int, int]:
-            used: tuple[int, int] = entry.flatten(
-                states[0].arrays, columns, positions, rest[-1].arrays
-            )
+        def run(
+            states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
+        ) -> tuple[int, int]:
+            used: tuple[int, int] = entry.flatten(states[0].arrays, columns, positions, room.arrays)
             return used
 
-        return Stage(index, index, (source,), result, _same, run, held.plane[0])
+        return Stage(index, index, (source,), result, (), _same, run, held[0])
 
     def _cat(self, index: int, fused: bool) -> Stage | None:
         step = self.trace.workload.program.steps[index]
         axis = step.args[1] if len(step.args) > 1 else 0
         sources = tuple(part.step for part in step.args[0] if isinstance(part, Ref))
-        held, result = [self._map(source) for source in sources], self._map(index)
+        held, result = [self.maps.plane(source) for source in sources], self.maps.plane(index)
         if axis not in {1, -3} or result is None or len(sources) != len(step.args[0]):
             return None
-        planes = [one.plane for one in held if one is not None]
-        if len(planes) < len(held) or any(plane[1:] != result.plane[1:] for plane in planes):
+        planes = [plane for plane in held if plane is not None]
+        if len(planes) < len(held) or any(plane[1:] != result[1:] for plane in planes):
             return None
         shifts = np.cumsum([0, *(plane[0] for plane in planes)]).tolist()
 
-        def run(states: Sequence[State], image: Any, tiles: Boxes, room: State) -> tuple[int, int]:
+        def run(
+            states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
+        ) -> tuple[int, int]:
             joined = states[0]
             for state, shift in zip(states[1:], shifts[1:], strict=False):
                 area = int((tiles[:, 2] * tiles[:, 3]).sum())
@@ -373,28 +371,26 @@ class _Planner:
             used: tuple[int, int] = entry.subsample(joined.arrays, (1, 1), 0, room.arrays)
             return used
 
-        return Stage(index, index, sources, result, _same, run, result.plane[0])
+        return Stage(index, index, sources, result, (), _same, run, result[0])
 
 
 def _passing(
-    first: int, end: int, sources: tuple[int, int | None], maps: tuple[Map, Map | None],
-    chain: Chain, result: Map,
-) -> Stage:  # fmt: skip
+    first: int, end: int, sources: tuple[int, int | None], chain: Chain, result: Plane
+) -> Stage:
     """A chain alone."""
-    held, side = maps
-    beside = side if side is not None else held
-    golden = (held.values, beside.values, result.values, result.plane[2])
-    links = chain.arrays(held.plane[0])
+    own, added = sources
+    links = chain.arrays(result[0])
 
-    def run(states: Sequence[State], image: Any, tiles: Boxes, room: State) -> tuple[int, int]:
-        read, other = states[0].arrays, states[-1].arrays
-        used: tuple[int, int] = kernel.pass_on(
-            read, other, image, tiles, golden, links, room.arrays
-        )
+    def run(
+        states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
+    ) -> tuple[int, int]:
+        read, other, maps = states[0].arrays, states[-1].arrays, (*golden, result[2])
+        used: tuple[int, int] = kernel.pass_on(read, other, image, tiles, maps, links, room.arrays)
         return used
 
     read = tuple(source for source in sources if source is not None)
-    return Stage(first, end, read, result, _same, run, result.plane[0])
+    reads = (Read(own), Read(own if added is None else added), Read(end))
+    return Stage(first, end, read, result, reads, _same, run, result[0])
 
 
 def _same(boxes: Boxes) -> Boxes:

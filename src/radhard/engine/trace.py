@@ -42,7 +42,6 @@ class Trace:
         finite: whether no golden value is infinite or not a number: differences are numbers then.
         copies: golden values in other layouts, made when first needed.
         maps: the same channels-last, for compiled kernels.
-        plans: how compiled kernels pass the program: one plan, made when first needed.
     """
 
     workload: Workload
@@ -55,8 +54,7 @@ class Trace:
     detected: Tensor
     finite: bool
     copies: dict[tuple[str, int, float], Tensor] = field(default_factory=dict)
-    maps: dict[int, Any] = field(default_factory=dict)
-    plans: list[Any] = field(default_factory=list)
+    maps: dict[Any, Any] = field(default_factory=dict)
 
     def golden(self, step: int, images: Tensor) -> Tensor:
         """The values of a step for these images, (n, elements)."""

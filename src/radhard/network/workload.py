@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any
 
@@ -46,6 +46,7 @@ class Workload:
             activations.
         images: (b, ...) in the carrier type.
         labels: (b,) class numbers.
+        learnt: what the engine has found out that holds for any images.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Workload:
     parameters: tuple[Parameters | None, ...]
     images: Tensor
     labels: Tensor
+    learnt: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def with_(
         self,
@@ -73,6 +75,8 @@ class Workload:
         images = self.images if images is None else images
         labels = self.labels if labels is None else labels
         _check_pairs(images, labels)
+        if format is None and images.device == self.images.device:
+            return replace(self, images=images.to(self.formats.carrier), labels=labels)
         formats = self.formats if format is None else Formats.of(format)
         return _built(self.name, self.source, self.layers, self.extremes, formats, images, labels)
 

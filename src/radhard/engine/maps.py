@@ -1,0 +1,89 @@
+"""Golden values as compiled kernels read them, turned channels-last when runs ask for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from radhard.engine import entry
+from radhard.engine.patch import Plane, Windows
+from radhard.engine.trace import Trace
+
+
+class Read(NamedTuple):
+    """What is read: the value of a step, or a layer's sums before they are rounded."""
+
+    step: int
+    sums: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Map:
+    """Values of some of the images, channels-last.
+
+    Attributes:
+        rows: (images, channels, positions), as the golden run left them.
+        values: (images, positions, channels), where ``held`` says so.
+        held: (images,).
+    """
+
+    rows: NDArray[Any]
+    values: NDArray[Any]
+    held: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, rows: Tensor, plane: Plane) -> Map:
+        """From rows (images, channels * positions), channel by channel."""
+        channels, height, width = plane
+        given = rows.view(-1, channels, height * width).numpy()
+        images, alike = len(given), channels == 1 or height * width == 1
+        shape = (images, height * width, channels)
+        values = given.reshape(shape) if alike else np.empty(shape, given.dtype)
+        return cls(given, values, np.full(images, alike))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Maps:
+    """The golden maps of a trace, made one by one and image by image."""
+
+    trace: Trace
+
+    def plane(self, step: int) -> Plane | None:
+        """Channels, rows and columns of a stored value; a vector has one position.
+
+        ``None`` where it is not stored, or neither a map nor a vector.
+        """
+        rows = self.trace.workload.program.rows[step]
+        stored = step in self.trace.values
+        if not stored or rows is None or not rows.first or len(rows.sizes) not in {2, 4}:
+            return None
+        channels, height, width = (*rows.shape(1)[1:], 1, 1)[:3]
+        return channels, height, width
+
+    def values(self, read: Read, image: NDArray[np.int64]) -> NDArray[Any]:
+        """(images, positions, channels), set for the images (n,) and perhaps for others.
+
+        Raises:
+            ValueError: for a value that `plane` does not know.
+        """
+        held = self.trace.maps
+        if read not in held:
+            held[read] = self._map(read)
+        found: Map = held[read]
+        missing = image[~found.held[image]]
+        if len(missing):
+            entry.turn(found.rows, missing, found.held, found.values)
+        return found.values
+
+    def _map(self, read: Read) -> Map:
+        plane = self.plane(read.step)
+        if plane is None:
+            raise ValueError(f"step {read.step} has no map of golden values")
+        if not read.sums:
+            return Map.of(self.trace.values[read.step], plane)
+        number = self.trace.workload.numbers[read.step]
+        return Map.of(Windows(self.trace, self.trace.copies).all_sums(number), plane)
