@@ -65,7 +65,7 @@ def test_no_corruptions_give_no_rows(work: Workload) -> None:
 
 def test_memory_bounds_the_batch(work: Workload) -> None:
     whole = rh.record(work)
-    tight = rh.record(work, memory=1_000_000)
+    tight = rh.record(work, memory=300_000)
     assert tight.rows < whole.rows
     tops = [rh.resume(trace, mixed(work)).logits.nan_to_num().argmax(1) for trace in (whole, tight)]
     assert torch.equal(*tops)

@@ -21,7 +21,6 @@ from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import classify
 from radhard.protect.protection import Stopped, Struck, stopped_by
-from radhard.sampling.proposals import Importance
 from radhard.sampling.sampler import Score
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
@@ -162,18 +161,16 @@ class _Run:
 
     def result(self) -> Result:
         """Run, or read, shard after shard until the budget or the precision is reached."""
-        empty = np.zeros(0, dtype=bool)
-        none = Importance().draw(self.space, 0, np.random.default_rng())
-        tally = Tally.of(none, dict.fromkeys(self.campaign.metrics, empty), len(self.space.strata))
-        seconds = 0.0
+        tally, seconds = Tally.nothing(self.campaign.metrics, len(self.space.strata)), 0.0
         if self.watch:
             self.watch(self._progress(self._answer(tally, 0.0)[self.metric]))
         for shard in range(-(-self.most // SHARD)):
             count = min(SHARD, self.most - shard * SHARD)
             more, took = self._shard(shard, count)
             tally, seconds = tally + more, seconds + took
-            answer = self._answer(tally, seconds)
-            estimate = answer[self.metric]
+            if not self.watch and not self.precise:
+                continue
+            estimate = self._answer(tally, seconds)[self.metric]
             if self.watch:
                 self.watch(self._progress(estimate))
             if self.precise and self.precise.reached(estimate):

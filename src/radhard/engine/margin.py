@@ -5,6 +5,8 @@ A guess that directs sampling. It need not be right, only cheap and telling.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +29,7 @@ Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
 
 #: Images that run backwards, at most.
-_BACKWARD = 8
+_BACKWARD = 2
 #: Reads of a wrong weight or input that are looked at, at most.
 _READS = 32
 #: Ratio from which the reads of a wrong weight are looked at one by one.
@@ -40,18 +42,33 @@ _NOBODY = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Tail:
+    """Elementwise steps in run order, and the one whose value comes out; no step is the layer.
+
+    Attributes:
+        steps: each that follows.
+        affine: slope and offset per channel of those that normalise.
+        end: the last one, or the layer's own.
+    """
+
+    steps: tuple[int, ...]
+    affine: Mapping[int, tuple[Tensor, Tensor]]
+    end: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Slopes:
     """How much the decision margin feels the values around one layer, whatever the image.
 
     Attributes:
-        tail: elementwise steps behind the layer, in run order: what they hold back is not felt.
+        tail: elementwise steps behind the layer: what they hold back is not felt.
         inputs: root mean square over images of gradients in the layer's inputs, through this layer
             alone, (elements,).
         results: the same at the end of the tail, (elements,).
         typical: root mean square of the latter.
     """
 
-    tail: tuple[int, ...]
+    tail: Tail
     inputs: Tensor
     results: Tensor
     typical: float
@@ -107,13 +124,19 @@ class Margins:
         best = trace.logits.topk(2, dim=1).values.double()
         margin = (best[:, 0] - best[:, 1]).clamp(min=1e-30)
         found = np.full(len(corruption), _LEAST)
-        for number in np.unique(corruption.layer):
-            here = np.flatnonzero(corruption.layer == number)
-            for operand in OPERANDS:
-                chosen = here[corruption.operand[here] == operand]
-                if len(chosen):
-                    look = _Look(self, trace, int(number), corruption[chosen], margin)
-                    found[chosen] = (getattr(look, operand)() / look.margin).cpu().numpy()
+        kind = corruption.layer * len(OPERANDS)
+        for place, operand in enumerate(OPERANDS):
+            kind[corruption.operand == operand] += place
+        order = np.arange(len(kind))
+        if (kind[1:] < kind[:-1]).any():
+            order = np.argsort(kind, kind="stable")
+            kind, corruption = kind[order], corruption[order]
+        starts = np.flatnonzero(np.diff(kind, prepend=-1))
+        for start, end in itertools.pairwise((*starts.tolist(), len(kind))):
+            number, place = divmod(int(kind[start]), len(OPERANDS))
+            look = _Look(self, trace, number, corruption[start:end], margin)
+            felt = getattr(look, OPERANDS[place])()
+            found[order[start:end]] = (felt / look.margin).cpu().numpy()
         ratio: Reals = np.nan_to_num(found, nan=np.inf, posinf=np.inf).clip(min=_LEAST)
         return ratio
 
@@ -224,20 +247,33 @@ class _Look:
 
     def _felt(self, image: Tensor, element: Tensor, golden: Tensor, moved: Tensor) -> Tensor:
         """What outputs that change, (m,), do to the margin."""
-        change = self._passed(image, element, golden + moved)
-        change -= self._passed(image, element, golden)
+        held = self.trace.values.get(self.slopes.tail.end)
+        clean = self._passed(image, element, golden) if held is None else held[image, element]
+        change = self._passed(image, element, golden + moved) - clean
+        if self.slopes.tail.end == self.workload.program.output:
+            return self._answered(image, element, change.double())
         slope = self.slopes.results[element]
         # what pooling holds back now may pass once it is larger
         slope = torch.where((slope == 0) & (change > 0), self.slopes.typical, slope)
         return change.abs().double() * slope
 
+    def _answered(self, image: Tensor, element: Tensor, change: Tensor) -> Tensor:
+        """What logits that change, (m,), take of the margin: all of it where another one wins."""
+        logits = self.trace.logits[image]
+        best, second = logits.topk(2, dim=1).values.double().unbind(1)
+        own = logits.gather(1, element[:, None])[:, 0].double()
+        wins = logits.argmax(1) == element
+        gap = torch.where(wins, best - second, best - own).clamp(min=1e-30)
+        toward: Tensor = torch.where(wins, -change, change) / gap
+        return toward * (best - second).clamp(min=1e-30)
+
     def _passed(self, image: Tensor, element: Tensor, value: Tensor) -> Tensor:
         """Outputs of the layer, (m,), after the steps of its tail."""
-        steps, read = self.workload.program.steps, self.layer.step
+        steps, read, tail = self.workload.program.steps, self.layer.step, self.slopes.tail
         value = value.clone()
-        for index in self.slopes.tail:
-            if steps[index].op is batch_norm:
-                slope, offset = affine_of(steps, index)
+        for index in tail.steps:
+            if index in tail.affine:
+                slope, offset = tail.affine[index]
                 channel, _ = self.layer.output_place(element)
                 value = value * slope[channel] + offset[channel]
             else:
@@ -289,13 +325,19 @@ def _ends(box: Integers) -> tuple[Integers, Integers]:
     return box[:, 0], box[:, 1]
 
 
-def _tail(workload: Workload, number: int) -> tuple[int, ...]:
+def _tails(workload: Workload) -> tuple[Tail, ...]:
+    """Of each layer; the same for all images."""
+    users = workload.program.users()
+    return tuple(_tail(workload, layer, users) for layer in workload.layers)
+
+
+def _tail(workload: Workload, layer: Layer, users: Sequence[Sequence[int]]) -> Tail:
     """The elementwise steps that follow a layer and are read by nobody else until the last one.
 
     What else they read must have been computed before the layer ends.
     """
-    program, layer = workload.program, workload.layers[number]
-    users, own = program.users(), program.rows[layer.step]
+    program = workload.program
+    own = program.rows[layer.step]
     step, steps = layer.step, []
     while len(users[step]) == 1 and step != program.output:
         after = users[step][0]
@@ -307,14 +349,15 @@ def _tail(workload: Workload, number: int) -> tuple[int, ...]:
             break
         step = after
         steps.append(step)
-    return tuple(steps)
+    normal_steps = [index for index in steps if program.steps[index].op is batch_norm]
+    affine = {index: affine_of(program.steps, index) for index in normal_steps}
+    return Tail(tuple(steps), affine, step)
 
 
 def _slopes(workload: Workload, images: Tensor) -> tuple[Slopes, ...]:
     """One pass backwards serves all images, which do not influence each other."""
-    program, inputs = workload.program, []
-    tails = [_tail(workload, number) for number in range(len(workload.layers))]
-    ends = [(layer.step, *tail)[-1] for layer, tail in zip(workload.layers, tails, strict=True)]
+    program, inputs, tails = workload.program, [], workload.once("tails", lambda: _tails(workload))
+    ends = {tail.end for tail in tails}
 
     def evaluate(index: int, values: Any) -> Any:
         number = workload.numbers.get(index)
@@ -335,8 +378,8 @@ def _slopes(workload: Workload, images: Tensor) -> tuple[Slopes, ...]:
         best = values[program.output].topk(2, dim=1).values
         (best[:, 0] - best[:, 1]).sum().backward()
     found = []
-    for layer, tail, end, own in zip(workload.layers, tails, ends, inputs, strict=True):
-        results = _felt(workload, end, values[end])
+    for layer, tail, own in zip(workload.layers, tails, inputs, strict=True):
+        results = _felt(workload, tail.end, values[tail.end])
         typical = float(results.square().mean().sqrt())
         found.append(Slopes(tail, _felt(workload, layer.operands[0], own), results, typical))
     return tuple(found)

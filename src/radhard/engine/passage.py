@@ -32,12 +32,8 @@ def enterable(trace: Trace) -> Collection[int]:
 
 
 def _plan(trace: Trace) -> Plan:
-    learnt = trace.workload.learnt
     key = ("plan", trace.rows, torch.get_num_threads())  # what a library's kernels depend on
-    if key not in learnt:
-        learnt[key] = planned(trace)
-    plan: Plan = learnt[key]
-    return plan
+    return trace.workload.once(key, lambda: planned(trace))
 
 
 def _plane(trace: Trace, step: int) -> Plane:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,8 @@ from radhard.engine.guard import Guard, Seen, StepGuard, guarded, step_guard
 from radhard.network.export import batch_norm
 from radhard.network.workload import Workload
 
-#: Rows of a batch, at most, and bytes of one.
-_ROWS, _BATCH_BYTES = 64, 1 << 28
+#: Rows of a batch, at most and at least where memory allows, and bytes of one.
+_ROWS, _FEW_ROWS, _BATCH_BYTES = 64, 16, 1 << 28
 #: Batches whose runs are in flight at once, at most, and bytes of all of them, unless stated.
 _POOL_BATCHES, _ROOM_BYTES = 64, 1 << 32
 #: Times that golden values are held, copies in other layouts included.
@@ -93,13 +93,14 @@ def record(
     Raises:
         ValueError: for fewer than 1 row, or where golden values leave no memory for a batch.
     """
-    last = _last_readers(workload)
+    needs = _needs(workload)
+    last = needs.last_reader
     watching = step_guard(guard, workload) if guard is not None else None
     if rows is not None and rows < 1:
         raise ValueError(f"{rows} rows per batch can't be: use at least 1")
-    rows, pool = _plan(workload, last, rows, memory)
+    rows, pool = _plan(workload, needs, rows, memory)
     images = workload.images.reshape(len(workload.images), -1)
-    kept: dict[int, list[Tensor]] = {step: [] for step in sorted(_read_steps(workload, last))}
+    kept: dict[int, list[Tensor]] = {step: [] for step in needs.read}
     alarms = []
     with torch.no_grad():
         for part in images.split(rows):
@@ -192,18 +193,48 @@ def operand_of(workload: Workload, step: int) -> int:
     return next(s for s in program.steps[step].inputs if program.rows[s] is not None)
 
 
-def _last_readers(workload: Workload) -> tuple[int, ...]:
-    program = workload.program
-    last = [max(users, default=-1) for users in program.users()]
-    last[program.output] = len(program.steps)
-    return tuple(last)
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """What the runs of a program hold.
+
+    Attributes:
+        last_reader: for each step, the last one that reads it.
+        read: the steps whose golden values faulty runs read, in order.
+        row: bytes of one row of a batch.
+        golden: bytes of the golden values of one image.
+    """
+
+    last_reader: tuple[int, ...]
+    read: tuple[int, ...]
+    row: int
+    golden: int
+
+    @classmethod
+    def of(cls, workload: Workload) -> _Needs:
+        """For any images."""
+        program = workload.program
+        last = [max(users, default=-1) for users in program.users()]
+        last[program.output] = len(program.steps)
+        read = sorted(_read_steps(workload, last))
+        sizes = [layout.elements if layout is not None else 0 for layout in program.rows]
+        alive = [
+            sum(size for source, size in enumerate(sizes[: step + 1]) if last[source] >= step)
+            for step in range(len(sizes))
+        ]
+        item = workload.images.element_size()
+        held = _COPIES * sum(sizes[step] for step in read)
+        return cls(tuple(last), tuple(read), max(alive) * item, held * item)
+
+
+def _needs(workload: Workload) -> _Needs:
+    return workload.once("needs", lambda: _Needs.of(workload))
 
 
 def _plan(
-    workload: Workload, last: tuple[int, ...], rows: int | None, memory: int | None
+    workload: Workload, needs: _Needs, rows: int | None, memory: int | None
 ) -> tuple[int, int]:
     """Rows per batch and runs in flight, so that what they hold stays within their room."""
-    row, golden = _bytes(workload, last)
+    row, golden = needs.row, needs.golden
     room = _ROOM_BYTES
     if memory is not None:
         room = memory - golden * len(workload.images)
@@ -214,7 +245,8 @@ def _plan(
                 f"{len(workload.images)} image(s) and a batch: allow {least:,.1f} MiB"
             )
     fitting = int(max(1, min(_BATCH_BYTES, room // 4) // row))
-    rows = rows or min(_ROWS, 1 << fitting.bit_length() - 1)
+    enough = max(_FEW_ROWS, 1 << (len(workload.images) - 1).bit_length())
+    rows = rows or min(_ROWS, enough, 1 << fitting.bit_length() - 1)
     return rows, int(max(rows, min(_POOL_BATCHES * rows, room // (2 * row))))
 
 
@@ -222,25 +254,14 @@ def images_within(workload: Workload, memory: int | None) -> int:
     """How many images' golden values, at least 1, leave room for batches within ``memory``."""
     if memory is None:
         return len(workload.images)
-    row, golden = _bytes(workload, _last_readers(workload))
+    needs = _needs(workload)
+    row, golden = needs.row, needs.golden
     all_fit = golden * len(workload.images) + _BATCHES_ROOM * row <= memory
     roomy = max(memory - _WIDE_ROOM * row, min(memory // 2, memory - _BATCHES_ROOM * row))
     return len(workload.images) if all_fit else max(1, roomy // golden)
 
 
-def _bytes(workload: Workload, last: tuple[int, ...]) -> tuple[int, int]:
-    """Bytes of one row of a batch, and of the golden values of one image."""
-    sizes = [layout.elements if layout is not None else 0 for layout in workload.program.rows]
-    alive = [
-        sum(size for source, size in enumerate(sizes[: step + 1]) if last[source] >= step)
-        for step in range(len(sizes))
-    ]
-    item = workload.images.element_size()
-    read = sum(sizes[step] for step in _read_steps(workload, last))
-    return max(alive) * item, _COPIES * read * item
-
-
-def _read_steps(workload: Workload, last: tuple[int, ...]) -> set[int]:
+def _read_steps(workload: Workload, last: Sequence[int]) -> set[int]:
     """The steps whose golden values faulty runs read.
 
     Those that runs start from, which are live at the end of a layer or operands of one; and the

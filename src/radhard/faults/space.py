@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class Known:
     bits: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class SiteSpace:
     """Who can be hit, how likely, and by what: strata with a size and an exposure each.
 
@@ -84,12 +85,12 @@ class SiteSpace:
         """The stratum of this number."""
         return self.strata[index]
 
-    @property
+    @cached_property
     def exposure(self) -> NDArray[np.float64]:
         """Exposure of each stratum."""
         return np.array([stratum.exposure for stratum in self.strata])
 
-    @property
+    @cached_property
     def probability(self) -> NDArray[np.float64]:
         """Probability of each stratum; they sum to 1."""
         exposure = self.exposure
@@ -127,10 +128,15 @@ class SiteSpace:
     def _total(self) -> float:
         return float(self.exposure.sum()) + sum(part.exposure for part in self.known)
 
-    @property
+    @cached_property
     def sizes(self) -> Integers:
         """Number of sites in each stratum."""
         return np.array([stratum.size for stratum in self.strata], dtype=np.int64)
+
+    @cached_property
+    def bits(self) -> Integers:
+        """Position in the code of each stratum, and the width of the code, (2, strata)."""
+        return np.array([[s.bit for s in self.strata], [s.width for s in self.strata]], np.int64)
 
     @property
     def population(self) -> int:

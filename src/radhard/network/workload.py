@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from radhard.network.export import CaptureError, exported, program_of
 from radhard.network.layer import Layer, layers_of
 from radhard.network.program import Program, Step
 
+Made = TypeVar("Made")
 #: Smallest and largest values of a layer's input, second operand and output.
 Extremes = tuple[Tensor, Tensor, Tensor]
 
@@ -46,7 +47,7 @@ class Workload:
             activations.
         images: (b, ...) in the carrier type.
         labels: (b,) class numbers.
-        learnt: what the engine has found out that holds for any images.
+        learnt: what `once` has made.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Workload:
     parameters: tuple[Parameters | None, ...]
     images: Tensor
     labels: Tensor
-    learnt: dict[Any, Any] = field(default_factory=dict, repr=False)
+    learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def with_(
         self,
@@ -89,6 +90,13 @@ class Workload:
         source = Program(steps, self.source.rows, self.source.sizes, self.source.output)
         given = (self.extremes, self.formats, self.images, self.labels)
         return _built(self.name, source, self.layers, *given)
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What ``make`` gives, made once for all images, under a key of the caller's own."""
+        if key not in self.learnt:
+            self.learnt[key] = make()
+        made: Made = self.learnt[key]
+        return made
 
     def operands(self, number: int, values: Callable[[int], Any]) -> tuple[Tensor, Parameters]:
         """Input and parameters of a layer, given the values of the steps before it."""

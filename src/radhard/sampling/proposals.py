@@ -135,8 +135,7 @@ class Stratified(Tilted):
 
     def places(self, n: int, rng: np.random.Generator) -> Reals:
         """One place in each of n equal parts, in any order."""
-        found: Reals = rng.permutation((np.arange(n) + rng.random(n)) / max(n, 1))
-        return found
+        return rng.permutation(evenly(n, rng))
 
     def estimate(
         self, space: SiteSpace, tally: Tally, metric: str, confidence: float, anytime: bool
@@ -175,11 +174,20 @@ def rates_of(space: SiteSpace, tally: Tally, metric: str) -> tuple[float, ...]:
     Layers are pooled, since a pilot has few faults in each stratum; half an event in one fault is
     added, so that no stratum counts as certain.
     """
-    kinds = list(dict.fromkeys((s.component, s.bit) for s in space.strata))
-    place = {kind: k for k, kind in enumerate(kinds)}
-    number = np.array([place[s.component, s.bit] for s in space.strata])
+    number = kinds_of(space)
     n, hits = (np.bincount(number, counts)[number] for counts in (tally.n, tally.events[metric]))
     return tuple(((hits + 0.5) / (n + 1)).tolist())
+
+
+def kinds_of(space: SiteSpace) -> NDArray[np.int64]:
+    """Numbers of the strata, (strata,), alike for those of the same component and bit."""
+    kinds: dict[tuple[str, int], int] = {}
+    return np.array([kinds.setdefault((s.component, s.bit), len(kinds)) for s in space.strata])
+
+
+def evenly(n: int, rng: np.random.Generator) -> Reals:
+    """One place in each of n equal parts of [0, 1), ascending."""
+    return (np.arange(n) + rng.random(n)) / max(n, 1)
 
 
 def _normal(mass: Reals) -> Reals:

@@ -84,13 +84,7 @@ class Tilted:
         self, space: SiteSpace, n: int, rng: np.random.Generator, score: Score | None = None
     ) -> Faults:
         """``n`` faults of ``space``."""
-        chosen = self.proposal(space)
-        edges = np.cumsum(chosen)
-        stratum = np.searchsorted(edges, self.places(n, rng) * edges[-1], side="right")
-        stratum = np.minimum(stratum, len(edges) - 1)
-        weight = np.divide(space.probability, chosen, out=np.ones_like(chosen), where=chosen > 0)
-        weight[np.isclose(weight, 1.0, rtol=1e-12)] = 1.0
-        return within(space, stratum, weight[stratum], rng)
+        return drawn(space, self.proposal(space), self.places(n, rng), rng)
 
     def places(self, n: int, rng: np.random.Generator) -> Reals:
         """Where in the proposal to draw, (n,) in [0, 1)."""
@@ -103,6 +97,17 @@ class Tilted:
         return weighted_share(tally, metric, confidence, anytime)
 
 
+def drawn(space: SiteSpace, proposal: Reals, places: Reals, rng: np.random.Generator) -> Faults:
+    """Faults at places (n,) in [0, 1) of a proposal (strata,) that sums to 1, each weighted."""
+    edges = np.cumsum(proposal)
+    stratum = np.searchsorted(edges, places * edges[-1], side="right")
+    stratum = np.minimum(stratum, len(edges) - 1)
+    true = space.probability
+    weight = np.divide(true, proposal, out=np.ones_like(proposal), where=proposal > 0)
+    weight[np.isclose(weight, 1.0, rtol=1e-12)] = 1.0
+    return within(space, stratum, weight[stratum], rng)
+
+
 def within(
     space: SiteSpace, stratum: NDArray[np.int64], weight: Reals, rng: np.random.Generator
 ) -> Faults:
@@ -110,10 +115,7 @@ def within(
     n = len(stratum)
     index = rng.integers(0, space.sizes[stratum])
     image = rng.integers(0, space.images, n)
-    bit, width = (
-        np.array([getattr(s, name) for s in space.strata], dtype=np.int64)[stratum]
-        for name in ("bit", "width")
-    )
+    bit, width = space.bits[:, stratum]
     keep, flip = space.model.masks(bit, width, rng)
     return Faults(np.arange(n), stratum, index, image, keep, flip, weight)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,6 +42,13 @@ class Tally:
         if not faults.cell.any():
             return found
         return replace(found, cells=_summed(faults.cell, faults.weight, columns, CELLS))
+
+    @classmethod
+    def nothing(cls, outcomes: Iterable[str], strata: int) -> Tally:
+        """The summary of no faults."""
+        n, weights = np.zeros(strata, np.int64), np.zeros((2, strata))
+        names = list(outcomes)
+        return cls(n, dict.fromkeys(names, n), weights, dict.fromkeys(names, weights))
 
     @property
     def total(self) -> int:
