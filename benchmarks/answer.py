@@ -11,21 +11,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import statistics
 import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 import radhard as rh
 from benchmarks.engine import PLANS, pytorchfi, rate
 from benchmarks.networks import network
+from radhard.campaign.comparison import compare
 from radhard.engine.memory import keep_freed_memory
 from radhard.network.source import subject
 
 #: Half width wanted, relative to the rate, and its normal quantile.
 RELATIVE, Z = 0.1, 1.96
+#: Seeds that say how many faults that takes, and others whose runs are timed.
+_SEEDS, _RUNS = 10, 7
 #: Data set per network.
 DATA = {"lenet5": "mnist", "resnet20": "cifar10"}
 
@@ -36,7 +42,7 @@ def main(arguments: list[str]) -> None:
     names = "comma-separated: lenet5, resnet20, resnet18"
     parser.add_argument("--networks", default="lenet5", help=names)
     parser.add_argument("--weights", type=Path, help="checkpoint of resnet20")
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(arguments)
     keep_freed_memory()
@@ -54,27 +60,36 @@ def main(arguments: list[str]) -> None:
 def measure(name: str, weights: Path | None, images: int) -> dict[str, float]:
     """Seconds of both, and what they follow from."""
     model, inputs, labels = _network(name, weights, images)
-    chip = rh.chips.Software(("activation",))
-    work = rh.capture(model, inputs, labels)
-    n = _faults_needed(rh.Campaign(work, chip, sampler=rh.GradientImportance(), seed=1))
-    campaign = rh.Campaign(work, chip, sampler=rh.GradientImportance(), seed=2)
-    start = time.process_time()
-    sdc = campaign.run(until=n)["sdc1"]
-    ours = time.process_time() - start
-    uniform = (Z / RELATIVE) ** 2 * (1 - sdc.value) / sdc.value
+    campaign = rh.Campaign(
+        rh.capture(model, inputs, labels),
+        rh.chips.Software(("activation",)),
+        sampler=rh.GradientImportance(),
+    )
+    n = _faults_needed(campaign)
+    job = pytorchfi(model, inputs[:16], PLANS[name][2])
+    if job is not None:
+        job()
+    seconds, found, rates = [], [], []
+    for seed in range(_RUNS):
+        one = campaign.with_(seed=100 + seed)
+        start = time.process_time()
+        found.append(one.run(until=n)["sdc1"])
+        seconds.append(time.process_time() - start)
+        rates.append(rate(job) if job is not None else 0.0)
+    share = statistics.mean(sdc.value for sdc in found)
+    uniform = (Z / RELATIVE) ** 2 * (1 - share) / share
+    ours = statistics.median(seconds)
     shown = {
-        "sdc1": sdc.value,
-        "relative_half_width": sdc.half_width / sdc.value,
+        "sdc1": share,
+        "relative_half_width": statistics.mean(sdc.half_width for sdc in found) / share,
         "faults": n,
         "seconds": ours,
         "faults_uniform": uniform,
     }
-    job = pytorchfi(model, inputs[:16], PLANS[name][2])
     if job is None:
         print("PyTorchFI is not installed: pip install 'radhard[bench]'")
         return shown
-    job()
-    theirs = uniform / rate(job)
+    theirs = uniform / statistics.median(rates)
     return {**shown, "seconds_pytorchfi": theirs, "ratio": theirs / ours}
 
 
@@ -89,10 +104,16 @@ def _network(name: str, weights: Path | None, images: int) -> tuple[nn.Module, T
 
 
 def _faults_needed(campaign: rh.Campaign) -> int:
-    """Faults at which the interval is narrow enough, a fifth more each time."""
-    n = 100
+    """Faults at which the interval is narrow enough, in the mean over seeds."""
+    most = 50
     while True:
-        found = campaign.run(until=n)["sdc1"]
-        if found.value > 0 and found.half_width <= RELATIVE * found.value:
-            return n
-        n = n * 6 // 5
+        most *= 2
+        (found,) = compare(campaign, "sdc1", RELATIVE, (campaign.sampler,), _SEEDS, most)
+        aim = RELATIVE * statistics.mean(sdc.value for sdc in found.estimates)
+        widths = found.half_widths.mean(0)
+        wide = np.flatnonzero(~(widths <= aim))
+        last = int(wide[-1]) if len(wide) else 0
+        if last + 1 < len(widths):
+            # from there the half width falls with the square root of the faults
+            needed = math.ceil(found.sizes[last] * (widths[last] / aim) ** 2)
+            return min(needed, int(found.sizes[last + 1]))

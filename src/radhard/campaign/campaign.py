@@ -33,7 +33,7 @@ SHARD = 2000
 #: Images whose fault-free answers are computed at once.
 _BATCH = 100
 #: Counted up when the same question would get other faults or outcomes than before.
-_SEMANTICS = 4
+_SEMANTICS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,6 @@ A guess that directs sampling. It need not be right, only cheap and telling.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +17,10 @@ from torch import Tensor
 from radhard.engine.layerstage import numbers_of
 from radhard.engine.partial import partial_sums
 from radhard.engine.strike import altered, of_channels
+from radhard.engine.tail import Tail
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import OPERANDS, Corruption
 from radhard.formats.number import NumberFormat
-from radhard.network.export import affine_of, batch_norm
 from radhard.network.layer import Geometry, Layer
 from radhard.network.workload import Workload
 
@@ -34,26 +33,13 @@ _BACKWARD = 2
 _READS = 32
 #: Ratio from which the reads of a wrong weight are looked at one by one.
 _TELLING = 1e-4
+#: Ratio that reads may have which are not looked at, where typical ones have more.
+_HIDDEN = 0.02
 #: Ratios are at least this.
 _LEAST = 1e-12
 #: Chance of another answer at a large ratio; the ratio of half of that; the power of small ones.
 _CHANCE, _EVEN, _STEEP = 0.92, 1.5, 1.6
 _NOBODY = np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tail:
-    """Elementwise steps in run order, and the one whose value comes out; no step is the layer.
-
-    Attributes:
-        steps: each that follows.
-        affine: slope and offset per channel of those that normalise.
-        end: the last one, or the layer's own.
-    """
-
-    steps: tuple[int, ...]
-    affine: Mapping[int, tuple[Tensor, Tensor]]
-    end: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,12 +52,14 @@ class Slopes:
             alone, (elements,).
         results: the same at the end of the tail, (elements,).
         typical: root mean square of the latter.
+        held: root mean square of the layer's inputs.
     """
 
     tail: Tail
     inputs: Tensor
     results: Tensor
     typical: float
+    held: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,7 +165,7 @@ class _Look:
         late = corruption.first - channel.cpu().numpy() * layer.positions
         low = np.maximum(corruption.positions[:, 0], late)
         positions = _Ranges.of(low, corruption.positions[:, 1], layer.positions)
-        typical = float(inputs.square().mean().sqrt()) * self.slopes.typical
+        typical = self.slopes.held * self.slopes.typical
         found = moved.abs().double() * typical * self._on(positions.extent)
         here = torch.nonzero(~(found < _TELLING * self.margin))[:, 0].cpu().numpy()
         if not layer.has_windows or not len(here):
@@ -186,7 +174,8 @@ class _Look:
         source = layer.tap(channel[some, None], position, term[some, None])
         x = inputs[self.image[some, None], source.clamp(min=0)]
         change = moved[some, None] * torch.where(source >= 0, x, 0.0)
-        found[some] = self._read(some, channel[some, None], position, change) * share
+        felt = self._read(some, channel[some, None], position, change) * share
+        found[some] = self._not_less(felt, found[some], share, some)
         return found
 
     def input(self) -> Tensor:
@@ -209,7 +198,8 @@ class _Look:
             self._on(part[here, :1]) for part in (corruption.terms, corruption.positions)
         )
         change = moved[some, None] * self.weights[channel, term]
-        found[some] = self._read(some, channel, position, change) * share
+        felt = self._read(some, channel, position, change) * share
+        found[some] = self._not_less(felt, found[some], share, some)
         return found
 
     def _sums(self) -> Tensor:
@@ -245,12 +235,18 @@ class _Look:
         felt = self._felt(image, place, golden, change.reshape(-1).to(golden.dtype))
         return felt.view(change.shape).sum(1)
 
+    def _not_less(self, felt: Tensor, typical: Tensor, share: Tensor, some: Tensor) -> Tensor:
+        """What some corruptions do, where reads that were not looked at may differ."""
+        hidden = torch.minimum(typical, _HIDDEN * self.margin[some])
+        return torch.where(share > 1, torch.maximum(felt, hidden), felt)
+
     def _felt(self, image: Tensor, element: Tensor, golden: Tensor, moved: Tensor) -> Tensor:
         """What outputs that change, (m,), do to the margin."""
-        held = self.trace.values.get(self.slopes.tail.end)
-        clean = self._passed(image, element, golden) if held is None else held[image, element]
-        change = self._passed(image, element, golden + moved) - clean
-        if self.slopes.tail.end == self.workload.program.output:
+        tail, trace = self.slopes.tail, self.trace
+        held = trace.values.get(tail.end)
+        clean = tail.passed(trace, image, element, golden) if held is None else held[image, element]
+        change = tail.passed(trace, image, element, golden + moved) - clean
+        if tail.end == self.workload.program.output:
             return self._answered(image, element, change.double())
         slope = self.slopes.results[element]
         # what pooling holds back now may pass once it is larger
@@ -267,38 +263,8 @@ class _Look:
         toward: Tensor = torch.where(wins, -change, change) / gap
         return toward * (best - second).clamp(min=1e-30)
 
-    def _passed(self, image: Tensor, element: Tensor, value: Tensor) -> Tensor:
-        """Outputs of the layer, (m,), after the steps of its tail."""
-        steps, read, tail = self.workload.program.steps, self.layer.step, self.slopes.tail
-        value = value.clone()
-        for index in tail.steps:
-            if index in tail.affine:
-                slope, offset = tail.affine[index]
-                channel, _ = self.layer.output_place(element)
-                value = value * slope[channel] + offset[channel]
-            else:
-                value = steps[index].run(_Held(self.trace, read, value, image, element))
-            read = index
-        return value
-
     def _on(self, part: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(part)).to(self.device)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Held:
-    """Values (m,) by step, as an elementwise step reads them: one is at hand, others golden."""
-
-    trace: Trace
-    step: int
-    value: Tensor
-    image: Tensor
-    element: Tensor
-
-    def __call__(self, step: int) -> Tensor:
-        if step == self.step:
-            return self.value
-        return self.trace.values[step][self.image, self.element]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -328,30 +294,7 @@ def _ends(box: Integers) -> tuple[Integers, Integers]:
 def _tails(workload: Workload) -> tuple[Tail, ...]:
     """Of each layer; the same for all images."""
     users = workload.program.users()
-    return tuple(_tail(workload, layer, users) for layer in workload.layers)
-
-
-def _tail(workload: Workload, layer: Layer, users: Sequence[Sequence[int]]) -> Tail:
-    """The elementwise steps that follow a layer and are read by nobody else until the last one.
-
-    What else they read must have been computed before the layer ends.
-    """
-    program = workload.program
-    own = program.rows[layer.step]
-    step, steps = layer.step, []
-    while len(users[step]) == 1 and step != program.output:
-        after = users[step][0]
-        op, others = program.steps[after].op, set(program.steps[after].inputs) - {step}
-        alone = torch.Tag.pointwise in getattr(op, "tags", ())
-        alike = all(program.rows[k] == own and k < layer.step for k in others)
-        normal = op is batch_norm and layer.channel_first
-        if program.rows[after] != own or not (normal or (alone and alike)):
-            break
-        step = after
-        steps.append(step)
-    normal_steps = [index for index in steps if program.steps[index].op is batch_norm]
-    affine = {index: affine_of(program.steps, index) for index in normal_steps}
-    return Tail(tuple(steps), affine, step)
+    return tuple(Tail.of(workload, layer, users) for layer in workload.layers)
 
 
 def _slopes(workload: Workload, images: Tensor) -> tuple[Slopes, ...]:
@@ -380,8 +323,9 @@ def _slopes(workload: Workload, images: Tensor) -> tuple[Slopes, ...]:
     found = []
     for layer, tail, own in zip(workload.layers, tails, inputs, strict=True):
         results = _felt(workload, tail.end, values[tail.end])
-        typical = float(results.square().mean().sqrt())
-        found.append(Slopes(tail, _felt(workload, layer.operands[0], own), results, typical))
+        typical, held = (float(part.square().mean().sqrt()) for part in (results, own.detach()))
+        reached = _felt(workload, layer.operands[0], own)
+        found.append(Slopes(tail, reached, results, typical, held))
     return tuple(found)
 
 

@@ -56,7 +56,7 @@ class GradientImportance:
         ValueError: for fewer than 2 candidates, or unless 0 < least < 0.5.
     """
 
-    candidates: int = 50
+    candidates: int = 100
     least: float = 1e-5
 
     def __post_init__(self) -> None:
