@@ -82,6 +82,23 @@ def test_shared_values_are_judged_by_some_of_their_reads(work, chip) -> None:
     assert telling.sum() > 50
     assert np.median(np.abs(np.log10(said[telling] / truth[telling]))) < 0.3
     assert (said[telling] > truth[telling] / 3).mean() > 0.9
+    run = rh.resume(rh.record(work), corruption)
+    changed = shared & (run.logits.argmax(1) != run.golden.argmax(1)).numpy()
+    assert changed.sum() >= 10
+    assert said[changed].min() > 0.3
+
+
+def test_logits_that_change_together_are_judged_each_for_itself() -> None:
+    """One falling more than another rises does not hide the one that rises."""
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(8, 6))
+    work = rh.capture(model, torch.randn(8, 8, 1, 1), torch.zeros(8, dtype=torch.int64))
+    corruption = struck(work, rh.chips.NVDLA_SMALL)
+    run = rh.resume(rh.record(work), corruption)
+    changed = (run.logits.argmax(1) != run.golden.argmax(1)).numpy()
+    assert (changed & (corruption.operand == "input")).sum() > 50
+    said = Margins.of(work).ratio(rh.record(work), corruption)
+    assert said[changed].min() > 0.99
 
 
 @pytest.mark.parametrize("format", [rh.FLOAT16, rh.INT8, rh.FLOAT64, rh.FIXED16_10])

@@ -260,8 +260,8 @@ class _Look:
         own = logits.gather(1, element[:, None])[:, 0].double()
         wins = logits.argmax(1) == element
         gap = torch.where(wins, best - second, best - own).clamp(min=1e-30)
-        toward: Tensor = torch.where(wins, -change, change) / gap
-        return toward * (best - second).clamp(min=1e-30)
+        toward: Tensor = torch.where(wins, -change, change).nan_to_num(nan=torch.inf) / gap
+        return toward.clamp(min=0) * (best - second).clamp(min=1e-30)
 
     def _on(self, part: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(part)).to(self.device)
