@@ -181,3 +181,18 @@ def test_golden_infinities_turn_patches_off(residual: nn.Module, labels: Tensor)
     corruption = random_corruptions(work, "output", 50, seed=1)
     runs = [rh.resume(trace, corruption, patches=patches).logits for patches in (True, False)]
     assert torch.equal(runs[0].nan_to_num(), runs[1].nan_to_num())
+
+
+def test_a_plan_made_for_some_images_serves_others(residual: nn.Module, images: Tensor) -> None:
+    """Stages are planned once per workload; golden values are those of the images at hand."""
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    work = rh.capture(residual, images, labels, format=rh.INT8)
+    corruption = random_corruptions(work, "output", 200, seed=3)
+    first = rh.resume(rh.record(work), corruption).logits
+    others = work.with_(images.flip(0) * 0.5)
+    assert others.learnt is work.learnt
+    assert [key for key in work.learnt if key[0] == "plan"]
+    found = rh.resume(rh.record(others), corruption).logits
+    assert not torch.equal(found, first)
+    assert torch.equal(found, rh.resume(rh.record(others), corruption, patches=False).logits)
+    assert torch.equal(rh.resume(rh.record(work), corruption).logits, first)

@@ -54,6 +54,15 @@ def test_flags_are_those_of_the_values_themselves(work) -> None:
     assert not run.detected.all()
 
 
+def test_ranges_are_learned_part_by_part_as_on_all_images(work) -> None:
+    several = work.with_(torch.cat([work.images] * 11), torch.cat([work.labels] * 11))
+    several = several.with_(
+        several.images * torch.linspace(0.1, 3, len(several.images))[:, None, None, None]
+    )
+    assert len(several.images) > 64
+    assert rh.RangeDetector().learned(several).ranges == rh.record(several).ranges
+
+
 def test_ranges_of_another_network_are_refused(work) -> None:
     with pytest.raises(ValueError, match="learn them on the same network"):
         rh.RangeDetector(0.1, ((0.0, 1.0),)).guard(work)

@@ -12,6 +12,9 @@ from radhard.engine.trace import record
 from radhard.network.workload import Workload
 from radhard.protect.protection import Cost, Protection
 
+#: Images whose values are held while ranges are learned.
+_AT_ONCE = 64
+
 
 @dataclass(frozen=True, slots=True)
 class RangeDetector(Protection):
@@ -38,7 +41,13 @@ class RangeDetector(Protection):
 
     def learned(self, training: Workload) -> RangeDetector:
         """The detector with the ranges of a fault-free run of ``training``."""
-        return replace(self, ranges=record(training).ranges)
+        starts = range(0, len(training.images), _AT_ONCE)
+        parts = [slice(start, start + _AT_ONCE) for start in starts]
+        found = [
+            record(training.with_(training.images[p], training.labels[p])).ranges for p in parts
+        ]
+        ends = (zip(*layer, strict=True) for layer in zip(*found, strict=True))
+        return replace(self, ranges=tuple((min(low), max(high)) for low, high in ends))
 
     def guard(self, workload: Workload) -> Guard:
         """What watches a run of ``workload``.
