@@ -155,6 +155,25 @@ def test_a_few_faults_are_an_unbiased_sample_too() -> None:
     assert np.mean(values) == pytest.approx(population.truth, abs=4 * error)
 
 
+def test_few_candidates_widen_the_interval() -> None:
+    """What they tell of the population is a sample as well; half of the variance is theirs here."""
+    population, n = POPULATIONS["common"]
+    narrow, wide = (rh.GradientImportance(candidates=count) for count in (100, 5))
+    found = {
+        sampler: [
+            sampler.estimate(
+                population.space, campaign(sampler, population, n, seed), "sdc1", 0.95, False
+            )
+            for seed in range(seeds)
+        ]
+        for sampler, seeds in ((narrow, 20), (wide, 200))
+    }
+    widths = [np.mean([one.half_width for one in found[sampler]]) for sampler in (narrow, wide)]
+    assert 1.5 < widths[1] / widths[0] < 2.2
+    covered = np.mean([one.low <= population.truth <= one.high for one in found[wide]])
+    assert 0.91 <= covered <= 0.985
+
+
 def test_names_and_what_can_not_be() -> None:
     for sampler in SAMPLERS:
         assert sampler_named(sampler.name) == sampler

@@ -41,12 +41,13 @@ class GradientImportance:
     """Two phases: many candidates are looked at; of these, run the telling ones.
 
     The score says with which chance P each candidate changes the answer. Kinds of faults (component
-    and bit) have candidates by Neyman's rule, true probability times the spread of P, which a pilot
-    tells. A candidate is run in proportion to what it stands for and to ``sqrt(P (1 - P))``. The
-    weights undo both, so a wrong score costs precision, not correctness. Candidates are cells by
-    group and P (a step in log odds each), and each cell gets its share of the runs at every number
-    of them, so that what the score tells adds no variance: the cells' own outcome rates are the
-    control variate. The number of candidates is finite, which adds to the variance.
+    and bit) have candidates by Neyman's rule: true probability times the standard deviation of the
+    outcome at the kind's mean P, of which a pilot gives an idea. A candidate is run in proportion
+    to what it stands for and to ``sqrt(P (1 - P))``. The weights undo both, so a wrong score costs
+    precision, not correctness. Candidates are cells by group and P (a step in log odds each), and
+    each cell gets its share of the runs at every number of them, so that what the score tells adds
+    no variance: the cells' own outcome rates are the control variate. The number of candidates is
+    finite, which adds to the variance.
 
     Attributes:
         candidates: per fault that is run.
@@ -157,10 +158,10 @@ class GradientImportance:
         """
         columns = np.stack([cells.n, *cells.weights, cells.weighted[metric][0]])
         columns = columns.reshape(4, _GROUPS * _LEVELS, len(_SPREADS))
-        drawn = np.flatnonzero(columns[0].sum(1))
-        count, mass, mass2, hits = columns[:, drawn].sum(2)
+        reached = np.flatnonzero(columns[0].sum(1))
+        count, mass, mass2, hits = columns[:, reached].sum(2)
         n = mass**2 / mass2
-        rate = (hits / mass * n + _chance(drawn % _LEVELS)) / (n + 1)
+        rate = (hits / mass * n + _chance(reached % _LEVELS)) / (n + 1)
         share = mass / cells.total
         expected = min(max(base + float((share * (rate - base)).sum()), 1e-12), 1 - 1e-12)
         within = share**2 * rate * (1 - rate) / n
@@ -169,7 +170,7 @@ class GradientImportance:
         # a cell that few blocks reach varies as its count does
         rare = np.minimum(count[1:], count[:-1]) / (2 * blocks)
         uneven = blocks * np.minimum(_UNEVEN, rare) * edges**2
-        lacking = self._of_candidates(cells.total, columns[1, drawn], rate)
+        lacking = self._of_candidates(cells.total, columns[1, reached], rate)
         return expected, float(within.sum() + uneven.sum()) + lacking
 
     def _of_candidates(self, total: int, mass: Reals, rate: Reals) -> float:
@@ -179,8 +180,8 @@ class GradientImportance:
         middle = rate @ share / np.maximum(own, 1e-300)
         apart = (share * (rate[:, None] - middle) ** 2).sum(0)
         whole, rest = divmod(total, BLOCK)
-        drawn = self.candidates * BLOCK * total**2 / (whole * BLOCK**2 + rest**2)
-        return float(own @ _SPREADS * (apart / _SPREADS).sum()) / drawn
+        looked_at = self.candidates * BLOCK * total**2 / (whole * BLOCK**2 + rest**2)
+        return float(own @ _SPREADS * (apart / _SPREADS).sum()) / looked_at
 
 
 def _chance(level: NDArray[np.int64]) -> Reals:
