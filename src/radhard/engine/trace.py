@@ -15,8 +15,8 @@ from radhard.network.workload import Workload
 
 #: Rows of a batch, at most and at least where memory allows, and bytes of one.
 _ROWS, _FEW_ROWS, _BATCH_BYTES = 64, 16, 1 << 28
-#: Batches whose runs are in flight at once, at most, and bytes of all of them, unless stated.
-_POOL_BATCHES, _ROOM_BYTES = 64, 1 << 32
+#: Runs in flight at once, at most, and bytes of all of them, unless stated.
+_POOL, _ROOM_BYTES = 4096, 1 << 32
 #: Times that golden values are held, copies in other layouts included.
 _COPIES = 3
 #: Rows of batches for which there must be room, and those that segments of images leave room for.
@@ -247,7 +247,7 @@ def _plan(
     fitting = int(max(1, min(_BATCH_BYTES, room // 4) // row))
     enough = max(_FEW_ROWS, 1 << (len(workload.images) - 1).bit_length())
     rows = rows or min(_ROWS, enough, 1 << fitting.bit_length() - 1)
-    return rows, int(max(rows, min(_POOL_BATCHES * rows, room // (2 * row))))
+    return rows, int(max(rows, min(_POOL, room // (2 * row))))
 
 
 def images_within(workload: Workload, memory: int | None) -> int:
