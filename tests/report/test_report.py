@@ -46,6 +46,16 @@ def test_figures_show_the_numbers(campaign) -> None:
     assert list(grid.x[:2]) == ["15", "14"]
 
 
+def test_bars_of_few_faults_are_left_out_where_others_have_more(campaign) -> None:
+    """One fault's interval reaches from 0 to 79 %, and would flatten all other bars."""
+    few, more = campaign.run(until=20), campaign.run(until=150)
+    for result, least in ((few, 1), (more, 10)):
+        parts = [part.n for part in result.by(lambda s: (s.component, s.layer))]
+        shown = sum(len(trace.x) for trace in by_layer(result).data)
+        assert shown == sum(n >= least for n in parts)
+    assert 0 < min(n for n in parts if n) < 10 <= max(parts)
+
+
 def test_campaigns_without_a_named_format_have_pages(residual, images, labels, tmp_path) -> None:
     formats = rh.Formats(rh.INT4, rh.FLOAT16, None)
     work = rh.capture(residual, images, labels, format=formats)

@@ -85,7 +85,8 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
         else []
     )
     some = len(plot.often_struck(result)) < len({s.component for s in result.space.strata})
-    rare = " Components that under 5 % of the faults strike are left out." if some else ""
+    rare = f" Bars of fewer than {plot.FEW} faults are left out where others have more."
+    rare += " So are components that under 5 % of the faults strike." if some else ""
     figures = [
         *(
             [("RA under other notions of a fault", _RA_NOTE, plot.formulations(notions, result))]

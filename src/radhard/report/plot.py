@@ -16,6 +16,8 @@ from radhard.stats.estimate import Estimate
 
 COLOURS = ("#c0392b", "#2471a3", "#b7950b", "#1e8449", "#7d3c98", "#566573",
             "#d35400", "#16a085", "#6e2c00", "#aab7b8")  # fmt: skip
+#: Faults that a bar stands for, where others have as many.
+FEW = 10
 _FONT = {"family": "system-ui, sans-serif", "size": 13, "color": "#222"}
 _HEAT = ((0.0, "#fffdf5"), (0.05, "#fde8a8"), (0.3, "#f5a04b"), (0.6, "#d7301f"), (1.0, "#67000d"))
 _BANDS = {"sign": "#f6ddcc", "exponent": "#fcf3cf", "integer": "#fcf3cf"}
@@ -126,7 +128,9 @@ def _often_struck(result: Result, parts: list[Part]) -> list[Part]:
 
 
 def _bars(parts: Sequence[Part], metric: str, what: str) -> go.Figure:
+    """A bar per part; those of few faults, whose intervals dwarf others, only among their like."""
     figure = go.Figure()
+    parts = [part for part in parts if part.n >= FEW] or parts
     components = list(dict.fromkeys(str(part.label[0]) for part in parts))
     for colour, component in zip(COLOURS * 9, components, strict=False):
         own = [part for part in parts if part.label[0] == component and part.n]
