@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from radhard.formats.catalogue import FLOAT32
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Formats, Parameters, fitted
+from radhard.network.coverage import Covered, covered_by
 from radhard.network.export import CaptureError, exported, program_of
 from radhard.network.layer import Layer, layers_of
 from radhard.network.program import Program, Step
@@ -47,6 +48,7 @@ class Workload:
             activations.
         images: (b, ...) in the carrier type.
         labels: (b,) class numbers.
+        covered: which share of the network its layers are.
         learnt: what `once` has made.
     """
 
@@ -61,6 +63,7 @@ class Workload:
     parameters: tuple[Parameters | None, ...]
     images: Tensor
     labels: Tensor
+    covered: Covered
     learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def with_(
@@ -79,7 +82,8 @@ class Workload:
         if format is None and images.device == self.images.device:
             return replace(self, images=images.to(self.formats.carrier), labels=labels)
         formats = self.formats if format is None else Formats.of(format)
-        return _built(self.name, self.source, self.layers, self.extremes, formats, images, labels)
+        given = (self.extremes, formats, images, labels, self.covered)
+        return _built(self.name, self.source, self.layers, *given)
 
     def with_constants(self, constants: Mapping[int, Tensor]) -> Workload:
         """A copy with other weights and biases, by step of the program; ranges stay as they are."""
@@ -88,7 +92,7 @@ class Workload:
             for k, step in enumerate(self.source.steps)
         )
         source = Program(steps, self.source.rows, self.source.sizes, self.source.output)
-        given = (self.extremes, self.formats, self.images, self.labels)
+        given = (self.extremes, self.formats, self.images, self.labels, self.covered)
         return _built(self.name, source, self.layers, *given)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -178,7 +182,8 @@ def capture(
         raise ValueError(f"images of type {images.dtype} can't be: use floating point")
     images = images.detach().to(torch.float32)
     with torch.no_grad():
-        program = program_of(exported(model, images), images)
+        graph = exported(model, images)
+        program = program_of(graph, images)
         shapes = _shapes(program, images[:1])
         layers = _named_apart(layers_of(program, shapes))
         if not layers:
@@ -194,7 +199,9 @@ def capture(
             )
         extremes = _extremes(program, layers, images)
         title = name or type(model).__name__
-        return _built(title, program, layers, extremes, Formats.of(format), images, labels)
+        covered = covered_by(layers, program, graph, images[:1])
+        fmt = Formats.of(format)
+        return _built(title, program, layers, extremes, fmt, images, labels, covered)
 
 
 def _built(
@@ -205,6 +212,7 @@ def _built(
     formats: Formats,
     images: Tensor,
     labels: Tensor,
+    covered: Covered,
 ) -> Workload:
     arithmetic = tuple(
         fitted(layer, formats, _samples(source, layer, seen), _has_weight(source, layer))
@@ -241,6 +249,7 @@ def _built(
         parameters=parameters,
         images=images.to(formats.carrier),
         labels=labels,
+        covered=covered,
     )
 
 
