@@ -52,7 +52,7 @@ def transposed() -> nn.Module:
     ("model", "weights", "layers", "everything", "name"),
     [
         (Recurrent(), 128, 128, 128 + 4 * 96 * (12 + 32), "gru_cell of cell"),
-        (transposed(), 418, 162 * 25 + 256, 162 * 25 + 256 + 6 * 64 * 9 * 25, "conv_transpose2d of 1"),
+        (transposed(), 418, 4306, 4306 + 6 * 64 * 9 * 25, "conv_transpose2d of 1"),
         (Einsum(), 768, 768, 768 + 256, "einsum of w"),
         (Form(), 96 + 20, 96 + 20, 96 + 20 + 320, "bilinear of form"),
     ],
