@@ -19,6 +19,7 @@ from radhard.network.coverage import Covered, covered_by
 from radhard.network.export import CaptureError, exported, program_of
 from radhard.network.layer import Layer, layers_of
 from radhard.network.program import Program, Step
+from radhard.network.sharing import Sharing, sharing_of
 
 Made = TypeVar("Made")
 #: Smallest and largest values of a layer's input, second operand and output.
@@ -49,6 +50,7 @@ class Workload:
         images: (b, ...) in the carrier type.
         labels: (b,) class numbers.
         covered: which share of the network its layers are.
+        shared: which layers read a stored weight that an earlier one reads.
         learnt: what `once` has made.
     """
 
@@ -64,6 +66,7 @@ class Workload:
     images: Tensor
     labels: Tensor
     covered: Covered
+    shared: Sharing
     learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def with_(
@@ -137,6 +140,11 @@ class Workload:
         if self.parameters[number] is None or not isinstance(value, Tensor):
             raise ValueError(f"layer {layer.name} has no weight: both operands are activations")
         return value
+
+    @property
+    def again(self) -> Mapping[int, int]:
+        """From each layer that reads a stored weight again to the layer that reads it first."""
+        return {later: first for first, more in self.shared.items() for later in more}
 
     def fingerprint(self) -> str:
         """A hash of all that decides the fault-free run: operations, constants, formats, inputs."""
@@ -237,6 +245,7 @@ def _built(
         how.with_bias(given) for how, given in zip(arithmetic, parameters, strict=True)
     )
     numbers = {layer.step: number for number, layer in enumerate(layers)}
+    weighted = [k for k, layer in enumerate(layers) if _has_weight(source, layer)]
     return Workload(
         name=name,
         source=source,
@@ -250,6 +259,10 @@ def _built(
         images=images.to(formats.carrier),
         labels=labels,
         covered=covered,
+        shared=sharing_of(
+            {k: source.steps[layers[k].operands[1]].constant for k in weighted},
+            [how.weight for how in arithmetic],
+        ),
     )
 
 
