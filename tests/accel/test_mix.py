@@ -41,8 +41,7 @@ def simulated(layer: Layer, holds: str, reuse: int, whole: bool) -> Counter:
             for start in range(group * own, (group + 1) * own, reuse):
                 run = range(start, min(start + reuse, (group + 1) * own))
                 element = int(input_element(layer, *(np.array([i]) for i in (start, p, k)))[0])
-                reached = [(m, p) for m in run] if element >= 0 else []
-                found[max(element, 0), frozenset(reached)] += 1
+                found[element, frozenset((m, p) for m in run)] += 1
     return found
 
 

@@ -46,6 +46,7 @@ def random_corruptions(work: Workload, operand: str, n: int, seed: int) -> Corru
             "weight": lambda p=number, h=how: (work.weight(p).numel(), h.weight),
             "input": lambda r=rows, h=how: (r[0], h.input),
             "psum": lambda r=rows, h=how: (r[1], h.latch),
+            "product": lambda r=rows, h=how: (r[1], h.latch),
             "output": lambda r=rows, h=how: (r[1], h.output),
         }[operand]()
         sizes.append(size)

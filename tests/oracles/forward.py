@@ -59,7 +59,7 @@ def _hook(how: Arithmetic, strike: Strike | None) -> Callable[..., Tensor]:
             return golden
         if strike.operand == "output":
             return _changed(golden, how.output, strike)
-        if strike.operand == "psum":
+        if strike.operand in {"psum", "product"}:
             return _with_wrong_sum(module, how, x, w, golden, strike)
         if strike.operand == "input":
             x = _changed(x, how.input, strike)
@@ -115,7 +115,10 @@ def _with_wrong_sum(
     for k, (c, r, s, tap) in enumerate(taps):
         product = float(tap) * float(weights[m].reshape(weights.shape[1], -1)[c, r * s[1] + s[0]])
         total += int(product) if fixed else product
-        latch += (int(product) if fixed else product) if k in range(*strike.terms) else 0
+        if strike.operand == "product":
+            latch = product if k == strike.terms[0] else latch
+        else:
+            latch += (int(product) if fixed else product) if k in range(*strike.terms) else 0
     bias = float(module.bias[m]) if module.bias is not None else 0.0
     total += round(bias / unit) if fixed else bias
     scale = unit if how.accumulator is not None else 1.0

@@ -167,8 +167,8 @@ class Chip:
                 layer, inputs = layer_with_windows(workload, number, self.name)
                 size = self.dataflow.sites(component.holds, layer, inputs)
                 how = workload.arithmetic[number]
-                held = {"weight": how.weight, "input": how.input, "psum": how.latch}
-                width = held[component.holds.operand].width
+                held = {"weight": how.weight, "input": how.input}
+                width = held.get(component.holds.operand, how.latch).width
                 bits = self.bits(component, width) * layer.macs / macs
                 rate = component.rate_fit_per_mbit * bits / 2**20
                 values = layer.variables(component.holds.operand, inputs)

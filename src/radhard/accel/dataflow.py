@@ -36,6 +36,8 @@ class Held(StrEnum):
     @property
     def operand(self) -> Operand:
         """The value of the layer that is wrong."""
+        if self is Held.product:
+            return "product"
         if self.startswith("weight"):
             return "weight"
         return "input" if self.startswith("input") else "psum"
@@ -76,8 +78,9 @@ class RowStationary:
     A layer is computed output channel by output channel, then input channel by input channel, then
     position by position; a strike falls between two windows of that order. A value in a datapath
     latch is used once. An input in the global buffer stays wrong until the layer ends, a weight in
-    a filter memory until its output plane (or row) ends, an input in an image register for the rest
-    of one output row of the filters that share it, a stored partial sum for one use.
+    a filter memory until its output plane (or row) ends, an input in an image register until the
+    last window of one output row that reads it by one kernel row, in the filters that share it, a
+    stored partial sum for one use.
 
     Attributes:
         resident_filters: output channels that share an image register.
@@ -88,7 +91,6 @@ class RowStationary:
     def sites(self, held: Held, layer: Layer, inputs: int) -> int:
         """See `Dataflow`."""
         outputs = layer.channels * layer.positions
-        groups = layer.bounds["groups"]
         match held:
             case Held.weight_once | Held.input_once | Held.product | Held.window_sum:
                 return outputs * layer.fan_in
@@ -99,8 +101,8 @@ class RowStationary:
             case Held.weights_of_plane | Held.weights_of_row:
                 return layer.channels * layer.fan_in * layer.positions
             case Held.inputs_of_row:
-                rows = groups * layer.bounds["c"] * layer.bounds["e"] * layer.bounds["r"]
-                return self._blocks(layer) * rows * self._columns(layer) * layer.bounds["f"]
+                cells = len(_rows(layer)[0]) * int(_stays(layer)[1].sum())
+                return layer.channels * layer.bounds["c"] * cells
 
     def reads(self, held: Held, layer: Layer, index: Integers) -> Reads:
         """See `Dataflow`."""
@@ -117,35 +119,59 @@ class RowStationary:
                 return _sum_over_channels(layer, index, before=held is Held.sum_before)
         return _one_product(held, layer, index)
 
-    def _blocks(self, layer: Layer) -> int:
-        return -(-(layer.channels // layer.bounds["groups"]) // self.resident_filters)
-
-    def _columns(self, layer: Layer) -> int:
-        return layer.plane[1] if layer.geometry else 1
-
     def _rest_of_row(self, layer: Layer, index: Integers) -> Reads:
-        bounds, columns = layer.bounds, self._columns(layer)
-        sizes = (
-            self._blocks(layer), bounds["groups"], bounds["c"], bounds["e"], bounds["r"], columns,
-            bounds["f"],
-        )  # fmt: skip
-        block, group, c, e, r, x, f = np.unravel_index(index, sizes)
-        c = group * bounds["c"] + c
-        inside = np.ones(len(index), dtype=bool)
-        element = e * layer.fan_in + c
+        """An input, wrong for the windows that are still to come before it is shifted out."""
+        (rows, lines), (first, stays) = _rows(layer), _stays(layer)
+        sizes = (layer.channels, layer.bounds["c"], len(rows), int(stays.sum()))
+        m, c, row, cell = np.unravel_index(index, sizes)
+        own = layer.channels // layer.bounds["groups"]
+        c = m // own * layer.bounds["c"] + c
+        block = m % own // self.resident_filters * self.resident_filters
+        shared = np.stack([block, np.minimum(block + self.resident_filters, own)], 1)
+        start = rows[row] * layer.bounds["f"]
+        ends = np.cumsum(stays)
+        column = np.searchsorted(ends, cell, side="right")
+        window = first[column] + cell - (ends - stays)[column]
+        element = lines[row] * layer.fan_in + c
         if layer.geometry is not None:
-            g = layer.geometry
-            y = e * g.stride[0] - g.padding[0] + r * g.dilation[0]
-            inside = (y >= 0) & (y < layer.plane[0])
-            element = (c * layer.plane[0] + y.clip(0, layer.plane[0] - 1)) * columns + x
-        own = layer.channels // bounds["groups"]
-        first = block * self.resident_filters
-        channels = group[:, None] * own + np.stack(
-            [first, np.minimum(first + self.resident_filters, own)], 1
-        )
-        row = e * bounds["f"]
-        positions = np.stack([row + f, np.where(inside, row + bounds["f"], row + f)], 1)
-        return Reads(element, channels, positions, zeros(len(index)), whole_box(len(index)))
+            element = (c * layer.plane[0] + lines[row]) * layer.plane[1] + column
+        return Reads(
+            element, (m // own * own)[:, None] + shared,
+            np.stack([start + window, start + layer.bounds["f"]], 1),
+            zeros(len(index)), whole_box(len(index)),
+        )  # fmt: skip
+
+
+def _rows(layer: Layer) -> tuple[Integers, Integers]:
+    """Output rows, and the input row that each is made of by one kernel row; without padding."""
+    if layer.geometry is None:
+        rows = np.arange(layer.bounds["e"])
+        return rows, rows
+    return _taps(layer, 0)
+
+
+def _stays(layer: Layer) -> tuple[Integers, Integers]:
+    """Of each column of inputs: the first window of a row that reads it, and how many hold it.
+
+    It is held until the last window that reads it; with dilation, not all in between do.
+    """
+    if layer.geometry is None:
+        return zeros(1), zeros(1) + 1
+    windows, columns = _taps(layer, 1)
+    first, last = np.full(layer.plane[1], layer.bounds["f"]), np.full(layer.plane[1], -1)
+    np.minimum.at(first, columns, windows)
+    np.maximum.at(last, columns, windows)
+    return first, (last - first + 1).clip(0)
+
+
+def _taps(layer: Layer, axis: int) -> tuple[Integers, Integers]:
+    """Places of outputs along an axis, ascending, and those of the inputs that they read."""
+    g, count = layer.geometry, layer.bounds["ef"[axis]]
+    assert g is not None
+    output, tap = np.divmod(np.arange(count * g.kernel[axis]), g.kernel[axis])
+    place = output * g.stride[axis] - g.padding[axis] + tap * g.dilation[axis]
+    inside = (place >= 0) & (place < layer.plane[axis])
+    return output[inside], place[inside]
 
 
 def _one_product(held: Held, layer: Layer, index: Integers) -> Reads:
@@ -200,14 +226,9 @@ def _rest_of_plane(layer: Layer, index: Integers, length: int) -> Reads:
 
 
 def broadcast_input(layer: Layer, channels: Integers, p: Integers, k: Integers) -> Reads:
-    """The input of product ``k`` at position ``p``, read by a run of output channels (n, 2).
-
-    A zero of padding is not followed: its strike has no effect.
-    """
-    element = input_element(layer, channels[:, 0].clip(max=layer.channels - 1), p, k)
-    channels = channels.copy()
-    channels[:, 1] = np.where(element < 0, channels[:, 0], channels[:, 1])
-    return Reads(element.clip(0), channels, one(p), zeros(len(p)), np.stack([k, k + 1], 1))
+    """The input of product ``k`` at position ``p``, read by a run of output channels (n, 2)."""
+    element = input_element(layer, channels[:, 1] - 1, p, k)
+    return Reads(element, channels, one(p), zeros(len(p)), one(k))
 
 
 def corruption_of(

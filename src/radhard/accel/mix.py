@@ -213,10 +213,7 @@ class StorageMix:
         )
 
     def reads(self, part: StorageClass, layer: Layer, index: Integers) -> Reads:
-        """What n cells of a class hold, and who reads it after the strike.
-
-        A zero of padding is not followed where more than one output reads it.
-        """
+        """What n cells of a class hold, and who reads it after the strike."""
         n, everything = len(index), whole_box(len(index))
         nothing = zeros(n)
         if part.operand == "output":

@@ -169,8 +169,7 @@ class Systolic:
     def reads(self, operand: str, layer: Layer, index: Integers) -> Reads:
         """What n cells of an operand's registers hold, and who reads it after the strike.
 
-        A strike comes before the use in its cycle. A zero of padding is not followed where more
-        than one output reads it: the strike then has no effect.
+        A strike comes before the use in its cycle. Zeros of padding are held like other inputs.
         """
         groups = layer.bounds["groups"]
         p, q, m = layer.positions, layer.fan_in, layer.channels // groups

@@ -157,6 +157,10 @@ class _Look:
         moved = self._moved((held / unit).to(held.dtype), self.how.latch) * unit
         return self._felt(self.image, self.element, golden, moved.to(golden.dtype))
 
+    def product(self) -> Tensor:
+        """A wrong product: a sum of one."""
+        return self.psum()
+
     def _unit(self) -> Tensor:
         """The real value of 1 where partial sums are held, (n,) or of no dimension."""
         if self.given is None or not self.how.wraps:

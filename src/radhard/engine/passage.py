@@ -15,7 +15,7 @@ from radhard.engine.patch import Plane
 from radhard.engine.sparse import Front, Stage, State
 from radhard.engine.spread import Pool
 from radhard.engine.stage import Barrier, Plan, planned
-from radhard.engine.strike import Change, altered, of_channels
+from radhard.engine.strike import Change, altered, held_inputs, of_channels, under_padding
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 
@@ -60,19 +60,44 @@ def from_inputs(
     trace: Trace, number: int, fault: Tensor, corruption: Corruption
 ) -> tuple[Front, Change]:
     """Runs with one wrong input of a layer each, read within a box; and by what it changed."""
-    layer, how = trace.workload.layers[number], trace.workload.arithmetic[number]
+    how, inside = trace.workload.arithmetic[number].input, corruption.element >= 0
+    change = altered(held_inputs(trace, number, corruption), corruption, how)
+    if inside.all():
+        return _from_elements(trace, number, fault, corruption, change.after), change
+    here = torch.from_numpy(inside)
+    front = _from_padding(trace, number, fault[~here], corruption[~inside])
+    if inside.any():
+        held = corruption[inside]
+        more = _from_elements(trace, number, fault[here], held, change.after[here])
+        front = front.with_more(more)
+    return front, change
+
+
+def _from_elements(
+    trace: Trace, number: int, fault: Tensor, corruption: Corruption, wrong: Tensor
+) -> Front:
+    layer = trace.workload.layers[number]
     _, height, columns = _plane(trace, layer.operands[0])
-    element = torch.from_numpy(corruption.element)
-    golden = trace.values[layer.operands[0]][torch.from_numpy(corruption.image), element]
-    change = altered(how.input.round(golden), corruption, how.input)
-    channel, position = (
-        part.numpy() for part in (element // (height * columns), element % (height * columns))
-    )
+    channel, position = np.divmod(corruption.element, height * columns)
     place = np.stack([position // columns, position % columns], 1)
-    state = State.single(place, channel, change.after.to(torch.float32).numpy())
+    state = State.single(place, channel, wrong.to(torch.float32).numpy())
     entrance = _plan(trace).entrances[layer.step]
     outputs = entrance.alone.passed(Maps(trace), {layer.operands[0]: state}, corruption.image)
-    return _read_within(trace, number, fault, corruption, outputs), change
+    return _read_within(trace, number, fault, corruption, outputs)
+
+
+def _from_padding(trace: Trace, number: int, fault: Tensor, corruption: Corruption) -> Front:
+    """Runs with a wrong zero of padding each, which some channels of one output position read."""
+    layer = trace.workload.layers[number]
+    run, element, faulty = under_padding(trace, number, corruption)
+    golden = trace.values[layer.step][torch.from_numpy(corruption.image)[run], element]
+    wrong = torch.nonzero(faulty != golden)[:, 0]
+    count = torch.bincount(run[wrong], minlength=len(fault)).numpy()
+    columns = _plane(trace, layer.step)[2]
+    place = np.stack(np.divmod(corruption.positions[:, 0], columns), 1)
+    channel = layer.output_place(element[wrong])[0].numpy()
+    state = State.column(place, count, channel, faulty[wrong].to(torch.float32).numpy())
+    return _alive(Front(fault.numpy(), corruption.image, {layer.step: state}))
 
 
 def from_weights(

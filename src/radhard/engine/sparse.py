@@ -55,12 +55,21 @@ class State:
     @classmethod
     def single(cls, place: Boxes, channel: Boxes, value: NDArray[np.float32]) -> State:
         """One wrong value per run: its row and column (n, 2), its channel, and the value."""
-        n = len(value)
-        state = cls.room(n, n, n)
+        return cls.column(place, np.ones(len(value), np.int64), channel, value)
+
+    @classmethod
+    def column(
+        cls, place: Boxes, count: Boxes, channel: Boxes, value: NDArray[np.float32]
+    ) -> State:
+        """Wrong values of ``count`` channels at one place per run, run by run."""
+        n, entries = len(place), len(value)
+        state = cls.room(n, n, entries)
         state.boxes[:, :2], state.boxes[:, 2:] = place, 1
+        state.boxes[count == 0] = 0
         state.base[:] = 2 * np.arange(n)
-        state.start[:] = np.repeat(np.arange(n + 1), 2)[1 : 2 * n + 1]
-        state.channel[:n], state.value[:n] = channel, value
+        ends = np.concatenate([[0], np.cumsum(count)])
+        state.start[:] = np.repeat(ends, 2)[1 : 2 * n + 1]
+        state.channel[:entries], state.value[:entries] = channel, value
         return state
 
     @property

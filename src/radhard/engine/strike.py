@@ -15,6 +15,10 @@ from radhard.faults.corruption import Corruption
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
+from radhard.network.layer import Product
+
+#: Operands that are gathered at once for outputs that are computed one by one, about.
+_GATHERED = 1 << 23
 
 
 class Change(NamedTuple):
@@ -41,7 +45,7 @@ def struck_outputs(trace: Trace, number: int, corruption: Corruption) -> tuple[T
 def single(trace: Trace, number: int, corruption: Corruption) -> NDArray[np.bool_]:
     """Which corruptions of layer ``number`` can change one of its outputs only, (n,)."""
     layer = trace.workload.layers[number]
-    one: NDArray[np.bool_] = (corruption.operand == "psum") | (corruption.operand == "output")
+    one: NDArray[np.bool_] = np.isin(corruption.operand, ("product", "psum", "output"))
     if not layer.has_windows:
         return one
     boxes = (corruption.channels, corruption.positions)
@@ -93,38 +97,54 @@ def _one_output(
     bias = given.bias.reshape(-1)[channel] if given.bias is not None else None
     scale = given.scale.reshape(-1)[channel] if given.scale.numel() > 1 else given.scale
 
-    def sums(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+    def sums(x: Tensor, w: Tensor, bias: Tensor | None, product: Product = _dot) -> Tensor:
         if how.exact:
             w = how.integer_weight(w)
-        found = how.sums(_dot, how.operand(x), Parameters(w, bias, scale))
+        found = how.sums(product, how.operand(x), Parameters(w, bias, scale))
         return found.to(torch.float64) if found.is_floating_point() else found
 
     own = Parameters(w, bias, scale)
     fault_free = sums(x, w, bias)
-    if corruption.operand[0] == "psum":
-        first, end = torch.from_numpy(corruption.terms).to(element.device).T
-        taps = torch.arange(layer.fan_in, device=element.device)
-        within = (taps >= first[:, None]) & (taps < end[:, None])
-        part = sums(torch.where(within, x, 0.0), torch.where(within, w, 0.0), None)
+    operand, terms = str(corruption.operand[0]), torch.from_numpy(corruption.terms).to(x.device)
+    taps = torch.arange(layer.fan_in, device=element.device)
+    if operand in {"psum", "product"}:
+        if operand == "product":
+            one = terms[:, :1]
+            part = sums(x.gather(1, one), w.gather(1, one), None, _product)
+        else:
+            within = (taps >= terms[:, :1]) & (taps < terms[:, 1:])
+            part = sums(torch.where(within, x, 0.0), torch.where(within, w, 0.0), None)
+            part = torch.zeros_like(part) + part
         change = altered(how.held(part, own), corruption, how.latch)
         faulty = how.with_altered(fault_free, change.before, change.after, own)
     else:
         wrong = torch.from_numpy(corruption.element).to(element.device)
-        if corruption.operand[0] == "weight":
-            held, fmt, (own_channel, tap) = w, how.weight, layer.weight_place(wrong)
-            hit = torch.arange(layer.fan_in, device=element.device) == tap[:, None]
-            hit &= (own_channel == channel)[:, None]
+        if operand == "weight":
+            own_channel, tap = layer.weight_place(wrong)
+            change = altered(w.gather(1, tap[:, None])[:, 0], corruption, how.weight)
+            hit = (taps == tap[:, None]) & (own_channel == channel)[:, None]
+            faulty = sums(x, torch.where(hit, change.after[:, None], w), bias)
         else:
-            held, fmt, hit = x, how.input, window == wrong[:, None]
-            tap = torch.from_numpy(corruption.terms[:, :1]).to(element.device)
-            padding = torch.arange(layer.fan_in, device=element.device) == tap
-            hit = torch.where(wrong[:, None] < 0, padding, hit)
-        read = torch.where(hit, held, 0.0).sum(1)
-        change = altered(read, corruption, fmt)
-        struck = torch.where(hit, change.after[:, None], held)
-        faulty = sums(struck, w, bias) if held is x else sums(x, struck, bias)
+            change = altered(held_inputs(trace, number, corruption), corruption, how.input)
+            hit = torch.where(wrong[:, None] < 0, taps == terms[:, :1], window == wrong[:, None])
+            faulty = sums(torch.where(hit, change.after[:, None], x), w, bias)
     carrier = workload.images.dtype
     return how.finished(faulty, own).to(carrier), how.finished(fault_free, own).to(carrier), change
+
+
+def _product(x: Tensor, w: Tensor, _: Tensor | None) -> Tensor:
+    """Products (n,) of columns: minus zero, where there is one, stays so."""
+    return (x * w)[:, 0]
+
+
+def held_inputs(trace: Trace, number: int, corruption: Corruption) -> Tensor:
+    """The inputs of a layer that n corruptions strike, as they are held, (n,)."""
+    values = trace.values[trace.workload.layers[number].operands[0]]
+    image, element = (
+        torch.from_numpy(part).to(values.device) for part in (corruption.image, corruption.element)
+    )
+    held = trace.workload.arithmetic[number].input.round(values[image, element.clamp(min=0)])
+    return torch.where(element < 0, 0.0, held)
 
 
 def _dot(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
@@ -162,7 +182,9 @@ def _under_inputs(
     source = layer.operands[0]
     inputs = how.input.round(trace.golden(source, image))
     place = torch.from_numpy(corruption.element).to(inputs.device)
-    inputs, change = _overwritten(inputs, place, corruption, how.input)
+    change = altered(held_inputs(trace, number, corruption), corruption, how.input)
+    inside = torch.nonzero(place >= 0)[:, 0]
+    inputs[inside, place[inside]] = change.after[inside]
     others = {step: trace.golden(step, image) for step in _activations(trace, number)}
     others[source] = inputs
     span = Span(layer.step, layer.step + 1, (layer.step,), trace.last_reader)
@@ -172,7 +194,34 @@ def _under_inputs(
         whole = {step: filled(v, trace.rows) for step, v in part.items()}
         values, _ = run_steps(workload, whole, span, None, trace.rows)
         found.append(values[layer.step][: len(part[source])])
-    return torch.cat(found), trace.golden(layer.step, image), change
+    faulty, padding = torch.cat(found), torch.nonzero(place < 0)[:, 0]
+    if len(padding):
+        run, element, wrong = under_padding(trace, number, corruption[padding.cpu().numpy()])
+        faulty[padding[run], element] = wrong
+    return faulty, trace.golden(layer.step, image), change
+
+
+def under_padding(
+    trace: Trace, number: int, corruption: Corruption
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs that read wrong zeros of padding: number of the corruption, element, value, (k,).
+
+    Each corruption is taken apart into one for each output channel of its box.
+    """
+    layer = trace.workload.layers[number]
+    first, end = corruption.channels.clip(0, layer.channels).T
+    count = (end - first).clip(0)
+    run = np.repeat(np.arange(len(count)), count)
+    channel = np.arange(len(run)) - np.repeat(np.cumsum(count) - count, count) + first[run]
+    each = replace(corruption[run], channels=np.stack([channel, channel + 1], 1))
+    device = trace.logits.device
+    element, faulty = torch.zeros_like(torch.from_numpy(run)).to(device), trace.logits.new_zeros(0)
+    parts = max(1, _GATHERED // layer.fan_in)
+    for start in range(0, len(run), parts):
+        part = slice(start, start + parts)
+        element[part], _, values, _ = struck_values(trace, number, each[part])
+        faulty = torch.cat([faulty, values])
+    return torch.from_numpy(run).to(device), element, faulty
 
 
 def _under_weights(

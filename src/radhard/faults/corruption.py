@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from radhard.faults.model import Integers
 
 #: A value of a layer that can be wrong.
-Operand = Literal["weight", "input", "psum", "output"]
+Operand = Literal["weight", "input", "product", "psum", "output"]
 OPERANDS: tuple[Operand, ...] = get_args(Operand)
 
 
@@ -26,20 +26,21 @@ class Corruption:
     before the strike, or reads another copy. A wrong output is wrong for all its later uses. A
     ``stored`` weight is wrong for all layers that read it, of which ``layer`` is the first.
 
-    A wrong ``psum`` is the sum of the products ``terms[:, 0] <= k < terms[:, 1]`` of one output, in
-    the order of input channel, kernel row, kernel column (without the bias), held in the
-    accumulator's format; it is read once. One term is a product.
+    A wrong ``psum`` is the sum, begun at zero, of products ``terms[:, 0] <= k < terms[:, 1]`` of
+    one output, in the order of input channel, kernel row, kernel column (without the bias); a
+    wrong ``product`` is number ``terms[:, 0]``. Both are held in the accumulator's format and read
+    once.
 
     Attributes:
         layer: number of the layer in the workload.
         operand: one of `OPERANDS`.
         element: place in the flattened operand (of one image, where it is an activation); for a
-            ``psum`` that of the output it becomes; -1 for a zero of a convolution's padding, which
-            the product ``terms[:, 0]`` of one output reads.
+            ``psum`` or ``product`` that of the output it becomes; -1 for a zero of a convolution's
+            padding, which the products ``terms[:, 0]`` of the box, at one position, read.
         image: during which input image.
         keep, flip: what happens to the code, ``new = (old & keep) ^ flip``.
         channels, positions, first: the box of reads, half open.
-        terms: of a ``psum``, half open.
+        terms: of a ``psum``, ``product`` or zero of padding, half open.
         stored: whether a wrong weight is that in memory, not the copy of one layer; all ``False``
             unless given.
     """

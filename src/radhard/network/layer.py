@@ -148,7 +148,8 @@ class Layer:
     def variables(self, operand: str, inputs: int) -> int:
         """How many different weights, inputs (given) or outputs an image's run has."""
         weights, outputs = self.channels * self.fan_in, self.channels * self.positions
-        return {"weight": weights, "input": inputs, "psum": outputs}[operand]
+        held = {"weight": weights, "input": inputs, "psum": outputs, "product": outputs}
+        return held[operand]
 
     def tap(self, channel: Tensor, position: Tensor, term: Tensor) -> Tensor:
         """Which element of an image's input product ``term`` of an output reads; -1: padding.

@@ -117,7 +117,7 @@ class Redundancy(Protection):
 def _channel(layer: Layer, faults: Struck) -> NDArray[np.int64]:
     """The only output channel that a corruption of a layer can change, (n,); -1 for several."""
     struck = faults.corruption
-    of_output = np.isin(struck.operand, ("output", "psum"))
+    of_output = np.isin(struck.operand, ("output", "psum", "product"))
     element = np.where(struck.element < 0, 0, struck.element)
     own = element // layer.positions if layer.channel_first else element % layer.channels
     one = struck.channels[:, 1] - struck.channels[:, 0] == 1
