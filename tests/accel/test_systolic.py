@@ -1,5 +1,6 @@
 """Systolic arrays: closed forms against a cycle-by-cycle grid, and published numbers."""
 
+import os
 from collections import Counter
 
 import numpy as np
@@ -8,8 +9,12 @@ import torch
 from torch import nn
 
 import radhard as rh
-from oracles.grid import simulate
+from oracles.bench import NUMBERS, Bench
+from oracles.grid import Grid, simulate
+from oracles.loopnest import Events
 from radhard.accel.chips import SYSTOLIC, chip_named
+from radhard.accel.readers import activated
+from radhard.faults.fault import Faults
 
 SIZES = [(8, 10, 8), (6, 9, 7), (7, 6, 11), (3, 2, 2)]
 
@@ -51,6 +56,63 @@ def test_every_cell_is_that_of_the_grid(dataflow, array, size) -> None:
             }[operand]
             ours[variable, reached] += 1
         assert ours == cells
+
+
+def disagreements(bench: Bench, array: tuple[int, int], dataflow: str, few: bool) -> list[int]:
+    """Of every cell and bit (or one of its bits), how many there are, differ, matter, are read."""
+    chip, shape = SYSTOLIC(*array, dataflow), bench.shape
+    own, terms = shape.m // shape.groups, bench.w[0].size
+    positions, windows = shape.out[0] * shape.out[1], bench.windows()
+    space, grid, counts = chip.sites(bench.work), Grid(*array, dataflow), np.zeros(4, int)
+    for operand, cells in grid.cells((positions, terms, own)).items():
+        strata = [k for k, s in enumerate(space.strata) if s.component == f"{operand}-register"]
+        size, width = len(cells) * shape.groups, len(strata)
+        assert space.strata[strata[0]].size == size
+        lanes = np.arange(size * width)
+        index, bit = np.divmod(lanes, width)
+        if few:
+            index, bit, lanes = lanes[:size], lanes[:size] * 7 % width, lanes[:size]
+        image, n = index % len(bench.x), len(lanes)
+        faults = Faults(
+            lanes, np.array(strata)[bit], index, image, np.full(n, -1), 1 << bit, np.ones(n)
+        )
+        corruption = chip.corrupt(bench.work, space, faults)
+        found, golden = bench.outputs(corruption)
+        weights = bench.w.reshape(shape.groups, own, terms)
+        sums = np.einsum("bgpq,gmq->bgmp", windows, weights)[image]
+        group, cell = np.divmod(index, len(cells))
+        read = np.zeros(n, bool)
+        for g in range(shape.groups):
+            here = np.flatnonzero(group == g)
+            when = Events(*np.array([place for _, place in cells])[cell[here]].T)
+            values = windows[image[here], g], weights[g].T
+            out, read[here] = grid.run(bench.how, values, operand, (when, bit[here]))
+            sums[here, g] = out.transpose(0, 2, 1)
+        sums = sums.reshape(n, shape.m, *shape.out) + bench.bias[:, None, None]
+        wrong = (found != bench.elements(bench.how.result(sums))).any(1)
+        wrong |= activated(bench.work, corruption) != read
+        counts += [n, wrong.sum(), (found != golden).any(1).sum(), read.sum()]
+    return counts.tolist()
+
+
+@pytest.mark.parametrize("array", [(4, 4), (3, 5)])
+@pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
+@pytest.mark.parametrize(("name", "numbers"), [("strided", "int8"), ("grouped", "16b_rb10")])
+def test_a_struck_cell_does_what_it_does_on_the_grid(name, numbers, dataflow, array) -> None:
+    count, wrong, changed, read = disagreements(Bench.of(name, numbers), array, dataflow, few=True)
+    assert wrong == 0
+    assert 0.1 * count < changed <= read < count
+
+
+@pytest.mark.skipif("RADHARD_EXHAUSTIVE" not in os.environ, reason="RADHARD_EXHAUSTIVE is not set")
+@pytest.mark.parametrize("array", [(4, 4), (3, 5)])
+@pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
+@pytest.mark.parametrize("numbers", NUMBERS)
+@pytest.mark.parametrize("name", ["strided", "grouped", "dilated", "depthwise", "vectors"])
+def test_every_bit_of_every_cell_on_the_grid(name, numbers, dataflow, array) -> None:
+    count, wrong, *_ = disagreements(Bench.of(name, numbers), array, dataflow, few=False)
+    print(f"{name} {numbers} {dataflow} {array}: {wrong} of {count:,} disagree")
+    assert wrong == 0
 
 
 @pytest.mark.parametrize(

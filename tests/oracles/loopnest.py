@@ -1,141 +1,222 @@
-"""A layer executed multiply-accumulate by multiply-accumulate with struck storage, in integers.
+"""Eyeriss, multiply-accumulate by multiply-accumulate, with its storage struck.
 
-The loop nest of Li et al., SC'17: output channel, input channel, position, kernel row and column.
-Codes are 16-bit integers with 10 fraction bits; the accumulator loses nothing, a latch holds a
-partial sum cut to 10 fraction bits and saturated.
+Each fault is a lane: all values are vectors over lanes, and storage is arrays that are flipped in
+place when a lane's time has come. `in_order` is the loop nest of Li et al., SC'17; `row_stationary`
+is a processing element with a register of inputs that slides. Both also say of each lane whether
+anything read the struck cell afterwards.
 """
 
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
+from torch import nn
 
-FRACTION, LOW, HIGH = 10, -(2**15), 2**15 - 1
+from oracles.held import Numbers
+
+Integers = np.ndarray
+Strike = dict[str, Integers]
+LATCHES = ("weight-once", "input-once", "product", "window-sum")
+SUMS = ("sum-before", "sum-after", "stored-sum")
 
 
 @dataclass
 class Shape:
-    """A convolution; a linear layer has a 1 x 1 plane, kernel and stride."""
+    """A convolution; a linear layer is one of 1 x 1 whose planes are its vectors."""
 
     m: int
     c: int
     groups: int
     plane: tuple[int, int]
-    out: tuple[int, int]
-    kernel: tuple[int, int]
-    stride: int
-    padding: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    linear: bool = False
+
+    @classmethod
+    def of(cls, layer: nn.Module, plane: tuple[int, int]) -> "Shape":
+        """Of a module of PyTorch and the plane of its input."""
+        if isinstance(layer, nn.Linear):
+            return cls(layer.out_features, layer.in_features, 1, plane, linear=True)
+        own = layer.in_channels // layer.groups
+        moves = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+        return cls(layer.out_channels, own, layer.groups, plane, *moves)
+
+    @property
+    def out(self) -> tuple[int, int]:
+        """Rows and columns of outputs."""
+        spans = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
+        sizes = zip(self.plane, self.padding, spans, self.stride, strict=True)
+        e, f = ((size + 2 * pad - span) // stride + 1 for size, pad, span, stride in sizes)
+        return e, f
+
+    def place(self, axis: int, output: int, tap: int) -> int | None:
+        """The row (or column) of inputs that a tap meets; ``None`` in the padding."""
+        at = output * self.stride[axis] - self.padding[axis] + tap * self.dilation[axis]
+        return at if 0 <= at < self.plane[axis] else None
 
 
-def held_code(total: int) -> int:
-    cut = abs(total) >> FRACTION
-    return max(LOW, min(HIGH, cut if total >= 0 else -cut))
+class Events:
+    """Which lanes are struck at a time."""
+
+    def __init__(self, *when: Integers) -> None:
+        lanes = defaultdict(list)
+        for lane, key in enumerate(zip(*(part.tolist() for part in when), strict=True)):
+            lanes[key].append(lane)
+        self._lanes = {key: np.array(found) for key, found in lanes.items()}
+
+    def at(self, *key: int) -> Integers:
+        """Lanes."""
+        return self._lanes.get(key, np.zeros(0, np.int64))
 
 
-def flipped(code: int, bit: int) -> int:
-    pattern = (code & 0xFFFF) ^ (1 << bit)
-    return pattern - 0x10000 if pattern & 0x8000 else pattern
+def in_order(
+    s: Shape, how: Numbers, x: Integers, w: Integers, bias: Integers, held: str, strike: Strike
+) -> tuple[Integers, Integers]:
+    """Outputs (n, m, e, f) of inputs (n, c, y, x) and weights (m, c, r, s), and what was read."""
+    n, (e, f), bit = len(x), s.out, strike["bit"]
+    buffer, dirty = x.copy(), np.zeros(x.shape, bool)
+    out, read = np.zeros((n, s.m, e, f), np.int64), np.zeros(n, bool)
+    names = ("m", "c", "p", "r", "s") if held in LATCHES else ("m", "c", "p")
+    events = Events(*(strike[name] for name in names))
+    for m, c in product(range(s.m), range(s.c)):
+        source = m // (s.m // s.groups) * s.c + c
+        for p in range(e * f):
+            row, column = divmod(p, f)
+            if p == 0 or (column == 0 and held == "weights-of-row"):
+                kernel, worn = np.tile(w[m, c], (n, 1, 1)), np.zeros((n, *s.kernel), bool)
+            lanes, acc = events.at(m, c, p), out[:, m, row, column]
+            if held == "inputs-of-layer":
+                cell = lanes, *(strike[name][lanes] for name in ("k", "y", "x"))
+                buffer[cell], dirty[cell] = how.input.flipped(buffer[cell], bit[lanes]), True
+            if held.startswith("weights-of"):
+                cell = lanes, *(strike[name][lanes] for name in ("r", "s"))
+                kernel[cell], worn[cell] = how.weight.flipped(kernel[cell], bit[lanes]), True
+            if held == "sum-before":
+                acc[lanes] = how.struck(acc[lanes], acc[lanes], bit[lanes])
+                read[lanes] = True
+            window = np.zeros(n, np.int64)
+            for r, t in product(range(s.kernel[0]), range(s.kernel[1])):
+                y, z = s.place(0, row, r), s.place(1, column, t)
+                inside = y is not None and z is not None
+                image = buffer[:, source, y, z].copy() if inside else np.zeros(n, np.int64)
+                weight = kernel[:, r, t].copy()
+                read |= worn[:, r, t] | (dirty[:, source, y, z] if inside else False)
+                lanes = events.at(m, c, p, r, t)
+                read[lanes] = True
+                if held == "weight-once":
+                    weight[lanes] = how.weight.flipped(weight[lanes], bit[lanes])
+                if held == "input-once":
+                    image[lanes] = how.input.flipped(image[lanes], bit[lanes])
+                term = weight * image
+                if held == "product":
+                    term[lanes] = how.struck(term[lanes], term[lanes], bit[lanes])
+                window += term
+                if held == "window-sum":
+                    part = window[lanes] + (acc[lanes] if s.linear else 0)
+                    window[lanes] = how.struck(window[lanes], part, bit[lanes])
+            acc += window
+            if held in {"sum-after", "stored-sum"}:
+                lanes = events.at(m, c, p)
+                acc[lanes] = how.struck(acc[lanes], acc[lanes], bit[lanes])
+                read[lanes] = True
+    return how.result(out + bias[:, None, None]), read
 
 
-def run(shape: Shape, x: np.ndarray, w: np.ndarray, bias: np.ndarray, strike: dict) -> np.ndarray:
-    """Output codes (m, e, f) of input codes (c, y, x) and weight codes (m, c, r, s).
-
-    ``strike``: ``held``, ``bit`` and the site, as `site` gives it.
-    """
-    s, held, bit = shape, strike["held"], strike["bit"]
-    e, f = s.out
-    p = s.padding
-    padded = np.pad(x, ((0, 0), (p, p), (p, p))).astype(object)
-    w = w.astype(object)
-    out = np.zeros((s.m, e, f), dtype=object)
-    for m in range(s.m):
-        group = m // (s.m // s.groups)
-        for c in range(s.c):
-            for place in range(e * f):
-                row, column = divmod(place, f)
-                acc = out[m, row, column]
-                now = (m, c, place)
-                if held == "inputs-of-layer" and now == strike["time"]:
-                    k, y, z = strike["element"]
-                    padded[k, y + p, z + p] = flipped(padded[k, y + p, z + p], bit)
-                if held in {"sum-before"} and now == strike["time"]:
-                    acc = struck(acc, acc, bit)
-                window = 0
-                for r in range(s.kernel[0]):
-                    for t in range(s.kernel[1]):
-                        here = (m, c, place, r, t)
-                        weight = w[m, c, r, t]
-                        y, z = row * s.stride + r, column * s.stride + t
-                        value = padded[group * s.c + c, y, z]
-                        if weight_is_struck(held, strike, here, f):
-                            weight = flipped(weight, bit)
-                        if input_is_struck(held, strike, here, (group * s.c + c, y - p, z - p), s):
-                            value = flipped(value, bit)
-                        product = weight * value
-                        window += product
-                        if held == "product" and here == strike["mac"]:
-                            window = struck(window, product, bit)
-                        if held == "window-sum" and here == strike["mac"]:
-                            part = window if s.kernel != (1, 1) else acc + window
-                            window = struck(window, part, bit)
-                acc += window
-                if held in {"sum-after", "stored-sum"} and now == strike["time"]:
-                    acc = struck(acc, acc, bit)
-                out[m, row, column] = acc
-    for m in range(s.m):
-        out[m] += int(bias[m])
-    return np.vectorize(held_code, otypes=[np.int64])(out)
+def sliding(s: Shape, e: int, r: int) -> Iterator[tuple[int, list[int], list[int]]]:
+    """What a register does for an output row and a kernel row: window, columns held, last used."""
+    if s.place(0, e, r) is None:
+        return
+    windows = [{s.place(1, f, t) for t in range(s.kernel[1])} - {None} for f in range(s.out[1])]
+    register: list[int] = []
+    for f, reads in enumerate(windows):
+        register += sorted(column for column in reads if column not in register)
+        later = set().union(*windows[f + 1 :])
+        gone = [column for column in register if column not in later]
+        yield f, list(register), gone
+        register = [column for column in register if column in later]
 
 
-def struck(total: int, part: int, bit: int) -> int:
-    """``total`` after the latch that holds ``part`` of it was struck."""
-    code = held_code(part)
-    return total + ((flipped(code, bit) - code) << FRACTION)
+def row_stationary(
+    s: Shape, how: Numbers, x: Integers, w: Integers, bias: Integers, strike: Strike, resident: int
+) -> tuple[Integers, Integers]:
+    """The same, window by window in registers that ``resident`` output channels share."""
+    n, own = len(x), s.m // s.groups
+    out, read = np.zeros((n, s.m, *s.out), np.int64), np.zeros(n, bool)
+    block = strike["m"] // own * own + strike["m"] % own // resident * resident
+    events = Events(block, *(strike[name] for name in ("c", "e", "r", "f")))
+    firsts = [g * own + k for g in range(s.groups) for k in range(0, own, resident)]
+    loops = product(firsts, range(s.c), range(s.out[0]), range(s.kernel[0]))
+    for first, c, e, r in loops:
+        filters = range(first, min(first + resident, first // own * own + own))
+        register: dict[int, Integers] = {}
+        dirty: dict[int, Integers] = {}
+        for f, held, gone in sliding(s, e, r):
+            for column in set(held) - set(register):
+                source = first // own * s.c + c
+                register[column] = x[:, source, s.place(0, e, r), column].copy()
+                dirty[column] = np.zeros(n, bool)
+            for lane in events.at(first, c, e, r, f):
+                column = int(strike["x"][lane])
+                held_value = register[column][lane]
+                register[column][lane] = how.input.flipped(held_value, strike["bit"][lane])
+                dirty[column][lane] = True
+            for t in range(s.kernel[1]):
+                column = s.place(1, f, t)
+                if column is not None:
+                    read |= dirty[column]
+                    for m in filters:
+                        out[:, m, e, f] += w[m, c, r, t] * register[column]
+            for column in gone:
+                del register[column], dirty[column]
+    return how.result(out + bias[:, None, None]), read
 
 
-def weight_is_struck(held: str, strike: dict, here: tuple, columns: int) -> bool:
-    if held == "weight-once":
-        return here == strike["mac"]
-    if held not in {"weights-of-plane", "weights-of-row"}:
-        return False
-    m, c, place, r, t = here
-    own = (m, c, r, t) == strike["weight"] and place >= strike["position"]
-    same_row = place // columns == strike["position"] // columns
-    return own and (same_row or held == "weights-of-plane")
-
-
-def input_is_struck(held: str, strike: dict, here: tuple, where: tuple, s: Shape) -> bool:
-    if held == "input-once":
-        return here == strike["mac"]
-    if held != "inputs-of-row":
-        return False
-    m, _, place, r, _ = here
-    row, column = divmod(place, s.out[1])
-    own = m % (s.m // s.groups) // strike["filters"] == strike["block"]
-    inside = 0 <= where[1] < s.plane[0]
-    at = (where[0], row, r, where[2])
-    return own and inside and at == strike["row"] and column >= strike["column"]
-
-
-def site(held: str, shape: Shape, index: int, filters: int) -> dict:
-    """What a site's number means."""
-    s, positions = shape, shape.out[0] * shape.out[1]
-    if held in {"weight-once", "input-once", "product", "window-sum"}:
-        return {"mac": _split(index, (s.m, positions, s.c, *s.kernel), (0, 2, 1, 3, 4))}
-    if held in {"sum-before", "sum-after", "stored-sum"}:
-        return {"time": _split(index, (s.m, positions, s.c), (0, 2, 1))}
+def sizes(s: Shape, held: str) -> list[tuple[str, int]]:
+    """What numbers a component's sites, slowest first, and how many there are of each."""
+    positions = s.out[0] * s.out[1]
+    m, c, p = ("m", s.m), ("c", s.c), ("p", positions)
+    taps = [("r", s.kernel[0]), ("s", s.kernel[1])]
+    if held in LATCHES:
+        return [m, p, c, *taps]
+    if held in SUMS:
+        return [m, p, c]
     if held == "inputs-of-layer":
-        sizes = (s.c * s.groups, *s.plane, s.m, s.c, positions)
-        parts = _split(index, sizes, range(6))
-        return {"element": parts[:3], "time": parts[3:]}
-    if held in {"weights-of-plane", "weights-of-row"}:
-        parts = _split(index, (s.m, s.c, *s.kernel, positions), range(5))
-        return {"weight": parts[:4], "position": parts[4]}
-    blocks = -(-(s.m // s.groups) // filters)
-    sizes = (blocks, s.groups, s.c, s.out[0], s.kernel[0], s.plane[1], s.out[1])
-    block, group, c, e, r, z, f = _split(index, sizes, range(7))
-    return {"block": block, "row": (group * s.c + c, e, r, z), "column": f, "filters": filters}
+        vectors, channels = [("y", s.plane[0]), ("x", s.plane[1])], ("k", s.c * s.groups)
+        return [*([*vectors, channels] if s.linear else [channels, *vectors]), m, c, p]
+    if held.startswith("weights-of"):
+        return [m, c, *taps, p]
+    return [m, c, ("cell", len(_cells(s)))]
 
 
-def _split(index: int, sizes: tuple, order) -> tuple:
-    parts = [int(part) for part in np.unravel_index(index, sizes)]
-    return tuple(parts[k] for k in order)
+def _cells(s: Shape) -> list[tuple[int, int, int, int]]:
+    """All that registers of inputs hold: output row, kernel row, column, window."""
+    rows = product(range(s.out[0]), range(s.kernel[0]))
+    return [
+        (e, r, column, f)
+        for e, r in rows
+        for column, f in sorted((x, f) for f, held, _ in sliding(s, e, r) for x in held)
+    ]
+
+
+def sites(s: Shape, held: str, index: Integers) -> Strike:
+    """What numbers of sites mean."""
+    names, counts = zip(*sizes(s, held), strict=True)
+    found = dict(zip(names, np.unravel_index(index, counts), strict=True))
+    if "cell" in found:
+        cells = np.array(_cells(s))[found.pop("cell")]
+        found |= dict(zip(("e", "r", "x", "f"), cells.T, strict=True))
+    return found
+
+
+def execute(
+    s: Shape, how: Numbers, values: tuple[Integers, Integers, Integers], held: str, strike: Strike,
+    resident: int,
+) -> tuple[Integers, Integers]:  # fmt: skip
+    """Outputs of n struck runs, and which of them read what was struck."""
+    if held == "inputs-of-row":
+        return row_stationary(s, how, *values, strike, resident)
+    return in_order(s, how, *values, held, strike)

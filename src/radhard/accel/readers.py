@@ -76,7 +76,8 @@ def _positions(layer: Layer, element: Integers) -> tuple[Integers, Flags]:
     (e, in_e), (f, in_f) = _outputs(layer, 0, row), _outputs(layer, 1, column)
     position = e[:, :, None] * layer.bounds["f"] + f[:, None, :]
     reads = in_e[:, :, None] & in_f[:, None, :]
-    return position.reshape(len(element), -1), reads.reshape(len(element), -1)
+    size = len(element), e.shape[1] * f.shape[1]
+    return position.reshape(size), reads.reshape(size)
 
 
 def _outputs(layer: Layer, axis: int, place: Integers) -> tuple[Integers, Flags]:
