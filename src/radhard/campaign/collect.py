@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from radhard.accel.readers import activated
 from radhard.campaign.campaign import SHARD, Campaign
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder
@@ -112,7 +113,8 @@ def outcomes(
     run = _resumed(golden, corruption, stopped)
     labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
     found = classify(run.logits, run.golden, labels, run.detected, campaign.criteria)
-    return {name: column.cpu().numpy() for name, column in found.columns.items()}
+    columns = {name: column.cpu().numpy() for name, column in found.columns.items()}
+    return {**columns, "activated": activated(work, corruption)}
 
 
 def _resumed(golden: Golden, corruption: Corruption, stopped: Stopped) -> Resumed:

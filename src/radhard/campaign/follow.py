@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from radhard.accel.readers import activated
 from radhard.campaign.campaign import SHARD, Campaign
 from radhard.engine.resume import resume
 from radhard.engine.trace import record
@@ -187,10 +188,12 @@ def follow(campaign: Campaign, count: int = 4000, layer: str | None = None) -> P
 
     steps = list(places.values())
     watch = {step: partial(see, k) for k, step in enumerate(steps)}
-    run = resume(trace, campaign.chip.corrupt(work, space, faults), watch=watch)
+    corruption = campaign.chip.corrupt(work, space, faults)
+    run = resume(trace, corruption, watch=watch)
     labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
     found = classify(run.logits, run.golden, labels, run.detected, campaign.criteria)
     outcomes = {name: column.cpu().numpy() for name, column in found.columns.items()}
+    outcomes["activated"] = activated(work, corruption)
     before, after, code = (side.cpu().numpy() for side in run.struck)
     return Propagation(
         space, tuple(places), faults, before, after, code, outcomes, distance, changed

@@ -9,6 +9,7 @@ import numpy as np
 
 from radhard.faults.space import Known, SiteSpace, Stratum, is_control
 from radhard.metrics.fit import fit
+from radhard.metrics.outcome import ONLY_ACTIVATED
 from radhard.metrics.resiliency import known_outcome, resiliency_accuracy
 from radhard.protect.protection import Cost
 from radhard.sampling.sampler import Sampler, weighted_share
@@ -162,6 +163,35 @@ class Result:
             ValueError: when the chip has no raw rates.
         """
         return _rated(self[metric], self.space.rate_fit)
+
+    def per_activated(
+        self, metric: str = "sdc1", of: Callable[[Stratum], bool] | None = None
+    ) -> Estimate:
+        """Probability of an outcome, given that something reads the struck value.
+
+        Published rates are often given so (Li et al., SC'17). Idle storage and control are left
+        out. How many faults are read is itself random, so the interval is that of a ratio.
+
+        Args:
+            metric: SDC of any kind, or another outcome that takes a read.
+            of: which strata; all where ``None``.
+
+        Raises:
+            ValueError: for an outcome that an unread fault can have.
+        """
+        if metric not in ONLY_ACTIVATED:
+            raise ValueError(
+                f"{metric!r} is no outcome of activated faults alone: use one of "
+                f"{', '.join(sorted(ONLY_ACTIVATED))}"
+            )
+        tally = self.tally
+        if of is not None:
+            tally = tally.of_strata(np.array([of(stratum) for stratum in self.space.strata]))
+        part = tally.of_outcomes("activated", metric)
+        found = weighted_share(part, "hit", self.confidence, self.anytime)
+        # a sampler may count on how many faults each stratum has, or know of further variance
+        other = self.sampler.estimate(self.space, part, "hit", self.confidence, self.anytime)
+        return max(found, other, key=lambda one: one.half_width)
 
     @property
     def recall(self) -> Estimate:

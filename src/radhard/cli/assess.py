@@ -180,6 +180,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         metrics["utilisation"] = result.utilisation
     if software is not None:
         metrics["ra_software_uniform"] = software.ra
+    metrics["sdc1_activated"] = result.per_activated("sdc1")
     rated = result.space.rate_fit is not None
     if rated:
         metrics["fit_sdc1"] = result.fit("sdc1")
@@ -211,6 +212,8 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
                 "n": part.n,
                 "rate_fit": part.rate_fit,
                 "sdc1": _short(part["sdc1"]),
+                "activated": _short(part["activated"]),
+                "sdc1_activated": _short(_per_activated(result, str(part.label[0]))),
                 **({"fit_sdc1": _short(part.fit("sdc1"))} if rated else {}),
             }
             for part in result.by(lambda s: (s.component,))
@@ -228,6 +231,10 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         ],
     }
     print(json.dumps(shown, allow_nan=False))
+
+
+def _per_activated(result: Result, component: str) -> Estimate:
+    return result.per_activated("sdc1", lambda stratum: stratum.component == component)
 
 
 def _short(estimate: Estimate) -> dict[str, float | int | None]:

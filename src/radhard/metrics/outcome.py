@@ -24,12 +24,21 @@ STANDARD: Mapping[str, str] = {
     "nan": "some logit is not a number",
     "detected": "a guard raised an alarm",
     "sdc1_undetected": "another top class, and no alarm",
+    "activated": "something read the struck value",
 }
+
+#: Outcomes that no fault has whose struck value nothing reads.
+ONLY_ACTIVATED = frozenset(
+    {"sdc1", "sdc5", "sdc10", "sdc20", "lost", "gained", "sdc1_undetected", "activated"}
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
-    """Outcome columns by name, (n,) of bool each: those of `STANDARD`, then the user's own."""
+    """Outcome columns by name, (n,) of bool each: those of `STANDARD`, then the user's own.
+
+    All but ``activated``, which logits don't tell.
+    """
 
     columns: Mapping[str, Tensor]
 

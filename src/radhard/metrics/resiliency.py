@@ -41,7 +41,8 @@ def _possible(found: Estimate, can_be: bool) -> Estimate:
 def known_outcome(known: Known, metric: str, golden: float) -> float:
     """Probability of an outcome, given that a fault strikes known sites.
 
-    A wrong answer counts as silent corruption of every kind, and a crash as none.
+    A wrong answer counts as silent corruption of every kind, and a crash as none. Idle storage is
+    never read; control is, where it does anything.
 
     >>> known_outcome(Known("control", 0.2, 0.25), "correct", 0.8)
     0.2
@@ -52,6 +53,6 @@ def known_outcome(known: Known, metric: str, golden: float) -> float:
         return golden * known.accuracy
     if metric == "lost":
         return golden * (1 - known.accuracy)
-    if metric == "masked":
-        return float(known.accuracy == 1)
+    if metric in {"masked", "activated"}:
+        return float((known.accuracy == 1) == (metric == "masked"))
     return 0.0 if metric in _NEVER or known.crash else 1 - known.accuracy

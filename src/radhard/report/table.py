@@ -31,6 +31,7 @@ def summary(result: Result, golden: Golden | None = None, software: Result | Non
         _metrics(result, golden),
         *([_formulations(result, software)] if compared else []),
         *([_rates(result)] if result.space.rate_fit is not None else []),
+        *_activated(result),
         _parts("layer", result.by(lambda s: (s.layer, s.component))),
         _parts("bit", result.by(lambda s: (f"bit {s.bit}", s.component))),
     )
@@ -74,6 +75,20 @@ def _rates(result: Result) -> Table:
         found = f"{rate.value:.3g}" if n else "-"
         table.add_row(name, f"{n:,}", f"{raw:.4g}", percent(share.value), found, interval)
     return table
+
+
+def _activated(result: Result) -> list[Table]:
+    """SDC-1 of those faults that something reads, where some components have others."""
+    title = "SDC-1 of faults that something reads"
+    table = _table(title, ("component",), ("read", "interval", "sdc1", "interval"))
+    for part in result.by(lambda s: (s.component,)):
+        read, name = part["activated"], part.label[0]
+        if not part.n or read.value == 1:
+            continue
+        sdc = result.per_activated("sdc1", lambda s, name=name: s.component == name)  # type: ignore[misc]
+        cells = ((percent(e.value), f"{100 * e.low:.2f} to {percent(e.high)}") for e in (read, sdc))
+        table.add_row(str(name), *next(cells), *next(cells))
+    return [table] if table.row_count else []
 
 
 def show_study(findings: Sequence[Finding]) -> None:
