@@ -138,5 +138,6 @@ def test_what_is_known_is_part_of_the_rate() -> None:
     above, without = (judged(wilson(45, 1000), 100.0, *part) for part in ((5.0,), (0.0, 5.0)))
     assert above.verdict == without.verdict == "undecided"
     assert above.more_faults == without.more_faults
-    with pytest.raises(ValueError, match="0 FIT"):
-        judged(wilson(0, 10), 0.0)
+    assert judged(wilson(5, 10), 0.0).verdict == "met"
+    with pytest.raises(ValueError, match="budget of 0"):
+        judged(wilson(0, 10), 1.0, budget_fit=0)

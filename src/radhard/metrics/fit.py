@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -65,13 +66,13 @@ def judged(
 
     Args:
         probability: of the outcome, given a fault at a site that is tried.
-        exposure_fit: rate of such faults in FIT, above 0.
+        exposure_fit: rate of such faults in FIT.
         known_fit: rate of the outcome by sites whose effect is known.
         budget_fit: what is allowed.
         anytime: whether the interval is a confidence sequence.
 
     Raises:
-        ValueError: for a budget or an exposure that is not above 0.
+        ValueError: for a budget that is not above 0, or a negative exposure.
 
     >>> from radhard.stats.interval import wilson
     >>> judged(wilson(96, 3000), 238.2)
@@ -79,11 +80,13 @@ def judged(
     >>> judged(wilson(6, 200), 238.2)
     Verdict(budget_fit=10.0, verdict='undecided', more_faults=877)
     """
-    if not budget_fit > 0 or not exposure_fit > 0:
+    if not budget_fit > 0 or exposure_fit < 0:
         raise ValueError(
-            f"a budget of {budget_fit!r} FIT for {exposure_fit!r} FIT can't be: use more than 0"
+            f"a budget of {budget_fit!r} FIT for {exposure_fit!r} FIT can't be: use a budget above "
+            "0, and an exposure of 0 or more"
         )
-    bound = (budget_fit - known_fit) / exposure_fit
+    spare = budget_fit - known_fit
+    bound = spare / exposure_fit if exposure_fit else math.copysign(math.inf, spare)
     if probability.high <= bound:
         return Verdict(budget_fit, "met", 0)
     if probability.low > bound:
