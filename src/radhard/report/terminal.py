@@ -24,6 +24,7 @@ def _unbroken(table: Table) -> Table:
     for column in table.columns:
         if column.no_wrap:
             cells = [str(column.header), *map(str, column.cells)]
-            column.min_width = max(cell_len(line) for cell in cells for line in cell.splitlines())
+            lines = [line for cell in cells for line in cell.splitlines()]
+            column.min_width = max(map(cell_len, lines), default=0)
     table.min_width = max(map(cell_len, str(table.title or "").split()), default=0)
     return table
