@@ -200,3 +200,20 @@ def test_damaged_files_are_named(campaign, tmp_path: Path) -> None:
         folder.about()
     with pytest.raises(rh.StoreError, match="holds no campaign"):
         folders(tmp_path / "nowhere")
+
+
+def test_parts_estimate_when_they_are_asked(campaign, monkeypatch) -> None:
+    result, asked = campaign.run(until=250), []
+    estimate = type(result)._estimate
+
+    def counted(self: object, tally: object, metric: str) -> object:
+        asked.append(metric)
+        return estimate(self, tally, metric)
+
+    monkeypatch.setattr(type(result), "_estimate", counted)
+    parts = result.strata
+    assert not asked
+    assert parts[0]["sdc1"] == parts[0]["sdc1"]
+    assert asked == ["sdc1"]
+    with pytest.raises(KeyError):
+        parts[0]["no such outcome"]

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from radhard.cli.listing import Catalogue, listing
+from radhard.network.zoo import zoo
+from radhard.protect.catalogue import PROTECTIONS
+
 MODELS = """
 import torch
 from torch import nn
@@ -44,10 +48,36 @@ def demo(folder: Path) -> subprocess.CompletedProcess[str]:
     return run(folder, "assess", "digits-cnn", "--format", "fp16", "--faults", "600", "--out", "d")
 
 
+def test_table_page_and_json_give_one_verdict(folder: Path, demo) -> None:
+    last = demo.stdout.splitlines()[-1]
+    assert last.startswith("FIT ")
+    assert last in (folder / "d" / "report.html").read_text()
+    again = run(folder, "run", "d/digits-cnn-fp16-eyeriss/campaign.toml", "--out", "d", "--json")
+    shown = json.loads(again.stdout)
+    found, rate = shown["fit_verdict"], shown["metrics"]["fit_sdc1"]
+    assert set(found) == {"budget_fit", "verdict", "more_faults"}
+    assert f"{rate['low']:.3g} to {rate['high']:.3g}; ISO 26262 allows 10: " in last
+    assert found["verdict"] in last
+    assert bool(found["more_faults"]) == (found["verdict"] == "undecided")
+
+
+@pytest.mark.parametrize("columns", ["60", "80"])
+@pytest.mark.parametrize("what", ["models", "protections"])
+def test_lists_keep_names_whole_in_a_narrow_terminal(
+    what: str, columns: str, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    listing(Catalogue(what))
+    names = {"models": (*(m.name for m in zoo()), "radhard train"),
+             "protections": [p.name for p in PROTECTIONS]}[what]  # fmt: skip
+    shown = capsys.readouterr().out
+    assert all(f"│ {name} " in shown for name in names)
+
+
 def test_the_table_and_the_page(folder: Path, demo) -> None:
     assert demo.returncode == 0, demo.stderr
     assert "digits-cnn-fp16-eyeriss: 600 faults" in demo.stdout
-    assert "page: d/report.html" in demo.stdout
+    assert "page: d/report.html" in demo.stdout.splitlines()
     page = (folder / "d" / "report.html").read_text()
     for text in (
         "A fault changes the top answer in",

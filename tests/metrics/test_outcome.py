@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from radhard.metrics.fit import fit, raw_fit, total_fit
+from radhard.metrics.fit import Verdict, fit, judged, raw_fit, total_fit
 from radhard.metrics.outcome import classify, top_class
 from radhard.stats.interval import wilson
 
@@ -118,3 +118,26 @@ def test_rates_add() -> None:
     assert total.half_width < sum(part.half_width for part in parts)
     with pytest.raises(ValueError, match="0 rates"):
         total_fit([])
+
+
+def test_a_budget_is_met_missed_or_undecided() -> None:
+    """1 of 1,000 FIT is allowed: a share of 0.1 %."""
+    good, bad, open_ = wilson(0, 10_000), wilson(100, 1000), wilson(0, 1000)
+    assert judged(good, 1000.0, budget_fit=1.0) == Verdict(1.0, "met", 0)
+    assert judged(bad, 1000.0, budget_fit=1.0) == Verdict(1.0, "missed", 0)
+    found = judged(open_, 1000.0, budget_fit=1.0)
+    assert found.verdict == "undecided"
+    assert found.more_faults is not None
+    enough = 1000 + found.more_faults
+    assert judged(wilson(0, enough), 1000.0, budget_fit=1.0).verdict == "met"
+    assert judged(wilson(0, enough - 1), 1000.0, budget_fit=1.0).verdict == "undecided"
+
+
+def test_what_is_known_is_part_of_the_rate() -> None:
+    assert judged(wilson(0, 10_000), 10.0, known_fit=20.0) == Verdict(10.0, "missed", 0)
+    above, without = (judged(wilson(45, 1000), 100.0, *part) for part in ((5.0,), (0.0, 5.0)))
+    assert above.verdict == without.verdict == "undecided"
+    assert above.more_faults == without.more_faults
+    assert judged(wilson(5, 10), 0.0).verdict == "met"
+    with pytest.raises(ValueError, match="budget of 0"):
+        judged(wilson(0, 10), 1.0, budget_fit=0)

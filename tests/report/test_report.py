@@ -1,16 +1,13 @@
+import os
+import tomllib
 from pathlib import Path
 
 import pytest
-from torch import Tensor, nn
+import tomli_w
 
 import radhard as rh
-from radhard.report.plot import by_bit, by_layer, layer_by_bit
-
-
-@pytest.fixture(scope="module")
-def campaign(residual: nn.Module, images: Tensor, labels: Tensor) -> rh.Campaign:
-    work = rh.capture(residual, images, labels, format=rh.FLOAT16, name="tiny")
-    return rh.Campaign(work, name="<tiny> & co".replace("<", "(").replace(">", ")"))
+from radhard.campaign.result import Result
+from radhard.report.wording import verdict_words
 
 
 def test_a_store_of_several_campaigns_has_one_page(campaign, tmp_path: Path) -> None:
@@ -30,32 +27,6 @@ def test_a_store_of_several_campaigns_has_one_page(campaign, tmp_path: Path) -> 
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_figures_show_the_numbers(campaign) -> None:
-    result = campaign.run(until=2000)
-    layers = by_layer(result)
-    parts = [p for p in result.by(lambda s: (s.component, s.layer)) if p.label[0] == "weight"]
-    shown = next(trace for trace in layers.data if trace.name == "weight")
-    assert list(shown.y) == [part["sdc1"].value for part in parts if part.n]
-    tops = [y + up for y, up in zip(shown.y, shown.error_y.array, strict=True)]
-    assert tops == pytest.approx([part["sdc1"].high for part in parts if part.n])
-    names = {note.text for note in by_bit(result, "fp16").layout.annotations}
-    assert names == {"sign", "exponent"}
-    grid = layer_by_bit(result, "weight").data[0]
-    assert len(grid.z) == 4
-    assert len(grid.z[0]) == 16
-    assert list(grid.x[:2]) == ["15", "14"]
-
-
-def test_bars_of_few_faults_are_left_out_where_others_have_more(campaign) -> None:
-    """One fault's interval reaches from 0 to 79 %, and would flatten all other bars."""
-    few, more = campaign.run(until=20), campaign.run(until=150)
-    for result, least in ((few, 1), (more, 10)):
-        parts = [part.n for part in result.by(lambda s: (s.component, s.layer))]
-        shown = sum(len(trace.x) for trace in by_layer(result).data)
-        assert shown == sum(n >= least for n in parts)
-    assert 0 < min(n for n in parts if n) < 10 <= max(parts)
-
-
 def test_campaigns_without_a_named_format_have_pages(residual, images, labels, tmp_path) -> None:
     formats = rh.Formats(rh.INT4, rh.FLOAT16, None)
     work = rh.capture(residual, images, labels, format=formats)
@@ -66,3 +37,66 @@ def test_campaigns_without_a_named_format_have_pages(residual, images, labels, t
 def test_an_empty_store_has_no_page(tmp_path: Path) -> None:
     with pytest.raises(rh.StoreError, match="holds no campaign"):
         rh.report(tmp_path)
+
+
+def test_a_page_from_what_the_store_holds_is_left_alone(campaign, tmp_path: Path) -> None:
+    list(rh.collect([campaign], 300, tmp_path))
+    page = rh.report(tmp_path)
+    text = page.read_bytes()
+    os.utime(page, ns=(1, 1))
+    assert rh.report(tmp_path).stat().st_mtime_ns == 1
+    page.unlink()
+    assert rh.report(tmp_path).read_bytes() == text  # nothing in it is drawn by lot
+    os.utime(page, ns=(1, 1))
+    list(rh.collect([campaign], 400, tmp_path))
+    assert "400 faults" in rh.report(tmp_path).read_text()
+    page.write_text("half a page")
+    assert "400 faults" in rh.report(tmp_path).read_text()
+
+
+def test_a_page_is_written_anew_for_another_question_about_the_same_faults(
+    campaign, tmp_path: Path
+) -> None:
+    list(rh.collect([campaign], 300, tmp_path, about={"data": "digits"}))
+    assert "mnist" not in rh.report(tmp_path).read_text()
+    list(rh.collect([campaign], 300, tmp_path, about={"data": "mnist"}))
+    assert "mnist" in rh.report(tmp_path).read_text()
+
+
+def test_a_page_works_out_its_strata_once(campaign, tmp_path: Path, monkeypatch) -> None:
+    asked = []
+    strata = Result.strata.fget
+
+    def counted(result: Result) -> object:
+        asked.append(result.name)
+        assert strata is not None
+        return strata(result)
+
+    monkeypatch.setattr(Result, "strata", property(counted))
+    list(rh.collect([campaign], 300, tmp_path))
+    rh.report(tmp_path)
+    assert asked == [campaign.name]
+
+
+def test_a_page_of_few_faults_says_so(campaign, tmp_path: Path) -> None:
+    list(rh.collect([campaign], 5, tmp_path))
+    text = rh.report(tmp_path).read_text()
+    assert text.count("Not shown: nothing here was struck by 10 faults or more.") == 4
+    assert text.count("Plotly.newPlot(") == text.count('class="plotly-graph-div"') == 0
+
+
+def test_the_verdict_is_on_the_page(campaign, tmp_path: Path) -> None:
+    chip = rh.chips.Software(rate_fit_per_mbit=1e6)
+    (result,) = rh.collect([campaign.with_(chip=chip, name="rated")], 300, tmp_path)
+    text = rh.report(tmp_path).read_text()
+    assert verdict_words(result.fit("sdc1"), result.fit_verdict()) in text
+    assert "FIT by component" in text
+
+
+def test_the_share_that_can_be_struck_is_on_the_page(campaign, tmp_path: Path) -> None:
+    list(rh.collect([campaign], 50, tmp_path))
+    path = tmp_path / campaign.name / "campaign.toml"
+    held = tomllib.loads(path.read_text())
+    path.write_text(tomli_w.dumps({"covered": {"parameters": 0.75, "macs": 0.5}, **held}))
+    words = "75.00 % of the parameters, 50.00 % of the multiply-accumulates"
+    assert words in rh.report(tmp_path).read_text()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radhard.faults.space import Known, SiteSpace, Stratum, is_control
-from radhard.metrics.fit import fit
+from radhard.metrics.fit import ISO26262_FIT, Verdict, fit, judged
 from radhard.metrics.outcome import ONLY_ACTIVATED
 from radhard.metrics.resiliency import known_outcome, resiliency_accuracy
 from radhard.protect.protection import Cost
@@ -25,18 +27,19 @@ class Part:
         label: what the strata of the part have in common.
         probability: that a fault strikes it.
         n: faults that did.
+        estimate: makes the estimate of an outcome, when it is asked for.
         rate_fit: faults in FIT that strike it, where raw rates are known.
     """
 
     label: tuple[str | int, ...]
     probability: float
     n: int
-    estimates: dict[str, Estimate]
+    estimate: Callable[[str], Estimate]
     rate_fit: float | None = None
 
     def __getitem__(self, metric: str) -> Estimate:
         """Probability of an outcome, given that a fault strikes this part."""
-        return self.estimates[metric]
+        return self.estimate(metric)
 
     def fit(self, metric: str) -> Estimate:
         """Rate of an outcome in FIT that this part contributes.
@@ -193,6 +196,17 @@ class Result:
         other = self.sampler.estimate(self.space, part, "hit", self.confidence, self.anytime)
         return max(found, other, key=lambda one: one.half_width)
 
+    def fit_verdict(self, metric: str = "sdc1", budget_fit: float = ISO26262_FIT) -> Verdict:
+        """Whether the rate of an outcome keeps to a budget, that of ISO 26262 unless stated.
+
+        Raises:
+            ValueError: when the chip has no raw rates.
+        """
+        rate, known = _raw(self.space.rate_fit), self._of_known(metric, self.space.known)
+        tried = self._estimate(self.tally, metric)
+        exposure = rate * self.space.tried
+        return judged(tried, exposure, rate * known, budget_fit, self.anytime)
+
     @property
     def recall(self) -> Estimate:
         """Share of the SDC-1 faults that a guard detected."""
@@ -236,9 +250,9 @@ class Result:
         groups: dict[tuple[str | int, ...], list[int]] = {}
         for number, stratum in enumerate(self.space.strata):
             groups.setdefault(key(stratum), []).append(number)
-        probability = self.space.probability
+        probability = self.space.tried * self.space.probability
         return [
-            self._part(label, members, self.space.tried * float(probability[members].sum()))
+            self._part(label, np.array(members), float(probability[members].sum()))
             for label, members in groups.items()
         ]
 
@@ -248,15 +262,15 @@ class Result:
         return self.by(lambda s: (s.component, s.layer, s.bit))
 
     def _part(
-        self, label: tuple[str | int, ...], members: Sequence[int], probability: float
+        self, label: tuple[str | int, ...], members: NDArray[np.int64], probability: float
     ) -> Part:
-        chosen = np.zeros(len(self.space.strata), dtype=bool)
-        chosen[members] = True
-        part = self.tally.of_strata(chosen)
-        estimates = {name: self._estimate(part, name) for name in self.metrics}
+        @cache
+        def estimate(metric: str) -> Estimate:
+            return self._estimate(self.tally.of_strata(members), metric)
+
         total = self.space.rate_fit
         rate = None if total is None else total * probability
-        return Part(label, probability, part.total, estimates, rate)
+        return Part(label, probability, int(self.tally.n[members].sum()), estimate, rate)
 
     def _estimate(self, tally: Tally, metric: str) -> Estimate:
         def counted(name: str) -> Estimate:
@@ -268,11 +282,14 @@ class Result:
 
     def _with_known(self, tried: Estimate, metric: str, known: Sequence[Known]) -> Estimate:
         """The probability of an outcome over all sites, from that over the tried ones."""
-        rest = sum(
+        return _mixed(tried, self.space.tried, self._of_known(metric, known))
+
+    def _of_known(self, metric: str, known: Sequence[Known]) -> float:
+        """Probability that a fault strikes a known site and has the outcome."""
+        return sum(
             self.space.known_share(part) * known_outcome(part, metric, self.golden_accuracy)
             for part in known
         )
-        return _mixed(tried, self.space.tried, rest)
 
 
 def _mixed(found: Estimate, share: float, rest: float) -> Estimate:
@@ -288,9 +305,13 @@ def _complement(found: Estimate) -> Estimate:
 
 
 def _rated(probability: Estimate, rate_fit: float | None) -> Estimate:
+    return fit(probability, _raw(rate_fit))
+
+
+def _raw(rate_fit: float | None) -> float:
     if rate_fit is None:
         raise ValueError(
             "this chip has no raw rates, so no FIT: give one, such as "
             "chips.Software(rate_fit_per_mbit=20.49)"
         )
-    return fit(probability, rate_fit)
+    return rate_fit

@@ -111,6 +111,10 @@ def answer(ask: Ask, out: Path | None, memory: str | None, json: bool) -> None:
     if out is not None or not json:
         page = report(store)
         print(f"page: {page}", file=sys.stderr if json else sys.stdout)
+    if not json and result.space.rate_fit is not None:
+        from radhard.report.wording import verdict_words
+
+        print(verdict_words(result.fit("sdc1"), result.fit_verdict()))
 
 
 def _as_software(ask: Ask, prepared: Prepared) -> tuple[Ask, Prepared] | None:
@@ -198,6 +202,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "seed": prepared.campaign.seed,
         "peak_memory_mib": round(peak_bytes() / 2**20),
         "metrics": {name: _short(estimate) for name, estimate in metrics.items()},
+        **({"fit_verdict": asdict(result.fit_verdict())} if rated else {}),
         "known": [
             {
                 "name": part.name,

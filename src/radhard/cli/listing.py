@@ -30,7 +30,7 @@ def listing(
     what: Annotated[Catalogue, typer.Argument(help="Which catalogue.")],
 ) -> None:
     """Print a catalogue."""
-    from rich.console import Console
+    from radhard.report.terminal import print_tables
 
     makers: dict[Catalogue, Callable[[], Table]] = {
         Catalogue.models: _models,
@@ -40,7 +40,11 @@ def listing(
         Catalogue.samplers: _samplers,
         Catalogue.protections: _protections,
     }
-    Console().print(makers[what]())
+    print_tables(makers[what]())
+
+
+#: Columns of names and commands, which no narrow terminal may break.
+_WHOLE = ("model", "weights", "data", "format", "chip", "sampler", "protection")
 
 
 def _table(*columns: str) -> Table:
@@ -48,7 +52,7 @@ def _table(*columns: str) -> Table:
 
     table = Table()
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=column in _WHOLE)
     return table
 
 

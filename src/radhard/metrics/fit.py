@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from radhard.stats.estimate import Estimate
+from radhard.stats.samplesize import more_to_exclude
 
 #: Bits in a megabit, as raw rates in FIT/Mbit count them.
 MBIT = 2**20
@@ -34,6 +37,61 @@ def fit(probability: Estimate, exposure_fit: float) -> Estimate:
     scaled = (probability.value, probability.low, probability.high)
     value, low, high = (part * exposure_fit for part in scaled)
     return replace(probability, value=value, low=low, high=high, unit="FIT")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a rate keeps to a budget.
+
+    Attributes:
+        budget_fit: what is allowed, in FIT.
+        verdict: ``met`` or ``missed`` where the whole interval is on one side of the budget.
+        more_faults: how many more would decide, should the rate stay what it is; 0 where it is
+            decided, ``None`` where no number would, or no fault has been tried.
+    """
+
+    budget_fit: float
+    verdict: Literal["met", "missed", "undecided"]
+    more_faults: int | None
+
+
+def judged(
+    probability: Estimate,
+    exposure_fit: float,
+    known_fit: float = 0.0,
+    budget_fit: float = ISO26262_FIT,
+    anytime: bool = False,
+) -> Verdict:
+    """Whether ``exposure_fit * probability + known_fit`` keeps to a budget.
+
+    Args:
+        probability: of the outcome, given a fault at a site that is tried.
+        exposure_fit: rate of such faults in FIT.
+        known_fit: rate of the outcome by sites whose effect is known.
+        budget_fit: what is allowed.
+        anytime: whether the interval is a confidence sequence.
+
+    Raises:
+        ValueError: for a budget that is not above 0, or a negative exposure.
+
+    >>> from radhard.stats.interval import wilson
+    >>> judged(wilson(96, 3000), 238.2)
+    Verdict(budget_fit=10.0, verdict='met', more_faults=0)
+    >>> judged(wilson(6, 200), 238.2)
+    Verdict(budget_fit=10.0, verdict='undecided', more_faults=877)
+    """
+    if not budget_fit > 0 or exposure_fit < 0:
+        raise ValueError(
+            f"a budget of {budget_fit!r} FIT for {exposure_fit!r} FIT can't be: use a budget above "
+            "0, and an exposure of 0 or more"
+        )
+    spare = budget_fit - known_fit
+    bound = spare / exposure_fit if exposure_fit else math.copysign(math.inf, spare)
+    if probability.high <= bound:
+        return Verdict(budget_fit, "met", 0)
+    if probability.low > bound:
+        return Verdict(budget_fit, "missed", 0)
+    return Verdict(budget_fit, "undecided", more_to_exclude(probability, bound, anytime))
 
 
 def raw_fit(rate_fit_per_mbit: float, bits: float) -> float:

@@ -16,9 +16,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from radhard.campaign.collect import Progress as Step
-from radhard.report.wording import percent
+from radhard.report.wording import duration, percent
 
 
 @contextmanager
@@ -35,6 +36,31 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
+class Pace:
+    """How fast faults are run, and what is left of the time; those found stored count for neither.
+
+    >>> pace = Pace(0.0)
+    >>> pace.at(5.0, fresh=0)  # reading what is stored
+    0.0
+    >>> pace.at(9.0, fresh=2000)
+    500.0
+    """
+
+    def __init__(self, now: float) -> None:
+        self._begun = now
+
+    def at(self, now: float, fresh: int) -> float:
+        """Faults per second, of those that were run; 0 until there is one.
+
+        Args:
+            now: in seconds, by the clock that gave the first time.
+            fresh: faults that this run has made.
+        """
+        if not fresh:
+            self._begun = now
+        return fresh / (now - self._begun) if now > self._begun else 0.0
+
+
 class ProgressBar:
     """Give it to ``radhard.collect(watch=...)``; a bar per campaign on standard error.
 
@@ -43,18 +69,18 @@ class ProgressBar:
 
     def __init__(self) -> None:
         console = Console(stderr=True)
+        name = Column(overflow="ellipsis")  # gives way in a narrow terminal, so numbers stay whole
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description}", markup=False, table_column=name),
+            BarColumn(bar_width=8),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} {task.fields[found]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[pace]} {task.fields[found]}"),
+            TextColumn("{task.fields[left]}", style="progress.remaining"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self._tasks: dict[str, TaskID] = {}
+        self._tasks: dict[str, tuple[TaskID, Pace]] = {}
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
@@ -71,10 +97,16 @@ class ProgressBar:
     def __call__(self, step: Step) -> None:
         """Show how far a campaign is."""
         if step.name not in self._tasks:
-            self._tasks[step.name] = self._bar.add_task(step.name, rate="", found="")
-        task = self._tasks[step.name]
-        elapsed = self._bar.tasks[task].elapsed or 0.0
-        rate = f"{step.fresh / elapsed:,.0f}/s" if step.fresh and elapsed > 0 else ""
+            task = self._bar.add_task(step.name, pace="", found="", left="")
+            self._tasks[step.name] = task, Pace(self._bar.get_time())
+        task, pace = self._tasks[step.name]
+        rate = pace.at(self._bar.get_time(), step.fresh)
         found = step.estimate
-        words = f"{step.metric} {percent(found.value)} ± {percent(found.half_width)}"
-        self._bar.update(task, completed=step.done, total=step.goal, rate=rate, found=words)
+        self._bar.update(
+            task,
+            completed=step.done,
+            total=step.goal,
+            pace=f"{rate:,.0f}/s" if rate else "",
+            found=f"{step.metric} {percent(found.value)} ± {percent(found.half_width)}",
+            left=f"{duration((step.goal - step.done) / rate)} left" if rate else "",
+        )

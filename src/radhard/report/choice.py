@@ -6,7 +6,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from radhard.report.plot import COLOURS, styled
+from radhard.report.plot import COLOURS, SHARES, styled
 from radhard.report.study import study_table, study_written
 from radhard.report.wording import percent
 from radhard.search.choose import Choice, Design, Goal
@@ -110,7 +110,7 @@ def _figure(found: Choice, goal: Goal) -> go.Figure:
         furthest = max(design.overhead for design in found.front)
         figure.add_scatter(x=[0, furthest], y=[goal.rate] * 2, name="target", mode="lines",
                            line={"dash": "dash", "color": "#444"})  # fmt: skip
-    figure.update_xaxes(title="overhead: area and work added", tickformat=".1%")
+    figure.update_xaxes(title="overhead: area and work added", tickformat=SHARES)
     figure.update_yaxes(dtick=1)
     lowest = min((value for value in values if value > 1e-12), default=1e-3)
     figure.update_yaxes(title=rate_words(found.plain), type="log",

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder, folders
-from radhard.report.summary import Golden, formulations, lines
-from radhard.report.wording import duration, percent
+from radhard.report.summary import FEW, Golden, Line, formulations, lines
+from radhard.report.wording import covered_words, duration, percent, verdict_words
 from radhard.stats.estimate import Estimate
 
 _FIT_NOTE = (
     "Silent data corruption in 10^9 hours: raw rate times the share that changes the answer."
 )
+
+_PARTS_NOTE = "What each component contributes, with its interval."
+
+_MAP_NOTE = (
+    f"SDC-1 in percent; grey: fewer than {FEW} faults, too few for a rate. Point at a cell for its "
+    "faults and their interval."
+)
+
+_TOO_FEW = f"Not shown: nothing here was struck by {FEW} faults or more. Ask for more faults."
 
 _RA_NOTE = (
     "Accuracy given that a fault strikes: as the chip has it, were control fault-free, were no "
@@ -23,18 +35,49 @@ _RA_NOTE = (
 )
 
 
+_CONFIG = {
+    "responsive": True,
+    "displaylogo": False,
+    "modeBarButtons": [["toImage", "resetScale2d"]],
+}
+
+
 def report(store: str | Path) -> Path:
     """Write ``report.html`` for all campaigns of a store; gives its path.
 
-    The page needs no network: scripts and data are inside.
+    The page needs no network: scripts and data are inside. A page that was made from what the
+    store holds now is left as it is.
 
     Raises:
         StoreError: when the store holds no campaign, or one that can't be read.
     """
     root = Path(store)
     held = sorted(folders(root), key=lambda f: f.about()["identity"]["chip"] == "software")
+    path, made_from = root / "report.html", _made_from(held)
+    if _says(path, made_from):
+        return path
     sections = [_section(folder, _software_twin(folder, held)) for folder in held]
-    return written(root / "report.html", "page.html", sections=sections)
+    return written(path, "page.html", sections=sections, made_from=made_from)
+
+
+def _made_from(held: Sequence[Folder]) -> str:
+    """A hash of what a page depends on: the store's files, and the code that makes pages."""
+    found = hashlib.sha256(version("radhard").encode())
+    for part in sorted(Path(__file__).parent.glob("*.*")):
+        found.update(part.read_bytes())
+    for folder in held:
+        found.update(repr(folder.about()).encode())
+        for rows in sorted(folder.path.glob("*.parquet")):
+            about = rows.stat()
+            found.update(f"{rows.name} {about.st_size} {about.st_mtime_ns}".encode())
+    return found.hexdigest()
+
+
+def _says(path: Path, made_from: str) -> bool:
+    if not path.exists():
+        return False
+    with path.open(encoding="utf-8") as page:
+        return made_from in page.read(1000)
 
 
 def written(path: Path, template: str, **values: Any) -> Path:
@@ -48,9 +91,10 @@ def written(path: Path, template: str, **values: Any) -> Path:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    numbers = count(1)
     environment.filters["percent"] = percent
     environment.filters["embedded"] = lambda figure: figure.to_html(
-        full_html=False, include_plotlyjs=False
+        full_html=False, include_plotlyjs=False, div_id=f"figure-{next(numbers)}", config=_CONFIG
     )
     html = environment.get_template(template).render(plotly=get_plotlyjs(), **values)
     partial = path.with_suffix(f".{os.getpid()}.partial")
@@ -70,8 +114,6 @@ def _software_twin(folder: Folder, held: Sequence[Folder]) -> Result | None:
 
 
 def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
-    from radhard.report import plot
-
     result, about = folder.result(), folder.about()
     identity = about["identity"]
     notions = (
@@ -79,45 +121,67 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
         if identity["chip"] != "software" and (software or result.space.known)
         else []
     )
-    rates = (
-        [("FIT by component", _FIT_NOTE, plot.fit_by_component(result))]
-        if result.space.rate_fit is not None
-        else []
-    )
-    some = len(plot.often_struck(result)) < len({s.component for s in result.space.strata})
-    rare = f" Bars of fewer than {plot.FEW} faults are left out where others have more."
-    rare += " So are components that under 5 % of the faults strike." if some else ""
-    figures = [
-        *(
-            [("RA under other notions of a fault", _RA_NOTE, plot.formulations(notions, result))]
-            if notions
-            else []
-        ),
-        *rates,
-        (
-            "By layer",
-            "Which layers turn a fault into a changed answer." + rare,
-            plot.by_layer(result),
-        ),
-        ("By bit", "Which bits do." + rare, plot.by_bit(result, identity["format"])),
-        *(
-            (
-                f"Layer by bit: {component}",
-                "Grey cells were not struck; point at a cell for its interval.",
-                plot.layer_by_bit(result, component),
-            )
-            for component in plot.often_struck(result)
-        ),
-    ]
+    rated = result.space.rate_fit is not None
     return {
         "name": result.name,
         "result": result,
         "rows": lines(result, _golden(about)),
         "notions": notions,
-        "figures": figures,
+        "verdict": verdict_words(result.fit("sdc1"), result.fit_verdict()) if rated else "",
+        "figures": [
+            *_of_notions(notions, result),
+            *(_of_rates(result) if rated else []),
+            *_of_places(result, identity["format"]),
+        ],
         "asked": _asked(about),
         "method": _method(result, identity),
     }
+
+
+#: A title, what to know about the figure, and the figure; ``None`` where too little is known.
+_Figure = tuple[str, str, Any]
+
+
+def _of_notions(notions: Sequence[Line], result: Result) -> list[_Figure]:
+    from radhard.report import plot
+
+    title = "RA under other notions of a fault"
+    return [(title, _RA_NOTE, plot.formulations(notions, result))] if notions else []
+
+
+def _of_rates(result: Result) -> list[_Figure]:
+    from radhard.report import rate
+
+    rates, verdict = result.fit("sdc1"), result.fit_verdict()
+    few = any(0 < part.n < FEW for part in result.by(lambda s: (s.component,)))
+    pale = f" Grey: fewer than {FEW} faults." if few else ""
+    return [
+        ("FIT", _FIT_NOTE, rate.fit_total(rates, verdict)),
+        ("FIT by component", _PARTS_NOTE + pale, rate.fit_by_component(result)),
+    ]
+
+
+def _of_places(result: Result, format_name: str) -> list[_Figure]:
+    """Where faults hurt: layers, bits, and both."""
+    from radhard.report import plot
+    from radhard.report.heatmap import highest_rate, layer_by_bit
+
+    shown, strata = plot.often_struck(result), result.strata
+    rare = len(shown) < len({s.component for s in result.space.strata})
+    few = f" Bars of fewer than {FEW} faults are left out."
+    few += " So are components that under 5 % of the faults strike." if rare else ""
+    found: list[_Figure] = [
+        ("By layer", "Which layers turn a fault into a changed answer.", plot.by_layer(result)),
+        ("By bit", "Which bits do.", plot.by_bit(result, format_name)),
+    ]
+    found = [(title, note + few, figure) for title, note, figure in found]
+    maps = {name: [part for part in strata if part.label[0] == name] for name in shown}
+    named, highest = plot.fields(format_name, result), max(map(highest_rate, maps.values()))
+    for name, parts in maps.items():
+        none = "" if highest_rate(parts) else " No fault in the other cells changed the answer."
+        figure = layer_by_bit(parts, named, highest)
+        found.append((f"Layer by bit: {name}", _MAP_NOTE + none, figure))
+    return [(title, note if figure else _TOO_FEW, figure) for title, note, figure in found]
 
 
 def _golden(about: Mapping[str, Any]) -> Golden | None:
@@ -135,7 +199,9 @@ def _asked(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     named = ("model", "format", "chip", "fault_model", "sampler", "images", "seed")
     rows = [(name.replace("_", " "), str(identity[name])) for name in named]
     data = [("data", str(about["data"]))] if "data" in about else []
-    return [*rows[:1], *data, *rows[1:], ("asked for", goal), ("campaign", identity["id"])]
+    covered = [("can be struck", covered_words(about["covered"]))] if "covered" in about else []
+    rows = [*rows[:1], *data, *rows[1:], *covered]
+    return [*rows, ("asked for", goal), ("campaign", identity["id"])]
 
 
 def _method(result: Result, identity: Mapping[str, Any]) -> list[str]:

@@ -9,38 +9,52 @@ import plotly.graph_objects as go
 
 from radhard.campaign.result import Part, Result
 from radhard.formats.catalogue import format_named
-from radhard.metrics.fit import ISO26262_FIT
-from radhard.report.summary import Line
+from radhard.report.summary import Line, enough
 from radhard.report.wording import percent
 from radhard.stats.estimate import Estimate
 
-COLOURS = ("#c0392b", "#2471a3", "#b7950b", "#1e8449", "#7d3c98", "#566573",
-            "#d35400", "#16a085", "#6e2c00", "#aab7b8")  # fmt: skip
-#: Faults that a bar stands for, where others have as many.
-FEW = 10
+#: Told apart by people who see colours otherwise: Okabe and Ito's, then four of Tol's.
+COLOURS = ("#d55e00", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9",
+            "#332288", "#999933", "#882255", "#999999")  # fmt: skip
+#: Shares on an axis or a colour bar, with as many digits as keep ticks apart.
+SHARES = "~%"
+#: What is left out, or said in passing.
+GREY = "#d4d4d4"
 _FONT = {"family": "system-ui, sans-serif", "size": 13, "color": "#222"}
-_HEAT = ((0.0, "#fffdf5"), (0.05, "#fde8a8"), (0.3, "#f5a04b"), (0.6, "#d7301f"), (1.0, "#67000d"))
-_BANDS = {"sign": "#f6ddcc", "exponent": "#fcf3cf", "integer": "#fcf3cf"}
+_BANDS = {"sign": "#f3e3d3", "exponent": "#f7f3dd", "integer": "#f7f3dd"}
 
 
-def by_layer(result: Result, metric: str = "sdc1") -> go.Figure:
-    """Probability of an outcome per layer and component, with intervals."""
-    parts = _often_struck(result, result.by(lambda s: (s.component, s.layer)))
-    figure = _bars(parts, metric, "layer")
-    figure.update_xaxes(title="layer, in run order", categoryorder="array")
-    return figure
+def by_layer(result: Result, metric: str = "sdc1") -> go.Figure | None:
+    """Probability of an outcome per layer and component, with intervals.
+
+    ``None`` where no bar would stand on enough faults.
+    """
+    layers = list(dict.fromkeys(s.layer for s in result.space.strata))
+    figure = _bars(_often_struck(result, result.by(lambda s: (s.component, s.layer))), metric)
+    if figure is None:
+        return None
+    figure.update_xaxes(title="layer, in run order", type="category", categoryarray=layers)
+    return figure.update_xaxes(range=[-0.5, len(layers) - 0.5])
 
 
-def by_bit(result: Result, format_name: str, metric: str = "sdc1") -> go.Figure:
-    """Probability of an outcome per bit and component, with intervals; high bits on the left."""
-    parts = _often_struck(result, result.by(lambda s: (s.component, s.bit)))
-    figure = _bars(parts, metric, "bit")
-    figure.update_xaxes(title="bit", autorange="reversed", dtick=_tick(parts))
-    for name, low, high in _fields(format_name, result):
+def by_bit(result: Result, format_name: str, metric: str = "sdc1") -> go.Figure | None:
+    """Probability of an outcome per bit and component, with intervals; high bits on the left.
+
+    ``None`` where no bar would stand on enough faults.
+    """
+    highest = max(s.bit for s in result.space.strata)
+    figure = _bars(_often_struck(result, result.by(lambda s: (s.component, s.bit))), metric)
+    if figure is None:
+        return None
+    figure.data = figure.data[::-1]  # on a reversed axis the bars of a bit are too
+    figure.update_layout(legend_traceorder="reversed")
+    figure.update_xaxes(title="bit", dtick=1 if highest < 32 else 4, range=[highest + 0.5, -0.5])
+    for name, low, high in fields(format_name, result):
         if name in _BANDS:
             figure.add_vrect(
-                x0=low - 0.5, x1=high + 0.5, fillcolor=_BANDS[name], opacity=0.6, line_width=0,
-                layer="below", annotation_text=name, annotation_position="top",
+                x0=low - 0.5, x1=high + 0.5, fillcolor=_BANDS[name], line_width=0, layer="below",
+                annotation={"text": name, "y": 1, "yanchor": "bottom", "font": {"size": 12}},
+                annotation_position="top",
             )  # fmt: skip
     return figure
 
@@ -52,7 +66,7 @@ def formulations(rows: Sequence[Line], result: Result) -> go.Figure:
         go.Scatter(
             x=[found.value for _, found, _ in shown],
             y=[name for name, _, _ in shown],
-            error_x=_ends([found for _, found, _ in shown]),
+            error_x=ends([found for _, found, _ in shown]),
             mode="markers",
             marker={"size": 9, "color": COLOURS[1]},
             hovertext=[f"{name}: {found}<br>{meaning}" for name, found, meaning in shown],
@@ -61,55 +75,10 @@ def formulations(rows: Sequence[Line], result: Result) -> go.Figure:
     )
     figure.add_vline(
         x=result.golden_accuracy, line_dash="dash", line_color=COLOURS[3],
-        annotation_text="fault-free", annotation_position="top",
+        annotation={"text": "fault-free", "y": 1, "yanchor": "bottom"},
     )  # fmt: skip
-    figure.update_xaxes(title="accuracy", tickformat=".1~%")
+    figure.update_xaxes(title="accuracy under a fault", tickformat=SHARES)
     return styled(figure, height=320)
-
-
-def fit_by_component(result: Result, metric: str = "sdc1") -> go.Figure:
-    """Rate of an outcome in FIT per component, with intervals and the budget of ISO 26262."""
-    parts = [part for part in result.by(lambda s: (s.component,)) if part.n]
-    rates = [part.fit(metric) for part in parts]
-    figure = go.Figure(
-        go.Bar(
-            x=[str(part.label[0]) for part in parts],
-            y=[rate.value for rate in rates],
-            error_y=_ends(rates),
-            marker_color=COLOURS[1],
-            hovertext=[f"{p.label[0]}<br>{rate}" for p, rate in zip(parts, rates, strict=True)],
-            hoverinfo="text",
-        )
-    )  # fmt: skip
-    figure.add_hline(
-        y=ISO26262_FIT, line_dash="dash", line_color=COLOURS[0],
-        annotation_text="ISO 26262: 10 FIT for the whole chip",
-    )  # fmt: skip
-    figure.update_yaxes(title=f"{metric}, FIT", rangemode="tozero")
-    return styled(figure, height=380)
-
-
-def layer_by_bit(result: Result, component: str, metric: str = "sdc1") -> go.Figure:
-    """Map of an outcome over layers and bits of one component; cells without faults stay empty."""
-    parts = [part for part in result.strata if part.label[0] == component]
-    layers = list(dict.fromkeys(str(part.label[1]) for part in parts))
-    bits = sorted({int(part.label[2]) for part in parts}, reverse=True)
-    found = {(str(p.label[1]), int(p.label[2])): p for p in parts}
-    grid = [[found.get((layer, bit)) for bit in bits] for layer in layers]
-    values = [[p[metric].value if p and p.n else None for p in row] for row in grid]
-    words = [[_hover(p, metric) if p else "" for p in row] for row in grid]
-    figure = go.Figure(
-        go.Heatmap(
-            z=values, x=[str(bit) for bit in bits], y=layers, text=words, hoverinfo="text",
-            colorscale=_HEAT, zmin=0, colorbar={"tickformat": ".0%", "title": metric},
-            hoverongaps=False,
-        )
-    )  # fmt: skip
-    figure.update_xaxes(title="bit", type="category")
-    figure.update_yaxes(autorange="reversed")
-    styled(figure, height=140 + 24 * max(len(layers), 6))
-    figure.update_layout(plot_bgcolor="#ececec")
-    return figure.update_xaxes(showgrid=False).update_yaxes(showgrid=False)
 
 
 def often_struck(result: Result) -> list[str]:
@@ -127,30 +96,34 @@ def _often_struck(result: Result, parts: list[Part]) -> list[Part]:
     return [part for part in parts if part.label[0] in shown]
 
 
-def _bars(parts: Sequence[Part], metric: str, what: str) -> go.Figure:
-    """A bar per part; those of few faults, whose intervals dwarf others, only among their like."""
+def _bars(parts: Sequence[Part], metric: str) -> go.Figure | None:
+    """A bar per part that stands on enough faults."""
+    parts = enough(parts)
+    if not parts:
+        return None
     figure = go.Figure()
-    parts = [part for part in parts if part.n >= FEW] or parts
     components = list(dict.fromkeys(str(part.label[0]) for part in parts))
     for colour, component in zip(COLOURS * 9, components, strict=False):
-        own = [part for part in parts if part.label[0] == component and part.n]
+        own = [part for part in parts if part.label[0] == component]
         estimates = [part[metric] for part in own]
         figure.add_bar(
             name=component,
             x=[part.label[1] for part in own],
-            y=[e.value for e in estimates],
-            error_y=_ends(estimates),
+            y=[found.value for found in estimates],
+            error_y=ends(estimates),
             marker_color=colour,
-            hovertext=[_hover(part, metric) for part in own],
+            hovertext=[hover(part, metric) for part in own],
             hoverinfo="text",
         )
-    figure.update_layout(barmode="group", legend={"orientation": "h", "y": 1.12})
-    figure.update_yaxes(title=f"{metric}, given a fault in this {what}", tickformat=".1~%")
+    figure.update_yaxes(title=f"{metric} of the faults that strike", tickformat=SHARES)
     figure.update_yaxes(rangemode="tozero")
-    return styled(figure, height=380)
+    styled(figure, height=400)
+    legend = {"orientation": "h", "y": 1.1, "yanchor": "bottom", "x": 0}
+    return figure.update_layout(barmode="group", legend=legend, showlegend=True, margin_t=80)
 
 
-def _hover(part: Part, metric: str) -> str:
+def hover(part: Part, metric: str) -> str:
+    """What is known of a part, in four lines."""
     label = ", ".join(map(str, part.label))
     if not part.n:
         return f"{label}<br>no faults drawn"
@@ -175,16 +148,17 @@ def intervals(
     return go.Bar(
         x=[place for place, _ in known],
         y=[found.value for _, found in known],
-        error_y=_ends([found for _, found in known]),
+        error_y=ends([found for _, found in known]),
         name=name, legendgroup=name, showlegend=legend, marker_color=colour,
         hovertext=[f"{name}, {place}<br>{found}<br>{found.n:,} faults" for place, found in known],
         hoverinfo="text",
     )  # fmt: skip
 
 
-def _ends(estimates: Sequence[Estimate]) -> dict[str, Any]:
+def ends(estimates: Sequence[Estimate]) -> dict[str, Any]:
+    """Error bars from value to both ends of each interval."""
     return {
-        "type": "data", "symmetric": False, "thickness": 1, "width": 2,
+        "type": "data", "symmetric": False, "thickness": 1, "width": 2, "color": "#444",
         "array": [found.high - found.value for found in estimates],
         "arrayminus": [found.value - found.low for found in estimates],
     }  # fmt: skip
@@ -209,13 +183,9 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
     return figure
 
 
-def _tick(parts: Sequence[Part]) -> int:
-    return 1 if max(int(part.label[1]) for part in parts) < 32 else 4
-
-
-def _fields(format_name: str, result: Result) -> list[tuple[str, int, int]]:
-    """The named parts of the code, where one format serves all values."""
+def fields(format_name: str, result: Result) -> list[tuple[str, int, int]]:
+    """Name, lowest and highest bit of the parts of the code, where one format serves all values."""
     if "/" in format_name or len({s.width for s in result.space.strata}) > 1:
         return []
-    fields: Any = format_named(format_name).fields
-    return [(name, span[0], span[-1]) for name, span in fields.items() if len(span)]
+    found: Any = format_named(format_name).fields
+    return [(name, span[0], span[-1]) for name, span in found.items() if len(span)]

@@ -18,7 +18,7 @@ from radhard.protect.hardening import (
     asymmetry,
     residual_rates,
 )
-from radhard.report.plot import COLOURS, intervals, panels, styled
+from radhard.report.plot import COLOURS, SHARES, intervals, panels, styled
 from radhard.report.study import study_table, study_written
 from radhard.stats.estimate import Estimate
 
@@ -215,7 +215,7 @@ def _grouped(
         figure.add_trace(intervals(places, estimates, name, colour))
     figure.update_layout(barmode="group", legend={"orientation": "h", "y": 1.12})
     figure.update_xaxes(type="category")
-    figure.update_yaxes(title=what, tickformat=".1~%", rangemode="tozero")
+    figure.update_yaxes(title=what, tickformat=SHARES, rangemode="tozero")
     return styled(figure, height=380)
 
 
@@ -231,7 +231,7 @@ def _by_bit(findings: Sequence[Finding]) -> go.Figure:
             bars = intervals(bits, rates, direction, colour, legend=k == 0)
             figure.add_trace(bars, row=k // 3 + 1, col=k % 3 + 1)
     figure.update_xaxes(autorange="reversed", title="bit")
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(tickformat=SHARES, rangemode="tozero")
     figure.update_layout(barmode="group")
     return styled(figure, height=560)
 
@@ -249,7 +249,7 @@ def _by_deviation(findings: Sequence[Finding]) -> go.Figure:
             bars = intervals(names, rates, name, colour, legend=k == 0)
             figure.add_trace(bars, row=k // 3 + 1, col=k % 3 + 1)
     figure.update_xaxes(type="category", title="moved by at least")
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(tickformat=SHARES, rangemode="tozero")
     figure.update_layout(barmode="group")
     return styled(figure, height=600)
 
@@ -309,8 +309,8 @@ def _sensitivity(findings: Sequence[Finding]) -> go.Figure:
         figure.add_scatter(x=share, y=left, name=found.format, line_color=colour)
         dashed = {"dash": "dash", "color": colour}
         figure.add_scatter(x=share, y=curve, name=f"beta {beta:.3g}", line=dashed)
-    figure.update_xaxes(title="share of latches protected, worst first", tickformat=".0%")
-    figure.update_yaxes(title="share of the rate that is left", tickformat=".0%")
+    figure.update_xaxes(title="share of latches protected, worst first", tickformat=SHARES)
+    figure.update_yaxes(title="share of the rate that is left", tickformat=SHARES)
     return styled(figure, height=380)
 
 
@@ -339,5 +339,5 @@ def _areas(findings: Sequence[Finding]) -> go.Figure:
         )  # fmt: skip
         figure.add_trace(line, row=1, col=k + 1)
     figure.update_xaxes(type="log", title="times fewer failures")
-    figure.update_yaxes(title="latch area added", tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(title="latch area added", tickformat=SHARES, rangemode="tozero")
     return styled(figure, height=400)

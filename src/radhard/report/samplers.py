@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from radhard.campaign.comparison import Comparison
 from radhard.report.page import written
-from radhard.report.plot import COLOURS, styled
+from radhard.report.plot import COLOURS, SHARES, styled
 
 #: What the columns of `rows_of` are.
 HEADS = ("sampler", "faults", "least", "most", "seconds", "reached", "coverage")
@@ -51,7 +51,7 @@ def half_widths(found: Sequence[Comparison], half_width: float) -> go.Figure:
         )  # fmt: skip
     figure.add_hline(y=half_width, line_dash="dash", line_color="#666")
     figure.update_xaxes(title="faults", type="log", dtick=1)
-    figure.update_yaxes(title="half width of the 95 % interval", type="log", tickformat=".2~%")
+    figure.update_yaxes(title="half width of the 95 % interval", type="log", tickformat=SHARES)
     return styled(figure, height=460)
 
 

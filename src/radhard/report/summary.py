@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from radhard.campaign.result import Result
+from radhard.campaign.result import Part, Result
 from radhard.metrics.outcome import STANDARD
 from radhard.stats.estimate import Estimate
 
@@ -23,6 +24,15 @@ class Golden:
 
     accuracy: Estimate
     accuracy_images: Estimate
+
+
+#: Faults that a part's rate must stand on; with fewer, its interval covers most of what can be.
+FEW = 10
+
+
+def enough(parts: Sequence[Part]) -> list[Part]:
+    """The parts that at least `FEW` faults struck."""
+    return [part for part in parts if part.n >= FEW]
 
 
 #: Outcomes that stand elsewhere, or say nothing where nothing watches the run.

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from radhard.campaign.suppression import BEST, REFERENCE, Curves
-from radhard.report.plot import COLOURS, styled
+from radhard.report.plot import COLOURS, SHARES, styled
 from radhard.report.study import study_table, study_written
 
 _VERDICTS = {
@@ -147,5 +147,5 @@ def _figure(curves: Curves) -> go.Figure:
                        zip(rates, found, strict=True)], hoverinfo="text",
         )  # fmt: skip
     figure.update_xaxes(type="log", title="error rate", exponentformat="power", dtick=1)
-    figure.update_yaxes(title="accuracy", tickformat=".0%")
+    figure.update_yaxes(title="accuracy", tickformat=SHARES)
     return styled(figure, height=480)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -13,33 +12,34 @@ from radhard.campaign.comparison import Comparison
 from radhard.campaign.propagation import Finding, hardening_area
 from radhard.campaign.result import Part, Result
 from radhard.campaign.suppression import Curves
-from radhard.report.summary import Golden, Line, formulations, lines
+from radhard.report.summary import FEW, Golden, Line, enough, formulations, lines
+from radhard.report.terminal import print_tables
 from radhard.report.wording import percent, share_bar
 from radhard.search.choose import Choice, Goal
 from radhard.stats.estimate import Estimate
 
 #: Layers and bits shown in the terminal; the page shows all.
 _MOST_ROWS = 12
-#: Characters that a study table needs.
-_STUDY_WIDTH = 92
 
 
-def summary(result: Result, golden: Golden | None = None, software: Result | None = None) -> Group:
+def summary(
+    result: Result, golden: Golden | None = None, software: Result | None = None
+) -> list[Table]:
     """The metrics of a result, and the layers and bits where faults hurt most."""
     compared = software is not None or result.space.known
-    return Group(
+    return [
         _metrics(result, golden),
         *([_formulations(result, software)] if compared else []),
         *([_rates(result)] if result.space.rate_fit is not None else []),
         *_activated(result),
         _parts("layer", result.by(lambda s: (s.layer, s.component))),
         _parts("bit", result.by(lambda s: (f"bit {s.bit}", s.component))),
-    )
+    ]
 
 
 def show(result: Result, golden: Golden | None = None, software: Result | None = None) -> None:
     """Print `summary` on standard output."""
-    Console().print(summary(result, golden, software))
+    print_tables(*summary(result, golden, software))
 
 
 def _metrics(result: Result, golden: Golden | None) -> Table:
@@ -106,7 +106,7 @@ def show_study(findings: Sequence[Finding]) -> None:
                     _share(found.guarded.recall),
                     _share(hardening_area(found, target=100)),
                 )
-        Console(width=max(Console().width, _STUDY_WIDTH)).print(table)
+        print_tables(table)
 
 
 def show_suppression(found: Sequence[Curves]) -> None:
@@ -120,9 +120,8 @@ def show_suppression(found: Sequence[Curves]) -> None:
             shares = (_share(curves.cells[one.name, rate].accuracy) for rate in curves.rates)
             extra, time = f"{one.cost.macs / curves.macs:.2%}", f"{one.overhead:.2f} x"
             table.add_row(one.name, *shares, extra, time)
-        console = Console(width=max(Console().width, _STUDY_WIDTH + 48))
-        console.print(table)
-        console.print(verdict(curves))
+        print_tables(table)
+        print(verdict(curves))
 
 
 def show_choice(found: Choice, goal: Goal, name: str) -> None:
@@ -137,12 +136,11 @@ def show_choice(found: Choice, goal: Goal, name: str) -> None:
         shares = percent(design.area), percent(design.work)
         repeats = "yes" if design.repeats else ""
         table.add_row(design.name, rate, _share(design.accuracy), *shares, repeats)
-    console = Console(width=max(Console().width, _STUDY_WIDTH))
-    console.print(table)
+    print_tables(table)
     if found.winner is not None and found.fresh_rate is not None:
-        console.print(f"asked for: {goal_words(goal, unit)}")
-        console.print(f"chosen: {found.winner.name}")
-        console.print(f"on fresh faults: {found.fresh_rate}")
+        print(f"asked for: {goal_words(goal, unit)}")
+        print(f"chosen: {found.winner.name}")
+        print(f"on fresh faults: {found.fresh_rate}")
 
 
 _FRONT_HEADS = ("rate", "accuracy", "area", "work", "repeats")
@@ -156,7 +154,7 @@ def show_samplers(found: Sequence[Comparison], name: str, metric: str, half_widt
     table = _table(title, HEADS[:1], HEADS[1:])
     for row in rows_of(found):
         table.add_row(*row)
-    Console(width=max(Console().width, _STUDY_WIDTH + 8)).print(table)
+    print_tables(table)
 
 
 def _share(found: Estimate) -> str:
@@ -181,12 +179,15 @@ def _table(title: str, words: tuple[str, ...], numbers: tuple[str, ...]) -> Tabl
 
 
 def _parts(what: str, parts: list[Part]) -> Table:
-    hurt = [part for part in parts if part.n and part["sdc1"].value > 0]
-    worst = sorted(hurt, key=lambda part: -part["sdc1"].value)[:_MOST_ROWS]
-    shown = [part for part in parts if part in worst]
-    rest = "" if len(shown) == len(parts) else f", worst {len(shown)} of {len(parts)}"
-    table = _table(f"SDC-1 by {what}{rest}", (what, "value"), ("faults", "sdc1", "interval"))
+    """The parts that hurt for certain: highest lower ends first, none that stands on few faults."""
+    told = enough(parts)
+    hurt = [part for part in told if part["sdc1"].value > 0]
+    shown = sorted(hurt, key=lambda part: -part["sdc1"].low)[:_MOST_ROWS]
+    title = f"SDC-1 by {what}, worst lower end first"
+    table = _table(title, (what, "value"), ("faults", "sdc1", "interval"))
     table.add_column("", no_wrap=True)
+    table.caption = _left_out(parts, hurt, shown)
+    table.caption_justify = "left"
     highest = max((part["sdc1"].value for part in shown), default=0.0)
     for part in shown:
         found = part["sdc1"]
@@ -194,3 +195,15 @@ def _parts(what: str, parts: list[Part]) -> Table:
         bar = Text(share_bar(found.value, highest), style="red")
         table.add_row(*map(str, part.label), f"{part.n:,}", percent(found.value), interval, bar)
     return table
+
+
+def _left_out(parts: list[Part], hurt: list[Part], shown: list[Part]) -> str:
+    """What the rows leave out of all parts."""
+    few = len(parts) - len(enough(parts))
+    counts = {
+        f"of fewer than {FEW} faults": few,
+        "without SDC-1": len(parts) - few - len(hurt),
+        "less hurt": len(hurt) - len(shown),
+    }
+    said = ", ".join(f"{count:,} {why}" for why, count in counts.items() if count)
+    return f"{len(shown)} of {len(parts):,} parts" + (f"; left out: {said}" if said else "") + "\n"

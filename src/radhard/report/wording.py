@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+
+from radhard.metrics.fit import Verdict
+from radhard.stats.estimate import Estimate
 
 _BAR = 8
 
@@ -10,13 +14,33 @@ _BAR = 8
 def percent(share: float) -> str:
     """A share as a percentage with as many digits as small values need.
 
-    >>> percent(0.0367), percent(0.00012), percent(1.0)
-    ('3.67 %', '0.012 %', '100.00 %')
+    >>> percent(0.0367), percent(0.00012), percent(0.0000012), percent(1.0)
+    ('3.67 %', '0.012 %', '0.00012 %', '100.00 %')
     """
     if math.isnan(share):
         return "-"
-    digits = 2 if share == 0 or share >= 0.001 else 3
-    return f"{100 * share:.{digits}f} %"
+    if 0 < abs(share) < 1e-8:
+        return f"{100 * share:.1e} %"
+    size = math.floor(math.log10(abs(100 * share))) if share else 0
+    return f"{100 * share:.{max(2, 1 - size)}f} %"
+
+
+def verdict_words(rate: Estimate, verdict: Verdict) -> str:
+    """What the rate is, what is allowed, and whether it keeps to that.
+
+    >>> from radhard.metrics.fit import fit, judged
+    >>> from radhard.stats.interval import wilson
+    >>> few = wilson(6, 200)
+    >>> print(verdict_words(fit(few, 238.2), judged(few, 238.2)))
+    FIT 7.15, 95 % interval 3.29 to 15.2; ISO 26262 allows 10: undecided, 877 more faults decide
+    """
+    more = verdict.more_faults
+    decide = f", {more:,} more faults decide" if more else ""
+    value = f"{rate.value:.3g}" if rate.n else "-"
+    return (
+        f"FIT {value}, {100 * rate.confidence:g} % interval {rate.low:.3g} to {rate.high:.3g}; "
+        f"ISO 26262 allows {verdict.budget_fit:g}: {verdict.verdict}{decide}"
+    )
 
 
 def share_bar(value: float, highest: float) -> str:
@@ -38,3 +62,13 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {int(seconds) % 60} s"
     return f"{minutes // 60} h {round(seconds / 60) % 60} min"
+
+
+def covered_words(covered: Mapping[str, float]) -> str:
+    """Which share of a network can be struck.
+
+    >>> covered_words({"parameters": 0.75, "macs": 1.0})
+    '75.00 % of the parameters, 100.00 % of the multiply-accumulates'
+    """
+    parameters, macs = percent(covered["parameters"]), percent(covered["macs"])
+    return f"{parameters} of the parameters, {macs} of the multiply-accumulates"

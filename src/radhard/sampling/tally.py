@@ -69,13 +69,13 @@ class Tally:
             hits, weighted = hits - self.events[but], weighted - self.weighted[but]
         return Tally(n, {"hit": hits}, weights, {"hit": weighted})
 
-    def of_strata(self, chosen: NDArray[np.bool_]) -> Tally:
-        """What the faults in some of the strata did."""
+    def of_strata(self, chosen: NDArray[np.bool_] | Integers) -> Tally:
+        """What the faults in some of the strata did, with places for these strata alone."""
         return Tally(
-            np.where(chosen, self.n, 0),
-            {name: np.where(chosen, hits, 0) for name, hits in self.events.items()},
-            np.where(chosen, self.weights, 0.0),
-            {name: np.where(chosen, hits, 0.0) for name, hits in self.weighted.items()},
+            self.n[chosen],
+            {name: hits[chosen] for name, hits in self.events.items()},
+            self.weights[:, chosen],
+            {name: hits[:, chosen] for name, hits in self.weighted.items()},
         )
 
     def scaled(self, factor: Reals) -> Tally:

@@ -1,10 +1,12 @@
-"""How many faults a campaign needs before it has begun."""
+"""How many faults a campaign needs, before it has begun and when it has come some way."""
 
 from __future__ import annotations
 
 import math
 
+from radhard.stats.estimate import Estimate
 from radhard.stats.interval import z_quantile
+from radhard.stats.stopping import log_ratio
 
 
 def leveugle(
@@ -35,3 +37,51 @@ def leveugle(
     if math.isinf(population):
         return math.ceil(unlimited)
     return math.ceil(population / (1 + (population - 1) / unlimited))
+
+
+def more_to_exclude(found: Estimate, bound: float, anytime: bool = False) -> int | None:
+    """Observations still to be made until an interval around the same share leaves out ``bound``.
+
+    Wilson's interval leaves out a proportion b when ``n (p - b)^2 > z^2 b (1 - b)``, a confidence
+    sequence when the likelihood ratio against b is large enough. Weighted observations count as
+    many unweighted ones as give the interval that there is.
+
+    Args:
+        found: the share so far; the answer takes it to stay.
+        bound: a share; any number outside [0, 1] is left out from the start.
+        anytime: whether the interval is a confidence sequence.
+
+    Returns:
+        0 where ``bound`` is left out already; ``None`` where no number is enough, since it is the
+        share itself, or nothing has been observed.
+
+    >>> from radhard.stats.interval import wilson
+    >>> more_to_exclude(wilson(0, 100), 0.01)
+    281
+    >>> wilson(0, 380).high > 0.01 > wilson(0, 381).high
+    True
+    """
+    if not found.low <= bound < found.high:
+        return 0
+    share = found.value
+    if not found.n or share == bound:
+        return None
+    end = found.high if found.high < 1 else found.low
+    needed, now = (_observations(share, p, found.confidence, anytime) for p in (bound, end))
+    return max(1, math.floor(needed / now * found.n) + 1 - found.n)
+
+
+def _observations(share: float, end: float, confidence: float, anytime: bool) -> float:
+    """How many unweighted observations put an end of the interval around ``share`` at ``end``."""
+    end = min(max(end, 1e-15), 1 - 1e-15)
+    if not anytime:
+        return z_quantile(confidence) ** 2 * end * (1 - end) / (share - end) ** 2
+    from scipy.optimize import brentq
+
+    def excess(n: float) -> float:
+        return log_ratio(share * n, n, -math.log(1 - confidence))(end)
+
+    most = 1.0
+    while excess(most) < 0:
+        most *= 2
+    return float(brentq(excess, 0.0, most, xtol=1e-6, rtol=1e-12))

@@ -62,7 +62,7 @@ def anytime_proportion(events: float, n: float, confidence: float = 0.95) -> Est
     if n == 0:
         return Estimate(math.nan, 0.0, 1.0, confidence, 0, method)
     events = n if events > n * (1 - 1e-12) else events
-    excess = _log_ratio(events, n, math.log(1 / (1 - confidence)))
+    excess = log_ratio(events, n, math.log(1 / (1 - confidence)))
     share = events / n
     low = 0.0 if events == 0 else _root(excess, 0.0, share)
     high = 1.0 if events == n else _root(excess, 1.0, share)
@@ -89,7 +89,11 @@ def anytime_mean(moments: Moments, confidence: float = 0.95, tuned_for: int = 10
     )
 
 
-def _log_ratio(events: float, n: float, limit: float) -> Callable[[float], float]:
+def log_ratio(events: float, n: float, limit: float) -> Callable[[float], float]:
+    """Of a proportion in (0, 1): log of the mixture's likelihood ratio to it, less ``limit``.
+
+    The sequence of `anytime_proportion` holds the proportions at which this is at most 0.
+    """
     from scipy.special import betaln
 
     mixture = float(betaln(events + 0.5, n - events + 0.5) - betaln(0.5, 0.5))

@@ -1,0 +1,48 @@
+"""Made-up results: what figures and tables show is known without running a network."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+from torch import Tensor, nn
+
+import radhard as rh
+from radhard.campaign.result import Result
+from radhard.faults.space import SiteSpace, Stratum
+from radhard.sampling.tally import Tally
+
+#: Faults, and those of them that change the answer, by component, layer and bit.
+Counts = Mapping[tuple[str, str, int], tuple[int, int]]
+
+
+@pytest.fixture(scope="session")
+def made() -> Callable[..., Result]:
+    """A result in which each stratum has so many faults, with so many changed answers."""
+
+    def result(counts: Counts, rate_fit: float | None = 200.0, width: int = 16) -> Result:
+        strata = tuple(Stratum(*place, width, 100, 1.0, 100) for place in counts)
+        n, hits = np.array(list(counts.values())).T
+        none = np.zeros_like(n)
+        events = dict.fromkeys(("gained", "masked", "nan"), none)
+        events = {**events, "sdc1": hits, "lost": hits, "correct": n - hits}
+        weighted = {name: np.stack([e, e]).astype(float) for name, e in events.items()}
+        return Result(
+            id="0123456789abcdef" * 2,
+            name="made-up",
+            space=SiteSpace(strata, 8, rate_fit=rate_fit),
+            sampler=rh.Importance(),
+            tally=Tally(n, events, np.stack([n, n]).astype(float), weighted),
+            golden_accuracy=1.0,
+            confidence=0.95,
+            anytime=False,
+            seconds=1.0,
+        )
+
+    return result
+
+
+@pytest.fixture(scope="session")
+def campaign(residual: nn.Module, images: Tensor, labels: Tensor) -> rh.Campaign:
+    """A small network on a chip without raw rates."""
+    work = rh.capture(residual, images, labels, format=rh.FLOAT16, name="tiny")
+    return rh.Campaign(work, name="(tiny) & co")

@@ -1,0 +1,67 @@
+"""Tables in the terminal: what is worst, and lines that can be copied."""
+
+from collections.abc import Callable
+
+import pytest
+
+from radhard.campaign.result import Result
+from radhard.report.table import show, summary
+
+Made = Callable[..., Result]
+
+
+def printed(result: Result, width: int, capsys, monkeypatch) -> str:
+    monkeypatch.setenv("COLUMNS", str(width))
+    show(result)
+    return str(capsys.readouterr().out)
+
+
+def test_what_one_fault_says_is_not_the_worst(made: Made) -> None:
+    """8 of 10 is worse for certain than 300 of 1,000, that than 4 of 10; 1 of 1 is nothing."""
+    result = made({
+        ("w", "one", 0): (1, 1), ("w", "many", 1): (1000, 300), ("w", "ten", 2): (10, 8),
+        ("w", "some", 3): (10, 4), ("w", "none", 4): (50, 0),
+    })  # fmt: skip
+    table = next(t for t in summary(result) if "by layer" in str(t.title))
+    assert list(table.columns[0].cells) == ["ten", "many", "some"]
+    lows = [part["sdc1"].low for part in result.by(lambda s: (s.layer,))]
+    assert lows[2] > lows[1] > lows[3]
+    assert table.caption == (
+        "3 of 5 parts; left out: 1 of fewer than 10 faults, 1 without SDC-1\n"
+    )  # fmt: skip
+
+
+def test_rows_that_do_not_fit_are_counted(made: Made) -> None:
+    result = made({("w", f"layer{k}", 0): (100, k + 1) for k in range(30)})
+    table = next(t for t in summary(result) if "by layer" in str(t.title))
+    assert list(table.columns[0].cells) == [f"layer{k}" for k in range(29, 17, -1)]
+    assert table.caption == "12 of 30 parts; left out: 18 less hurt\n"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_no_width_breaks_a_name_or_a_number(made: Made, capsys, monkeypatch, width: int) -> None:
+    long = "encoder.layers.11.self_attention.out_projection"
+    result = made({("psum-out-latch-[of-one]", long, 30): (1234, 567)}, rate_fit=1234.5)
+    text = printed(result, width, capsys, monkeypatch)
+    rate = result.fit("sdc1")
+    for word in (long, "psum-out-latch-[of-one]", "made-up:", "1,234", "45.95 %",
+                 f"{rate.low:.3g} to {rate.high:.3g}"):  # fmt: skip
+        assert word in text
+    assert "…" not in text
+
+
+def test_without_faults_that_tell_there_are_no_rows(made: Made, capsys, monkeypatch) -> None:
+    result = made({("w", "a", bit): (9, 9) for bit in range(2)})
+    text = " ".join(printed(result, 80, capsys, monkeypatch).split())
+    assert "0 of 2 parts; left out: 2 of fewer than 10 faults" in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_long_names_of_campaigns_stay_whole(made: Made, capsys, monkeypatch, width: int) -> None:
+    from dataclasses import replace
+
+    name = (
+        "a-network-of-mine-with-a-name-of-many-words-fixed16_10-eyeriss-65nm-hardened-and-tripled"
+    )
+    result = replace(made({("w", "a", 0): (100, 1)}), name=name)
+    assert f"{name}:" in printed(result, width, capsys, monkeypatch)
