@@ -108,7 +108,7 @@ def _check_program(program: ExportedProgram) -> None:
         )
 
 
-def check_batch(size: int | torch.SymInt) -> None:
+def check_batch(size: int | torch.SymInt | None) -> None:
     """Refuse a program whose first axis is a number.
 
     Raises:

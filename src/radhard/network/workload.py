@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from radhard.network.export import CaptureError, exported, program_of
 from radhard.network.layer import Layer, layers_of
 from radhard.network.plain import evaluating, plain, tensor_of
 from radhard.network.program import Program, Step
+from radhard.network.silence import tell_of_silence
 
 Made = TypeVar("Made")
 #: Smallest and largest values of a layer's input, second operand and output.
@@ -206,7 +206,7 @@ def capture(
         extremes = _extremes(program, layers, images)
         title = name or type(taken).__name__
         work = _built(title, program, layers, extremes, Formats.of(format), images, labels)
-    _tell_of_silence(work)
+    tell_of_silence(work, _CALIBRATION_BATCH)
     return work
 
 
@@ -333,30 +333,6 @@ def _as_numbers(images: Tensor) -> Tensor:
             "leave such images out, or mend how they are read"
         )
     return images.to(torch.float32)
-
-
-def _tell_of_silence(work: Workload) -> None:
-    """Warn where the fault-free network says nothing, with the step where that begins."""
-    parts = work.images.split(_CALIBRATION_BATCH)
-    silent = torch.cat([work.logits(part).isnan().any(1) for part in parts])
-    if not bool(silent.any()):
-        return
-    image = work.images[silent.nonzero()[0]]
-    with torch.no_grad():
-        values = work.program.run(image, work.evaluate)
-    first = next(k for k, v in enumerate(values) if isinstance(v, Tensor) and v.isnan().any())
-    behind = [layer.name for layer in work.layers if layer.step <= first]
-    place = f"step {work.program.steps[first].name}"
-    if first in work.numbers:
-        place = f"layer {behind[-1]}"
-    elif behind:
-        place += f", behind layer {behind[-1]}"
-    warnings.warn(
-        f"without a fault, logits of {int(silent.sum())} of {len(silent)} images are not numbers; "
-        f"this begins at {place}: check how images are scaled, or use a number format with a wider "
-        f"range than {work.formats.name}",
-        stacklevel=3,
-    )
 
 
 def _check_pairs(images: Tensor, labels: Tensor) -> None:
