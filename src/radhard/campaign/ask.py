@@ -193,10 +193,10 @@ def _doubts(work: Workload, accuracy: Estimate) -> list[str]:
     if accuracy.low > 1 / classes:
         return []
     return [
-        f"fault-free accuracy {accuracy} can't be told from guessing among {classes} classes "
-        f"({1 / classes:.2%}). Usual reasons: images are not standardised as in training (--mean, "
-        "--std), classes are numbered in another order than in training, the weights are not "
-        "trained or belong to other data"
+        f"fault-free accuracy {accuracy} is not better than guessing among {classes} classes "
+        f"({100 / classes:.2f} %), as far as can be seen. Usual reasons: images are not "
+        "standardised as in training (--mean, --std), classes are numbered in another order, the "
+        "weights are not trained or belong to other data"
     ]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch._export.serde import serialize
 
 from radhard.network.export import CaptureError
+from radhard.network.pickled import ForeignError, tensors_in
 from radhard.network.plain import check_batch
 
 #: Functions of Python that sizes are worked out with.
@@ -61,7 +62,7 @@ def program_in(path: Path) -> nn.Module:
     try:
         with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as held:
             return _Archive(held).program()
-    except _ForeignError as error:
+    except ForeignError as error:
         raise CaptureError(
             f"{path} was not loaded: it holds {error}. Only tensors and operations of ATen are "
             "read, since anything else could run code; if you trust its maker, say --trust"
@@ -73,10 +74,6 @@ def program_in(path: Path) -> nn.Module:
         raise CaptureError(f"{path} is no program of torch.export.save ({reason})") from error
 
 
-class _ForeignError(Exception):
-    """More than tensors and operations; tells what."""
-
-
 class _Archive:
     """The members of a ``.pt2`` file, of which there may be no others than these."""
 
@@ -85,11 +82,11 @@ class _Archive:
         self._root = held.namelist()[0].split("/")[0]
         self._names = {name.partition("/")[2] for name in held.namelist()}
         if "archive_format" not in self._names:
-            raise _ForeignError("pickles of an older version of torch.export")
+            raise ForeignError("pickles of an older version of torch.export")
         known = ("data/", "models/", "extra/", ".data/", "archive_", "byteorder")
         for name in sorted(self._names):
             if not name.startswith(known) or name.startswith("data/aotinductor"):
-                raise _ForeignError(f"the member {name}")
+                raise ForeignError(f"the member {name}")
 
     def _read(self, name: str) -> bytes:
         return self._held.read(f"{self._root}/{name}")
@@ -99,7 +96,7 @@ class _Archive:
         held = json.loads(self._read("models/model.json"))
         for formula in _formulas(held):
             if not _is_formula(formula):
-                raise _ForeignError(f"the formula {formula[:80]!r}")
+                raise ForeignError(f"the formula {formula[:80]!r}")
         if "data/sample_inputs/model.pt" in self._names:
             self._pickled("data/sample_inputs/model.pt", "sample inputs")
         tensors = {**self._tensors("weights"), **self._tensors("constants")}
@@ -112,11 +109,11 @@ class _Archive:
     def _tensor(self, kind: str, name: str, entry: dict[str, Any]) -> Tensor:
         member = f"data/{kind}/{entry['path_name']}"
         if entry["tensor_meta"] is None:
-            raise _ForeignError(f"the object {name}")
+            raise ForeignError(f"the object {name}")
         if entry["use_pickle"]:
             found = self._pickled(member, name)
             if not isinstance(found, Tensor):
-                raise _ForeignError(f"{name}, a {type(found).__name__} and no tensor")
+                raise ForeignError(f"{name}, a {type(found).__name__} and no tensor")
             return found.detach()
         about = entry["tensor_meta"]
         dtype = serialize.deserialize_scalar_type(about["dtype"])
@@ -126,14 +123,11 @@ class _Archive:
         return flat.as_strided(sizes, strides, about["storage_offset"]["as_int"]).clone()
 
     def _pickled(self, member: str, what: str) -> Any:
+        held = io.BytesIO(self._read(member))
         try:
-            return torch.load(io.BytesIO(self._read(member)), "cpu", weights_only=True)
-        except KeyError:
-            raise
-        except Exception as error:
-            foreign = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
-            named = f" ({foreign[1]})" if foreign else ""
-            raise _ForeignError(f"a pickle of more than tensors, {what}{named}") from None
+            return tensors_in(held)
+        except ForeignError as error:
+            raise ForeignError(f"a pickle that asks for {error} ({what})") from None
 
 
 def _formulas(held: Any) -> Iterator[str]:
@@ -213,7 +207,7 @@ class ArchivedProgram(nn.Module):
                 self._tensor_names[about["arg"]["name"]] = name
                 self._hold(name, tensors[name], kind)
             else:
-                raise _ForeignError(f"an input of the kind {kind}")
+                raise ForeignError(f"an input of the kind {kind}")
         if len(self._inputs) != 1:
             raise CaptureError(f"it takes {len(self._inputs)} inputs, but images alone are needed")
         check_batch(graph["tensor_values"][self._inputs[0]]["sizes"][0].get("as_int"))
@@ -266,12 +260,12 @@ def _operation(target: str) -> Callable[..., Any]:
     named = _ATEN.fullmatch(target)
     packet = getattr(torch.ops.aten, named[1], None) if named else None
     if not isinstance(packet, torch._ops.OpOverloadPacket) or named is None:
-        raise _ForeignError(f"the function {target}")
+        raise ForeignError(f"the function {target}")
     if named[2] not in packet.overloads():
         raise CaptureError(f"this version of PyTorch has no operation {target}")
     op: torch._ops.OpOverload = getattr(packet, named[2])
     if any(part.name == "filename" for part in op._schema.arguments):
-        raise _ForeignError(f"the function {target}")
+        raise ForeignError(f"the function {target}")
     return op
 
 
@@ -287,7 +281,7 @@ def _value(argument: dict[str, Any], values: dict[str, Any]) -> Any:
     if kind == "as_complex":
         return complex(held["real"], held["imag"])
     if kind not in _PLAIN:
-        raise _ForeignError(f"an argument of the kind {kind}")
+        raise ForeignError(f"an argument of the kind {kind}")
     return _PLAIN[kind](held)
 
 
@@ -301,7 +295,7 @@ def _named(result: dict[str, Any], value: Any) -> Iterator[tuple[str, Any]]:
     elif kind in {"as_sym_int", "as_sym_float", "as_sym_bool"}:
         yield held.get("as_name", ""), value
     elif kind != "as_none":
-        raise _ForeignError(f"a result of the kind {kind}")
+        raise ForeignError(f"a result of the kind {kind}")
 
 
 #: Arguments that are lists, and what they are lists of.

@@ -63,7 +63,7 @@ def exported(model: nn.Module | ExportedProgram, images: Tensor) -> ExportedProg
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
             functional: ExportedProgram = program.run_decompositions(NUMBERED)
     except Exception as error:  # torch.export raises its own classes and those of the model
-        raise CaptureError(_why(module, error)) from error
+        raise CaptureError(_why(module, images, error)) from error
     return functional
 
 
@@ -102,7 +102,7 @@ def _quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def _why(module: nn.Module, error: Exception) -> str:
+def _why(module: nn.Module, images: Tensor, error: Exception) -> str:
     if "Constraints violated" in str(error):
         return (
             "the model was made for a fixed number of images: somewhere the size of the batch "
@@ -111,9 +111,9 @@ def _why(module: nn.Module, error: Exception) -> str:
         )
     reason = " ".join(str(error).split()).partition(" For more information")[0][:240]
     return (
-        f"the model can't be captured at {_culprit(module, error)}: {type(error).__name__}: "
-        f"{reason}. torch.export must accept the model with a dynamic batch: no branches on "
-        "values, no fixed batch size"
+        f"the model can't be captured at {_culprit(module, error)} with images of shape "
+        f"{tuple(images.shape[1:])}: {type(error).__name__}: {reason}. torch.export must accept the "
+        "model with a dynamic batch: no branches on values, no fixed batch size"
     )
 
 

@@ -127,8 +127,8 @@ def _read(folder: Path, paths: list[Path], how: Reading) -> NDArray[np.float32]:
         if image.shape != first.shape:
             a, b = (" x ".join(map(str, one.shape[1:])) for one in (first, image))
             raise ValueError(
-                f"images under {folder} have different sizes: {paths[0].name} has {a}, {path.name} "
-                f"{b}; bring them to one with --size, such as --size 224"
+                f"images under {folder} have different sizes: {paths[0].relative_to(folder)} has "
+                f"{a}, {path.relative_to(folder)} {b}; bring them to one with --size, such as 224"
             )
         place[...] = image
     return images

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import os
-import pickle
 import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radhard.network.cache import cache_folder
-
-#: What a pickled CIFAR batch needs: arrays, and bytes that Python 2 wrote.
-_HARMLESS = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.numeric", "_frombuffer"),
-}
+from radhard.network.pickled import ForeignError, arrays_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,35 +154,14 @@ def _idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return items.reshape(-1, *shape)
 
 
-class _Harmless(pickle.Unpickler):
-    """Makes arrays, lists, dictionaries, numbers and text; nothing else is looked up or called."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy.core.", "numpy._core.")
-        if (module, name) == ("_codecs", "encode"):
-            return _latin
-        if (module, name) not in _HARMLESS:
-            raise _ForeignError(f"{module}.{name}")
-        return super().find_class(module, name)
-
-
-def _latin(text: str, _: str) -> bytes:
-    """What Python 3 writes for bytes in old pickles."""
-    return text.encode("latin-1")
-
-
-class _ForeignError(Exception):
-    """A pickle that wants more than arrays; tells what."""
-
-
 def _batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Rows of pixels (images, 3072) and class numbers of a batch file."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: {_REMEDY}")
     try:
-        held = _Harmless(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        held = arrays_in(path.read_bytes())
         rows, labels = held[b"data"], np.asarray(held[b"labels"])
-    except _ForeignError as error:
+    except ForeignError as error:
         raise _damaged(
             path, f"it asks for {error}, which can run code and no CIFAR-10 needs; it was not run"
         ) from None

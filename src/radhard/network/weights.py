@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from radhard.network.cache import weights_path
+from radhard.network.pickled import ForeignError, tensors_in
 from radhard.network.zoo import ZooModel
 
 #: Names of types in safetensors files.
@@ -97,18 +97,15 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _pickled(path: Path) -> Any:
-    """What torch.save wrote, if it is tensors and plain values: nothing else is loaded."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many classes for files that are none of its own
-        foreign = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
-        if foreign:
-            raise ValueError(
-                f"{path} holds more than tensors ({foreign[1]}), which could run code: it was not "
-                "loaded. Use a file that torch.save(model.state_dict(), path) wrote, or safetensors"
-            ) from None
-        reason = " ".join(str(error).split())[:100]
-        raise ValueError(f"{path} is no PyTorch checkpoint of tensors: {reason}") from error
+        return tensors_in(path)
+    except ForeignError as error:
+        raise ValueError(
+            f"{path} was not loaded: it asks for {error}, which could run code. Use a file that "
+            "torch.save(model.state_dict(), path) wrote, or safetensors"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{path} is no PyTorch checkpoint of tensors: {error}") from error
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
