@@ -112,8 +112,8 @@ def _why(module: nn.Module, images: Tensor, error: Exception) -> str:
     reason = " ".join(str(error).split()).partition(" For more information")[0][:240]
     return (
         f"the model can't be captured at {_culprit(module, error)} with images of shape "
-        f"{tuple(images.shape[1:])}: {type(error).__name__}: {reason}. torch.export must accept the "
-        "model with a dynamic batch: no branches on values, no fixed batch size"
+        f"{tuple(images.shape[1:])}: {type(error).__name__}: {reason}. torch.export must accept "
+        "the model with a dynamic batch: no branches on values, no fixed batch size"
     )
 
 

@@ -99,8 +99,8 @@ def image_folder(folder: Path, how: Reading) -> Folder:
     """The images of a folder of class folders, in an order in which classes take turns.
 
     Classes are sorted by name; if all names are whole numbers, by number. Hidden and stray files
-    and folders are left out. The order of images depends on their names alone: among the first n
-    each class has its share of n, to within one image.
+    and folders are left out. The order of images depends on their names alone, and classes take
+    turns: among the first n, each has about its share.
 
     Args:
         folder: holds one folder of images per class, which may hold folders itself.
