@@ -5,7 +5,6 @@ import gzip
 import json
 import os
 import pickle
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
-from radhard.cli import main
 from radhard.network.archive import program_in
 from radhard.network.source import subject
 
@@ -138,25 +136,16 @@ CRAFTED: dict[str, tuple[Edit, str, bool]] = {
 }
 
 
-def at_the_command_line(monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
-    """The exit code, and what is said, without the program's own process."""
-    monkeypatch.setattr(sys, "argv", ["radhard", *arguments])
-    monkeypatch.delenv("RADHARD_DEBUG", raising=False)
-    with pytest.raises(SystemExit) as stop:
-        main()
-    return int(stop.value.code or 0), capsys.readouterr().err
-
-
 @pytest.mark.parametrize("what", CRAFTED)
 def test_crafted_programs_run_nothing(
-    what: str, saved: dict[str, bytes], tmp_path: Path, monkeypatch, capsys
+    what: str, saved: dict[str, bytes], tmp_path: Path, monkeypatch, at_the_command_line
 ) -> None:
     monkeypatch.chdir(tmp_path)
     edit, message, runs_when_trusted = CRAFTED[what]
     members = dict(saved)
     edit(members, "touch marker")
     written(members, tmp_path / "net.pt2")
-    code, said = at_the_command_line(monkeypatch, capsys, "assess", "net.pt2", "--data", "digits")
+    code, _, said = at_the_command_line("assess", "net.pt2", "--data", "digits")
     assert not Path("marker").exists()
     assert code == 2
     assert message in said
@@ -217,22 +206,24 @@ def test_programs_of_a_fixed_batch_and_damaged_ones(
         program_in(written(old, tmp_path / "old.pt2"))
 
 
-def test_a_file_can_t_ask_for_trust(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_file_can_t_ask_for_trust(tmp_path: Path, monkeypatch, at_the_command_line) -> None:
     (tmp_path / "ask.toml").write_text('model = "net.pt2"\ntrust = true\n')
-    code, said = at_the_command_line(monkeypatch, capsys, "run", str(tmp_path / "ask.toml"))
+    code, _, said = at_the_command_line("run", str(tmp_path / "ask.toml"))
     assert code == 2
     assert "--trust" in said
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_crafted_checkpoints_run_nothing(cached: bool, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_crafted_checkpoints_run_nothing(
+    cached: bool, tmp_path: Path, monkeypatch, at_the_command_line
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RADHARD_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "cache" / "weights" / "digits-cnn-digits.pt"
     path.parent.mkdir(parents=True)
     torch.save({"weight": Payload("touch marker")}, path)
     chosen = [] if cached else ["--weights", str(path)]
-    code, said = at_the_command_line(monkeypatch, capsys, "assess", "digits-cnn", *chosen)
+    code, _, said = at_the_command_line("assess", "digits-cnn", *chosen)
     assert not Path("marker").exists()
     assert code == 2
     assert "posix.system" in said
@@ -242,16 +233,18 @@ def test_crafted_checkpoints_run_nothing(cached: bool, tmp_path: Path, monkeypat
     assert Path("marker").exists()
 
 
-def test_a_crafted_cifar_batch_runs_nothing(tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_crafted_cifar_batch_runs_nothing(
+    tmp_path: Path, monkeypatch, at_the_command_line
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RADHARD_DATA", str(tmp_path))
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     content = pickle.dumps({b"data": Payload("touch marker"), b"labels": [1]})
     (folder / "test_batch").write_bytes(content)
-    code, said = at_the_command_line(monkeypatch, capsys, "train", "convnet")
+    code, _, said = at_the_command_line("train", "convnet")
     assert code == 2
-    code, said = at_the_command_line(monkeypatch, capsys, "assess", "convnet")
+    code, _, said = at_the_command_line("assess", "convnet")
     assert not Path("marker").exists()
     assert code == 2
     assert "test_batch is damaged: it asks for posix.system" in said
