@@ -1,6 +1,8 @@
 """Shared by all tests: small networks, workloads, and the place of real data."""
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,22 @@ def real_data() -> Path:
     if not root:
         pytest.skip("RADHARD_DATA is not set: no real data at hand")
     return Path(root)
+
+
+@pytest.fixture
+def at_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """`radhard` with arguments, in this process: exit code, output, and what is said of it."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        from radhard.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["radhard", *arguments])
+        monkeypatch.delenv("RADHARD_DEBUG", raising=False)
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        return int(stop.value.code or 0), said.out, said.err
+
+    return run

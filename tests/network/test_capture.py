@@ -1,6 +1,12 @@
+import copy
+import warnings
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import radhard as rh
 from radhard.network.arithmetic import Formats
@@ -94,16 +100,70 @@ class Centred(nn.Module):
         return y - y.mean(0)
 
 
+class Across(nn.Module):
+    """A linear layer with a function of the user's behind it."""
+
+    def __init__(self, function: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.inner = nn.Linear(128, 3)
+        self.function = function
+
+    def forward(self, x: Tensor) -> object:
+        return self.function(self.inner(x.flatten(1)))
+
+
+def _tail_reversed(y: Tensor) -> Tensor:
+    """All images but the first two in reverse order."""
+    k = torch.arange(y.shape[0])
+    return y[torch.where(k > 1, 100 - k, k).argsort()]
+
+
+def _first_three_reversed(y: Tensor) -> Tensor:
+    """The first and the third image change places."""
+    k = torch.arange(y.shape[0])
+    return y[torch.where(k < 3, 2 - k, k).argsort()]
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
         (nn.Sequential(nn.Identity(), Branch()), "layer 1"),
         (Centred(), "mean mixes the images"),
+        (Across(lambda y: y.flip(0)), "flip lets one image of a batch influence another"),
+        (Across(lambda y: y.roll(1, 0)), "roll lets one image of a batch influence another"),
+        (Across(lambda y: y.cumsum(0)), "cumsum lets one image of a batch influence another"),
+        (Across(_tail_reversed), "influence another"),
+        (Across(_first_three_reversed), "influence another"),
+        (Across(lambda y: y + torch.randn_like(y)), "randn_like draws random numbers"),
+        (Across(lambda y: y + torch.rand(3)), "rand draws random numbers"),
+        (Across(lambda y: F.dropout(y, 0.5, True)), "dropout draws random numbers"),
+        (Across(lambda y: y.reshape(len(y), 3)), r"fixed number of images: .*len\(x\)"),
+        (Across(lambda y: torch.stack([row * 2 for row in y])), "loop over the images"),
+        (Across(lambda y: {"a": y, "b": y}), "gives 2 results"),
+        (nn.BatchNorm2d(2, track_running_stats=False), "normalises by statistics of the images"),
         (nn.Conv2d(2, 3, 3), "gives no logits: its output for one image is"),
         (nn.Sequential(nn.Flatten(), nn.Linear(128, 3), nn.Softmax(1)), "softmax"),
         (nn.Flatten(), "nothing to strike"),
     ],
-    ids=["branch", "mixing", "map", "softmax", "no layers"],
+    ids=[
+        "branch",
+        "mixing",
+        "flip",
+        "roll",
+        "cumsum",
+        "tail",
+        "first three",
+        "noise",
+        "constant noise",
+        "dropout",
+        "len",
+        "loop",
+        "two results",
+        "batch statistics",
+        "map",
+        "softmax",
+        "no layers",
+    ],
 )
 def test_models_that_can_t_be_captured(model: nn.Module, message: str, images: Tensor) -> None:
     with pytest.raises(rh.CaptureError, match=message):
@@ -167,3 +227,167 @@ def test_two_weightless_operands_have_no_weight(attention, images: Tensor, label
     assert all(
         s.layer != work.layers[number].name for s in rh.SoftwareSpace(work, ("weight",)).strata
     )
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # torch.compile imports what torch warns of
+def test_wrappers_are_taken_off(residual: nn.Module, images: Tensor, labels: Tensor) -> None:
+    plain = rh.capture(residual, images, labels)
+    for wrapped in (
+        nn.DataParallel(residual),
+        torch.compile(residual),
+        torch.compile(nn.DataParallel(residual)),
+    ):
+        work = rh.capture(wrapped, images, labels)
+        assert work.fingerprint() == plain.fingerprint()
+        assert work.name == "Residual"
+        assert [layer.name for layer in work.layers] == ["stem", "left", "right", "head"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "message"),
+    [(torch.float64, "rounded"), (torch.float16, "stay the same"), (torch.bfloat16, "the same")],
+)
+def test_other_precisions_are_told(
+    residual: nn.Module, images: Tensor, labels: Tensor, dtype: torch.dtype, message: str
+) -> None:
+    other = copy.deepcopy(residual).to(dtype)
+    with pytest.warns(UserWarning, match=f"are taken as float32 .*{message}"):
+        work = rh.capture(other, images.to(dtype), labels)
+    assert other.stem.weight.dtype == dtype
+    assert torch.equal(work.weight(0), other.stem.weight.float())
+
+
+def test_images_and_labels_of_other_kinds(
+    residual: nn.Module, images: Tensor, labels: Tensor
+) -> None:
+    plain = rh.capture(residual, images, labels).fingerprint()
+    for x, y in (
+        (images.numpy(), labels.numpy()),
+        (images.numpy().astype(np.float64), labels.tolist()),
+        (images.tolist(), labels.to(torch.uint8)),
+        (list(images), list(labels)),
+        (images.clone().requires_grad_(), labels.numpy().astype(np.int16)),
+    ):
+        assert rh.capture(residual, x, y).fingerprint() == plain
+    for y, message in ((["a"] * 6, "labels of type list"), (labels * 1.0, "one class number")):
+        with pytest.raises((TypeError, ValueError), match=message):
+            rh.capture(residual, images, y)
+    with pytest.raises(ValueError, match=r"image 2 holds not-a-number \(2 of 6 images do\)"):
+        rh.capture(residual, images.index_fill(0, torch.tensor([2, 4]), torch.nan), labels)
+    with pytest.raises(ValueError, match="on the meta device"):
+        rh.capture(residual, images.to("meta"), labels)
+
+
+def test_models_that_hide_or_lack_something(images: Tensor, labels: Tensor) -> None:
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(128, 5))
+    quantised = nn.Sequential(nn.Flatten(), nn.Linear(128, 5))
+    quantised[1].weight = nn.Parameter(Tagged(torch.rand(5, 128)))
+    fixed = torch.export.export(linear, (images[:2],))
+    dynamic = ({0: torch.export.Dim("batch", min=1)},)
+    double = copy.deepcopy(linear).double()
+    for model, message in (
+        (nn.Sequential(nn.Flatten(), nn.LazyLinear(5)), "lazy layer has no shape"),
+        (copy.deepcopy(linear).to("meta"), "parameter 1.weight is on the meta device"),
+        (quantised, r"parameter 1.weight is a Tagged: .*--format int8"),
+        (fixed, "batches of exactly 2 images: export it with dynamic_shapes"),
+        (
+            torch.export.export(double, (images[:2].double(),), dynamic_shapes=dynamic),
+            "exported for images of torch.float64",
+        ),
+    ):
+        with pytest.raises(rh.CaptureError, match=message):
+            rh.capture(model, images, labels)
+    with pytest.raises(TypeError, match="a function is no model"):
+        rh.capture(lambda x: x, images, labels)
+
+
+class Tagged(Tensor):
+    """A weight of another class, as libraries for quantisation make them."""
+
+
+def test_quantised_layers_and_scripts_are_refused(images: Tensor, labels: Tensor) -> None:
+    class Packed(nn.Linear):
+        """A layer from a library of quantised ones."""
+
+    Packed.__module__ = "torch.ao.nn.quantized.modules.linear"
+    with pytest.raises(rh.CaptureError, match=r"layer 1 is quantised already: .*--format int8"):
+        rh.capture(nn.Sequential(nn.Flatten(), Packed(128, 5)), images, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        script = torch.jit.trace(nn.Sequential(nn.Flatten(), nn.Linear(128, 5)), images)
+    with pytest.raises(rh.CaptureError, match="is a ScriptModule"):
+        rh.capture(script, images, labels)
+
+
+def test_the_mode_of_a_model_is_left_alone(images: Tensor, labels: Tensor) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 5))
+    model.train()
+    model[1].eval()
+    before = [part.training for part in model.modules()]
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    rh.capture(model, images, labels)
+    with pytest.raises(rh.CaptureError):
+        rh.capture(nn.Sequential(model, nn.Softmax(1)), images, labels)
+    assert [part.training for part in model.modules()] == before
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+
+
+class Logarithm(nn.Module):
+    """Not-a-number where the first layer is negative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(128, 6), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x.flatten(1)).log())
+
+
+@pytest.mark.parametrize("fmt", [rh.FLOAT32, rh.INT8], ids=lambda f: f.name)
+def test_where_not_a_number_begins_is_told(images: Tensor, labels: Tensor, fmt) -> None:
+    with pytest.warns(UserWarning, match="this begins at step log, behind layer first"):
+        rh.capture(Logarithm(), images, labels, format=fmt)
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(128, 6, bias=False), nn.Linear(6, 5))
+    with pytest.warns(UserWarning, match=r"logits .* begins at layer 1: .* range than fp8"):
+        rh.capture(wide, images * 1e6, labels, format=rh.FLOAT8_E5M2)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation", "padding"),
+    [
+        (3, 1, 1, "same"),
+        (3, 1, 2, "same"),
+        (4, 1, 1, "same"),
+        (3, 2, 1, "valid"),
+        (2, 1, 2, "valid"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+def test_padding_in_words(axes: int, kernel: int, stride: int, dilation: int, padding: str) -> None:
+    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
+    layer = kind(2, 3, kernel, stride, padding, dilation, padding_mode="zeros")
+    model = nn.Sequential(layer, nn.Flatten(), nn.LazyLinear(4)).eval()
+    images = torch.randn(3, 2, *(9, 8, 7)[:axes])
+    with torch.no_grad():
+        expected = model(images)
+    work = rh.capture(model, images, torch.tensor([0, 1, 2]))
+    assert torch.equal(work.logits(images), expected)
+    assert [layer.kind for layer in work.layers] == ["conv", "linear"]
+    assert (work.layers[0].geometry is not None) == (axes == 2)
+    chips = [rh.chips.SOFTWARE] + ([rh.chips.EYERISS, rh.chips.SYSTOLIC(4, 4)] if axes == 2 else [])
+    for chip in chips:
+        assert rh.Campaign(work, chip).run(until=60).n == 60
+
+
+def test_padding_in_words_is_that_in_numbers(images: Tensor, labels: Tensor) -> None:
+    words, numbers = (
+        nn.Sequential(nn.Conv2d(2, 4, 3, padding=p), nn.ReLU(), nn.Flatten(), nn.Linear(256, 5))
+        for p in ("same", 1)
+    )
+    numbers.load_state_dict(words.state_dict())
+    ours, theirs = (rh.capture(model, images, labels, name="net") for model in (words, numbers))
+    assert ours.fingerprint() == theirs.fingerprint()
+    assert ours.layers[0].geometry == theirs.layers[0].geometry

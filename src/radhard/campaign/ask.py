@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from radhard.accel.chips import chip_named
 from radhard.campaign.campaign import Campaign, right_answers
 from radhard.faults.model import fault_model_named
 from radhard.formats.catalogue import format_named
 from radhard.metrics.outcome import STANDARD
+from radhard.network.folder import Reading
 from radhard.network.source import Subject, subject
 from radhard.network.workload import Workload, capture
 from radhard.sampling.catalogue import sampler_named
@@ -25,6 +26,17 @@ from radhard.stats.stopping import Precision
 _ACCURACY_IMAGES = 1000
 
 
+def _as_text(size: Any) -> Any:
+    return str(size) if type(size) is int else size
+
+
+def _numbers(given: Any) -> Any:
+    """Numbers, or one, or as the command line has them: ``0.485,0.456,0.406``."""
+    if isinstance(given, str):
+        return tuple(part.strip() for part in given.split(","))
+    return (given,) if isinstance(given, int | float) else given
+
+
 class Ask(BaseModel):
     """A campaign file's top level; the names are those of the command line.
 
@@ -33,6 +45,7 @@ class Ask(BaseModel):
         data: a data set's name or an image folder; a zoo model has a home data set.
         weights: a checkpoint for a zoo model.
         images: input images, the first of the test set.
+        size, grey, mean, std: how images are read, as in `radhard.network.folder.Reading`.
         format: number format.
         chip: what is struck: a chip's name, or a ``.toml`` file that describes one.
         fault_model: what happens to the struck value.
@@ -49,6 +62,10 @@ class Ask(BaseModel):
     data: str | None = None
     weights: Path | None = None
     images: Annotated[int, Field(ge=1)] = 64
+    size: Annotated[str | None, BeforeValidator(_as_text)] = None
+    grey: bool = False
+    mean: Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)] = None
+    std: Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)] = None
     format: str = "fp32"
     chip: str = "eyeriss"
     fault_model: str = "bit-flip"
@@ -73,6 +90,14 @@ class Ask(BaseModel):
             return self.faults or 10_000
         return Precision(self.until, metric=names[self.metric])
 
+    def reading(self) -> Reading:
+        """How the images are read.
+
+        Raises:
+            ValueError: for a size that is none.
+        """
+        return Reading.of(self.size, self.grey, self.mean, self.std)
+
     def as_toml(self) -> dict[str, Any]:
         """The fields that say something, for ``campaign.toml``."""
         return self.model_dump(mode="json", exclude_none=True)
@@ -87,12 +112,15 @@ class Prepared:
         data: where its images are from.
         golden_accuracy: of the fault-free network in its formats, over up to 1,000 test images.
         golden_accuracy_images: the same over the campaign's own images.
+        notes: what to tell before any result: classes, files that are not the published ones, an
+            accuracy that looks like guessing.
     """
 
     campaign: Campaign
     data: str
     golden_accuracy: Estimate
     golden_accuracy_images: Estimate
+    notes: tuple[str, ...] = ()
 
 
 def asked(path: Path) -> Ask:
@@ -105,6 +133,10 @@ def asked(path: Path) -> Ask:
         held = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"campaign file {path} can't be read: {error}") from error
+    if "trust" in held:
+        raise ValueError(
+            f"campaign file {path}: trust can't be said by a file: radhard run {path} --trust"
+        )
     for made_by_radhard in ("identity", "budget", "golden"):
         held.pop(made_by_radhard, None)
     return validated(held, f"campaign file {path}")
@@ -128,8 +160,12 @@ def validated(fields: dict[str, Any], where: str) -> Ask:
         raise ValueError(f"{where}: {name}: {first['msg']} (got {first['input']!r})") from None
 
 
-def prepare(ask: Ask) -> Prepared:
+def prepare(ask: Ask, trust: bool = False) -> Prepared:
     """Load the model and data, capture, and measure the fault-free accuracy.
+
+    Args:
+        ask: the question.
+        trust: whether a ``.pt2`` file may run code while it is loaded; no file can say so.
 
     Raises:
         ValueError, FileNotFoundError: when something asked for can't be.
@@ -137,7 +173,8 @@ def prepare(ask: Ask) -> Prepared:
     ask.budget()
     fmt, chip = format_named(ask.format), chip_named(ask.chip)
     model, sampler = fault_model_named(ask.fault_model), sampler_named(ask.sampler)
-    whole = subject(ask.model, ask.data, ask.weights)
+    how = replace(ask.reading(), most=max(_ACCURACY_IMAGES, ask.images))
+    whole = subject(ask.model, ask.data, ask.weights, how=how, trust=trust)
     if ask.images > len(whole.images):
         raise ValueError(
             f"{ask.images} images asked for, but {whole.data} has {len(whole.images)}: use fewer"
@@ -145,7 +182,22 @@ def prepare(ask: Ask) -> Prepared:
     images, labels = whole.images[: ask.images], whole.labels[: ask.images]
     work = capture(whole.model, images, labels, fmt, whole.name)
     campaign = Campaign(work, chip, sampler, model, seed=ask.seed)
-    return Prepared(campaign, whole.data, *_golden_accuracies(work, whole))
+    accuracies = _golden_accuracies(work, whole)
+    notes = (*whole.notes, *_doubts(work, accuracies[0]))
+    return Prepared(campaign, whole.data, *accuracies, notes)
+
+
+def _doubts(work: Workload, accuracy: Estimate) -> list[str]:
+    """That the fault-free network may be guessing, and why that usually is."""
+    classes = work.logits(work.images[:1]).shape[1]
+    if accuracy.low > 1 / classes:
+        return []
+    return [
+        f"fault-free accuracy {accuracy} is not better than guessing among {classes} classes "
+        f"({100 / classes:.2f} %), as far as can be seen. Usual reasons: images are not "
+        "standardised as in training (--mean, --std), classes are numbered in another order, the "
+        "weights are not trained or belong to other data"
+    ]
 
 
 def _golden_accuracies(work: Workload, whole: Subject) -> tuple[Estimate, Estimate]:

@@ -99,7 +99,7 @@ def suppression_study(
     given = (faultless, *sorted(errors, key=lambda one: one.rate))
     for ask, prepared in zip(asks, ready, strict=True):
         work = prepared.campaign.workload
-        learning = subject(ask.model, ask.data, ask.weights, train=True)
+        learning = subject(ask.model, ask.data, ask.weights, train=True, how=ask.reading())
         learn, tune = (
             work.with_(learning.images[-count:], learning.labels[-count:])
             for count in (_LEARNING_IMAGES, _RETUNING_IMAGES)

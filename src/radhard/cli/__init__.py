@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from typing import TextIO
 
 from radhard.cli.app import app
 from radhard.cli.assess import assess
@@ -31,6 +33,7 @@ __all__ = [
 
 def main() -> None:
     """Run the command line: exit code 2 for wrong use, 1 for failure, 130 when interrupted."""
+    warnings.showwarning = _show
     try:
         app()
     except KeyboardInterrupt:
@@ -45,3 +48,15 @@ def main() -> None:
             text = f"{type(error).__name__}: {text} (RADHARD_DEBUG=1 shows where)"
         print(f"radhard: {text}", file=sys.stderr)
         sys.exit(2 if wrong_use else 1)
+
+
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning in one line, without the place in the code that it came from."""
+    print(f"radhard: {' '.join(str(message).split())}", file=sys.stderr)

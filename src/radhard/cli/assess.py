@@ -23,6 +23,18 @@ Out = Annotated[
 Memory = Annotated[
     str | None, typer.Option(help="Most memory for golden values and batches, such as 4GiB.")
 ]
+Size = Annotated[
+    str | None,
+    typer.Option(help="Of images in a folder: 224, 192x256, or 224/256: 224 cut out of 256."),
+]
+Grey = Annotated[bool, typer.Option("--grey", help="One channel, of images in a folder.")]
+Mean = Annotated[
+    str | None, typer.Option(help="To standardise with, such as 0.485,0.456,0.406 or 0.5.")
+]
+Std = Annotated[str | None, typer.Option(help="To standardise with, as --mean.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Load a .pt2 file even if that can run code of its maker.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
@@ -37,6 +49,10 @@ def assess(
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
     images: Annotated[int, typer.Option(help="Input images: the first of the test set.")] = 64,
+    size: Size = None,
+    grey: Grey = False,
+    mean: Mean = None,
+    std: Std = None,
     format: Annotated[str, typer.Option(help="Number format: radhard list formats.")] = "fp32",
     chip: Annotated[
         str, typer.Option(help="What is struck: radhard list chips, or a chip.toml.")
@@ -60,6 +76,7 @@ def assess(
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
     out: Out = None,
     memory: Memory = None,
+    trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Strike a network with faults and tell how often its answer changes.
@@ -73,6 +90,10 @@ def assess(
         "data": data,
         "weights": weights,
         "images": images,
+        "size": size,
+        "grey": grey,
+        "mean": mean,
+        "std": std,
         "format": format,
         "chip": chip,
         "fault_model": fault_model,
@@ -82,10 +103,16 @@ def assess(
         "sampler": sampler,
         "seed": seed,
     }
-    answer(validated(fields, "assess"), out, memory, json)
+    answer(validated(fields, "assess"), out, memory, json, trust)
 
 
-def answer(ask: Ask, out: Path | None, memory: str | None, json: bool) -> None:
+def show_notes(notes: tuple[str, ...]) -> None:
+    """Print what should be known before any result."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def answer(ask: Ask, out: Path | None, memory: str | None, json: bool, trust: bool) -> None:
     """Run what is asked, and print tables and the page's path, or a JSON object."""
     from radhard.campaign.ask import prepare
     from radhard.engine.memory import bytes_of, keep_freed_memory
@@ -93,7 +120,8 @@ def answer(ask: Ask, out: Path | None, memory: str | None, json: bool) -> None:
 
     budget = bytes_of(memory) if memory is not None else None
     keep_freed_memory()
-    prepared = prepare(ask)
+    prepared = prepare(ask, trust)
+    show_notes(prepared.notes)
     campaign = prepared.campaign
     store = out or Path("runs") / f"{campaign.name}-{campaign.id[:8]}"
     uniform = _as_software(ask, prepared)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radhard.cli.app import app
-from radhard.cli.assess import Json
+from radhard.cli.assess import Grey, Json, Mean, Size, Std, Trust, show_notes
 
 if TYPE_CHECKING:
     from radhard.campaign.comparison import Comparison
@@ -20,6 +20,10 @@ def compare_samplers(
     data: Annotated[str | None, typer.Option(help="As for assess.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
     images: Annotated[int, typer.Option(help="Input images: the first of the test set.")] = 64,
+    size: Size = None,
+    grey: Grey = False,
+    mean: Mean = None,
+    std: Std = None,
     format: Annotated[str, typer.Option(help="Number format: radhard list formats.")] = "fp32",
     chip: Annotated[str, typer.Option(help="What is struck: radhard list chips.")] = "systolic",
     metric: Annotated[str, typer.Option(help="An outcome, or ra.")] = "ra",
@@ -30,6 +34,7 @@ def compare_samplers(
     seeds: Annotated[int, typer.Option(help="Runs of each sampler.")] = 30,
     faults: Annotated[int, typer.Option(help="Faults of each run.")] = 10_000,
     out: Annotated[Path, typer.Option(help="Folder for the page.")] = Path("runs/samplers"),
+    trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Ask the same with each sampler and many seeds; faults, seconds and coverage."""
@@ -47,13 +52,19 @@ def compare_samplers(
         "data": data,
         "weights": weights,
         "images": images,
+        "size": size,
+        "grey": grey,
+        "mean": mean,
+        "std": std,
         "format": format,
         "chip": chip,
         "metric": metric,
     }
     ask = validated(fields, "compare-samplers")
     keep_freed_memory()
-    campaign = prepare(ask).campaign
+    prepared = prepare(ask, trust)
+    show_notes(prepared.notes)
+    campaign = prepared.campaign
     outcome = "correct" if metric == "ra" else metric
     with counted(f"samplers on {campaign.name}") as watch:
         found = compare(campaign, outcome, half_width, chosen, seeds, faults, watch)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radhard.cli.app import app
-from radhard.cli.assess import Json, Out
+from radhard.cli.assess import Grey, Json, Mean, Out, Size, Std, Trust, show_notes
 
 if TYPE_CHECKING:
     from radhard.search.choose import Choice, Design
@@ -22,6 +22,10 @@ def protect(
     data: Annotated[str | None, typer.Option(help="As for assess.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
     images: Annotated[int, typer.Option(help="Input images: the first of the test set.")] = 64,
+    size: Size = None,
+    grey: Grey = False,
+    mean: Mean = None,
+    std: Std = None,
     format: Annotated[str, typer.Option(help="Number format: radhard list formats.")] = "fp32",
     chip: Annotated[
         str, typer.Option(help="What is struck: radhard list chips, or a chip.toml.")
@@ -47,6 +51,7 @@ def protect(
     ] = "gradient-importance",
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
     out: Out = None,
+    trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Search protections, part by part of the chip and layer by layer, on the same faults.
@@ -64,11 +69,14 @@ def protect(
     goal = Goal(target_fit, budget_area, budget_macs)
     fields = {
         "model": model, "data": data, "weights": weights, "images": images, "format": format,
-        "chip": chip, "sampler": sampler, "seed": seed,
+        "size": size, "grey": grey, "mean": mean, "std": std, "chip": chip, "sampler": sampler,
+        "seed": seed,
     }  # fmt: skip
     ask = validated(fields, "protect")
     keep_freed_memory()
-    campaign = prepare(ask).campaign
+    prepared = prepare(ask, trust)
+    show_notes(prepared.notes)
+    campaign = prepared.campaign
     learn = _learning(ask, campaign.workload, subject)
     store = out or Path("runs") / f"protect-{campaign.name}-{campaign.id[:8]}"
 
@@ -100,7 +108,7 @@ def _learning(ask: Any, work: Any, subject: Any) -> Any:
     """The network with training images; with its own images where there are no others."""
     if ":" in ask.model or ask.model.endswith(".pt2"):
         return work
-    source = subject(ask.model, ask.data, ask.weights, train=True)
+    source = subject(ask.model, ask.data, ask.weights, train=True, how=ask.reading())
     return work.with_(source.images[-_LEARNING_IMAGES:], source.labels[-_LEARNING_IMAGES:])
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from radhard.cli.app import app
-from radhard.cli.assess import Json, Memory, Out, answer
+from radhard.cli.assess import Json, Memory, Out, Trust, answer
 
 
 @app.command()
@@ -16,9 +16,10 @@ def run(
     file: Annotated[Path, typer.Argument(help="A campaign file, docs/campaign-file.md.")],
     out: Out = None,
     memory: Memory = None,
+    trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Ask what a campaign file asks; its keys are the options of assess."""
     from radhard.campaign.ask import asked
 
-    answer(asked(file), out, memory, json)
+    answer(asked(file), out, memory, json, trust)

@@ -9,6 +9,7 @@ import operator
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import Node
 from torch.nn import functional as F
 
+from radhard.network.padding import NUMBERED
 from radhard.network.program import Program, Ref, Rows, Step, references
 
 aten = torch.ops.aten
@@ -26,9 +28,17 @@ _SHAPED: dict[Any, Callable[..., Any]] = {
     aten.view.default: aten.reshape.default,
     aten._unsafe_view.default: aten.reshape.default,
 }
+#: Images of the experiment that finds layouts, and those that are changed, one at a time: at
+#: uneven places, so that no reordering leaves all of them where they were.
+_TRIED, _CHANGED = 4, (0, 1, 3)
+#: Normalisation without stored statistics.
+_BATCH_STATISTICS = (
+    aten._native_batch_norm_legit.default,
+    aten._native_batch_norm_legit.no_stats,
+    aten._native_batch_norm_legit_functional.default,
+)
 _COPIES = (
     aten.clone.default,
-    aten.dropout.default,
     aten.contiguous.default,
     aten.alias.default,
     aten.detach.default,
@@ -40,28 +50,28 @@ class CaptureError(ValueError):
 
 
 def exported(model: nn.Module | ExportedProgram, images: Tensor) -> ExportedProgram:
-    """The ATen graph of ``model``, functional, with a dynamic batch.
+    """The ATen graph of ``model`` (in evaluation mode), functional, with a dynamic batch.
 
     Raises:
         CaptureError: when torch.export can't follow the model.
     """
-    module = model.module() if isinstance(model, ExportedProgram) else model.eval()
+    module = model.module() if isinstance(model, ExportedProgram) else model
     example = images[:1].repeat_interleave(2, 0)
     try:
         with _quietly():
             batch = Dim("batch", min=1)
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
-            functional: ExportedProgram = program.run_decompositions({})
+            functional: ExportedProgram = program.run_decompositions(NUMBERED)
     except Exception as error:  # torch.export raises its own classes and those of the model
-        raise CaptureError(_why(module, error)) from error
+        raise CaptureError(_why(module, images, error)) from error
     return functional
 
 
 def program_of(graph: ExportedProgram, images: Tensor) -> Program:
     """The steps of an exported graph, with the layout of every value.
 
-    Layouts are found by experiment: two batch sizes tell how sizes depend on the batch, and a
-    change of one image tells where in each value that image lies.
+    Layouts are found by experiment: two batch sizes tell how sizes depend on the batch, and
+    changes of one image at a time tell where in each value the images lie.
 
     Raises:
         CaptureError: when images of a batch influence each other or the output is no logits.
@@ -92,12 +102,18 @@ def _quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def _why(module: nn.Module, error: Exception) -> str:
+def _why(module: nn.Module, images: Tensor, error: Exception) -> str:
+    if "Constraints violated" in str(error):
+        return (
+            "the model was made for a fixed number of images: somewhere the size of the batch "
+            "becomes a plain number, by len(x), int(x.shape[0]), a loop over the images, or a "
+            "number in view or reshape; use x.shape[0] as it is, or -1"
+        )
     reason = " ".join(str(error).split()).partition(" For more information")[0][:240]
     return (
-        f"the model can't be captured at {_culprit(module, error)}: {type(error).__name__}: "
-        f"{reason}. torch.export must accept the model with a dynamic batch: no branches on "
-        "values, no fixed batch size"
+        f"the model can't be captured at {_culprit(module, error)} with images of shape "
+        f"{tuple(images.shape[1:])}: {type(error).__name__}: {reason}. torch.export must accept "
+        "the model with a dynamic batch: no branches on values, no fixed batch size"
     )
 
 
@@ -137,6 +153,8 @@ def _is_identity(node: Node) -> bool:
     """Whether a node hands on its first argument unchanged."""
     if node.target in _COPIES:
         return True
+    if node.target is aten.dropout.default:
+        return not node.args[2]  # one that is in training mode draws
     if node.target is aten.slice.Tensor:
         start, stop, step = ([*node.args[2:], None, None, None][k] for k in range(3))
         return bool(start in {None, 0} and stop in {None, 2**63 - 1} and step in {None, 1})
@@ -211,26 +229,24 @@ def _logits_step(node: Node, place: dict[Node, int]) -> int:
 def _layouts(
     program: Program, images: Tensor
 ) -> tuple[tuple[Rows | None, ...], tuple[tuple[int, int] | None, ...], tuple[Step, ...]]:
-    a, b = images[:1], images[-1:]
-    c = torch.where(a == b, a + 1, b) if torch.equal(a, b) else b
-    three = program.run(torch.cat([a, a, a]))
-    changed = program.run(torch.cat([a, c + 0.5, a]))
-    two = program.run(torch.cat([a, a]))
+    seen = _experiment(program, images)
     rows: list[Rows | None] = []
     sizes: list[tuple[int, int] | None] = []
     steps = list(program.steps)
     for index, step in enumerate(program.steps):
         depends = index == 0 or any(rows[source] or sizes[source] for source in step.inputs)
-        value = three[index]
+        value, fewer = seen.golden[index], seen.fewer[index]
         size = rows_here = None
         if isinstance(value, int) and not isinstance(value, bool) and depends:
-            size = (value - two[index], 3 * two[index] - 2 * value)
+            size = _by_batch(value, fewer)
         elif isinstance(value, Tensor) and depends:
-            rows_here = _rows_of(step.name, two[index], value, changed[index])
+            rows_here = _rows_of(step, seen.sizes(index), seen.outers[index])
         elif depends and step.op is not None and not isinstance(value, Tensor):
             raise CaptureError(
                 f"step {step.name} gives {type(value).__name__}, which has no place in a batch: "
                 "rewrite the model with operations that give one tensor"
+                if step.op not in _BATCH_STATISTICS
+                else _mixing(step)
             )
         elif step.op is not None:
             steps[index] = Step(step.name, constant=value)
@@ -239,22 +255,95 @@ def _layouts(
     return tuple(rows), tuple(sizes), tuple(steps)
 
 
-def _rows_of(name: str, two: Tensor, three: Tensor, changed: Tensor) -> Rows:
-    sizes = tuple((b - a, 3 * a - 2 * b) for a, b in zip(two.shape, three.shape, strict=True))
+@dataclass(frozen=True, slots=True)
+class _Experiment:
+    """What runs of a few images show of every step.
+
+    Attributes:
+        golden: the values for `_TRIED` equal images.
+        fewer: shapes, or integers, for one image less.
+        outers: possible numbers of blocks before the batch (`Rows.outer`): those with which every
+            change of one image has changed nothing but that image's place.
+    """
+
+    golden: list[Any]
+    fewer: list[Any]
+    outers: list[list[int]]
+
+    def sizes(self, index: int) -> tuple[tuple[int, int], ...]:
+        """How the lengths of a step's axes depend on the batch, as `Rows.sizes`."""
+        return tuple(map(_by_batch, self.golden[index].shape, self.fewer[index]))
+
+
+def _experiment(program: Program, images: Tensor) -> _Experiment:
+    a, b = images[:1], images[-1:]
+    other = torch.where(a == b, a + 1, b) + 0.5 if torch.equal(a, b) else b + 0.5
+    batch = torch.cat([a] * _TRIED)
+    golden = program.run(batch)
+    _refuse_noise(program, golden, program.run(batch))
+    fewer = [v.shape if isinstance(v, Tensor) else v for v in program.run(batch[1:])]
+    seen = _Experiment(golden, fewer, [])
+    for index, value in enumerate(golden):
+        seen.outers.append(_outers(seen.sizes(index)) if isinstance(value, Tensor) else [])
+    for image in _CHANGED:
+        changed = program.run(torch.cat([batch[:image], other, batch[image + 1 :]]))
+        for index, outers in enumerate(seen.outers):
+            if outers:
+                moved = _moved(golden[index], changed[index])
+                seen.outers[index] = [n for n in outers if _only(moved, n, image)]
+    return seen
+
+
+def _by_batch(value: int, fewer: int) -> tuple[int, int]:
+    """Slope and offset of a length that is this for `_TRIED` images and that for one less."""
+    return value - fewer, _TRIED * fewer - (_TRIED - 1) * value
+
+
+def _moved(a: Tensor, b: Tensor) -> Tensor:
+    """Where two values differ; not-a-number equals itself."""
+    return (a != b) & ~(a.isnan() & b.isnan())
+
+
+def _only(moved: Tensor, outer: int, image: int) -> bool:
+    """Whether nothing has moved but what would be one image's with this number of blocks."""
+    blocks = moved.reshape(outer, _TRIED, -1)
+    return not bool(blocks[:, [k for k in range(_TRIED) if k != image]].any())
+
+
+def _refuse_noise(program: Program, once: list[Any], again: list[Any]) -> None:
+    for step, first, second in zip(program.steps, once, again, strict=True):
+        several = isinstance(first, list | tuple)
+        pairs = zip(first, second, strict=True) if several else [(first, second)]
+        if any(isinstance(a, Tensor) and bool(_moved(a, b).any()) for a, b in pairs):
+            raise CaptureError(
+                f"step {step.name} draws random numbers: two runs on the same images differ, so "
+                "what a fault does could not be told from noise. Leave the noise out in evaluation "
+                "mode (for dropout: training=self.training)"
+            )
+
+
+def _rows_of(step: Step, sizes: tuple[tuple[int, int], ...], outers: list[int]) -> Rows:
     if not any(slope for slope, _ in sizes):
         raise CaptureError(
-            f"step {name} mixes the images of a batch into one value: radhard needs models that "
-            "treat each image alone (evaluation mode, no statistics over the batch)"
+            f"step {step.name} mixes the images of a batch into one value: radhard needs models "
+            "that treat each image alone (evaluation mode, no statistics over the batch)"
         )
-    moved = (three != changed).reshape(-1)
-    where = torch.nonzero(moved).reshape(-1)
-    for outer in _outers(sizes):
-        inner = three.numel() // (3 * outer)
-        if bool(((where // inner) % 3 == 1).all()):
-            return Rows(outer, sizes)
-    raise CaptureError(
-        f"step {name} lets one image of a batch influence another: radhard needs models that "
-        "treat each image alone (evaluation mode, no statistics over the batch)"
+    if not outers:
+        raise CaptureError(_mixing(step))
+    return Rows(outers[0], sizes)
+
+
+def _mixing(step: Step) -> str:
+    if step.op in _BATCH_STATISTICS:
+        return (
+            f"step {step.name} normalises by statistics of the images at hand, so one image of a "
+            "batch influences another: use BatchNorm with stored statistics "
+            "(track_running_stats=True, in evaluation mode)"
+        )
+    return (
+        f"step {step.name} lets one image of a batch influence another, or changes their order: "
+        "radhard needs models that treat each image alone (evaluation mode, no statistics over the "
+        "batch, no reordering)"
     )
 
 

@@ -27,10 +27,11 @@ Places = TypeVar("Places", Tensor, NDArray[np.int64])
 #: The shape of a step's value for one image.
 Shapes = Callable[[int], tuple[int, ...]]
 
+#: Padding in words is gone: export writes it in numbers.
 _CONVOLUTIONS: Mapping[Any, int] = {
-    op: axes
-    for axes, packet in ((1, aten.conv1d), (2, aten.conv2d), (3, aten.conv3d))
-    for op in (packet.default, packet.padding)
+    aten.conv1d.default: 1,
+    aten.conv2d.default: 2,
+    aten.conv3d.default: 3,
 }
 _ATTENTION = aten.scaled_dot_product_attention.default
 
@@ -236,10 +237,7 @@ def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
     )
 
 
-def _plane_geometry(weight: tuple[int, ...], parts: list[Any]) -> Geometry | None:
-    """``None`` where the padding is given in words."""
-    if any(isinstance(part, str) for part in parts):
-        return None
+def _plane_geometry(weight: tuple[int, ...], parts: list[Any]) -> Geometry:
     stride, padding, dilation = ((part * 2)[:2] for part in map(tuple, parts))
     return Geometry((weight[2], weight[3]), stride, padding, dilation)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from radhard.network.archive import program_in
 from radhard.network.data import DataSet, data_named
 from radhard.network.export import CaptureError
+from radhard.network.folder import Reading
 from radhard.network.weights import trained
 from radhard.network.zoo import ZooModel, zoo_model
 
@@ -23,10 +25,12 @@ class Subject:
 
     Attributes:
         name: short, for tables.
-        model: in evaluation mode.
+        model: to be run in evaluation mode, which `radhard.capture` sees to.
         images: (b, ...) as the model expects them.
         labels: (b,).
         data: where the images are from.
+        notes: what their reader should know of them: classes of a folder, files that are not the
+            published ones.
     """
 
     name: str
@@ -34,10 +38,16 @@ class Subject:
     images: Tensor
     labels: Tensor
     data: str
+    notes: tuple[str, ...] = ()
 
 
 def subject(
-    model: str, data: str | None = None, weights: Path | None = None, train: bool = False
+    model: str,
+    data: str | None = None,
+    weights: Path | None = None,
+    train: bool = False,
+    how: Reading | None = None,
+    trust: bool = False,
 ) -> Subject:
     """The model and data that two names stand for.
 
@@ -47,46 +57,76 @@ def subject(
         data: a data set's name or a folder of class folders; a zoo model has a home data set.
         weights: a checkpoint for a zoo model.
         train: the training images of a named data set instead of its test images.
+        how: the images are read and standardised.
+        trust: whether a ``.pt2`` file may run code while it is loaded.
 
     Raises:
         ValueError: for an unknown name, or names that don't fit each other.
         FileNotFoundError: for missing files.
     """
+    how = how or Reading()
     if model.endswith(".pt2"):
-        return _with_data(Path(model).stem, _exported(Path(model)), data, weights, train)
+        path = Path(model)
+        loaded = _trusted(path) if trust else program_in(path)
+        return _with_data(path.stem, loaded, _own_data(path.stem, data, weights, train, how), data)
     if ":" in model:
         made = _made(model)
         title = model.rpartition(":")[2]
         if isinstance(made, nn.Module):
-            return _with_data(title, made.eval(), data, weights, train)
-        return Subject(title, made[0].eval(), made[1], made[2], model)
+            return _with_data(title, made, _own_data(title, data, weights, train, how), data)
+        if data not in {None, model} or replace(how, most=None) != Reading():
+            raise ValueError(
+                f"{model} gives its own images: leave out --data and what is said of images, or "
+                "let it give a module alone"
+            )
+        return Subject(title, made[0], made[1], made[2], model)
     entry = zoo_model(model)
     home = data or entry.data
     if home == "imagenet":
         raise ValueError(f"{model} needs --data FOLDER: a folder of class folders of images")
-    chosen = data_named(home, train)
+    chosen = data_named(home, train, how)
     _check_shape(entry, chosen)
     module = trained(entry, home, weights)
-    images = chosen.standardised(entry.mean, entry.deviation)
-    return Subject(entry.name, module, images, chosen.labels, home)
+    images = chosen.standardised(how.mean or entry.mean, how.std or entry.deviation)
+    return Subject(entry.name, module, images, chosen.labels, home, _notes(chosen))
 
 
-def _with_data(
-    title: str,
-    model: nn.Module | ExportedProgram,
-    data: str | None,
-    weights: Path | None,
-    train: bool,
-) -> Subject:
+def _own_data(
+    title: str, data: str | None, weights: Path | None, train: bool, how: Reading
+) -> DataSet:
+    """The data for a model of the user's own."""
     if weights is not None:
         raise ValueError("--weights is for models of the zoo: load your own in the function")
     if data is None:
         raise ValueError(f"{title} needs --data: a data set's name or a folder of class folders")
-    chosen = data_named(data, train)
-    return Subject(title, model, chosen.standardised(), chosen.labels, data)
+    return data_named(data, train, how)
 
 
-def _exported(path: Path) -> ExportedProgram:
+def _with_data(
+    title: str, model: nn.Module | ExportedProgram, chosen: DataSet, data: str | None
+) -> Subject:
+    images = chosen.standardised()
+    return Subject(title, model, images, chosen.labels, str(data), _notes(chosen))
+
+
+#: Classes that are named to the reader, at most.
+_NAMED = 20
+
+
+def _notes(data: DataSet) -> tuple[str, ...]:
+    notes = [data.note] if data.note else []
+    if data.classes:
+        named = [f"{k} = {name} ({n})" for k, (name, n) in enumerate(data.classes)]
+        more = [f"and {len(named) - _NAMED} more"] if len(named) > _NAMED else []
+        total = sum(n for _, n in data.classes)
+        notes.append(
+            f"{len(named)} classes, {total:,} images: {', '.join([*named[:_NAMED], *more])}"
+        )
+    return tuple(notes)
+
+
+def _trusted(path: Path) -> ExportedProgram:
+    """A program that may run code while it is loaded."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: torch.export.save(program, path) makes one")
     try:
@@ -123,5 +163,6 @@ def _check_shape(entry: ZooModel, data: DataSet) -> None:
     if shape != entry.shape:
         raise ValueError(
             f"{entry.name} takes images of {entry.shape}, but the data set has {shape}: choose "
-            f"another data set (its own is {entry.data})"
+            f"another data set (its own is {entry.data}), or bring a folder to it with "
+            f"--size {entry.shape[1]}{' --grey' if entry.shape[0] == 1 else ''}"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import json
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from radhard.network.cache import weights_path
+from radhard.network.pickled import ForeignError, tensors_in
 from radhard.network.zoo import ZooModel
+
+#: Names of types in safetensors files.
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 
 def trained(model: ZooModel, data: str, path: Path | None = None) -> nn.Module:
@@ -20,7 +35,8 @@ def trained(model: ZooModel, data: str, path: Path | None = None) -> nn.Module:
     Args:
         model: the zoo's entry.
         data: the data set whose weights are wanted.
-        path: a checkpoint; without it the shipped weights or those of `radhard train` are taken.
+        path: a checkpoint of torch.save, or a ``.safetensors`` file; without it the shipped
+            weights or those of `radhard train` are taken.
 
     Raises:
         FileNotFoundError: where there are no weights yet; the message says how to get them.
@@ -71,13 +87,40 @@ def _read(path: Path) -> dict[str, Tensor]:
     """The state dict in a checkpoint: bare or under ``state_dict``, with or without ``module.``."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}: check the path")
-    try:
-        held: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is no PyTorch checkpoint of tensors: {error}") from error
+    held: Any = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     if isinstance(held, dict):
         held = held.get("state_dict", held)
     if not isinstance(held, dict) or not all(isinstance(v, Tensor) for v in held.values()):
         raise ValueError(f"{path} holds no state dict: save it with torch.save(model.state_dict())")
     return {name.removeprefix("module."): tensor.float() if tensor.is_floating_point() else tensor
             for name, tensor in held.items()}  # fmt: skip
+
+
+def _pickled(path: Path) -> Any:
+    try:
+        return tensors_in(path)
+    except ForeignError as error:
+        raise ValueError(
+            f"{path} was not loaded: it asks for {error}, which could run code. Use a file that "
+            "torch.save(model.state_dict(), path) wrote, or safetensors"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{path} is no PyTorch checkpoint of tensors: {error}") from error
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file: a header in JSON, and bytes."""
+    held = path.read_bytes()
+    start = 8 + int.from_bytes(held[:8], "little")
+    try:
+        entries = json.loads(held[8:start])
+        entries.pop("__metadata__", None)
+        return {name: _tensor(held[start:], **entry) for name, entry in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{path} is no whole safetensors file: {error}") from error
+
+
+def _tensor(held: bytes, dtype: str, shape: list[int], data_offsets: list[int]) -> Tensor:
+    begin, end = data_offsets
+    values = torch.frombuffer(bytearray(held[begin:end]), dtype=_DTYPES[dtype])
+    return values.reshape(shape)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any, TypeVar
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
@@ -18,8 +20,10 @@ from radhard.network.arithmetic import Arithmetic, Formats, Parameters, fitted
 from radhard.network.coverage import Covered, covered_by
 from radhard.network.export import CaptureError, exported, program_of
 from radhard.network.layer import Layer, layers_of
+from radhard.network.plain import evaluating, plain, tensor_of
 from radhard.network.program import Program, Step
 from radhard.network.sharing import Sharing, sharing_of
+from radhard.network.silence import tell_of_silence
 
 Made = TypeVar("Made")
 #: Smallest and largest values of a layer's input, second operand and output.
@@ -159,8 +163,8 @@ class Workload:
 
 def capture(
     model: nn.Module | ExportedProgram,
-    images: Tensor,
-    labels: Tensor,
+    images: Tensor | ArrayLike,
+    labels: Tensor | ArrayLike,
     format: NumberFormat | Formats = FLOAT32,
     name: str | None = None,
 ) -> Workload:
@@ -170,28 +174,35 @@ def capture(
     their own (integers, ``FIXED16``) are fitted to the ranges seen on ``images``.
 
     Args:
-        model: in evaluation mode it takes (b, ...) and gives logits (b, classes).
-        images: (b, ...), floating point, as the model expects them.
+        model: in evaluation mode it takes (b, ...) and gives logits (b, classes); it is left in
+            the mode that it is in. Wrappers (``DataParallel``, ``torch.compile``) are taken off.
+        images: (b, ...), floating point, as the model expects them; taken as float32.
         labels: (b,) class numbers.
         format: one number format for everything, or `Formats`.
         name: for tables and pages; the class name of the model where ``None``.
 
     Raises:
-        CaptureError: when the model can't be exported, mixes images, or gives no logits.
+        CaptureError: when the model can't be exported, mixes images, draws random numbers, or
+            gives no logits.
         ValueError: when images and labels don't match each other or the model.
+        TypeError: for what is no model, no images or no labels.
+
+    Warns:
+        UserWarning: where parameters are not float32, or fault-free logits are not numbers.
 
     >>> import torch, radhard as rh
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
     >>> rh.capture(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2])).layers[0].macs
     12
     """
+    images, labels = tensor_of(images, "images"), tensor_of(labels, "labels")
     _check_pairs(images, labels)
-    if not images.is_floating_point():
-        raise ValueError(f"images of type {images.dtype} can't be: use floating point")
-    images = images.detach().to(torch.float32)
+    images, labels = _as_numbers(images), labels.to(torch.int64)
+    taken = plain(model)
     with torch.no_grad():
-        graph = exported(model, images)
-        program = program_of(graph, images)
+        with evaluating(taken) if isinstance(taken, nn.Module) else nullcontext():
+            graph = exported(taken, images)
+            program = program_of(graph, images)
         shapes = _shapes(program, images[:1])
         layers = _named_apart(layers_of(program, shapes))
         if not layers:
@@ -206,10 +217,12 @@ def capture(
                 f"so labels are 0 to {classes - 1}"
             )
         extremes = _extremes(program, layers, images)
-        title = name or type(model).__name__
+        title = name or type(taken).__name__
         covered = covered_by(layers, program, graph, images[:1])
         fmt = Formats.of(format)
-        return _built(title, program, layers, extremes, fmt, images, labels, covered)
+        work = _built(title, program, layers, extremes, fmt, images, labels, covered)
+    tell_of_silence(work, _CALIBRATION_BATCH)
+    return work
 
 
 def _built(
@@ -328,6 +341,20 @@ def _named_apart(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         run = seen[layer.name]
         named.append(layer if run == 1 else replace(layer, name=f"{layer.name}#{run}"))
     return tuple(named)
+
+
+def _as_numbers(images: Tensor) -> Tensor:
+    if not images.is_floating_point():
+        raise ValueError(
+            f"images of type {images.dtype} can't be: use floating point, scaled as for training"
+        )
+    wrong = images.isnan().flatten(1).any(1).nonzero().flatten()
+    if len(wrong):
+        raise ValueError(
+            f"image {int(wrong[0])} holds not-a-number ({len(wrong)} of {len(images)} images do): "
+            "leave such images out, or mend how they are read"
+        )
+    return images.to(torch.float32)
 
 
 def _check_pairs(images: Tensor, labels: Tensor) -> None:

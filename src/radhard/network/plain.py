@@ -1,0 +1,163 @@
+"""What people bring (wrapped, compiled, half precision, NumPy) as what capture takes."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
+
+from radhard.network.export import CaptureError
+
+
+def plain(model: nn.Module | ExportedProgram) -> nn.Module | ExportedProgram:
+    """The module itself, out of its wrappers, in float32.
+
+    ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile`` are unwrapped. Parameters of
+    another precision are converted in a copy, with a warning. An exported program stays one.
+
+    Raises:
+        CaptureError: for what hides its operations or has no float values: scripts, quantised
+            modules, the meta device, parameters not made yet, a program of a fixed batch.
+        TypeError: for what is no model.
+
+    >>> import torch
+    >>> plain(torch.nn.DataParallel(torch.nn.Linear(4, 3)))
+    Linear(in_features=4, out_features=3, bias=True)
+    """
+    if isinstance(model, ExportedProgram):
+        _check_program(model)
+        return model
+    while (inner := _inside(model)) is not None:
+        model = inner
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"a {type(model).__name__} is no model: use a torch.nn.Module or an ExportedProgram"
+        )
+    for name, part in model.named_modules():
+        _check_part(name or type(model).__name__, part)
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        _check_value(name, value)
+    return _in_float32(model)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """The module in evaluation mode; afterwards each part is in the mode that it was in."""
+    training = [part for part in model.modules() if part.training]
+    try:
+        yield model.eval()
+    finally:
+        for part in training:
+            part.training = True
+
+
+def tensor_of(values: Tensor | ArrayLike, what: str) -> Tensor:
+    """A tensor of a tensor, a NumPy array, or a list of numbers or tensors.
+
+    Raises:
+        TypeError: naming ``what`` it is about, for anything else.
+    """
+    if isinstance(values, Tensor):
+        found = values.detach()
+    elif isinstance(values, list | tuple) and values and isinstance(values[0], Tensor):
+        found = torch.stack([torch.as_tensor(value).detach() for value in values])
+    else:
+        try:
+            found = torch.from_numpy(np.array(values))
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"{what} of type {type(values).__name__} can't be: use a tensor, a NumPy array or "
+                f"a list of numbers ({error})"
+            ) from error
+    if found.is_meta:
+        raise ValueError(f"{what} on the meta device have no values: load them on the processor")
+    return found
+
+
+def _inside(model: Any) -> Any:
+    """What a wrapper wraps; ``None`` for anything else."""
+    if isinstance(model, DataParallel | DistributedDataParallel):
+        return model.module
+    return getattr(model, "_orig_mod", None)  # of torch.compile
+
+
+def _check_program(program: ExportedProgram) -> None:
+    names = program.graph_signature.user_inputs
+    inputs = [node for node in program.graph.nodes if node.op == "placeholder"]
+    values = [node.meta.get("val") for node in inputs if node.name in names]
+    if len(values) != 1 or not isinstance(values[0], Tensor):
+        raise CaptureError(
+            f"the program takes {len(values)} inputs, but one tensor of images is needed: export "
+            "a module that takes the images alone"
+        )
+    check_batch(values[0].shape[0] if values[0].dim() else 1)
+    if values[0].is_floating_point() and values[0].dtype != torch.float32:
+        raise CaptureError(
+            f"the program was exported for images of {values[0].dtype}: export the module in "
+            "float32 (model.float()); number formats are chosen with format, or --format"
+        )
+
+
+def check_batch(size: int | torch.SymInt | None) -> None:
+    """Refuse a program whose first axis is a number.
+
+    Raises:
+        CaptureError: saying how to export with a dynamic batch.
+    """
+    if isinstance(size, int):
+        raise CaptureError(
+            f"the program was exported for batches of exactly {size} images: export it with "
+            "dynamic_shapes=({0: torch.export.Dim('batch')},)"
+        )
+
+
+def _check_part(name: str, part: nn.Module) -> None:
+    if isinstance(part, torch.jit.ScriptModule):
+        raise CaptureError(
+            f"{name} is a ScriptModule, which torch.export can't follow: give the nn.Module that "
+            "it was made from"
+        )
+    if "quantized" in type(part).__module__.split("."):
+        raise CaptureError(_quantised(f"layer {name} is quantised already"))
+
+
+def _check_value(name: str, value: Tensor) -> None:
+    if is_lazy(value):
+        raise CaptureError(f"parameter {name} of a lazy layer has no shape yet: run the model once")
+    if type(value) not in {Tensor, nn.Parameter} or value.is_quantized:
+        kind = type(value).__name__ if type(value) is not Tensor else str(value.dtype)
+        raise CaptureError(_quantised(f"parameter {name} is a {kind}"))
+    if value.is_meta:
+        raise CaptureError(f"parameter {name} is on the meta device, without values: load weights")
+
+
+def _quantised(what: str) -> str:
+    return (
+        f"{what}: capture the network as it was before, in float32; radhard quantises it itself "
+        "(--format int8, or capture(..., format=rh.INT8))"
+    )
+
+
+def _in_float32(model: nn.Module) -> nn.Module:
+    values = (*model.parameters(), *model.buffers())
+    other = {v.dtype for v in values if v.is_floating_point()} - {torch.float32}
+    if not other:
+        return model
+    named = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in other))
+    loss = "rounded" if torch.float64 in other else "the values stay the same"
+    warnings.warn(
+        f"parameters of {named} are taken as float32 ({loss}); the number format of the run is "
+        "chosen with format, or --format",
+        stacklevel=4,
+    )
+    return copy.deepcopy(model).float()

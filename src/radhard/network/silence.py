@@ -1,0 +1,60 @@
+"""Fault-free values that are not numbers: whether there are any, and where they begin."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from radhard.network.workload import Workload
+
+
+def tell_of_silence(work: Workload, batch: int) -> None:
+    """Warn where the fault-free network says nothing, or ranges were fitted to not-a-number.
+
+    Args:
+        work: just captured.
+        batch: images that run at once.
+
+    Warns:
+        UserWarning: naming the step or layer with the first value that is not a number.
+    """
+    found = next(_silences(work, batch), None)
+    if found is not None:
+        what, values = found
+        warnings.warn(
+            f"without a fault, {what} of some images are not numbers; this begins at "
+            f"{_place(work, values)}: check how images are scaled and what is computed there, or "
+            f"use a number format with a wider range than {work.formats.name}",
+            stacklevel=3,
+        )
+
+
+def _silences(work: Workload, batch: int) -> Iterator[tuple[str, list[Any]]]:
+    """What is not a number, with the values of all steps, for each batch that has such."""
+    torn = any(bool(part.isnan().any()) for seen in work.extremes for part in seen)
+    with torch.no_grad():
+        for images in work.images.split(batch):
+            if bool(work.logits(images).isnan().any()):
+                yield "logits", work.program.run(images, work.evaluate)
+        for images in work.images.split(batch) if torn else ():
+            values = work.source.run(images.to(torch.float32))
+            if any(map(_has_none, values)):
+                yield "values", values
+
+
+def _has_none(value: Any) -> bool:
+    return isinstance(value, Tensor) and bool(value.isnan().any())
+
+
+def _place(work: Workload, values: list[Any]) -> str:
+    first = next(index for index, value in enumerate(values) if _has_none(value))
+    if first in work.numbers:
+        return f"layer {work.layers[work.numbers[first]].name}"
+    behind = [layer.name for layer in work.layers if layer.step < first]
+    step = f"step {work.program.steps[first].name}"
+    return f"{step}, behind layer {behind[-1]}" if behind else step

@@ -1,0 +1,114 @@
+"""Folders of images, and what is told of them, at the command line."""
+
+import json
+import warnings
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from radhard.campaign.ask import Ask, asked, prepare
+from radhard.network.data import data_named
+
+OWN = """
+import torch
+from torch import nn
+def net(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+def wide(): return nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
+def whole(): return net(), torch.rand(6, 1, 8, 8), torch.tensor([0, 1, 2, 3, 4, 5])
+"""
+
+
+@pytest.fixture
+def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Test images of the digits that the shipped network knows, as a folder, and its weights."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    held = data_named("digits")
+    for k, (image, label) in enumerate(zip(held.images, held.labels, strict=True)):
+        inner = tmp_path / "digits" / str(int(label))
+        inner.mkdir(parents=True, exist_ok=True)
+        levels = (image[0] * 65535).round().numpy().astype(np.uint16)
+        Image.fromarray(levels).save(inner / f"{k:03}.png")
+    (tmp_path / "digits" / ".ipynb_checkpoints").mkdir()
+    weights = files("radhard.network") / "assets" / "digits-cnn.pt"
+    (tmp_path / "weights.pt").write_bytes(weights.read_bytes())
+    return tmp_path
+
+
+def test_a_folder_gives_what_the_set_gives(digits: Path, at_the_command_line) -> None:
+    arguments = ("assess", "digits-cnn", "--faults", "50", "--json")
+    folder = ("--data", "./digits", "--grey", "--weights", "weights.pt")
+    code, out, said = at_the_command_line(*arguments, *folder, "--out", "a")
+    assert code == 0, said
+    counts = torch.bincount(data_named("digits").labels)
+    assert f"note: 10 classes, 500 images: 0 = 0 ({counts[0]}), 1 = 1 ({counts[1]})" in said
+    assert "guessing" not in said
+    accuracy = json.loads(out)["metrics"]["golden_accuracy"]
+    assert accuracy["n"] == 500
+    code, out, _ = at_the_command_line(*arguments, "--out", "b")
+    assert json.loads(out)["metrics"]["golden_accuracy"] == accuracy
+
+
+def test_the_campaign_file_says_how_images_are_read(digits: Path, at_the_command_line) -> None:
+    options = ("--size", "8", "--grey", "--mean", "0.3", "--std", "0.4", "--images", "20")
+    arguments = ("--data", "./digits", "--weights", "weights.pt", "--faults", "50", "--json")
+    code, out, said = at_the_command_line(
+        "assess", "digits-cnn", *arguments, *options, "--out", "a"
+    )
+    assert code == 0, said
+    (path,) = Path("a").glob("*/campaign.toml")
+    ask = asked(path)
+    assert (ask.size, ask.grey, ask.mean, ask.std) == ("8", True, (0.3,), (0.4,))
+    code, again, said = at_the_command_line("run", str(path), "--json", "--out", "a")
+    assert json.loads(again)["id"] == json.loads(out)["id"]
+    assert Ask(model="own:net", size=8, mean="0.1, 0.2", std=[1, 2]).mean == (0.1, 0.2)
+
+
+def test_guessing_is_told(digits: Path) -> None:
+    classes = {
+        "model": "digits-cnn", "data": "./digits", "weights": "weights.pt", "grey": True,
+        "images": 8,
+    }  # fmt: skip
+    assert len(prepare(Ask(**classes)).notes) == 1
+    doubted = prepare(Ask(**classes, mean=(90.0,), std=(0.01,))).notes[1]
+    assert "not better than guessing among 10 classes (10.00 %)" in doubted
+    assert "--mean, --std" in doubted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("digits-cnn --data ./digits", "--size 8 --grey"),
+        ("digits-cnn --data digits --grey", "size and grey are for folders"),
+        ("own:net --data ./digits --size 8y", "size '8y' can't be"),
+        ("own:net --data ./digits --grey --mean 0.1,x", "mean"),
+        ("own:net --data ./digits --grey --std 0", "std (0.0,) can't be"),
+        ("own:wide --data ./digits --std 1,2", "for images of 3 channels"),
+        ("own:wide --data ./digits --grey", "with images of shape (1, 8, 8)"),
+        ("own:whole --data digits", "gives its own images"),
+        ("own:whole --grey", "gives its own images"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    digits: Path, at_the_command_line, arguments: str, message: str
+) -> None:
+    code, _, said = at_the_command_line("assess", *arguments.split())
+    assert code == 2
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_warnings_are_one_line(digits: Path, at_the_command_line) -> None:
+    Path("half.py").write_text(OWN.replace("Linear(64, 10))", "Linear(64, 10)).half()"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        code, _, said = at_the_command_line(
+            "assess", "half:whole", "--images", "6", "--faults", "20", "--json", "--out", "a"
+        )
+    assert code == 0, said
+    assert "\nradhard: parameters of float16 are taken as float32" in f"\n{said}"
+    assert "half.py" not in said
