@@ -7,7 +7,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from radhard.cli import app
-from radhard.formats.catalogue import formats
+from radhard.formats.catalogue import aliases, formats
 from radhard.formats.number import describe
 from radhard.network.zoo import parameter_count, zoo
 from radhard.protect.catalogue import PROTECTIONS
@@ -45,15 +45,19 @@ def command_line() -> str:
 
 def number_formats() -> str:
     """The table of number formats."""
-    rows = [f"| `{fmt.name}` | {fmt.width} | {describe(fmt)} |" for fmt in formats()]
+    rows = [
+        f"| `{fmt.name}` | {', '.join(f'`{name}`' for name in aliases(fmt))} | {fmt.width} | "
+        f"{describe(fmt)} |"
+        for fmt in formats()
+    ]
     return "\n".join(
         [
             "# Number formats\n",
             "Made by `docs/generate.py`. Any other is a line of Python:",
             "`radhard.FloatFormat(name, exponent=4, mantissa=5)`,",
             "`radhard.FixedFormat(name, width=12, fraction=8)`, `radhard.IntegerFormat(name, width=6)`.\n",
-            "| name | bits | layout, high bits first |",
-            "|---|---|---|",
+            "| name | also called | bits | layout, high bits first |",
+            "|---|---|---|---|",
             *rows,
             "",
             "Floats round to nearest, ties to even. Fixed point cuts toward zero and saturates. Integers",
