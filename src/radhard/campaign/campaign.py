@@ -18,7 +18,13 @@ from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel
 from radhard.faults.space import SiteSpace
-from radhard.metrics.outcome import STANDARD, Criterion, top_class
+from radhard.metrics.outcome import (
+    STANDARD,
+    ConfidenceOf,
+    Criterion,
+    known_confidence,
+    top_class,
+)
 from radhard.network.workload import Workload
 from radhard.protect.protection import Cost, Protection, hardened, joined, retuned
 from radhard.sampling.proposals import Importance
@@ -51,6 +57,7 @@ class Campaign:
         seed: of the random draws.
         protections: what changes the chip, the network or the run, such as `RangeDetector`.
         name: for tables, pages and the store's folder; made from the parts where empty.
+        confidence_of: what SDC-10 % and SDC-20 % compare; see `radhard.metrics.outcome.classify`.
         network: the workload with the weights that protections have retuned.
         id: hash of all that decides the answer, 32 hexadecimal digits.
 
@@ -69,6 +76,7 @@ class Campaign:
     seed: int = 0
     name: str = ""
     protections: tuple[Protection, ...] = ()
+    confidence_of: ConfidenceOf = "top-class"
     network: Workload = field(init=False)
     id: str = field(init=False)
 
@@ -76,6 +84,7 @@ class Campaign:
         taken = self.criteria.keys() & STANDARD.keys()
         if taken:
             raise ValueError(f"criteria can't be called {sorted(taken)}: radhard has those itself")
+        known_confidence(self.confidence_of)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed {self.seed!r} can't be: use an integer of 0 or more")
         if not self.name:
@@ -159,6 +168,7 @@ class Campaign:
         seed: int | None = None,
         name: str | None = None,
         protections: Sequence[Protection] | None = None,
+        confidence_of: ConfidenceOf | None = None,
     ) -> Campaign:
         """A copy with some parts replaced; the name is made anew unless stated."""
         return Campaign(
@@ -170,6 +180,7 @@ class Campaign:
             self.seed if seed is None else seed,
             name or "",
             self.protections if protections is None else tuple(protections),
+            confidence_of or self.confidence_of,
         )
 
     def run(self, until: int | Precision = 10_000) -> Result:
@@ -198,6 +209,7 @@ def _identity(campaign: Campaign) -> str:
         repr(campaign.model),
         sorted(named),
         campaign.seed,
+        campaign.confidence_of,
         *map(repr, campaign.protections),
     )
     return hashlib.sha256(repr(meaning).encode()).hexdigest()[:32]

@@ -111,7 +111,8 @@ def outcomes(
     stopped = stopped_by(campaign.protections, work, Struck.of(space, faults, corruption))
     run = _resumed(golden, corruption, stopped)
     labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
-    found = classify(run.logits, run.golden, labels, run.detected, campaign.criteria)
+    given = (run.logits, run.golden, labels, run.detected, campaign.criteria)
+    found = classify(*given, campaign.confidence_of)
     return {name: column.cpu().numpy() for name, column in found.columns.items()}
 
 

@@ -189,7 +189,8 @@ def follow(campaign: Campaign, count: int = 4000, layer: str | None = None) -> P
     watch = {step: partial(see, k) for k, step in enumerate(steps)}
     run = resume(trace, campaign.chip.corrupt(work, space, faults), watch=watch)
     labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
-    found = classify(run.logits, run.golden, labels, run.detected, campaign.criteria)
+    given = (run.logits, run.golden, labels, run.detected, campaign.criteria)
+    found = classify(*given, campaign.confidence_of)
     outcomes = {name: column.cpu().numpy() for name, column in found.columns.items()}
     before, after, code = (side.cpu().numpy() for side in run.struck)
     return Propagation(
