@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from radhard.accel.chip import Accelerator
+from radhard.accel.chip import Accelerator, Software
 from radhard.accel.chips import SOFTWARE
 from radhard.engine.guard import StepGuard
 from radhard.engine.margin import Margins
@@ -58,7 +58,8 @@ class Campaign:
         protections: what changes the chip, the network or the run, such as `RangeDetector`.
         name: for tables, pages and the store's folder; made from the parts where empty.
         confidence_of: what SDC-10 % and SDC-20 % compare; see `radhard.metrics.outcome.classify`.
-        network: the workload with the weights that protections have retuned.
+        network: the workload with the weights that protections have retuned, and with the chip's
+            rule for not-a-number where `Workload.nan` is ``None``: zero, but propagate in software.
         id: hash of all that decides the answer, 32 hexadecimal digits.
 
     >>> import torch, radhard as rh
@@ -92,7 +93,8 @@ class Campaign:
             object.__setattr__(self, "name", "-".join(parts).replace("/", "_"))
         if not self.name.strip(". ") or set(self.name) & set('/\\:*?"<>|\n'):
             raise ValueError(f"name {self.name!r} can't be: it names a folder of the store")
-        object.__setattr__(self, "network", retuned(self.protections, self.workload))
+        network = _on_chip(self.workload, self.chip)
+        object.__setattr__(self, "network", retuned(self.protections, network))
         object.__setattr__(self, "id", _identity(self))
 
     @property
@@ -197,6 +199,13 @@ def right_answers(work: Workload, images: Tensor, labels: Tensor) -> list[bool]:
         for some, label in zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
         for hit in top_class(work.logits(some.to(work.images))) == label
     ]
+
+
+def _on_chip(workload: Workload, chip: Accelerator) -> Workload:
+    """The workload, with the chip's rule for not-a-number where it has none of its own."""
+    if workload.nan is not None:
+        return workload
+    return workload.with_(nan="propagate" if isinstance(chip, Software) else "zero")
 
 
 def _identity(campaign: Campaign) -> str:

@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 from radhard.formats.catalogue import FLOAT32
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Formats, Parameters, fitted
+from radhard.network.comparator import NanRule, known_rule, with_rule
 from radhard.network.export import CaptureError, exported, program_of
 from radhard.network.layer import Layer, layers_of
 from radhard.network.program import Program, Step
@@ -47,6 +48,10 @@ class Workload:
             activations.
         images: (b, ...) in the carrier type.
         labels: (b,) class numbers.
+        nan: what rectifiers and pooling make of not-a-number: ``propagate`` it, as PyTorch does, or
+            ``zero``, as `radhard.network.comparator.Comparator` does. ``None`` leaves it to the
+            campaign: zero on chips, whose rectifiers are comparators, and propagate in software.
+            Without a campaign it propagates.
         learnt: what `once` has made.
     """
 
@@ -61,6 +66,7 @@ class Workload:
     parameters: tuple[Parameters | None, ...]
     images: Tensor
     labels: Tensor
+    nan: NanRule | None = None
     learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def with_(
@@ -68,18 +74,29 @@ class Workload:
         images: Tensor | None = None,
         labels: Tensor | None = None,
         format: NumberFormat | Formats | None = None,
+        nan: NanRule | None = None,
     ) -> Workload:
-        """A copy with other images and labels, or other formats.
+        """A copy with other images and labels, other formats, or another rule for not-a-number.
 
         The ranges to which formats are fitted stay those of the images at capture.
         """
+        if nan is not None:
+            return self._ruled(known_rule(nan)).with_(images, labels, format)
         images = self.images if images is None else images
         labels = self.labels if labels is None else labels
         _check_pairs(images, labels)
         if format is None and images.device == self.images.device:
             return replace(self, images=images.to(self.formats.carrier), labels=labels)
         formats = self.formats if format is None else Formats.of(format)
-        return _built(self.name, self.source, self.layers, self.extremes, formats, images, labels)
+        given = (self.source, self.layers, self.extremes, formats, images, labels, self.nan)
+        return _built(self.name, *given)
+
+    def _ruled(self, nan: NanRule) -> Workload:
+        program = with_rule(self.program, nan)
+        if program is self.program:
+            return replace(self, nan=nan)
+        learnt: dict[Hashable, Any] = self.once(("nan", nan), dict)
+        return replace(self, program=program, nan=nan, learnt=learnt)
 
     def with_constants(self, constants: Mapping[int, Tensor]) -> Workload:
         """A copy with other weights and biases, by step of the program; ranges stay as they are."""
@@ -88,7 +105,7 @@ class Workload:
             for k, step in enumerate(self.source.steps)
         )
         source = Program(steps, self.source.rows, self.source.sizes, self.source.output)
-        given = (self.extremes, self.formats, self.images, self.labels)
+        given = (self.extremes, self.formats, self.images, self.labels, self.nan)
         return _built(self.name, source, self.layers, *given)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -151,6 +168,7 @@ def capture(
     labels: Tensor,
     format: NumberFormat | Formats = FLOAT32,
     name: str | None = None,
+    nan: NanRule | None = None,
 ) -> Workload:
     """Turn a PyTorch model with images and labels into a `Workload`.
 
@@ -163,10 +181,13 @@ def capture(
         labels: (b,) class numbers.
         format: one number format for everything, or `Formats`.
         name: for tables and pages; the class name of the model where ``None``.
+        nan: what rectifiers and pooling make of not-a-number: ``propagate``, or ``zero``; ``None``
+            for zero on chips and propagate in software. See `Workload`.
 
     Raises:
         CaptureError: when the model can't be exported, mixes images, or gives no logits.
-        ValueError: when images and labels don't match each other or the model.
+        ValueError: when images and labels don't match each other or the model, or for a ``nan``
+            that is neither.
 
     >>> import torch, radhard as rh
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
@@ -174,6 +195,7 @@ def capture(
     12
     """
     _check_pairs(images, labels)
+    rule = known_rule(nan) if nan is not None else None
     if not images.is_floating_point():
         raise ValueError(f"images of type {images.dtype} can't be: use floating point")
     images = images.detach().to(torch.float32)
@@ -194,7 +216,8 @@ def capture(
             )
         extremes = _extremes(program, layers, images)
         title = name or type(model).__name__
-        return _built(title, program, layers, extremes, Formats.of(format), images, labels)
+        given = (program, layers, extremes, Formats.of(format), images, labels, rule)
+        return _built(title, *given)
 
 
 def _built(
@@ -205,6 +228,7 @@ def _built(
     formats: Formats,
     images: Tensor,
     labels: Tensor,
+    nan: NanRule | None,
 ) -> Workload:
     arithmetic = tuple(
         fitted(layer, formats, _samples(source, layer, seen), _has_weight(source, layer))
@@ -220,7 +244,7 @@ def _built(
         for k, step in enumerate(source.steps)
     ]
     program = Program(tuple(steps), source.rows, source.sizes, source.output)
-    program = program.to(images.device, formats.carrier)
+    program = with_rule(program.to(images.device, formats.carrier), nan or "propagate")
     parameters = tuple(
         _parameters(program, layer, how) if _has_weight(source, layer) else None
         for layer, how in zip(layers, arithmetic, strict=True)
@@ -241,6 +265,7 @@ def _built(
         parameters=parameters,
         images=images.to(formats.carrier),
         labels=labels,
+        nan=nan,
     )
 
 
