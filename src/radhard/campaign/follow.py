@@ -14,6 +14,7 @@ from torch import Tensor
 
 from radhard.campaign.campaign import SHARD, Campaign
 from radhard.engine.resume import resume
+from radhard.engine.segment import Golden
 from radhard.engine.trace import record
 from radhard.faults.fault import Faults
 from radhard.faults.model import Integers
@@ -187,10 +188,12 @@ def follow(campaign: Campaign, count: int = 4000, layer: str | None = None) -> P
 
     steps = list(places.values())
     watch = {step: partial(see, k) for k, step in enumerate(steps)}
-    run = resume(trace, campaign.chip.corrupt(work, space, faults), watch=watch)
+    corruption = campaign.chip.corrupt(work, space, faults)
+    run = resume(trace, corruption, watch=watch)
     labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
     given = (run.logits, run.golden, labels, run.detected, campaign.criteria)
-    found = classify(*given, campaign.confidence_of)
+    otherwise = Golden(work, campaign.guard()).otherwise(corruption, run)
+    found = classify(*given, campaign.confidence_of, otherwise)
     outcomes = {name: column.cpu().numpy() for name, column in found.columns.items()}
     before, after, code = (side.cpu().numpy() for side in run.struck)
     return Propagation(

@@ -27,6 +27,7 @@ STANDARD: Mapping[str, str] = {
     "gained": "wrong when fault-free, right now",
     "masked": "logits unchanged, bit for bit",
     "nan": "some logit is not a number",
+    "nan_decided": "another top class by the other NaN rule",
     "detected": "a guard raised an alarm",
     "sdc1_undetected": "another top class, and no alarm",
 }
@@ -49,6 +50,7 @@ def classify(
     detected: Tensor,
     criteria: Mapping[str, Criterion] | None = None,
     confidence_of: ConfidenceOf = "top-class",
+    otherwise: Tensor | None = None,
 ) -> Outcomes:
     """The outcomes of n faulty runs (Li et al., SC'17, section 4.6).
 
@@ -66,6 +68,8 @@ def classify(
         confidence_of: ``top-class`` compares the confidence in the fault-free top class then and
             now; ``top-score`` the highest confidence then and now, whatever the class, which is
             what the logs of the source's own injector allow.
+        otherwise: logits of the runs under the other rule for not-a-number, (n, classes), which
+            tell where the rule decides; ``None`` where it decides nothing.
 
     Raises:
         ValueError: when a criterion's name is taken, its result is not (n,) of bool, or
@@ -91,6 +95,7 @@ def classify(
         "gained": (said != labels) & (says == labels),
         "masked": (logits == golden).all(1),
         "nan": torch.isnan(logits).any(1),
+        "nan_decided": says != (says if otherwise is None else top_class(otherwise)),
         "detected": detected,
         "sdc1_undetected": (says != said) & ~detected,
     }
