@@ -65,6 +65,12 @@ def number_formats() -> str:
             "fitted to the ranges seen on the workload's images. `-channel` formats have one scale per",
             "output channel of weights.",
             "",
+            "`int8-onnx` is what runtimes of ONNX models run after static quantisation: weights of 8 bits with",
+            "one scale per channel, a 32-bit sum, and activations in `uint8`. Batch normalisation goes into",
+            "weights and bias, and a ReLU (or ReLU6, or a clamp from 0) into the code, which begins at 0 and",
+            "saturates there. So what is stored, and struck as an activation, is the code behind the rectifier.",
+            "What lies between layers otherwise, such as sums of maps, runs in float32, as in every format.",
+            "",
         ]
     )
 

@@ -35,6 +35,9 @@ UINT4 = IntegerFormat("uint4", width=4, affine=True)
 #: One scale per output channel for weights (activations keep one per tensor).
 INT8_CHANNEL = IntegerFormat("int8-channel", width=8, per_channel=True)
 INT4_CHANNEL = IntegerFormat("int4-channel", width=4, per_channel=True)
+#: What runtimes of ONNX models make of a network quantised statically with QuantizeLinear and
+#: DequantizeLinear: weights per channel, unsigned activations, coded behind the fused rectifier.
+INT8_ONNX = IntegerFormat("int8-onnx", width=8, per_channel=True, deployed=True)
 
 _LISTED: tuple[NumberFormat, ...] = (
     FLOAT64,
@@ -54,6 +57,7 @@ _LISTED: tuple[NumberFormat, ...] = (
     UINT4,
     INT8_CHANNEL,
     INT4_CHANNEL,
+    INT8_ONNX,
 )
 
 #: Names of the literature for formats that are listed under names of our own.

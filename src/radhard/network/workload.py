@@ -17,15 +17,26 @@ from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Formats, Parameters, fitted
 from radhard.network.comparator import NanRule, known_rule, with_rule
 from radhard.network.export import CaptureError, exported, program_of
+from radhard.network.fuse import follower, fused
 from radhard.network.layer import Layer, layers_of
 from radhard.network.program import Program, Step
 
 Made = TypeVar("Made")
-#: Smallest and largest values of a layer's input, second operand and output.
-Extremes = tuple[Tensor, Tensor, Tensor]
+#: Smallest and largest values of a layer's input, second operand and output, and of what a runtime
+#: would store of it, see `radhard.network.fuse`.
+Extremes = tuple[Tensor, Tensor, Tensor, Tensor]
 
 #: Images that run at once while formats are fitted.
 _CALIBRATION_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """A network as captured: its steps, its layers, and the ranges of their values."""
+
+    source: Program
+    layers: tuple[Layer, ...]
+    extremes: tuple[Extremes, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +63,7 @@ class Workload:
             ``zero``, as `radhard.network.comparator.Comparator` does. ``None`` leaves it to the
             campaign: zero on chips, whose rectifiers are comparators, and propagate in software.
             Without a campaign it propagates.
+        origin: the network as captured, where the formats want followers fused into layers.
         learnt: what `once` has made.
     """
 
@@ -67,6 +79,7 @@ class Workload:
     images: Tensor
     labels: Tensor
     nan: NanRule | None = None
+    origin: Captured | None = None
     learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def with_(
@@ -79,6 +92,10 @@ class Workload:
         """A copy with other images and labels, other formats, or another rule for not-a-number.
 
         The ranges to which formats are fitted stay those of the images at capture.
+
+        Raises:
+            ValueError: for other formats of a network whose constants were changed after its
+                layers were fused, or images and labels that don't match.
         """
         if nan is not None:
             return self._ruled(known_rule(nan)).with_(images, labels, format)
@@ -87,9 +104,16 @@ class Workload:
         _check_pairs(images, labels)
         if format is None and images.device == self.images.device:
             return replace(self, images=images.to(self.formats.carrier), labels=labels)
-        formats = self.formats if format is None else Formats.of(format)
-        given = (self.source, self.layers, self.extremes, formats, images, labels, self.nan)
-        return _built(self.name, *given)
+        own = Captured(self.source, self.layers, self.extremes)
+        if format is None:
+            given = (self.formats, images, labels, self.nan)
+            return replace(_built(self.name, own, *given), origin=self.origin)
+        if self.formats.fused and self.origin is None:
+            raise ValueError(
+                f"{self.name} in {self.formats.name} has changed weights: choose the format first"
+            )
+        given = (Formats.of(format), images, labels, self.nan)
+        return _formatted(self.name, self.origin or own, *given)
 
     def _ruled(self, nan: NanRule) -> Workload:
         program = with_rule(self.program, nan)
@@ -105,8 +129,8 @@ class Workload:
             for k, step in enumerate(self.source.steps)
         )
         source = Program(steps, self.source.rows, self.source.sizes, self.source.output)
-        given = (self.extremes, self.formats, self.images, self.labels, self.nan)
-        return _built(self.name, source, self.layers, *given)
+        own = Captured(source, self.layers, self.extremes)
+        return _built(self.name, own, self.formats, self.images, self.labels, self.nan)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What ``make`` gives, made once for all images, under a key of the caller's own."""
@@ -216,20 +240,35 @@ def capture(
             )
         extremes = _extremes(program, layers, images)
         title = name or type(model).__name__
-        given = (program, layers, extremes, Formats.of(format), images, labels, rule)
-        return _built(title, *given)
+        captured = Captured(program, layers, extremes)
+        return _formatted(title, captured, Formats.of(format), images, labels, rule)
 
 
-def _built(
+def _formatted(
     name: str,
-    source: Program,
-    layers: tuple[Layer, ...],
-    extremes: tuple[Extremes, ...],
+    captured: Captured,
     formats: Formats,
     images: Tensor,
     labels: Tensor,
     nan: NanRule | None,
 ) -> Workload:
+    """A captured network in these formats, with followers fused into layers where they say so."""
+    given = (formats, images, labels, nan)
+    if not formats.fused:
+        return _built(name, captured, *given)
+    parts = fused(captured.source, captured.layers, captured.extremes)
+    return replace(_built(name, Captured(*parts), *given), origin=captured)
+
+
+def _built(
+    name: str,
+    captured: Captured,
+    formats: Formats,
+    images: Tensor,
+    labels: Tensor,
+    nan: NanRule | None,
+) -> Workload:
+    source, layers, extremes = captured.source, captured.layers, captured.extremes
     arithmetic = tuple(
         fitted(layer, formats, _samples(source, layer, seen), _has_weight(source, layer))
         for layer, seen in zip(layers, extremes, strict=True)
@@ -294,19 +333,20 @@ def _has_weight(program: Program, layer: Layer) -> bool:
     return layer.one_channel is not None and program.rows[layer.operands[1]] is None
 
 
-def _samples(source: Program, layer: Layer, seen: Extremes) -> Extremes:
+def _samples(source: Program, layer: Layer, seen: Extremes) -> tuple[Tensor, Tensor, Tensor]:
     """The extremes, with the whole weight in the middle where there is one."""
     if not _has_weight(source, layer):
-        return seen
+        return seen[:3]
     return seen[0], source.steps[layer.operands[1]].constant, seen[2]
 
 
 def _extremes(program: Program, layers: tuple[Layer, ...], images: Tensor) -> tuple[Extremes, ...]:
-    found: list[list[list[Tensor]]] = [[[], [], []] for _ in layers]
+    found: list[list[list[Tensor]]] = [[[], [], [], []] for _ in layers]
+    ends = [follower(program, layer).end for layer in layers]
     for part in images.split(_CALIBRATION_BATCH):
         values = program.run(part)
-        for layer, kept in zip(layers, found, strict=True):
-            groups = (layer.operands[:1], layer.operands[1:], (layer.step,))
+        for layer, end, kept in zip(layers, ends, found, strict=True):
+            groups = (layer.operands[:1], layer.operands[1:], (layer.step,), (end,))
             for place, steps in zip(kept, groups, strict=True):
                 for step in steps:
                     place.extend(torch.aminmax(values[step]))
