@@ -7,7 +7,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from radhard.cli import app
-from radhard.formats.catalogue import formats
+from radhard.formats.catalogue import aliases, formats
 from radhard.formats.number import describe
 from radhard.network.zoo import parameter_count, zoo
 from radhard.protect.catalogue import PROTECTIONS
@@ -45,21 +45,31 @@ def command_line() -> str:
 
 def number_formats() -> str:
     """The table of number formats."""
-    rows = [f"| `{fmt.name}` | {fmt.width} | {describe(fmt)} |" for fmt in formats()]
+    rows = [
+        f"| `{fmt.name}` | {', '.join(f'`{name}`' for name in aliases(fmt))} | {fmt.width} | "
+        f"{describe(fmt)} |"
+        for fmt in formats()
+    ]
     return "\n".join(
         [
             "# Number formats\n",
             "Made by `docs/generate.py`. Any other is a line of Python:",
             "`radhard.FloatFormat(name, exponent=4, mantissa=5)`,",
             "`radhard.FixedFormat(name, width=12, fraction=8)`, `radhard.IntegerFormat(name, width=6)`.\n",
-            "| name | bits | layout, high bits first |",
-            "|---|---|---|",
+            "| name | also called | bits | layout, high bits first |",
+            "|---|---|---|---|",
             *rows,
             "",
             "Floats round to nearest, ties to even. Fixed point cuts toward zero and saturates. Integers",
             "round to nearest and saturate; their scale, and the radix point of `fixed8` and `fixed16`, are",
             "fitted to the ranges seen on the workload's images. `-channel` formats have one scale per",
             "output channel of weights.",
+            "",
+            "`int8-onnx` is what runtimes of ONNX models run after static quantisation: weights of 8 bits with",
+            "one scale per channel, a 32-bit sum, and activations in `uint8`. Batch normalisation goes into",
+            "weights and bias, and a ReLU (or ReLU6, or a clamp from 0) into the code, which begins at 0 and",
+            "saturates there. So what is stored, and struck as an activation, is the code behind the rectifier.",
+            "What lies between layers otherwise, such as sums of maps, runs in float32, as in every format.",
             "",
         ]
     )

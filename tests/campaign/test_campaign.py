@@ -37,6 +37,8 @@ def test_identity_is_of_meaning(campaign: rh.Campaign, residual, images, labels)
     other = campaign.workload.with_(format=rh.BFLOAT16)
     assert campaign.with_(workload=other).id != campaign.id
     assert campaign.with_(name="renamed").id == campaign.id
+    assert campaign.with_(confidence_of="top-score").id != campaign.id
+    assert campaign.with_(confidence_of="top-score").with_(seed=0).confidence_of == "top-score"
 
 
 ELSEWHERE = """

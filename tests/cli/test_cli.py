@@ -125,6 +125,23 @@ def test_the_campaign_file_asks_the_same(folder: Path, demo) -> None:
     assert json.loads(again.stdout)["metrics"]["sdc1"]["n"] == 600
 
 
+def test_rules_and_published_names_of_formats(folder: Path) -> None:
+    arguments = ["assess", "digits-cnn", "--format", "16b_rb10", "--faults", "20", "--images", "4"]
+    plain = json.loads(run(folder, *arguments, "--json").stdout)
+    assert (plain["format"], plain["nan"], plain["confidence_of"]) == (
+        "fixed16_10",
+        "zero",
+        "top-class",
+    )
+    stated = ["--nan", "propagate", "--confidence-of", "top-score", "--out", "rules"]
+    other = json.loads(run(folder, *arguments, *stated, "--json").stdout)
+    assert (other["nan"], other["confidence_of"]) == ("propagate", "top-score")
+    assert other["id"] != plain["id"]
+    file = "rules/digits-cnn-fixed16_10-eyeriss/campaign.toml"
+    again = json.loads(run(folder, "run", file, "--json").stdout)
+    assert again["id"] == other["id"]
+
+
 def test_report_makes_the_page_anew(folder: Path, demo) -> None:
     (folder / "d" / "report.html").unlink()
     found = run(folder, "report", "d")
@@ -151,6 +168,8 @@ def test_until_stops_by_precision(folder: Path) -> None:
         ("assess digits-cnn --until 0.7", "until: Input should be less than 0.5 (got 0.7)"),
         ("assess digits-cnn --memory lots", "memory 'lots' can't be: use a size such as 4GiB"),
         ("assess digits-cnn --memory 1kB", "can't hold the golden values of 1 image(s)"),
+        ("assess digits-cnn --nan one", "nan: Input should be 'propagate' or 'zero' (got 'one')"),
+        ("assess digits-cnn --confidence-of top", "Input should be 'top-class' or 'top-score'"),
         ("assess digits-cnn --images 501", "digits has 500: use fewer"),
         ("assess digits-cnn --data nowhere", "no data set 'nowhere'"),
         ("assess lenet5 --data digits", "lenet5 takes images of (1, 28, 28)"),

@@ -107,6 +107,9 @@ def test_impossible_integer_widths(width: int) -> None:
 
 def test_names_lead_to_formats() -> None:
     assert all(c.format_named(fmt.name) is fmt for fmt in c.formats())
+    names = {"32b_rb26": c.FIXED32_26, "32b_rb10": c.FIXED32_10, "16b_rb10": c.FIXED16_10}
+    assert all(c.format_named(name) is fmt for name, fmt in names.items())
+    assert [c.aliases(fmt) for fmt in names.values()] == [(name,) for name in names]
     with pytest.raises(ValueError, match="did you mean fp16"):
         c.format_named("fp15")
     widths = [sum(len(span) for span in fmt.fields.values()) for fmt in c.formats()]

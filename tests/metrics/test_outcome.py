@@ -53,6 +53,43 @@ def test_confidence_is_compared_relatively(share: float, found: set[str]) -> Non
     assert hits(*logits) - {"correct"} == found
 
 
+def shifts_by_hand(faulty: list[float], golden: list[float]) -> dict[str, float]:
+    """Relative change of both confidences, number by number."""
+
+    def shares(logits: list[float]) -> list[float]:
+        powers = [math.exp(logit) for logit in logits]
+        return [power / sum(powers) for power in powers]
+
+    now, then = shares(faulty), shares(golden)
+    top = then.index(max(then))
+    return {
+        "top-class": abs(now[top] - then[top]) / then[top],
+        "top-score": abs(max(now) - max(then)) / max(then),
+    }
+
+
+@pytest.mark.parametrize("confidence_of", ["top-class", "top-score"])
+def test_whose_confidence_is_compared(confidence_of: str) -> None:
+    random = torch.Generator().manual_seed(3)
+    golden = torch.randn(400, 4, generator=random, dtype=torch.float64)
+    faulty = golden + 0.3 * torch.randn(400, 4, generator=random, dtype=torch.float64)
+    golden[:100, 0] += 5
+    faulty[:100] = golden[:100].flip(1)  # another class on top, as sure of it as before
+    nothing = torch.zeros(400, dtype=torch.int64)
+    found = classify(faulty, golden, nothing, nothing.bool(), confidence_of=confidence_of)
+    pairs = zip(faulty.tolist(), golden.tolist(), strict=True)
+    shifts = torch.tensor([shifts_by_hand(*pair)[confidence_of] for pair in pairs])
+    assert torch.equal(found["sdc10"], shifts > 0.1)
+    assert torch.equal(found["sdc20"], shifts > 0.2)
+    assert bool(found["sdc20"][:100].all()) == (confidence_of == "top-class")
+
+
+def test_unknown_confidences_are_refused() -> None:
+    row = torch.zeros(1, 2)
+    with pytest.raises(ValueError, match="use top-class or top-score"):
+        classify(row, row, torch.zeros(1), row[:, 0], confidence_of="top")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("faulty", "top"),
     [

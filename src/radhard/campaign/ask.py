@@ -13,7 +13,8 @@ from radhard.accel.chips import chip_named
 from radhard.campaign.campaign import Campaign, right_answers
 from radhard.faults.model import fault_model_named
 from radhard.formats.catalogue import format_named
-from radhard.metrics.outcome import STANDARD
+from radhard.metrics.outcome import STANDARD, ConfidenceOf
+from radhard.network.comparator import NanRule
 from radhard.network.folder import Reading
 from radhard.network.source import Subject, subject
 from radhard.network.workload import Workload, capture
@@ -54,6 +55,8 @@ class Ask(BaseModel):
         metric: an outcome, or ``ra``; with that, RA is reported in all its formulations.
         sampler: how faults are drawn.
         seed: of the random draws.
+        nan: what rectifiers make of not-a-number; the chip's rule where left out.
+        confidence_of: what SDC-10 % and SDC-20 % compare.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
@@ -74,6 +77,8 @@ class Ask(BaseModel):
     metric: str = "sdc1"
     sampler: str = "importance"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    nan: NanRule | None = None
+    confidence_of: ConfidenceOf = "top-class"
 
     def budget(self) -> int | Precision:
         """When to stop: 10,000 faults unless something else is asked.
@@ -180,8 +185,8 @@ def prepare(ask: Ask, trust: bool = False) -> Prepared:
             f"{ask.images} images asked for, but {whole.data} has {len(whole.images)}: use fewer"
         )
     images, labels = whole.images[: ask.images], whole.labels[: ask.images]
-    work = capture(whole.model, images, labels, fmt, whole.name)
-    campaign = Campaign(work, chip, sampler, model, seed=ask.seed)
+    work = capture(whole.model, images, labels, fmt, whole.name, ask.nan)
+    campaign = Campaign(work, chip, sampler, model, seed=ask.seed, confidence_of=ask.confidence_of)
     accuracies = _golden_accuracies(work, whole)
     notes = (*whole.notes, *_doubts(work, accuracies[0]))
     return Prepared(campaign, whole.data, *accuracies, notes)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from radhard.accel.chip import Accelerator
+from radhard.accel.chip import Accelerator, Software
 from radhard.accel.chips import SOFTWARE
 from radhard.engine.guard import StepGuard
 from radhard.engine.margin import Margins
@@ -18,7 +18,13 @@ from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel
 from radhard.faults.space import SiteSpace
-from radhard.metrics.outcome import STANDARD, Criterion, top_class
+from radhard.metrics.outcome import (
+    STANDARD,
+    ConfidenceOf,
+    Criterion,
+    known_confidence,
+    top_class,
+)
 from radhard.network.workload import Workload
 from radhard.protect.protection import Cost, Protection, hardened, joined, retuned
 from radhard.sampling.proposals import Importance
@@ -51,7 +57,9 @@ class Campaign:
         seed: of the random draws.
         protections: what changes the chip, the network or the run, such as `RangeDetector`.
         name: for tables, pages and the store's folder; made from the parts where empty.
-        network: the workload with the weights that protections have retuned.
+        confidence_of: what SDC-10 % and SDC-20 % compare; see `radhard.metrics.outcome.classify`.
+        network: the workload with the weights that protections have retuned, and with the chip's
+            rule for not-a-number where `Workload.nan` is ``None``: zero, but propagate in software.
         id: hash of all that decides the answer, 32 hexadecimal digits.
 
     >>> import torch, radhard as rh
@@ -69,6 +77,7 @@ class Campaign:
     seed: int = 0
     name: str = ""
     protections: tuple[Protection, ...] = ()
+    confidence_of: ConfidenceOf = "top-class"
     network: Workload = field(init=False)
     id: str = field(init=False)
 
@@ -76,6 +85,7 @@ class Campaign:
         taken = self.criteria.keys() & STANDARD.keys()
         if taken:
             raise ValueError(f"criteria can't be called {sorted(taken)}: radhard has those itself")
+        known_confidence(self.confidence_of)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed {self.seed!r} can't be: use an integer of 0 or more")
         if not self.name:
@@ -83,7 +93,8 @@ class Campaign:
             object.__setattr__(self, "name", "-".join(parts).replace("/", "_"))
         if not self.name.strip(". ") or set(self.name) & set('/\\:*?"<>|\n'):
             raise ValueError(f"name {self.name!r} can't be: it names a folder of the store")
-        object.__setattr__(self, "network", retuned(self.protections, self.workload))
+        network = _on_chip(self.workload, self.chip)
+        object.__setattr__(self, "network", retuned(self.protections, network))
         object.__setattr__(self, "id", _identity(self))
 
     @property
@@ -159,6 +170,7 @@ class Campaign:
         seed: int | None = None,
         name: str | None = None,
         protections: Sequence[Protection] | None = None,
+        confidence_of: ConfidenceOf | None = None,
     ) -> Campaign:
         """A copy with some parts replaced; the name is made anew unless stated."""
         return Campaign(
@@ -170,6 +182,7 @@ class Campaign:
             self.seed if seed is None else seed,
             name or "",
             self.protections if protections is None else tuple(protections),
+            confidence_of or self.confidence_of,
         )
 
     def run(self, until: int | Precision = 10_000) -> Result:
@@ -188,6 +201,13 @@ def right_answers(work: Workload, images: Tensor, labels: Tensor) -> list[bool]:
     ]
 
 
+def _on_chip(workload: Workload, chip: Accelerator) -> Workload:
+    """The workload, with the chip's rule for not-a-number where it has none of its own."""
+    if workload.nan is not None:
+        return workload
+    return workload.with_(nan="propagate" if isinstance(chip, Software) else "zero")
+
+
 def _identity(campaign: Campaign) -> str:
     named = [f"{name}={c.__module__}.{c.__qualname__}" for name, c in campaign.criteria.items()]
     meaning = (
@@ -198,6 +218,7 @@ def _identity(campaign: Campaign) -> str:
         repr(campaign.model),
         sorted(named),
         campaign.seed,
+        campaign.confidence_of,
         *map(repr, campaign.protections),
     )
     return hashlib.sha256(repr(meaning).encode()).hexdigest()[:32]

@@ -110,17 +110,24 @@ def outcomes(
     work = campaign.network
     corruption = campaign.chip.corrupt(work, space, faults)
     stopped = stopped_by(campaign.protections, work, Struck.of(space, faults, corruption))
-    run = _resumed(golden, corruption, stopped)
+    run, otherwise = _resumed(golden, corruption, stopped)
     labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
-    found = classify(run.logits, run.golden, labels, run.detected, campaign.criteria)
+    given = (run.logits, run.golden, labels, run.detected, campaign.criteria)
+    found = classify(*given, campaign.confidence_of, otherwise)
     columns = {name: column.cpu().numpy() for name, column in found.columns.items()}
     return {**columns, "activated": activated(work, corruption)}
 
 
-def _resumed(golden: Golden, corruption: Corruption, stopped: Stopped) -> Resumed:
-    """The runs; those whose fault was stopped end as if there had been none."""
+def _resumed(
+    golden: Golden, corruption: Corruption, stopped: Stopped
+) -> tuple[Resumed, torch.Tensor]:
+    """The runs, and their logits by the other rule for not-a-number.
+
+    Those whose fault was stopped end as if there had been none.
+    """
     if not (stopped.harmless | stopped.alarmed).any():
-        return golden.resume(corruption)
+        run = golden.resume(corruption)
+        return run, golden.otherwise(corruption, run)
     through = np.flatnonzero(~stopped.harmless)
     if not len(through):
         through = np.arange(1)  # one run, for the golden logits
@@ -130,9 +137,11 @@ def _resumed(golden: Golden, corruption: Corruption, stopped: Stopped) -> Resume
     detected = detected | torch.from_numpy(stopped.alarmed).to(image.device)
     went = torch.from_numpy(~stopped.harmless[through]).to(image.device)
     place = torch.from_numpy(through).to(image.device)[went]
+    otherwise = logits.clone()
+    otherwise[place] = golden.otherwise(corruption[through], run)[went]
     logits[place] = run.logits[went]
     detected[place] |= run.detected[went]
-    return replace(run, logits=logits, golden=clean, detected=detected)
+    return replace(run, logits=logits, golden=clean, detected=detected), otherwise
 
 
 class _Run:

@@ -15,6 +15,7 @@ from torch import Tensor
 from radhard.accel.readers import activated
 from radhard.campaign.campaign import SHARD, Campaign
 from radhard.engine.resume import resume
+from radhard.engine.segment import Golden
 from radhard.engine.trace import record
 from radhard.faults.fault import Faults
 from radhard.faults.model import Integers
@@ -191,7 +192,9 @@ def follow(campaign: Campaign, count: int = 4000, layer: str | None = None) -> P
     corruption = campaign.chip.corrupt(work, space, faults)
     run = resume(trace, corruption, watch=watch)
     labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
-    found = classify(run.logits, run.golden, labels, run.detected, campaign.criteria)
+    given = (run.logits, run.golden, labels, run.detected, campaign.criteria)
+    otherwise = Golden(work, campaign.guard()).otherwise(corruption, run)
+    found = classify(*given, campaign.confidence_of, otherwise)
     outcomes = {name: column.cpu().numpy() for name, column in found.columns.items()}
     outcomes["activated"] = activated(work, corruption)
     before, after, code = (side.cpu().numpy() for side in run.struck)

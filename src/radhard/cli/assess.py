@@ -74,6 +74,13 @@ def assess(
         str, typer.Option(help="How faults are drawn: radhard list samplers.")
     ] = "importance",
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
+    nan: Annotated[
+        str | None,
+        typer.Option(help="Not-a-number in rectifiers: zero (chips) or propagate (software)."),
+    ] = None,
+    confidence_of: Annotated[
+        str, typer.Option(help="What SDC-10 % and 20 % compare: top-class, or top-score.")
+    ] = "top-class",
     out: Out = None,
     memory: Memory = None,
     trust: Trust = False,
@@ -102,6 +109,8 @@ def assess(
         "metric": metric,
         "sampler": sampler,
         "seed": seed,
+        "nan": nan,
+        "confidence_of": confidence_of,
     }
     answer(validated(fields, "assess"), out, memory, json, trust)
 
@@ -228,6 +237,8 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "images": len(work.images),
         "fault_model": prepared.campaign.model.name,
         "seed": prepared.campaign.seed,
+        "nan": prepared.campaign.network.nan,
+        "confidence_of": prepared.campaign.confidence_of,
         "peak_memory_mib": round(peak_bytes() / 2**20),
         "metrics": {name: _short(estimate) for name, estimate in metrics.items()},
         **({"fit_verdict": asdict(result.fit_verdict())} if rated else {}),

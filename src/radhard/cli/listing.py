@@ -85,12 +85,12 @@ def _data() -> Table:
 
 
 def _formats() -> Table:
-    from radhard.formats.catalogue import formats
+    from radhard.formats.catalogue import aliases, formats
     from radhard.formats.number import describe
 
-    table = _table("format", "bits", "layout, high bits first")
+    table = _table("format", "also called", "bits", "layout, high bits first")
     for fmt in formats():
-        table.add_row(fmt.name, str(fmt.width), describe(fmt))
+        table.add_row(fmt.name, ", ".join(aliases(fmt)), str(fmt.width), describe(fmt))
     return table
 
 

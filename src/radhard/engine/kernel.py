@@ -17,12 +17,12 @@ from numba import njit
 
 from radhard.engine.multiply import add_product
 
-#: Elementwise operations of a chain.
-AFFINE, AFFINE_FUSED, RELU, CLAMP, ADD = range(5)
+#: Elementwise operations of a chain; `BETWEEN` clamps as comparators do, which drop not-a-number.
+AFFINE, AFFINE_FUSED, RELU, CLAMP, ADD, BETWEEN = range(6)
 #: How sums become outputs, and inputs operands.
 AS_IS, TO_FLOAT, TO_INTEGER, TO_FIXED = range(4)
-#: How a window becomes a value.
-LARGEST, MEAN = range(2)
+#: How a window becomes a value; `LARGEST_NUMBER` passes not-a-number by.
+LARGEST, MEAN, LARGEST_NUMBER = range(3)
 #: Output channels computed together, and input channels whose weights stay in the cache.
 LANES, CHANNELS_CACHED = 64, 64
 
@@ -105,6 +105,11 @@ def _chained(work, count, channels, codes, numbers, side):
                     work[j] = low
                 elif work[j] > high:
                     work[j] = high
+        elif code == BETWEEN:
+            low, high = numbers[k, 0], numbers[k, 1]
+            for j in range(count):
+                above = work[j] if work[j] > low else low
+                work[j] = above if above < high else high
         elif code == ADD:
             for j in range(count):
                 work[j] += side[j]
@@ -427,7 +432,7 @@ def pool(state, image, tiles, maps, geometry, kind, chain, out):
         _laid_out(state, i, golden_in[b], columns_in, box, region)
         for k in range(tile[2] * tile[3]):
             e, f, place = tile[0] + k // tile[3], tile[1] + k % tile[3], k * channels
-            work[place : place + channels] = -np.inf if kind == LARGEST else 0
+            work[place : place + channels] = 0 if kind == MEAN else -np.inf
             for tap in range(kernel_rows * kernel_columns):
                 y = e * down - above + tap // kernel_columns * apart_y
                 x = f * right - before + tap % kernel_columns * apart_x
@@ -439,6 +444,10 @@ def pool(state, image, tiles, maps, geometry, kind, chain, out):
                         v = region[source + c]
                         if v > work[place + c] or v != v:
                             work[place + c] = v
+                elif kind == LARGEST_NUMBER:
+                    for c in range(channels):
+                        v = region[source + c]
+                        work[place + c] = v if v > work[place + c] else work[place + c]
                 else:
                     for c in range(channels):
                         work[place + c] += region[source + c]

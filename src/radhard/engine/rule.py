@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from radhard.engine.patch import Patch, Windows, grown, moved_into, on_map, widened
 from radhard.network.arithmetic import Parameters
+from radhard.network.comparator import Comparator, plain
 from radhard.network.export import batch_norm
 from radhard.network.layer import Geometry
 from radhard.network.program import Ref, Step
@@ -36,7 +37,7 @@ def passed(windows: Windows, index: int, patches: Patches, image: Tensor) -> Pat
     if number is not None:
         return _layer(windows, number, patches, image)
     op: Any = workload.program.steps[index].op
-    rule = _RULES.get(op)
+    rule = _RULES.get(plain(op))
     if rule is None and torch.Tag.pointwise in getattr(op, "tags", ()):
         rule = _pointwise
     return rule(windows, index, patches, image) if rule else None
@@ -178,11 +179,15 @@ def _max_pool(windows: Windows, index: int, patches: Patches, image: Tensor) -> 
     step = windows.trace.workload.program.steps[index]
     kernel, stride, padding, dilation, _ = pool_arguments(step, (None, 0, 1, False))
     geometry = Geometry(kernel, stride, padding, dilation)
+    drops = isinstance(step.op, Comparator)
+    over, largest = (
+        Comparator(op) if drops else op for op in (aten.max_pool2d.default, aten.amax.default)
+    )
 
     def pool(window: Tensor) -> Tensor:
         if window.shape[2:] == kernel:
-            return window.flatten(2).amax(2)
-        return F.max_pool2d(window, kernel, stride, 0, dilation)
+            return largest(window.flatten(2), [2])  # type: ignore[no-any-return]
+        return over(window, kernel, stride, 0, dilation)  # type: ignore[no-any-return]
 
     return _windowed(windows, index, patches, image, (geometry, pool, -torch.inf))
 

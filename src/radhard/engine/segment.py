@@ -14,6 +14,7 @@ from radhard.engine.strike import Change
 from radhard.engine.trace import Trace, images_within, record
 from radhard.faults.corruption import Corruption
 from radhard.faults.model import Integers
+from radhard.formats.floating import FloatFormat
 from radhard.network.workload import Workload
 
 
@@ -37,6 +38,7 @@ class Golden:
     guard: Guard | StepGuard | None = None
     memory: int | None = None
     _held: tuple[int, Trace] | None = field(default=None, init=False)
+    _other: Golden | None = field(default=None, init=False)
 
     def resume(self, corruption: Corruption) -> Resumed:
         """See `radhard.engine.resume.resume`; the result does not depend on the segments."""
@@ -47,6 +49,31 @@ class Golden:
         if len(runs) == 1:
             return runs[0]
         return _joined(runs, torch.from_numpy(np.concatenate(order)).argsort())
+
+    def otherwise(self, corruption: Corruption, run: Resumed) -> torch.Tensor:
+        """Logits of runs had the workload the other rule for not-a-number, (n, classes).
+
+        Runs are repeated where a not-a-number may have arisen: under ``propagate`` where some logit
+        is one, under ``zero`` where the struck value became one, infinite, or greater than the
+        fourth root of what the formats hold. What later layers overflow from less is not looked at.
+
+        Args:
+            corruption: n corruptions.
+            run: what `resume` made of them.
+        """
+        work = self.workload
+        zero = work.nan == "zero"
+        reach = run.struck.after.abs() <= _largest(work) ** 0.25
+        doubtful = ~reach if zero else torch.isnan(run.logits).any(1)
+        chosen = np.flatnonzero(doubtful.cpu().numpy())
+        if not len(chosen):
+            return run.logits
+        if self._other is None:
+            other = work.with_(nan="propagate" if zero else "zero")
+            self._other = Golden(other, self.guard, self.memory)
+        logits = run.logits.clone()
+        logits[doubtful] = self._other.resume(corruption[chosen]).logits
+        return logits
 
     def parts(self, corruption: Corruption) -> Iterator[tuple[Trace, Integers, Corruption]]:
         """Each segment's golden run, the numbers of its corruptions, and these as it counts images.
@@ -72,7 +99,7 @@ class Golden:
 
     def forget(self) -> None:
         """Drop the golden values; they are recorded again when they are next needed."""
-        self._held = None
+        self._held = self._other = None
 
     def _segment(self, number: int, size: int) -> Trace:
         if self._held is None or self._held[0] != number:
@@ -81,6 +108,17 @@ class Golden:
             work = self.workload.with_(self.workload.images[part], self.workload.labels[part])
             self._held = number, record(work, self.guard, memory=self.memory)
         return self._held[1]
+
+
+def _largest(workload: Workload) -> float:
+    """The largest number that all formats between layers hold, infinite ones and codes left out."""
+    formats = workload.formats
+    floats = [
+        float(fmt.decode(torch.tensor(fmt.largest)))
+        for fmt in (formats.weight, formats.activation, formats.accumulator)
+        if isinstance(fmt, FloatFormat)
+    ]
+    return min([*floats, torch.finfo(formats.carrier).max])
 
 
 def _joined(parts: list[Resumed], order: torch.Tensor) -> Resumed:

@@ -17,6 +17,7 @@ from radhard.engine.patch import Plane
 from radhard.engine.rule import aten, pool_arguments
 from radhard.engine.sparse import Boxes, Chain, Entrance, Stage, State
 from radhard.engine.trace import Trace
+from radhard.network.comparator import Comparator, plain
 from radhard.network.export import affine_of, batch_norm
 from radhard.network.layer import Geometry
 from radhard.network.program import Ref
@@ -103,7 +104,7 @@ class _Planner:
         return None, None
 
     def _made(self, index: int, fused: bool) -> Stage | None:
-        op: Any = self.trace.workload.program.steps[index].op
+        op: Any = plain(self.trace.workload.program.steps[index].op)
         makers: dict[Any, Callable[[int, bool], Stage | None]] = {
             aten.max_pool2d.default: self._max_pool,
             aten.avg_pool2d.default: self._mean_pool,
@@ -151,13 +152,16 @@ class _Planner:
         """Code and numbers of an elementwise step, and what else it reads."""
         step = self.trace.workload.program.steps[index]
         empty = np.zeros(0, np.float32)
-        if step.op is aten.relu.default:
-            return kernel.RELU, empty, None
-        if step.op in {aten.hardtanh.default, aten.clamp.default}:
+        op, drops = plain(step.op), isinstance(step.op, Comparator)
+        if op is aten.relu.default:
+            ends = np.array([0, np.inf], np.float32)
+            return (kernel.BETWEEN, ends, None) if drops else (kernel.RELU, empty, None)
+        if op in {aten.hardtanh.default, aten.clamp.default}:
             low, high = [*step.args[1:], -1.0, 1.0][:2] if len(step.args) != 2 else (None, None)
             if step.kwargs or not all(isinstance(end, int | float) for end in (low, high)):
                 return None
-            return kernel.CLAMP, np.array([low, high], np.float32), None
+            code = kernel.BETWEEN if drops else kernel.CLAMP
+            return code, np.array([low, high], np.float32), None
         if step.op is batch_norm:
             code = kernel.AFFINE_FUSED if fused else kernel.AFFINE
             slope, offset = affine_of(self.trace.workload.program.steps, index)
@@ -273,7 +277,8 @@ class _Planner:
         step = self.trace.workload.program.steps[index]
         kernel_size, stride, padding, dilation, _ = pool_arguments(step, (None, 0, 1, False))
         geometry = Geometry(kernel_size, stride, padding, dilation)
-        return self._pool(index, geometry, kernel.LARGEST, fused)
+        kind = kernel.LARGEST_NUMBER if isinstance(step.op, Comparator) else kernel.LARGEST
+        return self._pool(index, geometry, kind, fused)
 
     def _mean_pool(self, index: int, fused: bool) -> Stage | None:
         step = self.trace.workload.program.steps[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.floating import FloatFormat
@@ -34,6 +35,9 @@ UINT4 = IntegerFormat("uint4", width=4, affine=True)
 #: One scale per output channel for weights (activations keep one per tensor).
 INT8_CHANNEL = IntegerFormat("int8-channel", width=8, per_channel=True)
 INT4_CHANNEL = IntegerFormat("int4-channel", width=4, per_channel=True)
+#: What runtimes of ONNX models make of a network quantised statically with QuantizeLinear and
+#: DequantizeLinear: weights per channel, unsigned activations, coded behind the fused rectifier.
+INT8_ONNX = IntegerFormat("int8-onnx", width=8, per_channel=True, deployed=True)
 
 _LISTED: tuple[NumberFormat, ...] = (
     FLOAT64,
@@ -53,7 +57,15 @@ _LISTED: tuple[NumberFormat, ...] = (
     UINT4,
     INT8_CHANNEL,
     INT4_CHANNEL,
+    INT8_ONNX,
 )
+
+#: Names of the literature for formats that are listed under names of our own.
+_ALIASES: Mapping[str, NumberFormat] = {
+    "32b_rb26": FIXED32_26,
+    "32b_rb10": FIXED32_10,
+    "16b_rb10": FIXED16_10,
+}
 
 
 def formats() -> tuple[NumberFormat, ...]:
@@ -61,16 +73,25 @@ def formats() -> tuple[NumberFormat, ...]:
     return _LISTED
 
 
+def aliases(fmt: NumberFormat) -> tuple[str, ...]:
+    """Other names under which `format_named` knows a listed format.
+
+    >>> aliases(FIXED16_10)
+    ('16b_rb10',)
+    """
+    return tuple(alias for alias, own in _ALIASES.items() if own == fmt)
+
+
 def format_named(name: str) -> NumberFormat:
-    """The format listed under ``name``.
+    """The format listed under ``name``, or under an alias of the literature.
 
     Raises:
         ValueError: for an unknown name, with the nearest ones.
 
-    >>> format_named("bf16").width
-    16
+    >>> format_named("bf16").width, format_named("16b_rb10").name
+    (16, 'fixed16_10')
     """
-    known = {fmt.name: fmt for fmt in _LISTED}
+    known = {fmt.name: fmt for fmt in _LISTED} | dict(_ALIASES)
     if name.lower() in known:
         return known[name.lower()]
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)

@@ -26,6 +26,9 @@ class IntegerFormat:
         per_channel: one scale for each index of the first axis, chosen by ``fit``.
         scale: one value, or one per channel, kept as float32; empty until ``fit`` chooses it.
         zero: the integers that stand for 0, as many as there are scales.
+        deployed: whether a network in this format is to have what runtimes run: this format for
+            weights, unsigned activations of the same width, and normalisation and rectifiers
+            inside the layers before them.
 
     Raises:
         ValueError: for a width outside 2 to 16, or when used before a scale is known.
@@ -42,6 +45,7 @@ class IntegerFormat:
     per_channel: bool = False
     scale: tuple[float, ...] = ()
     zero: tuple[int, ...] = ()
+    deployed: bool = False
 
     def __post_init__(self) -> None:
         if not 2 <= self.width <= 16:

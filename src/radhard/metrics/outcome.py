@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 #: A criterion of the user's own: (faulty logits, golden logits, labels) to (n,) of bool.
 Criterion = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+#: Whose confidence is compared for SDC-10 % and SDC-20 %: that of the class which is on top without
+#: a fault, before and after, or the highest before and the highest after, of whatever class.
+ConfidenceOf = Literal["top-class", "top-score"]
 
 #: The outcomes that every campaign counts, and what each means.
 STANDARD: Mapping[str, str] = {
@@ -22,6 +27,7 @@ STANDARD: Mapping[str, str] = {
     "gained": "wrong when fault-free, right now",
     "masked": "logits unchanged, bit for bit",
     "nan": "some logit is not a number",
+    "nan_decided": "another top class by the other NaN rule",
     "detected": "a guard raised an alarm",
     "sdc1_undetected": "another top class, and no alarm",
     "activated": "something read the struck value",
@@ -52,13 +58,15 @@ def classify(
     labels: Tensor,
     detected: Tensor,
     criteria: Mapping[str, Criterion] | None = None,
+    confidence_of: ConfidenceOf = "top-class",
+    otherwise: Tensor | None = None,
 ) -> Outcomes:
     """The outcomes of n faulty runs (Li et al., SC'17, section 4.6).
 
     Not-a-number ranks below every number, minus infinity included; where every logit is
     not-a-number the network says nothing, which counts as SDC of every kind and as not correct.
     The lowest class number wins ties. Confidences are softmax values; "off by 10 %" is relative
-    to the fault-free confidence in the class that the faulty run puts on top.
+    to the fault-free confidence.
 
     Args:
         logits: of the faulty runs, (n, classes).
@@ -66,9 +74,15 @@ def classify(
         labels: (n,).
         detected: (n,) alarms of guards.
         criteria: more columns by name.
+        confidence_of: ``top-class`` compares the confidence in the fault-free top class then and
+            now; ``top-score`` the highest confidence then and now, whatever the class, which is
+            what the logs of the source's own injector allow.
+        otherwise: logits of the runs under the other rule for not-a-number, (n, classes), which
+            tell where the rule decides; ``None`` where it decides nothing.
 
     Raises:
-        ValueError: when a criterion's name is taken, or its result is not (n,) of bool.
+        ValueError: when a criterion's name is taken, its result is not (n,) of bool, or
+            ``confidence_of`` is neither.
 
     >>> golden = torch.tensor([[0.0, 2.0], [0.0, 2.0]])
     >>> faulty = torch.tensor([[0.0, 2.0], [torch.nan, 1.0]])
@@ -79,7 +93,7 @@ def classify(
     says, said = top_class(logits), top_class(golden)
     silent = says < 0
     top5 = _ranked(golden).topk(min(5, golden.shape[1]), dim=1).indices
-    shift = _confidence_shift(logits, golden, says)
+    shift = _confidence_shift(logits, golden, known_confidence(confidence_of))
     columns = {
         "sdc1": says != said,
         "sdc5": ~(top5 == says[:, None]).any(1),
@@ -90,6 +104,7 @@ def classify(
         "gained": (said != labels) & (says == labels),
         "masked": (logits == golden).all(1),
         "nan": torch.isnan(logits).any(1),
+        "nan_decided": says != (says if otherwise is None else top_class(otherwise)),
         "detected": detected,
         "sdc1_undetected": (says != said) & ~detected,
     }
@@ -111,11 +126,29 @@ def _ranked(logits: Tensor) -> Tensor:
     return torch.where(torch.isnan(logits), -torch.inf, ranked)
 
 
-def _confidence_shift(logits: Tensor, golden: Tensor, top: Tensor) -> Tensor:
-    """Relative change of the confidence in the class on top."""
-    place = top.clamp(min=0)[:, None]
-    now, before = (_confidence(part).gather(1, place)[:, 0] for part in (logits, golden))
-    return (now - before).abs() / before.clamp(min=torch.finfo(torch.float64).tiny)
+def known_confidence(confidence_of: str) -> ConfidenceOf:
+    """``confidence_of``, where it is one of `ConfidenceOf`.
+
+    Raises:
+        ValueError: where it is not.
+    """
+    for known in get_args(ConfidenceOf):
+        if confidence_of == known:
+            return known  # type: ignore[no-any-return]
+    raise ValueError(
+        f"confidence of {confidence_of!r} can't be: use {' or '.join(get_args(ConfidenceOf))}"
+    )
+
+
+def _confidence_shift(logits: Tensor, golden: Tensor, confidence_of: ConfidenceOf) -> Tensor:
+    """Relative change of the confidence that is compared."""
+    now, before = _confidence(logits), _confidence(golden)
+    if confidence_of == "top-score":
+        new, old = now.amax(1), before.amax(1)
+    else:
+        place = top_class(golden).clamp(min=0)[:, None]
+        new, old = (part.gather(1, place)[:, 0] for part in (now, before))
+    return (new - old).abs() / old.clamp(min=torch.finfo(torch.float64).tiny)
 
 
 def _confidence(logits: Tensor) -> Tensor:

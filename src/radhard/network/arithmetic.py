@@ -27,6 +27,11 @@ class Formats:
         weight, activation: of the operands and results of layers.
         accumulator: to which a sum is rounded before it becomes an activation; ``None`` for one
             that is wide enough to lose nothing.
+        fused: whether what a layer gives is coded behind the normalisation and the rectifier that
+            follow it, as runtimes of quantised networks do (`radhard.network.fuse`).
+
+    Raises:
+        ValueError: for ``fused`` with activations that are no unsigned integers without a scale.
 
     >>> import radhard as rh
     >>> Formats.of(rh.INT8).accumulator is None
@@ -36,10 +41,22 @@ class Formats:
     weight: NumberFormat
     activation: NumberFormat
     accumulator: NumberFormat | None
+    fused: bool = False
+
+    def __post_init__(self) -> None:
+        own = self.activation
+        if self.fused and not (isinstance(own, IntegerFormat) and own.affine and not own.scale):
+            raise ValueError(
+                f"activations in {own.name} can't be coded behind a rectifier: use unsigned "
+                "integers whose scale is fitted, such as radhard.UINT8"
+            )
 
     @classmethod
     def of(cls, fmt: NumberFormat | Formats) -> Formats:
-        """One format for all; integers accumulate in full, and activations have one scale."""
+        """One format for all; integers accumulate in full, and activations have one scale.
+
+        `IntegerFormat.deployed` makes activations unsigned and fuses what follows a layer.
+        """
         if isinstance(fmt, Formats):
             return fmt
         if not isinstance(fmt, NumberFormat):
@@ -47,6 +64,8 @@ class Formats:
                 f"format {fmt!r} is no number format: use one such as radhard.FLOAT16, or "
                 "format_named('fp16')"
             )
+        if isinstance(fmt, IntegerFormat) and fmt.deployed:
+            return cls(fmt, IntegerFormat(f"uint{fmt.width}", fmt.width, True), None, True)
         if isinstance(fmt, IntegerFormat):
             tensor = IntegerFormat(fmt.name, fmt.width, fmt.affine, False, fmt.scale, fmt.zero)
             return cls(fmt, tensor, None)

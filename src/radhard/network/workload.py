@@ -17,8 +17,10 @@ from torch.export import ExportedProgram
 from radhard.formats.catalogue import FLOAT32
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Formats, Parameters, fitted
+from radhard.network.comparator import NanRule, known_rule, with_rule
 from radhard.network.coverage import Covered, covered_by
 from radhard.network.export import CaptureError, exported, program_of
+from radhard.network.fuse import follower, fused
 from radhard.network.layer import Layer, layers_of
 from radhard.network.plain import evaluating, plain, tensor_of
 from radhard.network.program import Program, Step
@@ -26,11 +28,22 @@ from radhard.network.sharing import Sharing, sharing_of
 from radhard.network.silence import tell_of_silence
 
 Made = TypeVar("Made")
-#: Smallest and largest values of a layer's input, second operand and output.
-Extremes = tuple[Tensor, Tensor, Tensor]
+#: Smallest and largest values of a layer's input, second operand and output, and of what a runtime
+#: would store of it, see `radhard.network.fuse`.
+Extremes = tuple[Tensor, Tensor, Tensor, Tensor]
 
 #: Images that run at once while formats are fitted.
 _CALIBRATION_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """A network as captured: steps, layers, the ranges of their values, and what they cover."""
+
+    source: Program
+    layers: tuple[Layer, ...]
+    extremes: tuple[Extremes, ...]
+    covered: Covered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +68,11 @@ class Workload:
         labels: (b,) class numbers.
         covered: which share of the network its layers are.
         shared: which layers read a stored weight that an earlier one reads.
+        nan: what rectifiers and pooling make of not-a-number: ``propagate`` it, as PyTorch does, or
+             ``zero``, as `radhard.network.comparator.Comparator` does. ``None`` leaves it to the
+             campaign: zero on chips, whose rectifiers are comparators, and propagate in software.
+             Without a campaign it propagates.
+        origin: the network as captured, where the formats want followers fused into layers.
         learnt: what `once` has made.
     """
 
@@ -71,6 +89,8 @@ class Workload:
     labels: Tensor
     covered: Covered
     shared: Sharing
+    nan: NanRule | None = None
+    origin: Captured | None = None
     learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def with_(
@@ -78,19 +98,40 @@ class Workload:
         images: Tensor | None = None,
         labels: Tensor | None = None,
         format: NumberFormat | Formats | None = None,
+        nan: NanRule | None = None,
     ) -> Workload:
-        """A copy with other images and labels, or other formats.
+        """A copy with other images and labels, other formats, or another rule for not-a-number.
 
         The ranges to which formats are fitted stay those of the images at capture.
+
+        Raises:
+            ValueError: for other formats of a network whose constants were changed after its
+                layers were fused, or images and labels that don't match.
         """
+        if nan is not None:
+            return self._ruled(known_rule(nan)).with_(images, labels, format)
         images = self.images if images is None else images
         labels = self.labels if labels is None else labels
         _check_pairs(images, labels)
         if format is None and images.device == self.images.device:
             return replace(self, images=images.to(self.formats.carrier), labels=labels)
-        formats = self.formats if format is None else Formats.of(format)
-        given = (self.extremes, formats, images, labels, self.covered)
-        return _built(self.name, self.source, self.layers, *given)
+        own = Captured(self.source, self.layers, self.extremes, self.covered)
+        if format is None:
+            given = (self.formats, images, labels, self.nan)
+            return replace(_built(self.name, own, *given), origin=self.origin)
+        if self.formats.fused and self.origin is None:
+            raise ValueError(
+                f"{self.name} in {self.formats.name} has changed weights: choose the format first"
+            )
+        given = (Formats.of(format), images, labels, self.nan)
+        return _formatted(self.name, self.origin or own, *given)
+
+    def _ruled(self, nan: NanRule) -> Workload:
+        program = with_rule(self.program, nan)
+        if program is self.program:
+            return replace(self, nan=nan)
+        learnt: dict[Hashable, Any] = self.once(("nan", nan), dict)
+        return replace(self, program=program, nan=nan, learnt=learnt)
 
     def with_constants(self, constants: Mapping[int, Tensor]) -> Workload:
         """A copy with other weights and biases, by step of the program; ranges stay as they are."""
@@ -99,8 +140,8 @@ class Workload:
             for k, step in enumerate(self.source.steps)
         )
         source = Program(steps, self.source.rows, self.source.sizes, self.source.output)
-        given = (self.extremes, self.formats, self.images, self.labels, self.covered)
-        return _built(self.name, source, self.layers, *given)
+        own = Captured(source, self.layers, self.extremes, self.covered)
+        return _built(self.name, own, self.formats, self.images, self.labels, self.nan)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What ``make`` gives, made once for all images, under a key of the caller's own."""
@@ -167,6 +208,7 @@ def capture(
     labels: Tensor | ArrayLike,
     format: NumberFormat | Formats = FLOAT32,
     name: str | None = None,
+    nan: NanRule | None = None,
 ) -> Workload:
     """Turn a PyTorch model with images and labels into a `Workload`.
 
@@ -180,11 +222,14 @@ def capture(
         labels: (b,) class numbers.
         format: one number format for everything, or `Formats`.
         name: for tables and pages; the class name of the model where ``None``.
+        nan: what rectifiers and pooling make of not-a-number: ``propagate``, or ``zero``; ``None``
+            for zero on chips and propagate in software. See `Workload`.
 
     Raises:
         CaptureError: when the model can't be exported, mixes images, draws random numbers, or
             gives no logits.
-        ValueError: when images and labels don't match each other or the model.
+        ValueError: when images and labels don't match each other or the model, or for a ``nan``
+            that is neither.
         TypeError: for what is no model, no images or no labels.
 
     Warns:
@@ -197,6 +242,7 @@ def capture(
     """
     images, labels = tensor_of(images, "images"), tensor_of(labels, "labels")
     _check_pairs(images, labels)
+    rule = known_rule(nan) if nan is not None else None
     images, labels = _as_numbers(images), labels.to(torch.int64)
     taken = plain(model)
     with torch.no_grad():
@@ -219,22 +265,38 @@ def capture(
         extremes = _extremes(program, layers, images)
         title = name or type(taken).__name__
         covered = covered_by(layers, program, graph, images[:1])
-        fmt = Formats.of(format)
-        work = _built(title, program, layers, extremes, fmt, images, labels, covered)
+        captured = Captured(program, layers, extremes, covered)
+        work = _formatted(title, captured, Formats.of(format), images, labels, rule)
     tell_of_silence(work, _CALIBRATION_BATCH)
     return work
 
 
-def _built(
+def _formatted(
     name: str,
-    source: Program,
-    layers: tuple[Layer, ...],
-    extremes: tuple[Extremes, ...],
+    captured: Captured,
     formats: Formats,
     images: Tensor,
     labels: Tensor,
-    covered: Covered,
+    nan: NanRule | None,
 ) -> Workload:
+    """A captured network in these formats, with followers fused into layers where they say so."""
+    given = (formats, images, labels, nan)
+    if not formats.fused:
+        return _built(name, captured, *given)
+    parts = fused(captured.source, captured.layers, captured.extremes)
+    found = _built(name, Captured(*parts, captured.covered), *given)
+    return replace(found, origin=captured)
+
+
+def _built(
+    name: str,
+    captured: Captured,
+    formats: Formats,
+    images: Tensor,
+    labels: Tensor,
+    nan: NanRule | None,
+) -> Workload:
+    source, layers, extremes = captured.source, captured.layers, captured.extremes
     arithmetic = tuple(
         fitted(layer, formats, _samples(source, layer, seen), _has_weight(source, layer))
         for layer, seen in zip(layers, extremes, strict=True)
@@ -249,7 +311,7 @@ def _built(
         for k, step in enumerate(source.steps)
     ]
     program = Program(tuple(steps), source.rows, source.sizes, source.output)
-    program = program.to(images.device, formats.carrier)
+    program = with_rule(program.to(images.device, formats.carrier), nan or "propagate")
     parameters = tuple(
         _parameters(program, layer, how) if _has_weight(source, layer) else None
         for layer, how in zip(layers, arithmetic, strict=True)
@@ -271,11 +333,12 @@ def _built(
         parameters=parameters,
         images=images.to(formats.carrier),
         labels=labels,
-        covered=covered,
+        covered=captured.covered,
         shared=sharing_of(
             {k: source.steps[layers[k].operands[1]].constant for k in weighted},
             [how.weight for how in arithmetic],
         ),
+        nan=nan,
     )
 
 
@@ -304,19 +367,20 @@ def _has_weight(program: Program, layer: Layer) -> bool:
     return layer.one_channel is not None and program.rows[layer.operands[1]] is None
 
 
-def _samples(source: Program, layer: Layer, seen: Extremes) -> Extremes:
+def _samples(source: Program, layer: Layer, seen: Extremes) -> tuple[Tensor, Tensor, Tensor]:
     """The extremes, with the whole weight in the middle where there is one."""
     if not _has_weight(source, layer):
-        return seen
+        return seen[:3]
     return seen[0], source.steps[layer.operands[1]].constant, seen[2]
 
 
 def _extremes(program: Program, layers: tuple[Layer, ...], images: Tensor) -> tuple[Extremes, ...]:
-    found: list[list[list[Tensor]]] = [[[], [], []] for _ in layers]
+    found: list[list[list[Tensor]]] = [[[], [], [], []] for _ in layers]
+    ends = [follower(program, layer).end for layer in layers]
     for part in images.split(_CALIBRATION_BATCH):
         values = program.run(part)
-        for layer, kept in zip(layers, found, strict=True):
-            groups = (layer.operands[:1], layer.operands[1:], (layer.step,))
+        for layer, end, kept in zip(layers, ends, found, strict=True):
+            groups = (layer.operands[:1], layer.operands[1:], (layer.step,), (end,))
             for place, steps in zip(kept, groups, strict=True):
                 for step in steps:
                     place.extend(torch.aminmax(values[step]))
