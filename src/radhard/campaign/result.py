@@ -61,6 +61,7 @@ class Result:
             are then confidence sequences.
         seconds: time that this run took.
         cost: what the protections take.
+        protections: each in words.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Result:
     anytime: bool
     seconds: float
     cost: Cost = Cost()  # noqa: RUF009 - frozen, so it can be shared
+    protections: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:

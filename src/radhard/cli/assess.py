@@ -135,7 +135,7 @@ def _refuse_other_campaigns(store: Path, own: list[Campaign]) -> None:
     ids = [campaign.id for campaign in own]
     held = folders(store) if list(store.glob("*/campaign.toml")) else []
     others = [folder for folder in held if folder.about()["identity"]["id"] not in ids]
-    if others:
+    if others and len(others) == len(held):
         raise StoreError(
             f"{store} belongs to another question ({others[0].path.name}): name another folder "
             "with --out, or ask the same again"
