@@ -13,6 +13,7 @@ import functools
 import hashlib
 import inspect
 import json
+import os
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ import torch
 Describe = Callable[[Any, str], Any]
 
 _LIBRARIES = tuple(
-    str(Path(place).resolve())
+    f"{Path(place).resolve()}{os.sep}"
     for place in {
         *(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
         str(Path(__file__).parents[1]),
@@ -44,12 +45,15 @@ def name_of(thing: Any) -> str:
 
 def of_library(thing: Any) -> bool:
     """Whether a function, class or module is not the user's own."""
+    if isinstance(thing, FunctionType):
+        return _in_library(thing.__code__.co_filename)
     name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
-    module = sys.modules.get(name or "")
-    if name == "__main__" or module is None:
-        return name in (None, "builtins")
-    file = getattr(module, "__file__", None)
-    return file is None or str(Path(file).resolve()).startswith(_LIBRARIES)
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return name != "__main__" and (file is None or _in_library(file))
+
+
+def _in_library(file: str) -> bool:
+    return file.startswith("<frozen") or str(Path(file).resolve()).startswith(_LIBRARIES)
 
 
 def meaning(thing: FunctionType | type, where: str, describe: Describe) -> str:
@@ -145,15 +149,13 @@ class _Reader:
 def _members(kind: type) -> Iterator[tuple[str, Any]]:
     """What a class of the user's own defines, but for what Python and `dataclasses` add."""
     for name, member in vars(kind).items():
-        special = name.startswith("__") and name.endswith("__")
-        written = name in _WRITTEN and member.__code__.co_filename == "<string>" if (
-            isinstance(member, FunctionType)
-        ) else special  # fmt: skip
-        internal = name.startswith(("_abc_", "_is_")) or isinstance(member, MemberDescriptorType)
-        library = isinstance(member, FunctionType) and member.__code__.co_filename.startswith(
-            _LIBRARIES
-        )
-        if not (written or internal or library):
+        if isinstance(member, FunctionType):
+            written = name in _WRITTEN and member.__code__.co_filename == "<string>"
+            added = written or of_library(member)
+        else:
+            special = name.startswith("__") and name.endswith("__")
+            added = special or name.startswith(("_abc_", "_is_"))
+        if not (added or isinstance(member, MemberDescriptorType)):
             yield name, member
 
 

@@ -160,6 +160,8 @@ def _table(value: Any, where: str, arrays: Arrays) -> dict[str, Any]:
         if part.name in ("type", "meaning"):
             raise ValueError(f"{where}: a field can't be called {part.name!r}: rename it")
         own = getattr(value, part.name)
+        if isinstance(own, Enum) and _enumeration(kind, part.name) is type(own):
+            own = own.value
         if part.init and not (own is None and part.default is None):
             found[part.name] = described(own, f"{where}.{part.name}", arrays)
     return found
@@ -273,14 +275,18 @@ def _made(kind: Any, given: Mapping[str, Any], where: str, arrays: Mapping[str, 
 
 
 def _as_hinted(kind: type, name: str, value: Any) -> Any:
-    """The member of an enumeration where a field wants one and its text is given."""
-    if not isinstance(value, str):
-        return value
+    """The member of an enumeration where a field wants one and its value is given."""
+    wanted = None if isinstance(value, Enum) else _enumeration(kind, name)
+    return value if wanted is None else wanted(value)
+
+
+def _enumeration(kind: type, name: str) -> type[Enum] | None:
+    """The enumeration whose members a field of a class takes, as it is declared."""
     try:
-        hint = get_type_hints(kind)[name]
+        hint = get_type_hints(kind).get(name)
     except NameError:  # a name for type checkers alone
-        return value
-    return hint(value) if isinstance(hint, type) and issubclass(hint, Enum) else value
+        return None
+    return hint if isinstance(hint, type) and issubclass(hint, Enum) else None
 
 
 def _can_be_made(found: Any) -> bool:

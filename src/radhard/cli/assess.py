@@ -108,6 +108,8 @@ def answer(ask: Ask, out: Path | None, memory: str | None, json: bool) -> None:
 
         golden = Golden(prepared.golden_accuracy, prepared.golden_accuracy_images)
         show(result, golden, software)
+        for words in result.protections:
+            print(f"protected by {words}")
     if out is not None or not json:
         page = report(store)
         print(f"page: {page}", file=sys.stderr if json else sys.stdout)
@@ -164,10 +166,11 @@ def _collected(ask: Ask, prepared: Prepared, store: Path, memory: int | None) ->
 
 def _print_json(result: Result, prepared: Prepared, software: Result | None) -> None:
     import json
+    from dataclasses import asdict
 
     from radhard.engine.memory import peak_bytes
 
-    work = prepared.campaign.workload
+    work, question = prepared.campaign.workload, prepared.campaign.question().keys
     names = {"correct": "ra"}
     metrics = {names.get(name, name): result[name] for name in result.metrics}
     metrics["golden_accuracy"] = prepared.golden_accuracy
@@ -193,6 +196,9 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "images": len(work.images),
         "fault_model": prepared.campaign.model.name,
         "seed": prepared.campaign.seed,
+        "sampler": question["sampler"],
+        "protections": question["protections"],
+        "cost": asdict(result.cost),
         "peak_memory_mib": round(peak_bytes() / 2**20),
         "metrics": {name: _short(estimate) for name, estimate in metrics.items()},
         "known": [

@@ -140,9 +140,9 @@ class Workload:
         Operations, constants, inputs, and the ranges to which formats are fitted.
         """
         digest = hashlib.sha256()
-        for step in self.source.steps:
+        for step, given in zip(self.program.steps, self.source.steps, strict=True):
             digest.update(repr((_name(step.op), step.args, step.kwargs)).encode())
-            _add(digest, step.constant)
+            _add(digest, given.constant)
         for ends in self.extremes:
             for end in ends:
                 _add(digest, end)

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from radhard.campaign.question import in_words
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder, folders
+from radhard.protect.protection import Cost
 from radhard.report.summary import Golden, formulations, lines
-from radhard.report.wording import duration, percent
+from radhard.report.wording import cost_words, duration, percent
 from radhard.stats.estimate import Estimate
 
 _FIT_NOTE = (
@@ -132,10 +134,24 @@ def _asked(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         if "until" in budget
         else f"{budget.get('faults', 0):,} faults"
     )
-    named = ("model", "format", "chip", "fault_model", "sampler", "images", "seed")
+    named = ("model", "format", "chip", "fault_model", "images", "seed")
     rows = [(name.replace("_", " "), str(identity[name])) for name in named]
+    rows += [("sampler", _sampler_words(about)), *_protected(about)]
     data = [("data", str(about["data"]))] if "data" in about else []
     return [*rows[:1], *data, *rows[1:], ("asked for", goal), ("campaign", identity["id"])]
+
+
+def _sampler_words(about: Mapping[str, Any]) -> str:
+    """Its name, with the parameters that it was given."""
+    _, opening, parameters = in_words(about["sampler"]).partition("(")
+    return str(about["identity"]["sampler"]) + opening + parameters
+
+
+def _protected(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The protections, and what they take."""
+    rows = [("protection", in_words(part)) for part in about["protections"]]
+    cost = cost_words(Cost(**about["identity"]["cost"]))
+    return [*rows, ("protections take", cost)] if rows else []
 
 
 def _method(result: Result, identity: Mapping[str, Any]) -> list[str]:

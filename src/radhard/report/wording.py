@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from radhard.protect.protection import Cost
+
 _BAR = 8
 
 
@@ -38,3 +40,22 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {int(seconds) % 60} s"
     return f"{minutes // 60} h {round(seconds / 60) % 60} min"
+
+
+def cost_words(cost: Cost) -> str:
+    """What protections take, per inference.
+
+    >>> cost_words(Cost(operations=4640, memory_bits=192, area=0.025))
+    '4,640 operations, 192 bits of memory, 2.50 % more storage on the chip'
+    >>> cost_words(Cost())
+    'nothing'
+    """
+    counted = (
+        (cost.macs, "multiply-accumulates"),
+        (cost.operations, "operations"),
+        (cost.memory_bits, "bits of memory"),
+        (cost.cycles, "cycles"),
+    )
+    parts = [f"{number:,.0f} {what}" for number, what in counted if number]
+    parts += [f"{percent(cost.area)} more storage on the chip"] if cost.area else []
+    return ", ".join(parts + ["training"] * cost.retraining) or "nothing"
