@@ -48,8 +48,10 @@ def of_library(thing: Any) -> bool:
     if isinstance(thing, FunctionType):
         return _in_library(thing.__code__.co_filename)
     name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return name != "__main__" and (file is None or _in_library(file))
+    if name == "__main__" or name not in sys.modules:
+        return False
+    file = getattr(sys.modules[name], "__file__", None)
+    return file is None or _in_library(file)
 
 
 def _in_library(file: str) -> bool:

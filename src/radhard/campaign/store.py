@@ -187,7 +187,7 @@ class Folder:
         if not path.exists():
             return None
         table, notes = read_table(path, self._own)
-        held = {name: table[name].to_numpy() for name in table.column_names}
+        held = {name: table[name].to_numpy().copy() for name in table.column_names}
         faults = Faults(*(held.pop(name) for name in _FAULT_COLUMNS))
         return faults, held, float(notes["seconds"])
 
