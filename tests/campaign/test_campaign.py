@@ -195,7 +195,7 @@ def test_damaged_files_are_named(campaign, tmp_path: Path) -> None:
     next(rh.collect([campaign], 100, tmp_path))
     folder = Folder(tmp_path / campaign.name)
     (folder.path / "rows-000000.parquet").write_bytes(b"no parquet")
-    with pytest.raises(rh.StoreError, match=r"rows-000000.parquet can't be read, delete it"):
+    with pytest.raises(rh.StoreError, match=r"rows-000000.parquet is damaged"):
         folder.result()
     (folder.path / "campaign.toml").write_text("[identity]\n")
     with pytest.raises(rh.StoreError, match="no record of a campaign"):

@@ -1,11 +1,15 @@
 """The error-propagation study, small."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 import radhard as rh
 from radhard.accel.chips import EYERISS
 from radhard.campaign import propagation
-from radhard.campaign.ask import Ask
+from radhard.campaign.ask import Ask, prepare
+from radhard.campaign.collect import Progress
 from radhard.campaign.propagation import FORMATS, hardening_area, study
 from radhard.report.propagation import study_page
 
@@ -78,15 +82,55 @@ def test_the_page_has_the_tables_and_figures(findings, folder) -> None:
 
 
 def test_a_stopped_study_goes_on(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(propagation, "_FOLLOWED", 60)
+    for module in ("campaign", "collect", "propagation"):
+        monkeypatch.setattr(f"radhard.campaign.{module}.SHARD", 50)
+    monkeypatch.setattr(propagation, "_FOLLOWED", 120)
     monkeypatch.setattr(propagation, "_FOLLOWED_FIRST", 30)
     asks = [Ask(model="digits-cnn", images=4)]
-    seen = []
-    first = next(study(EYERISS, asks, 100, tmp_path))
-    monkeypatch.setattr(propagation, "follow", None)  # what is kept is not run again
+
+    def stop(step: Progress) -> None:
+        if "followed" in step.name and step.done == 100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        next(study(EYERISS, asks, 100, tmp_path, watch=stop))
+    folder = tmp_path / "digits-cnn-fp64-eyeriss-datapath"
+    kept = sorted(path.name for path in folder.glob("followed*"))
+    assert kept == ["followed-000000.parquet", "followed-000001.parquet"]
+
+    seen: list[Progress] = []
+    first = next(study(EYERISS, asks, 100, tmp_path, watch=seen.append))
+    followed = [step for step in seen if step.name.endswith("followed")]
+    assert [step.done for step in followed] == [50, 100, 120]
+    assert [step.fresh for step in followed] == [0, 0, 20]
+    campaign = rh.Campaign(*_latches(asks[0]))
+    whole = rh.follow(campaign, 120)
+    for name, column in whole.columns().items():
+        np.testing.assert_array_equal(column, first.spread.columns()[name])
+
+    monkeypatch.setattr(propagation, "follow_shard", None)  # what is kept is not run again
+    seen.clear()
     again = next(study(EYERISS, asks, 100, tmp_path, watch=seen.append))
     assert again.datapath["sdc1"] == first.datapath["sdc1"]
     assert (again.spread.distance == first.spread.distance).all()
-    assert seen
-    assert all(progress.fresh == 0 for progress in seen)
+    assert all(step.fresh == 0 for step in seen)
     assert isinstance(first.guarded, rh.Result)
+
+
+def test_damaged_followed_faults_are_followed_again(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(propagation, "_FOLLOWED", 60)
+    monkeypatch.setattr(propagation, "_FOLLOWED_FIRST", 30)
+    asks = [Ask(model="digits-cnn", images=4)]
+    first = next(study(EYERISS, asks, 100, tmp_path))
+    path = tmp_path / "digits-cnn-fp64-eyeriss-datapath" / "followed-000000.parquet"
+    path.write_bytes(path.with_name("followed-first-000000.parquet").read_bytes())
+    with pytest.warns(UserWarning, match=r"followed-first-000000.parquet under another name"):
+        again = next(study(EYERISS, asks, 100, tmp_path))
+    assert (again.spread.distance == first.spread.distance).all()
+
+
+def _latches(ask: Ask) -> tuple[rh.Workload, rh.chips.Chip]:
+    """The study's first network, and its chip with nothing but latches."""
+    work = prepare(ask).campaign.workload.with_(format=rh.FLOAT64)
+    latches = tuple(part for part in EYERISS.components if part.kind == "latch")
+    return work, replace(EYERISS, name="eyeriss-datapath", components=latches)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from radhard.accel.chips import chip_named
 from radhard.campaign.campaign import Campaign, right_answers
+from radhard.campaign.question import function_named, rebuilt
+from radhard.campaign.store import read_arrays
 from radhard.faults.model import fault_model_named
 from radhard.formats.catalogue import format_named
 from radhard.metrics.outcome import STANDARD, ConfidenceOf
@@ -18,6 +21,7 @@ from radhard.network.comparator import NanRule
 from radhard.network.folder import Reading
 from radhard.network.source import Subject, subject
 from radhard.network.workload import Workload, capture
+from radhard.protect.catalogue import protection_named
 from radhard.sampling.catalogue import sampler_named
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import wilson
@@ -36,6 +40,12 @@ def _numbers(given: Any) -> Any:
     if isinstance(given, str):
         return tuple(part.strip() for part in given.split(","))
     return (given,) if isinstance(given, int | float) else given
+
+
+#: What the store writes from the campaign and its goal.
+_OF_CAMPAIGN = {"name", "tensors", "confidence", "most"}
+#: A name, or the data of a frozen dataclass or function: see `radhard.campaign.question`.
+Part = str | dict[str, Any]
 
 
 class Ask(BaseModel):
@@ -57,6 +67,15 @@ class Ask(BaseModel):
         seed: of the random draws.
         nan: what rectifiers make of not-a-number; the chip's rule where left out.
         confidence_of: what SDC-10 % and SDC-20 % compare.
+        protections: what changes the chip, the network or the run.
+        criteria: outcomes of your own, by name.
+        confidence: of the intervals.
+        most: faults after which to stop in any case, with ``until``.
+        name: of the campaign and its folder; made from the parts where empty.
+        fingerprint: hash of the network with its images that is meant; any where ``None``.
+        tensors: file of what protections have learned.
+
+    What is a `Part` is a name, or data as `radhard.campaign.question` describes it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
@@ -69,31 +88,42 @@ class Ask(BaseModel):
     grey: bool = False
     mean: Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)] = None
     std: Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)] = None
-    format: str = "fp32"
-    chip: str = "eyeriss"
-    fault_model: str = "bit-flip"
+    format: Part = "fp32"
+    chip: Part = "eyeriss"
+    fault_model: Part = "bit-flip"
     faults: Annotated[int, Field(ge=1)] | None = None
     until: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     metric: str = "sdc1"
-    sampler: str = "importance"
+    sampler: Part = "importance"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     nan: NanRule | None = None
     confidence_of: ConfidenceOf = "top-class"
+    protections: tuple[Part, ...] = ()
+    criteria: dict[str, Part] = {}
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    most: Annotated[int, Field(ge=1)] = 10_000_000
+    name: str = ""
+    fingerprint: str | None = None
+    tensors: Path | None = None
 
     def budget(self) -> int | Precision:
         """When to stop: 10,000 faults unless something else is asked.
 
         Raises:
-            ValueError: when both ``faults`` and ``until`` are given, or for an unknown metric.
+            ValueError: when both ``faults`` and ``until`` are given, or ``confidence`` without
+                ``until``, or for an unknown metric.
         """
-        names = {"ra": "correct"} | {name: name for name in STANDARD if name != "correct"}
+        counted = (*STANDARD, *self.criteria)
+        names = {"ra": "correct"} | {name: name for name in counted if name != "correct"}
         if self.metric not in names:
             raise ValueError(f"no metric {self.metric!r}: use one of {', '.join(names)}")
         if self.faults is not None and self.until is not None:
             raise ValueError("both faults and until are given: choose one")
         if self.until is None:
+            if self.confidence != 0.95:
+                raise ValueError("confidence goes with until: intervals of a number are at 95 %")
             return self.faults or 10_000
-        return Precision(self.until, metric=names[self.metric])
+        return Precision(self.until, self.confidence, names[self.metric], self.most)
 
     def reading(self) -> Reading:
         """How the images are read.
@@ -104,8 +134,11 @@ class Ask(BaseModel):
         return Reading.of(self.size, self.grey, self.mean, self.std)
 
     def as_toml(self) -> dict[str, Any]:
-        """The fields that say something, for ``campaign.toml``."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """The fields that say something of model and data, for ``campaign.toml``.
+
+        What the campaign itself says stands there as data.
+        """
+        return self.model_dump(mode="json", exclude_none=True, exclude=_OF_CAMPAIGN)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,8 +161,12 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
-def asked(path: Path) -> Ask:
+def asked(path: Path, model: str | None = None) -> Ask:
     """The question in a campaign file; a store's ``campaign.toml`` is one too.
+
+    Args:
+        path: of the file.
+        model: the network, where the file doesn't name it or another is meant.
 
     Raises:
         ValueError: when the file can't be read or says something impossible.
@@ -142,8 +179,19 @@ def asked(path: Path) -> Ask:
         raise ValueError(
             f"campaign file {path}: trust can't be said by a file: radhard run {path} --trust"
         )
+    of_python = held.get("identity", {}).get("model")
     for made_by_radhard in ("identity", "budget", "golden"):
         held.pop(made_by_radhard, None)
+    if model is not None:
+        held["model"] = model
+    if of_python and "model" not in held:
+        raise ValueError(
+            f"{path} asks about {of_python!r}, which was given as a Python object that no file can "
+            "hold: add --model package.module:function, a function that gives it (with its images "
+            "and labels, unless --data names them)"
+        )
+    if "tensors" in held:
+        held["tensors"] = path.parent / held["tensors"]
     return validated(held, f"campaign file {path}")
 
 
@@ -176,8 +224,18 @@ def prepare(ask: Ask, trust: bool = False) -> Prepared:
         ValueError, FileNotFoundError: when something asked for can't be.
     """
     ask.budget()
-    fmt, chip = format_named(ask.format), chip_named(ask.chip)
-    model, sampler = fault_model_named(ask.fault_model), sampler_named(ask.sampler)
+    arrays = read_arrays(ask.tensors) if ask.tensors is not None else {}
+
+    def part(where: str, given: Part, named: Callable[[str], Any]) -> Any:
+        return named(given) if isinstance(given, str) else rebuilt(given, where, arrays)
+
+    fmt, chip = part("format", ask.format, format_named), part("chip", ask.chip, chip_named)
+    model = part("fault_model", ask.fault_model, fault_model_named)
+    sampler = part("sampler", ask.sampler, sampler_named)
+    protections = [part("protections", one, protection_named) for one in ask.protections]
+    criteria = {
+        name: part(f"criteria.{name}", one, function_named) for name, one in ask.criteria.items()
+    }
     how = replace(ask.reading(), most=max(_ACCURACY_IMAGES, ask.images))
     whole = subject(ask.model, ask.data, ask.weights, how=how, trust=trust)
     if ask.images > len(whole.images):
@@ -186,7 +244,9 @@ def prepare(ask: Ask, trust: bool = False) -> Prepared:
         )
     images, labels = whole.images[: ask.images], whole.labels[: ask.images]
     work = capture(whole.model, images, labels, fmt, whole.name, ask.nan)
-    campaign = Campaign(work, chip, sampler, model, seed=ask.seed, confidence_of=ask.confidence_of)
+    _check(work, ask)
+    given = (sampler, model, criteria, ask.seed, ask.name, tuple(protections), ask.confidence_of)
+    campaign = Campaign(work, chip, *given)
     accuracies = _golden_accuracies(work, whole)
     notes = (*whole.notes, *_doubts(work, accuracies[0]))
     return Prepared(campaign, whole.data, *accuracies, notes)
@@ -203,6 +263,15 @@ def _doubts(work: Workload, accuracy: Estimate) -> list[str]:
         "standardised as in training (--mean, --std), classes are numbered in another order, the "
         "weights are not trained or belong to other data"
     ]
+
+
+def _check(work: Workload, ask: Ask) -> None:
+    if ask.fingerprint not in (None, work.fingerprint()):
+        raise ValueError(
+            f"{ask.model} with its first {ask.images} images of {ask.data or 'its own'} is not the "
+            "network that was asked about: weights, images or operations differ; bring those back, "
+            "or take the line `fingerprint` out to ask about the new ones"
+        )
 
 
 def _golden_accuracies(work: Workload, whole: Subject) -> tuple[Estimate, Estimate]:

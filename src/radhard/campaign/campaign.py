@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from radhard.accel.chip import Accelerator, Software
 from radhard.accel.chips import SOFTWARE
+from radhard.campaign.question import Question
 from radhard.engine.guard import StepGuard
 from radhard.engine.margin import Margins
 from radhard.engine.segment import Golden
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 SHARD = 2000
 #: Images whose fault-free answers are computed at once.
 _BATCH = 100
-#: Counted up when the same question would get other faults or outcomes than before.
-_SEMANTICS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +59,10 @@ class Campaign:
         network: the workload with the weights that protections have retuned, and with the chip's
             rule for not-a-number where `Workload.nan` is ``None``: zero, but propagate in software.
         id: hash of all that decides the answer, 32 hexadecimal digits.
+
+    Raises:
+        ValueError: for a part that can't be, or that is no data: parts of your own are frozen
+            dataclasses of plain fields, and criteria are functions.
 
     >>> import torch, radhard as rh
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
@@ -95,7 +97,15 @@ class Campaign:
             raise ValueError(f"name {self.name!r} can't be: it names a folder of the store")
         network = _on_chip(self.workload, self.chip)
         object.__setattr__(self, "network", retuned(self.protections, network))
-        object.__setattr__(self, "id", _identity(self))
+        object.__setattr__(self, "id", self.question().id)
+
+    def question(self) -> Question:
+        """All that decides the answer, as data.
+
+        Raises:
+            ValueError: naming the first part that is no data, and the remedy.
+        """
+        return Question.of(self)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -143,13 +153,18 @@ class Campaign:
     def draw(
         self, space: SiteSpace, shard: int, count: int = SHARD, score: Score | None = None
     ) -> Faults:
-        """The first ``count`` faults of a shard: numbers ``shard * SHARD`` and on."""
+        """The first ``count`` faults of a shard: numbers ``shard * SHARD`` and on.
+
+        Their masks are those that the chip applies, which may have rules of its own.
+        """
         key = np.array(divmod(int(self.id, 16), 2**64), np.uint64)
         rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, shard]))
         # candidates for faults that are not wanted yet would cost more than the faults
         whole = count if self.sampler.scored else SHARD
         drawn = self.sampler.draw(space, whole, rng, score)
-        return replace(drawn, id=np.arange(len(drawn)) + shard * SHARD)[:count]
+        drawn = replace(drawn, id=np.arange(len(drawn)) + shard * SHARD)[:count]
+        seen = self.chip.corrupt(self.network, space, drawn)
+        return replace(drawn, keep=seen.keep, flip=seen.flip)
 
     def golden_accuracy(self, golden: Golden | None = None) -> float:
         """Share of the campaign's images that the protected network gets right without a fault.
@@ -206,19 +221,3 @@ def _on_chip(workload: Workload, chip: Accelerator) -> Workload:
     if workload.nan is not None:
         return workload
     return workload.with_(nan="propagate" if isinstance(chip, Software) else "zero")
-
-
-def _identity(campaign: Campaign) -> str:
-    named = [f"{name}={c.__module__}.{c.__qualname__}" for name, c in campaign.criteria.items()]
-    meaning = (
-        _SEMANTICS,
-        campaign.network.fingerprint(),
-        repr(campaign.chip),
-        repr(campaign.sampler),
-        repr(campaign.model),
-        sorted(named),
-        campaign.seed,
-        campaign.confidence_of,
-        *map(repr, campaign.protections),
-    )
-    return hashlib.sha256(repr(meaning).encode()).hexdigest()[:32]

@@ -13,8 +13,9 @@ import torch
 
 from radhard.accel.readers import activated
 from radhard.campaign.campaign import SHARD, Campaign
+from radhard.campaign.question import in_words
 from radhard.campaign.result import Result
-from radhard.campaign.store import Folder
+from radhard.campaign.store import Folder, shard_name
 from radhard.engine.resume import Resumed
 from radhard.engine.segment import Golden
 from radhard.faults.corruption import Corruption
@@ -89,7 +90,7 @@ def collect(
     prepared: list[_Run] = []
     for campaign in campaigns:
         space = campaign.space()
-        folder = Folder(Path(store) / campaign.name) if store is not None else None
+        folder = Folder(Path(store) / campaign.name, campaign.id) if store is not None else None
         golden = Golden(campaign.network, campaign.guard(), memory)
         accuracy = folder.golden_accuracy(campaign.id) if folder is not None else None
         if accuracy is None:
@@ -97,7 +98,7 @@ def collect(
         if prepared:  # the values of one campaign at a time
             golden.forget()
         if folder is not None:
-            more = {**(about or {}), "budget": _budget(until)}
+            more = {**(about or {}), **_goal(until), "budget": _budget(until)}
             folder.begin(campaign, space, accuracy, more)
         prepared.append(_Run(campaign, space, golden, accuracy, folder, until, watch))
     return (run.result() for run in prepared)
@@ -169,6 +170,8 @@ class _Run:
         self.metric = until.metric if isinstance(until, Precision) else "sdc1"
         self.score: Score | None = None
         self.fresh = 0
+        self.cost = campaign.cost
+        self.protections = tuple(map(in_words, campaign.question().keys["protections"]))
 
     def result(self) -> Result:
         """Run, or read, shard after shard until the budget or the precision is reached."""
@@ -190,9 +193,11 @@ class _Run:
 
     def _shard(self, shard: int, count: int) -> tuple[Tally, float]:
         strata = len(self.space.strata)
-        stored = self.folder.read(shard, strata, count) if self.folder else None
-        if stored is not None:
-            return stored
+        stored = self.folder.reusable(shard_name(shard)) if self.folder else None
+        if stored is not None and len(stored[0]) >= count:
+            faults, columns, seconds = stored
+            part = {name: hits[:count] for name, hits in columns.items()}
+            return Tally.of(faults[:count], part, strata), seconds * count / len(faults)
         start = time.perf_counter()
         if self.campaign.sampler.scored and self.score is None:
             self.score = self.campaign.score(self.space, self.golden)
@@ -200,7 +205,7 @@ class _Run:
         columns = outcomes(self.campaign, self.space, self.golden, faults)
         took = time.perf_counter() - start
         if self.folder:
-            self.folder.write(shard, faults, columns, took)
+            self.folder.keep(shard_name(shard), faults, columns, took)
         self.fresh += count
         return Tally.of(faults, columns, strata), took
 
@@ -215,7 +220,8 @@ class _Run:
             confidence=self.precise.confidence if self.precise else 0.95,
             anytime=self.precise is not None,
             seconds=seconds,
-            cost=self.campaign.cost,
+            cost=self.cost,
+            protections=self.protections,
         )
 
     def _progress(self, estimate: Estimate) -> Progress:
@@ -224,6 +230,18 @@ class _Run:
             ratio = estimate.half_width / self.precise.half_width
             goal = min(self.most, max(SHARD, round(estimate.n * max(ratio, 1) ** 2)))
         return Progress(self.campaign.name, estimate.n, goal, self.fresh, self.metric, estimate)
+
+
+def _goal(until: Until) -> dict[str, Any]:
+    """The same as keys of a campaign file."""
+    if isinstance(until, int):
+        return {"faults": until}
+    return {
+        "until": until.half_width,
+        "metric": "ra" if until.metric == "correct" else until.metric,
+        "confidence": until.confidence,
+        "most": until.most,
+    }
 
 
 def _budget(until: Until) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from radhard.accel.readers import activated
 from radhard.campaign.campaign import SHARD, Campaign
 from radhard.engine.resume import resume
 from radhard.engine.segment import Golden
-from radhard.engine.trace import record
+from radhard.engine.trace import Trace, record
 from radhard.faults.fault import Faults
 from radhard.faults.model import Integers
 from radhard.faults.space import SiteSpace
@@ -143,6 +143,13 @@ class Propagation:
         return {**own, **self.outcomes, **spread}
 
     @classmethod
+    def joined(cls, parts: Sequence[Propagation]) -> Propagation:
+        """All faults of parts of one population, in their order."""
+        columns = [part.columns() for part in parts]
+        together = {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
+        return cls.of(parts[0].space, Faults.joined([part.faults for part in parts]), together)
+
+    @classmethod
     def of(
         cls, space: SiteSpace, faults: Faults, columns: Mapping[str, NDArray[np.generic]]
     ) -> Propagation:
@@ -168,13 +175,33 @@ def follow(campaign: Campaign, count: int = 4000, layer: str | None = None) -> P
     Raises:
         ValueError: for fewer than 1 fault, or a layer that is never struck.
     """
+    campaign, space = followed_alike(campaign, count, layer)
+    shards = range(-(-count // SHARD))
+    trace = record(campaign.network, campaign.guard())
+    parts = [
+        follow_shard(campaign, space, trace, shard, min(SHARD, count - shard * SHARD))
+        for shard in shards
+    ]
+    return Propagation.joined(parts)
+
+
+def followed_alike(campaign: Campaign, count: int, layer: str | None) -> tuple[Campaign, SiteSpace]:
+    """The campaign whose faults `follow` draws, and the population that they are from.
+
+    Raises:
+        ValueError: for fewer than 1 fault, or a layer that is never struck.
+    """
     if count < 1:
         raise ValueError(f"{count} faults can't be followed: ask for at least 1")
     campaign = campaign.with_(sampler=Importance(), name=campaign.name)
-    space, work = campaign.space().of_layer(layer), campaign.network
-    shards = [campaign.draw(space, shard) for shard in range(-(-count // SHARD))]
-    faults = Faults.joined(shards)[:count]
-    trace = record(work, campaign.guard())
+    return campaign, campaign.space().of_layer(layer)
+
+
+def follow_shard(
+    campaign: Campaign, space: SiteSpace, trace: Trace, shard: int, count: int
+) -> Propagation:
+    """Follow the first ``count`` faults of a shard."""
+    work, faults = campaign.network, campaign.draw(space, shard, count)
     places = compared(work)
     distance, changed = np.zeros((2, len(faults), len(places)))
 

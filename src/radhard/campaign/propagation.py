@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +12,12 @@ import numpy as np
 
 from radhard.accel.chip import Chip
 from radhard.campaign.ask import Ask, prepare
-from radhard.campaign.campaign import Campaign
-from radhard.campaign.collect import Until, Watcher, collect
-from radhard.campaign.follow import Propagation, follow
+from radhard.campaign.campaign import SHARD, Campaign
+from radhard.campaign.collect import Progress, Until, Watcher, collect
+from radhard.campaign.follow import Propagation, follow_shard, followed_alike
 from radhard.campaign.result import Result
-from radhard.campaign.store import Folder
-from radhard.engine.trace import record
+from radhard.campaign.store import Folder, shard_name
+from radhard.engine.trace import Trace, record
 from radhard.faults.model import Integers
 from radhard.formats.catalogue import format_named
 from radhard.metrics.fit import fit
@@ -130,31 +131,49 @@ def study(
                 Campaign(work, chip, seed=golden.seed, protections=(detector,), name=title),
             ]
             datapath, *buffers, guarded = collect(campaigns, until, store, watch, about)
-            folder = Folder(Path(store) / datapath.name)
-            first = work.layers[0].name
+            latch, first = campaigns[0], work.layers[0].name
+            folder = Folder(Path(store) / latch.name, latch.id)
             yield Finding(
                 work.name,
                 name,
                 datapath,
                 {memory.name: found for memory, found in zip(memories, buffers, strict=True)},
                 guarded,
-                _followed(campaigns[0], folder, "propagation", _FOLLOWED),
-                _followed(campaigns[0], folder, "propagation-first", _FOLLOWED_FIRST, first),
+                _followed(latch, folder, "followed", _FOLLOWED, watch=watch),
+                _followed(latch, folder, "followed-first", _FOLLOWED_FIRST, first, watch),
                 dict(zip((la.name for la in work.layers), record(work).ranges, strict=True)),
                 _normalised(work),
             )
 
 
 def _followed(
-    campaign: Campaign, folder: Folder, name: str, count: int, layer: str | None = None
+    campaign: Campaign,
+    folder: Folder,
+    kind: str,
+    count: int,
+    layer: str | None = None,
+    watch: Watcher | None = None,
 ) -> Propagation:
-    """The first ``count`` faults, followed; or as the store has them."""
-    kept = folder.kept(name)
-    if kept is not None and len(kept[0]) == count:
-        return Propagation.of(campaign.space().of_layer(layer), *kept)
-    found = follow(campaign, count, layer)
-    folder.keep(name, found.faults, found.columns())
-    return found
+    """The first ``count`` faults, followed; those that the store has are not followed again."""
+    campaign, space = followed_alike(campaign, count, layer)
+    trace: Trace | None = None
+    parts: list[Propagation] = []
+    done = fresh = hits = 0
+    while done < count:
+        name, wanted = shard_name(len(parts), kind), min(SHARD, count - done)
+        kept = folder.reusable(name)
+        if kept is not None and len(kept[0]) == wanted:
+            parts.append(Propagation.of(space, *kept[:2]))
+        else:
+            start, trace = time.perf_counter(), trace or record(campaign.network, campaign.guard())
+            parts.append(follow_shard(campaign, space, trace, len(parts), wanted))
+            took, fresh = time.perf_counter() - start, fresh + wanted
+            folder.keep(name, parts[-1].faults, parts[-1].columns(), took)
+        done, hits = done + wanted, hits + int(parts[-1].outcomes["sdc1"].sum())
+        if watch:
+            estimate = wilson(hits, done)
+            watch(Progress(f"{campaign.name}, {kind}", done, count, fresh, "sdc1", estimate))
+    return Propagation.joined(parts)
 
 
 def _normalised(work: Workload) -> tuple[str, ...]:

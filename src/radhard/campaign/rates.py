@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from radhard.campaign.store import keep_arrays
+from radhard.campaign.question import SEMANTICS, described, digest
+from radhard.campaign.sealed import keep_arrays, reusable_arrays
 from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, WeightErrors
 from radhard.metrics.outcome import top_class
@@ -110,11 +110,12 @@ def under_errors(
     network = retuned(protections, workload)
     path = None
     if store is not None:
-        meaning = (network.fingerprint(), errors, *map(repr, protections), repetitions, seed)
-        path = store / f"{hashlib.sha256(repr(meaning).encode()).hexdigest()[:32]}.npz"
-        if path.exists():
-            with np.load(path) as held:
-                return Exposure(errors, held["correct"], held["detected"])
+        asked = (network.formats, errors, tuple(protections), repetitions, seed)
+        data = [SEMANTICS, network.fingerprint(), described(asked, "under_errors", {})]
+        path = store / f"{digest(data)[:32]}.npz"
+        held = reusable_arrays(path)
+        if held is not None:
+            return Exposure(errors, held["correct"], held["detected"])
     found = _run(network, errors, protections, repetitions, seed)
     if path is not None:
         keep_arrays(path, {"correct": found.correct, "detected": found.detected})

@@ -65,6 +65,7 @@ class Result:
             are then confidence sequences.
         seconds: time that this run took.
         cost: what the protections take.
+        protections: each in words.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Result:
     anytime: bool
     seconds: float
     cost: Cost = Cost()  # noqa: RUF009 - frozen, so it can be shared
+    protections: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:

@@ -1,51 +1,73 @@
 """Results on disk: one folder per campaign, files that are only ever added.
 
-A campaign's folder holds ``campaign.toml`` (the question and its identity), ``strata.parquet``
-(the population) and one ``rows-NNNNNN.parquet`` per shard with a row per fault. Each file is
-written under a temporary name, synced and renamed, so a killed run leaves whole files only, and
-copying the files of two halves into one folder merges them.
+A campaign's folder holds ``campaign.toml`` (the question as data, and what was found out once),
+``strata.parquet`` (the population) and one ``rows-NNNNNN.parquet`` per shard with a row per fault;
+``tensors.npz`` where protections have learned some. Each file is written under a temporary name,
+synced and renamed, so a killed run leaves whole files only. Tables carry the campaign's id, their
+own name and a checksum, so copying the files of two halves into one folder merges them, and a file
+that is damaged, of another campaign or there twice is never counted.
 """
 
 from __future__ import annotations
 
-import os
 import tomllib
+import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from radhard.campaign.campaign import Campaign
+from radhard.campaign.question import (
+    SEMANTICS,
+    Arrays,
+    array_name,
+    digest,
+    id_of,
+    in_words,
+    rebuilt,
+)
 from radhard.campaign.result import Result
+from radhard.campaign.sealed import (
+    StoreError,
+    keep_arrays,
+    kept_arrays,
+    read_table,
+    replace_file,
+    set_aside,
+    write_table,
+)
 from radhard.faults.fault import Faults
 from radhard.faults.space import Known, SiteSpace, Stratum
-from radhard.sampling.catalogue import sampler_named
+from radhard.protect.protection import Cost
 from radhard.sampling.tally import Tally
 
+__all__ = ["TENSORS", "Folder", "StoreError", "folders", "read_arrays", "shard_name"]
+
+#: What learned protections hold, by hash.
+TENSORS = "tensors.npz"
 _FAULT_COLUMNS = ("id", "stratum", "index", "image", "keep", "flip", "weight", "cell")
-_SECONDS = b"radhard.seconds"
-
-
-class StoreError(ValueError):
-    """A store that can't be read, or that holds the answer to another question."""
-
-
-def keep_arrays(path: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by name to an ``.npz`` file that a killed run leaves whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, **columns)  # type: ignore[arg-type]
-    partial.replace(path)
+#: Keys of ``campaign.toml`` that say how much was asked for last.
+_GOALS = {"faults", "until", "metric", "confidence", "most"}
+#: Tables of ``campaign.toml`` that nobody edits.
+_SEALED = ("identity", "budget", "golden")
+#: Decimal digits of a shard's number, at least.
+_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """The files of one campaign."""
+    """The files of one campaign.
+
+    Attributes:
+        path: of the folder.
+        id: of the campaign; as ``campaign.toml`` says where empty.
+    """
 
     path: Path
+    id: str = ""
 
     def begin(
         self, campaign: Campaign, space: SiteSpace, golden: float, about: Mapping[str, Any]
@@ -62,16 +84,17 @@ class Folder:
             StoreError: when the folder holds another campaign.
         """
         held = self.about() if (self.path / "campaign.toml").exists() else {}
-        known = held.pop("identity", {}).get("id")
-        if known is None:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._write_strata(space)
-        elif known != campaign.id:
+        known = held.pop("identity", {}).get("id", campaign.id)
+        if known != campaign.id:
             raise StoreError(
                 f"{self.path} holds the answer to another question (campaign {known[:8]}, asked "
                 f"is {campaign.id[:8]}): name another folder, or delete this one"
             )
-        self._describe(campaign, space, golden, {**held, **about})
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._begin_strata(campaign.id, space)
+        held = {key: value for key, value in held.items() if key not in _GOALS}
+        self._describe(campaign, space, golden, {"images": space.images, **held, **about})
+        self._warn_of_strays()
 
     def golden_accuracy(self, campaign_id: str) -> float | None:
         """The stored fault-free accuracy; ``None`` where this campaign has not begun."""
@@ -85,8 +108,12 @@ class Folder:
     ) -> None:
         import tomli_w
 
+        question = campaign.question()
         identity = {
             "id": campaign.id,
+            "semantics": SEMANTICS,
+            "radhard": _version(),
+            "question": sorted(question.keys),
             "name": campaign.name,
             "model": campaign.workload.name,
             "format": campaign.workload.formats.name,
@@ -98,153 +125,188 @@ class Folder:
             "metrics": list(campaign.metrics),
             "golden_accuracy": golden,
             "known": [asdict(part) for part in space.known],
+            "cost": asdict(campaign.cost),
         }
         if space.rate_fit is not None:
             identity["rate_fit"] = space.rate_fit
-        text = tomli_w.dumps({**about, "identity": identity})
-        self._replace("campaign.toml", text.encode())
+        found = {"name": campaign.name, **about, **question.keys, "identity": identity}
+        if question.arrays:
+            found["tensors"] = TENSORS
+            keep_arrays(self.path / TENSORS, question.arrays)
+        identity["seal"] = _seal(found)
+        replace_file(self.path / "campaign.toml", tomli_w.dumps(found).encode())
 
     def about(self) -> dict[str, Any]:
         """The contents of ``campaign.toml``.
 
         Raises:
-            StoreError: when it can't be read.
+            StoreError: when it can't be read, was written by another generation of radhard, or was
+                changed since.
         """
         path = self.path / "campaign.toml"
         try:
             held = tomllib.loads(path.read_text(encoding="utf-8"))
             identity = held["identity"]
-            _ = identity["id"], identity["name"], identity["images"], identity["metrics"]
-            _ = identity["golden_accuracy"], identity["known"]
+            own, name = identity["id"], identity["name"]
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is no record of a campaign: {error}") from error
+            raise StoreError(
+                f"{path} is no record of a campaign ({error}): move it away and run the campaign "
+                "again, which keeps the finished faults"
+            ) from error
+        if identity.get("semantics") != SEMANTICS:
+            raise StoreError(
+                f"{self.path} was written by radhard {identity.get('radhard', 'of before')}, which "
+                "drew or judged faults by other rules; it is left as it is: name another folder, "
+                f"or read it with that version ({name})"
+            )
+        asked = {key: held[key] for key in identity["question"] if key in held}
+        if identity.get("seal") != _seal(held) or id_of(asked) != own:
+            raise StoreError(
+                f"{path} was changed since it was written: undo that, or move it away and run the "
+                "campaign again; to ask another question, change a copy elsewhere"
+            )
         return held
-
-    def write(
-        self, shard: int, faults: Faults, columns: Mapping[str, np.ndarray], seconds: float
-    ) -> None:
-        """Store the first faults of a shard; a file that is there already is replaced."""
-        self.keep(f"rows-{shard:06d}", faults, columns, seconds)
 
     def keep(
         self, name: str, faults: Faults, columns: Mapping[str, np.ndarray], seconds: float = 0.0
     ) -> None:
         """Store a table with a row per fault as ``NAME.parquet``."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         data = {name: getattr(faults, name) for name in _FAULT_COLUMNS}
         table = pa.table({**data, **columns})
-        table = table.replace_schema_metadata({_SECONDS: repr(seconds).encode()})
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        self._replace(f"{name}.parquet", sink.getvalue().to_pybytes())
+        write_table(self.path / f"{name}.parquet", table, self._own, seconds=repr(seconds))
 
-    def kept(self, name: str) -> tuple[Faults, dict[str, np.ndarray]] | None:
-        """The table that `keep` stored; ``None`` where there is none.
+    def kept(self, name: str) -> tuple[Faults, dict[str, np.ndarray], float] | None:
+        """The table that `keep` stored, and its seconds; ``None`` where there is none.
 
         Raises:
-            StoreError: when the file can't be read.
+            StoreError: when the file can't be used.
         """
         path = self.path / f"{name}.parquet"
-        return self._rows(path)[:2] if path.exists() else None
-
-    def read(self, shard: int, strata: int, count: int | None = None) -> tuple[Tally, float] | None:
-        """Tally of a shard's first ``count`` faults (all where ``None``) and their seconds.
-
-        ``None`` where fewer are stored.
-
-        Raises:
-            StoreError: when the file can't be read.
-        """
-        path = self.path / f"rows-{shard:06d}.parquet"
         if not path.exists():
             return None
-        faults, columns, seconds = self._rows(path)
-        count = len(faults) if count is None else count
-        if len(faults) < count:
+        table, notes = read_table(path, self._own)
+        held = {name: table[name].to_numpy().copy() for name in table.column_names}
+        faults = Faults(*(held.pop(name) for name in _FAULT_COLUMNS))
+        return faults, held, float(notes["seconds"])
+
+    def reusable(self, name: str) -> tuple[Faults, dict[str, np.ndarray], float] | None:
+        """The same for a run: a file that can't be used is set aside with a warning."""
+        try:
+            return self.kept(name)
+        except StoreError as error:
+            set_aside(self.path / f"{name}.parquet", error, "its faults are run again")
             return None
-        part = {name: hits[:count] for name, hits in columns.items()}
-        return Tally.of(faults[:count], part, strata), seconds * count / max(len(faults), 1)
-
-    def shards(self) -> list[int]:
-        """The numbers of the stored shards, ascending."""
-        return sorted(int(path.stem[5:]) for path in self.path.glob("rows-*.parquet"))
-
-    def _rows(self, path: Path) -> tuple[Faults, dict[str, np.ndarray], float]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            table = pq.read_table(path)
-            held = {name: table[name].to_numpy() for name in table.column_names}
-            faults = Faults(*(held.pop(name) for name in _FAULT_COLUMNS))
-            seconds = float((table.schema.metadata or {})[_SECONDS])
-        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-            raise StoreError(f"{path} can't be read, delete it to run it again: {error}") from error
-        return faults, held, seconds
-
-    def _write_strata(self, space: SiteSpace) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist([asdict(s) for s in space.strata]), sink)
-        self._replace("strata.parquet", sink.getvalue().to_pybytes())
-
-    def space(self) -> SiteSpace:
-        """The population, as stored.
-
-        Raises:
-            StoreError: when the files can't be read.
-        """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        path = self.path / "strata.parquet"
-        try:
-            strata = tuple(Stratum(**row) for row in pq.read_table(path).to_pylist())
-        except (OSError, TypeError, pa.ArrowException) as error:
-            raise StoreError(f"{path} can't be read: {error}") from error
-        identity = self.about()["identity"]
-        known = tuple(Known(**part) for part in identity["known"])
-        rate = identity.get("rate_fit")
-        return SiteSpace(strata, identity["images"], rate_fit=rate, known=known)
 
     def result(self) -> Result:
         """The answer from all stored faults, with intervals as the campaign was last asked.
 
         Raises:
-            StoreError: when files can't be read, or there are none.
+            StoreError: when files can't be used, or there are none.
         """
-        space, held = self.space(), self.about()
-        found = [self.read(shard, len(space.strata)) for shard in self.shards()]
-        parts = [part for part in found if part is not None]
-        if not parts:
-            raise StoreError(f"{self.path} holds no finished faults yet: run the campaign first")
-        tally, seconds = parts[0]
-        for more, took in parts[1:]:
-            tally, seconds = tally + more, seconds + took
+        held, own = self.about(), replace(self, id=self.about()["identity"]["id"])
         identity, asked = held["identity"], held.get("budget", {})
+        space = own.space()
+        self._warn_of_strays()
+        tally, seconds = Tally.nothing(identity["metrics"], len(space.strata)), 0.0
+        for shard in self.shards():
+            faults, columns, took = own._strictly(shard_name(shard))
+            tally, seconds = tally + Tally.of(faults, columns, len(space.strata)), seconds + took
+        if not tally.total:
+            raise StoreError(f"{self.path} holds no finished faults yet: run the campaign first")
         return Result(
             id=identity["id"],
             name=identity["name"],
             space=space,
-            sampler=sampler_named(identity["sampler"]),
+            sampler=rebuilt(held["sampler"], f"{self.path}: sampler", self.arrays(held)),
             tally=tally,
             golden_accuracy=identity["golden_accuracy"],
             confidence=asked.get("confidence", 0.95),
             anytime="until" in asked,
             seconds=seconds,
+            cost=Cost(**identity["cost"]),
+            protections=tuple(map(in_words, held["protections"])),
         )
 
-    def _replace(self, name: str, content: bytes) -> None:
-        partial = self.path / f".{name}.{os.getpid()}.partial"
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path / name)
+    def _strictly(self, name: str) -> tuple[Faults, dict[str, np.ndarray], float]:
+        """What `kept` gives of a file that is there; its errors say what to do."""
+        try:
+            found = self.kept(name)
+        except StoreError as error:
+            raise StoreError(
+                f"{error}: move it away, or run the campaign again, which does so and makes it anew"
+            ) from error
+        assert found is not None
+        return found
+
+    def shards(self) -> list[int]:
+        """The numbers of the stored shards, ascending."""
+        numbers = (_shard(path) for path in self.path.glob("rows-*.parquet"))
+        return sorted(number for number in numbers if number is not None)
+
+    def _warn_of_strays(self) -> None:
+        for path in sorted(self.path.glob("*rows*.parquet")):
+            if _shard(path) is None:
+                warnings.warn(
+                    f"{path} is not counted, since it is not named rows-NNNNNN.parquet: delete "
+                    "it if it is a copy, or give it its name back",
+                    stacklevel=3,
+                )
+
+    def _begin_strata(self, campaign_id: str, space: SiteSpace) -> None:
+        import pyarrow as pa
+
+        path = self.path / "strata.parquet"
+        try:
+            if path.exists():
+                read_table(path, campaign_id)
+                return
+        except StoreError as error:
+            set_aside(path, error, "made anew")
+        write_table(path, pa.Table.from_pylist([asdict(s) for s in space.strata]), campaign_id)
+
+    def space(self) -> SiteSpace:
+        """The population, as stored.
+
+        Raises:
+            StoreError: when the files can't be used.
+        """
+        identity = self.about()["identity"]
+        path = self.path / "strata.parquet"
+        try:
+            table, _ = read_table(path, identity["id"])
+            rows = table.to_pylist()
+            strata = tuple(Stratum(**{k: _frozen(v) for k, v in row.items()}) for row in rows)
+        except (StoreError, TypeError) as error:
+            raise StoreError(f"{error}: run the campaign again, which makes it anew") from error
+        known = tuple(Known(**part) for part in identity["known"])
+        rate = identity.get("rate_fit")
+        return SiteSpace(strata, identity["images"], rate_fit=rate, known=known)
+
+    def arrays(self, about: Mapping[str, Any]) -> Arrays:
+        """What parts of the question have learned, by hash; none where nothing has.
+
+        Raises:
+            StoreError: when the file is damaged.
+        """
+        return read_arrays(self.path / about["tensors"]) if "tensors" in about else {}
+
+    @property
+    def _own(self) -> str:
+        return self.id or str(self.about()["identity"]["id"])
+
+
+def read_arrays(path: Path) -> Arrays:
+    """The arrays of a `TENSORS` file, each compared with the hash that is its name.
+
+    Raises:
+        StoreError: when it is missing or damaged.
+    """
+    arrays = kept_arrays(path)
+    if any(array_name(array) != name for name, array in arrays.items()):
+        raise StoreError(f"{path} is damaged: its numbers are not those that were learned")
+    return arrays
 
 
 def folders(store: Path) -> list[Folder]:
@@ -258,3 +320,31 @@ def folders(store: Path) -> list[Folder]:
     if not own and not inner:
         raise StoreError(f"{store} holds no campaign: name the folder given to --out or store=")
     return [Folder(path) for path in own + inner]
+
+
+def shard_name(shard: int, kind: str = "rows") -> str:
+    """The name of a table of a shard's faults."""
+    return f"{kind}-{shard:0{_DIGITS}d}"
+
+
+def _shard(path: Path) -> int | None:
+    """The number of the shard whose rows a file has by its name."""
+    digits = path.stem.removeprefix("rows-")
+    named = digits.isdecimal() and path.stem == shard_name(int(digits))
+    return int(digits) if named else None
+
+
+def _seal(held: Mapping[str, Any]) -> str:
+    tables = {name: dict(held[name]) for name in _SEALED if name in held}
+    tables["identity"].pop("seal", None)
+    return digest(tables)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("radhard")

@@ -145,6 +145,8 @@ def answer(ask: Ask, out: Path | None, memory: str | None, json: bool, trust: bo
 
         golden = Golden(prepared.golden_accuracy, prepared.golden_accuracy_images)
         show(result, golden, software)
+        for words in result.protections:
+            print(f"protected by {words}")
     if out is not None or not json:
         page = report(store)
         print(f"page: {page}", file=sys.stderr if json else sys.stdout)
@@ -176,7 +178,7 @@ def _refuse_other_campaigns(store: Path, own: list[Campaign]) -> None:
     ids = [campaign.id for campaign in own]
     held = folders(store) if list(store.glob("*/campaign.toml")) else []
     others = [folder for folder in held if folder.about()["identity"]["id"] not in ids]
-    if others:
+    if others and len(others) == len(held):
         raise StoreError(
             f"{store} belongs to another question ({others[0].path.name}): name another folder "
             "with --out, or ask the same again"
@@ -209,7 +211,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
 
     from radhard.engine.memory import peak_bytes
 
-    work = prepared.campaign.workload
+    work, question = prepared.campaign.workload, prepared.campaign.question().keys
     names = {"correct": "ra"}
     metrics = {names.get(name, name): result[name] for name in result.metrics}
     metrics["golden_accuracy"] = prepared.golden_accuracy
@@ -239,6 +241,9 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "seed": prepared.campaign.seed,
         "nan": prepared.campaign.network.nan,
         "confidence_of": prepared.campaign.confidence_of,
+        "sampler": question["sampler"],
+        "protections": question["protections"],
+        "cost": asdict(result.cost),
         "peak_memory_mib": round(peak_bytes() / 2**20),
         "metrics": {name: _short(estimate) for name, estimate in metrics.items()},
         **({"fit_verdict": asdict(result.fit_verdict())} if rated else {}),

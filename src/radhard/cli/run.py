@@ -14,6 +14,10 @@ from radhard.cli.assess import Json, Memory, Out, Trust, answer
 @app.command()
 def run(
     file: Annotated[Path, typer.Argument(help="A campaign file, docs/campaign-file.md.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="The network, as for assess, where the file names none."),
+    ] = None,
     out: Out = None,
     memory: Memory = None,
     trust: Trust = False,
@@ -22,4 +26,4 @@ def run(
     """Ask what a campaign file asks; its keys are the options of assess."""
     from radhard.campaign.ask import asked
 
-    answer(asked(file), out, memory, json, trust)
+    answer(asked(file, model), out, memory, json, trust)

@@ -192,12 +192,18 @@ class Workload:
         return {later: first for first, more in self.shared.items() for later in more}
 
     def fingerprint(self) -> str:
-        """A hash of all that decides the fault-free run: operations, constants, formats, inputs."""
-        digest = hashlib.sha256(repr((self.formats, self.arithmetic)).encode())
-        for step in self.program.steps:
+        """A hash of all but the formats that decides the fault-free run.
+
+        Operations, constants, inputs, and the ranges to which formats are fitted.
+        """
+        digest = hashlib.sha256()
+        for step, given in zip(self.program.steps, self.source.steps, strict=True):
             digest.update(repr((_name(step.op), step.args, step.kwargs)).encode())
-            _add(digest, step.constant)
-        _add(digest, self.images)
+            _add(digest, given.constant)
+        for ends in self.extremes:
+            for end in ends:
+                _add(digest, end)
+        _add(digest, self.images.to(torch.float64))  # the same in every carrier
         _add(digest, self.labels)
         return digest.hexdigest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 
 from radhard.protect.bound import BoundedNeuron, ClippedActivation, RangeRestriction, ValueThreshold
@@ -57,3 +58,25 @@ PROTECTIONS = (
     Entry(HardenedLatches, "chip", "measured failures"),
     Entry(WeightSignature, "chip", "nothing"),
 )
+
+
+def protection_named(name: str) -> Protection:
+    """The protection of this class, with its default parameters.
+
+    Raises:
+        ValueError: for an unknown name, or a class whose parameters have no defaults.
+
+    >>> protection_named("Parity")
+    Parity(components=())
+    """
+    known = {entry.name: entry.kind for entry in PROTECTIONS}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=2, cutoff=0.3) or list(known)
+        raise ValueError(f"no protection {name!r}: did you mean {', '.join(near)}?")
+    try:
+        return known[name]()
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} needs parameters ({error}): give a table such as "
+            f"{{type = '{name}', PARAMETER = VALUE}}"
+        ) from error

@@ -10,10 +10,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from radhard.campaign.question import in_words
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder, folders
+from radhard.protect.protection import Cost
 from radhard.report.summary import FEW, Golden, Line, formulations, lines
-from radhard.report.wording import covered_words, duration, percent, verdict_words
+from radhard.report.wording import cost_words, covered_words, duration, percent, verdict_words
 from radhard.stats.estimate import Estimate
 
 _FIT_NOTE = (
@@ -196,12 +198,26 @@ def _asked(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         if "until" in budget
         else f"{budget.get('faults', 0):,} faults"
     )
-    named = ("model", "format", "chip", "fault_model", "sampler", "images", "seed")
+    named = ("model", "format", "chip", "fault_model", "images", "seed")
     rows = [(name.replace("_", " "), str(identity[name])) for name in named]
+    rows += [("sampler", _sampler_words(about)), *_protected(about)]
     data = [("data", str(about["data"]))] if "data" in about else []
     covered = [("can be struck", covered_words(about["covered"]))] if "covered" in about else []
     rows = [*rows[:1], *data, *rows[1:], *covered]
     return [*rows, ("asked for", goal), ("campaign", identity["id"])]
+
+
+def _sampler_words(about: Mapping[str, Any]) -> str:
+    """Its name, with the parameters that it was given."""
+    _, opening, parameters = in_words(about["sampler"]).partition("(")
+    return str(about["identity"]["sampler"]) + opening + parameters
+
+
+def _protected(about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The protections, and what they take."""
+    rows = [("protection", in_words(part)) for part in about["protections"]]
+    cost = cost_words(Cost(**about["identity"]["cost"]))
+    return [*rows, ("protections take", cost)] if rows else []
 
 
 def _method(result: Result, identity: Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from radhard.metrics.fit import Verdict
+from radhard.protect.protection import Cost
 from radhard.stats.estimate import Estimate
 
 _BAR = 8
@@ -72,3 +73,22 @@ def covered_words(covered: Mapping[str, float]) -> str:
     """
     parameters, macs = percent(covered["parameters"]), percent(covered["macs"])
     return f"{parameters} of the parameters, {macs} of the multiply-accumulates"
+
+
+def cost_words(cost: Cost) -> str:
+    """What protections take, per inference.
+
+    >>> cost_words(Cost(operations=4640, memory_bits=192, area=0.025))
+    '4,640 operations, 192 bits of memory, 2.50 % more storage on the chip'
+    >>> cost_words(Cost())
+    'nothing'
+    """
+    counted = (
+        (cost.macs, "multiply-accumulates"),
+        (cost.operations, "operations"),
+        (cost.memory_bits, "bits of memory"),
+        (cost.cycles, "cycles"),
+    )
+    parts = [f"{number:,.0f} {what}" for number, what in counted if number]
+    parts += [f"{percent(cost.area)} more storage on the chip"] if cost.area else []
+    return ", ".join(parts + ["training"] * cost.retraining) or "nothing"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
+from dataclasses import replace
 
 from radhard.sampling.gradient import GradientImportance
 from radhard.sampling.proposals import (
@@ -26,13 +28,27 @@ SAMPLERS: tuple[Sampler, ...] = (
 
 
 def sampler_named(name: str) -> Sampler:
-    """The sampler of this name.
+    """The sampler of this name, with parameters that differ from the default behind a colon.
 
     Raises:
-        ValueError: for an unknown name; the message suggests others.
+        ValueError: for an unknown name or parameter; the message suggests others.
+
+    >>> sampler_named("gradient-importance:candidates=5")
+    GradientImportance(candidates=5, least=1e-05)
     """
     known = {sampler.name: sampler for sampler in SAMPLERS}
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=2, cutoff=0.3) or list(known)
+    own, _, given = name.partition(":")
+    if own not in known:
+        near = difflib.get_close_matches(own, known, n=2, cutoff=0.3) or list(known)
         raise ValueError(f"no sampler {name!r}: did you mean {', '.join(near)}?")
-    return known[name]
+    if not given:
+        return known[own]
+    pairs = [pair.partition("=")[::2] for pair in given.split(",")]
+    try:
+        values = {key.strip(): ast.literal_eval(value.strip()) for key, value in pairs}
+        changed: Sampler = replace(known[own], **values)  # type: ignore[type-var]
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise ValueError(
+            f"sampler {name!r}: {error}: give its parameters as in gradient-importance:candidates=5"
+        ) from error
+    return changed

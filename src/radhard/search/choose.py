@@ -13,7 +13,7 @@ from radhard.accel.chip import Chip
 from radhard.campaign.campaign import SHARD, Campaign
 from radhard.campaign.collect import collect, outcomes
 from radhard.campaign.result import Result
-from radhard.campaign.store import keep_arrays
+from radhard.campaign.sealed import keep_arrays, reusable_arrays
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace, is_control
@@ -270,10 +270,8 @@ def _base(
     guarded = campaign.with_(protections=protections, name=campaign.name)
     golden = Golden(guarded.network, guarded.guard())
     path = store / "tried" / f"{guarded.id}-{len(faults)}.npz" if store is not None else None
-    if path is not None and path.exists():
-        with np.load(path) as held:
-            columns = {metric: held[metric] for metric in _METRICS}
-    else:
+    columns = reusable_arrays(path) if path is not None else None
+    if columns is None:
         parts = [
             outcomes(guarded, space, golden, faults[k : k + SHARD])
             for k in range(0, len(faults), SHARD)

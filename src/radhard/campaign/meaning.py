@@ -1,0 +1,201 @@
+"""What Python code does, as data: an edited function is another one, whatever its name.
+
+Code of libraries, radhard included, is known by its name. Of a function of the user's own the
+bytecode counts, with its constants, its defaults, the values that it closes over and the globals
+that it reads; of a class all its methods. So comments and blank lines make no difference, and
+another minor version of Python does.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import hashlib
+import inspect
+import json
+import os
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+#: Data of a value that code refers to, given where it stands.
+Describe = Callable[[Any, str], Any]
+
+_LIBRARIES = tuple(
+    f"{Path(place).resolve()}{os.sep}"
+    for place in {
+        *(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+        str(Path(__file__).parents[1]),
+    }
+)
+#: Methods that `dataclasses` writes itself.
+_WRITTEN = {"__init__", "__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__"}
+
+
+def name_of(thing: Any) -> str:
+    """``module:qualname`` of a function or class."""
+    return f"{thing.__module__}:{thing.__qualname__}"
+
+
+def of_library(thing: Any) -> bool:
+    """Whether a function, class or module is not the user's own."""
+    if isinstance(thing, FunctionType):
+        return _in_library(thing.__code__.co_filename)
+    name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
+    if name == "__main__" or name not in sys.modules:
+        return False
+    file = getattr(sys.modules[name], "__file__", None)
+    return file is None or _in_library(file)
+
+
+def _in_library(file: str) -> bool:
+    return file.startswith("<frozen") or str(Path(file).resolve()).startswith(_LIBRARIES)
+
+
+def meaning(thing: FunctionType | type, where: str, describe: Describe) -> str:
+    """A hash of what a function or class does, 16 hexadecimal digits.
+
+    Args:
+        thing: of the user's own.
+        where: it stands, for messages.
+        describe: gives the data of values that it refers to, or raises ValueError.
+    """
+    parts = _Reader(describe).of(thing, where)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+class _Reader:
+    """One reading of some code; what is met again is not read again."""
+
+    def __init__(self, describe: Describe) -> None:
+        self.describe, self.met = describe, set[int]()
+
+    def of(self, thing: Any, where: str) -> Any:
+        """Data of anything that code can refer to."""
+        match thing:
+            case ModuleType() | BuiltinFunctionType():
+                return [type(thing).__name__, thing.__name__]
+            case FunctionType() | type():
+                return self._code(thing, where)
+            case functools.partial():
+                given = [self.of(part, where) for part in (thing.func, *thing.args)]
+                named = {key: self.of(part, where) for key, part in thing.keywords.items()}
+                return [given, named]
+            case _ if hasattr(thing, "__wrapped__"):
+                return [type(thing).__qualname__, self.of(inspect.unwrap(thing), where)]
+            case torch.dtype() | torch.device() | np.ufunc():
+                return repr(thing)
+        return self.describe(thing, where)
+
+    def _code(self, thing: FunctionType | type, where: str) -> Any:
+        """A function or class: its name where it is a library's, or was met before."""
+        if of_library(thing) or id(thing) in self.met:
+            return name_of(thing)
+        self.met.add(id(thing))
+        place = f"{where}, {thing.__qualname__}"
+        if isinstance(thing, type):
+            return [name_of(thing), self._class(thing, place)]
+        return [name_of(thing), self._function(thing, place)]
+
+    def _function(self, function: FunctionType, where: str) -> list[Any]:
+        closed = zip(
+            function.__code__.co_freevars,
+            (cell.cell_contents for cell in function.__closure__ or ()),
+            strict=True,
+        )
+        return [
+            _code(function.__code__),
+            [self.of(value, f"{where}, a default") for value in function.__defaults__ or ()],
+            [
+                [name, self.of(value, f"{where}, default of {name!r}")]
+                for name, value in sorted((function.__kwdefaults__ or {}).items())
+            ],
+            [[name, self.of(value, f"{where}, {name!r} around it")] for name, value in closed],
+            [
+                [name, self._global(name, function, where)]
+                for name in sorted(set(_globals(function.__code__)))
+                if name in function.__globals__
+            ],
+        ]
+
+    def _global(self, name: str, function: FunctionType, where: str) -> Any:
+        value, place = function.__globals__[name], f"{where}, global {name!r}"
+        if not isinstance(value, ModuleType) or of_library(value):
+            return self.of(value, place)
+        read = sorted(set(_attributes(function.__code__)) & vars(value).keys())
+        return [value.__name__, [[key, self.of(vars(value)[key], place)] for key in read]]
+
+    def _class(self, kind: type, where: str) -> list[Any]:
+        found: list[Any] = []
+        for base in kind.__mro__:
+            if of_library(base):
+                found.append([name_of(base)])
+                continue
+            found.append([[n, self._member(v, where)] for n, v in sorted(_members(base))])
+        return found
+
+    def _member(self, member: Any, where: str) -> Any:
+        if isinstance(member, staticmethod | classmethod):
+            return [type(member).__name__, self.of(member.__func__, where)]
+        if isinstance(member, property):
+            return [self.of(part, where) for part in (member.fget, member.fset)]
+        return self.of(member, where)
+
+
+def _members(kind: type) -> Iterator[tuple[str, Any]]:
+    """What a class of the user's own defines, but for what Python and `dataclasses` add."""
+    for name, member in vars(kind).items():
+        if isinstance(member, FunctionType):
+            written = name in _WRITTEN and member.__code__.co_filename == "<string>"
+            added = written or of_library(member)
+        else:
+            special = name.startswith("__") and name.endswith("__")
+            added = special or name.startswith(("_abc_", "_is_"))
+        if not (added or isinstance(member, MemberDescriptorType)):
+            yield name, member
+
+
+def _code(code: CodeType) -> list[Any]:
+    return [
+        code.co_code.hex(),
+        code.co_exceptiontable.hex() if hasattr(code, "co_exceptiontable") else "",
+        code.co_argcount,
+        code.co_posonlyargcount,
+        code.co_kwonlyargcount,
+        code.co_flags,
+        [*code.co_names],
+        [*code.co_varnames],
+        [*code.co_freevars],
+        [_constant(value) for value in code.co_consts],
+    ]
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, CodeType):
+        return _code(value)
+    if isinstance(value, tuple):
+        return [_constant(part) for part in value]
+    if isinstance(value, frozenset):  # whose order differs from process to process
+        return ["frozenset", sorted(repr(part) for part in value)]
+    return repr(value)
+
+
+def _instructions(code: CodeType) -> Iterator[dis.Instruction]:
+    yield from dis.get_instructions(code)
+    for value in code.co_consts:
+        if isinstance(value, CodeType):
+            yield from _instructions(value)
+
+
+def _globals(code: CodeType) -> Iterator[str]:
+    return (i.argval for i in _instructions(code) if i.opname in {"LOAD_GLOBAL", "LOAD_NAME"})
+
+
+def _attributes(code: CodeType) -> Iterator[str]:
+    return (i.argval for i in _instructions(code) if i.opname in {"LOAD_ATTR", "LOAD_METHOD"})

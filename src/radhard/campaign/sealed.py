@@ -1,0 +1,142 @@
+"""Files of results that know what they are, so that damaged and misplaced ones are told apart.
+
+A table is a Parquet file like any other. Among its metadata stand the campaign that it belongs to,
+its own name, and a hash of all its bytes (with zeros in the hash's place), which is compared before
+the file is parsed: a reader of Parquet may take any time over bytes that are wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Where the hash stands in the bytes of a file, and what stands there while it is taken.
+_SEAL, _MARK, _OPEN = b"radhard.seal", b"radhard-sha256:", b"0" * 64
+
+
+class StoreError(ValueError):
+    """A store that can't be read, or that holds the answer to another question."""
+
+
+def write_table(path: Path, table: Any, campaign: str, **notes: str) -> None:
+    """Write a table of pyarrow; a killed run leaves it whole or not at all.
+
+    Args:
+        path: of the file; its stem is the name that the table keeps.
+        table: the rows.
+        campaign: id of the one that it belongs to.
+        notes: more metadata.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    own = {"campaign": campaign, "name": path.stem, **notes}
+    metadata = {f"radhard.{name}".encode(): note.encode() for name, note in own.items()}
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({**metadata, _SEAL: _MARK + _OPEN}), sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    place = content.rindex(_MARK) + len(_MARK)
+    seal = hashlib.sha256(content).hexdigest().encode()
+    replace_file(path, content[:place] + seal + content[place + len(seal) :])
+
+
+def read_table(path: Path, campaign: str) -> tuple[Any, dict[str, str]]:
+    """The table of pyarrow that `write_table` wrote, and its notes.
+
+    Raises:
+        StoreError: where the file is damaged, misplaced, or of another campaign.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error}") from error
+    if not _whole(content):
+        raise StoreError(f"{path} is damaged: its bytes are not those that radhard wrote")
+    try:
+        table = pq.read_table(pa.BufferReader(content))
+        metadata = (table.schema.metadata or {}).items()
+        notes = {key.decode().removeprefix("radhard."): note.decode() for key, note in metadata}
+        own, name = notes["campaign"], notes["name"]
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise StoreError(f"{path} can't be read: {error}") from error
+    if own != campaign:
+        raise StoreError(f"{path} belongs to campaign {own[:8]}, not to {campaign[:8]} as the rest")
+    if name != path.stem:
+        raise StoreError(f"{path} is {name}{path.suffix} under another name")
+    return table, notes
+
+
+def _whole(content: bytes) -> bool:
+    """Whether bytes are those that `write_table` wrote."""
+    place = content.rfind(_MARK) + len(_MARK)
+    seal = content[place : place + len(_OPEN)]
+    without = content[:place] + _OPEN + content[place + len(_OPEN) :]
+    return place >= len(_MARK) and hashlib.sha256(without).hexdigest().encode() == seal
+
+
+def set_aside(path: Path, reason: StoreError, then: str) -> None:
+    """Rename a file that can't be used, so that nothing is lost, and warn.
+
+    Args:
+        path: the file.
+        reason: why it can't be used.
+        then: what happens in its stead.
+    """
+    number = 1
+    while (aside := path.with_name(f"{path.name}.aside-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    warnings.warn(f"{reason}; it was renamed to {aside.name}, and {then}", stacklevel=2)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file that a killed run leaves whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def keep_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays by name to an ``.npz`` file."""
+    content = BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    replace_file(path, content.getvalue())
+
+
+def kept_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` file, which has a checksum for each; no code in it is run.
+
+    Raises:
+        StoreError: when it can't be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except Exception as error:  # whatever the archive reader raises
+        raise StoreError(f"{path} is damaged: {error}") from error
+
+
+def reusable_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """The same for a run: ``None`` where there is none; a damaged one is set aside."""
+    if not path.exists():
+        return None
+    try:
+        return kept_arrays(path)
+    except StoreError as error:
+        set_aside(path, error, "what it held is run again")
+        return None

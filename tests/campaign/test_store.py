@@ -1,0 +1,347 @@
+"""What a store says is what was asked and run: nothing twice, nothing foreign, nothing damaged."""
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+import radhard as rh
+from radhard.campaign import collect as collecting
+from radhard.campaign.ask import Ask, asked, prepare
+from radhard.campaign.collect import outcomes
+from radhard.campaign.question import SEMANTICS
+from radhard.campaign.sealed import keep_arrays, read_table, reusable_arrays
+from radhard.campaign.store import Folder
+from radhard.cli import app
+from radhard.engine.segment import Golden
+from radhard.faults.fault import Faults
+
+SHARD = 100
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("campaign", "collect"):
+        monkeypatch.setattr(f"radhard.campaign.{module}.SHARD", SHARD)
+
+
+@pytest.fixture(scope="module")
+def campaign(residual: nn.Module, images: Tensor, labels: Tensor) -> rh.Campaign:
+    return rh.Campaign(rh.capture(residual, images, labels, format=rh.FLOAT16), name="tiny")
+
+
+def run(campaign: rh.Campaign, store: Path, until: int = 300) -> rh.Result:
+    return next(rh.collect([campaign], until, store))
+
+
+@pytest.fixture
+def stored(campaign: rh.Campaign, tmp_path: Path) -> Path:
+    """The folder of a campaign with three shards."""
+    run(campaign, tmp_path)
+    return tmp_path / "tiny"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def same(one: rh.Result, other: rh.Result) -> bool:
+    return one.id == other.id and all(one[metric] == other[metric] for metric in one.metrics)
+
+
+OWN = """
+import torch
+from torch import nn
+
+def network():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
+    return model, torch.rand(6, 1, 8, 8), torch.arange(6) % 5
+
+def moved(logits, golden, labels):
+    return (logits - golden).abs().amax(1) > 0.01
+"""
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> rh.Campaign:
+    """Asked in Python, with protections, a sampler's own parameters and a criterion."""
+    import importlib
+    import sys
+
+    (tmp_path / "own_network.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_network", raising=False)
+    own = importlib.import_module("own_network")
+    work = rh.capture(*own.network(), format=rh.FLOAT16, name="mine")
+    clamp = rh.RangeRestriction(cushion=0.25).learned(work)
+    return rh.Campaign(
+        work,
+        rh.chips.EYERISS,
+        sampler=rh.GradientImportance(candidates=5),
+        model=rh.Burst(2),
+        protections=(clamp, rh.Parity(("global-buffer",))),
+        criteria={"moved": own.moved},
+        seed=7,
+        name="guarded",
+    )
+
+
+def test_what_is_read_again_is_what_was_run(guarded: rh.Campaign, tmp_path: Path) -> None:
+    live = run(guarded, tmp_path / "st", 250)
+    folder = Folder(tmp_path / "st" / "guarded")
+    read = folder.result()
+    assert same(live, read)
+    assert (read.sampler, read.cost, read.protections) == (
+        guarded.sampler, guarded.cost, live.protections,
+    )  # fmt: skip
+    plain = guarded.with_(sampler=rh.GradientImportance(), name="plain")
+    other = collecting.Result(
+        "", "", read.space, plain.sampler, read.tally, read.golden_accuracy, 0.95, False, 0.0
+    )
+    assert other["moved"] != read["moved"]  # what defaults would say
+    page = rh.report(tmp_path / "st").read_text()
+    for words in (
+        "gradient-importance(candidates=5, least=1e-05)",
+        "RangeRestriction(cushion=0.25, zero=False, fitted learned)",
+        "Parity(components=(global-buffer))",
+        "bits of memory",
+    ):
+        assert words in page
+
+
+def test_a_store_s_file_asks_the_same_again(guarded: rh.Campaign, tmp_path: Path) -> None:
+    live = run(guarded, tmp_path / "st", 250)
+    file = tmp_path / "st" / "guarded" / "campaign.toml"
+    with pytest.raises(ValueError, match="asks about 'mine', which was given as a Python object"):
+        asked(file)
+    ask = asked(file, "own_network:network")
+    again = prepare(ask).campaign
+    assert again.id == guarded.id
+    assert ask.budget() == 250
+    assert same(run(again, tmp_path / "other", 250), live)
+    command = ["run", str(file), "--model", "own_network:network", "--json", "--out"]
+    done = CliRunner().invoke(app, [*command, str(tmp_path / "fresh")])
+    shown = json.loads(done.stdout.partition("\n")[0])
+    assert shown["id"] == guarded.id
+    for metric in ("sdc1", "moved"):
+        assert shown["metrics"][metric]["value"] == live[metric].value
+        assert shown["metrics"][metric]["high"] == live[metric].high
+    assert shown["cost"]["memory_bits"] == guarded.cost.memory_bits
+    assert [part["type"] for part in shown["protections"]] == ["RangeRestriction", "Parity"]
+    in_place = CliRunner().invoke(app, [*command, str(tmp_path / "st")])
+    assert json.loads(in_place.stdout.partition("\n")[0])["seconds"] == round(live.seconds, 3)
+    assert asked(file).model == "own_network:network"  # the store knows it by now
+
+
+def test_another_network_is_told_from_the_one_asked(guarded: rh.Campaign, tmp_path: Path) -> None:
+    run(guarded, tmp_path / "st", 100)
+    file = tmp_path / "st" / "guarded" / "campaign.toml"
+    (tmp_path / "other_network.py").write_text(OWN.replace("seed(0)", "seed(1)"))
+    with pytest.raises(ValueError, match="not the network that was asked about: weights, images"):
+        prepare(asked(file, "other_network:network"))
+    (file.parent / "tensors.npz").unlink()
+    with pytest.raises(rh.StoreError, match=r"tensors.npz"):
+        prepare(asked(file, "own_network:network"))
+
+
+def test_a_campaign_file_says_protections_and_parameters(tmp_path: Path) -> None:
+    file = tmp_path / "ask.toml"
+    file.write_text(
+        'model = "digits-cnn"\nimages = 4\nformat = "int8"\n'
+        'sampler = "gradient-importance:candidates=5"\nprotections = ["RangeDetector", '
+        '{type = "RangeRestriction", cushion = 0.1}]\n'
+        'chip = {type = "Systolic", rows = 4, cols = 4, dataflow = "ws"}\n'
+        "until = 0.02\nconfidence = 0.9\nmost = 5000\n"
+    )
+    ask = asked(file)
+    campaign = prepare(ask).campaign
+    assert campaign.chip == rh.chips.SYSTOLIC(4, 4, "ws")
+    assert campaign.sampler == rh.GradientImportance(candidates=5)
+    assert campaign.protections == (rh.RangeDetector(), rh.RangeRestriction(cushion=0.1))
+    assert ask.budget() == rh.Precision(0.02, 0.9, most=5000)
+    with pytest.raises(ValueError, match="confidence goes with until"):
+        Ask(model="digits-cnn", confidence=0.9).budget()
+
+
+def test_precision_is_asked_again_as_it_was(guarded: rh.Campaign, tmp_path: Path) -> None:
+    goal = rh.Precision(0.2, 0.9, "moved", most=400)
+    next(rh.collect([guarded], goal, tmp_path))
+    file = tmp_path / "guarded" / "campaign.toml"
+    assert asked(file, "own_network:network").budget() == goal
+    run(guarded, tmp_path, 100)
+    assert asked(file, "own_network:network").budget() == 100
+
+
+def test_a_copy_over_another_shard_is_not_counted(campaign, stored: Path) -> None:
+    before, first = Folder(stored).result(), (stored / "rows-000000.parquet").read_bytes()
+    shutil.copy(stored / "rows-000001.parquet", stored / "rows-000000.parquet")
+    with pytest.raises(rh.StoreError, match=r"is rows-000001.parquet under another name: move it"):
+        Folder(stored).result()
+    with pytest.warns(UserWarning, match=r"renamed to rows-000000.parquet.aside-1, and its faults"):
+        assert same(run(campaign, stored.parent), before)
+    assert (stored / "rows-000000.parquet.aside-1").exists()
+    held = pq.read_table(stored / "rows-000000.parquet")
+    assert held.equals(pq.read_table(pa.BufferReader(first)))
+    assert same(Folder(stored).result(), before)
+
+
+@pytest.mark.parametrize("name", ["rows-000001 (2)", "Copy of rows-000001", "rows-0000001"])
+def test_stray_copies_are_named_and_not_counted(campaign, stored: Path, name: str) -> None:
+    before = Folder(stored).result()
+    shutil.copy(stored / "rows-000001.parquet", stored / f"{name}.parquet")
+    for again in (lambda: run(campaign, stored.parent), Folder(stored).result):
+        with pytest.warns(UserWarning, match="is not counted, since it is not named rows-NNNNNN"):
+            assert same(again(), before)
+
+
+def test_rows_of_another_seed_are_not_counted(campaign, stored: Path, tmp_path: Path) -> None:
+    before = Folder(stored).result()
+    other = campaign.with_(seed=1, name="tiny")
+    run(other, tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "tiny" / "rows-000002.parquet", stored)
+    match = f"belongs to campaign {other.id[:8]}, not to {campaign.id[:8]}"
+    with pytest.raises(rh.StoreError, match=match):
+        Folder(stored).result()
+    with pytest.warns(UserWarning, match=match):
+        assert same(run(campaign, stored.parent), before)
+
+
+def test_every_flipped_bit_and_every_cut_is_seen(campaign, stored: Path) -> None:
+    path = stored / "rows-000001.parquet"
+    whole = path.read_bytes()
+    assert read_table(path, campaign.id)[0].num_rows == SHARD
+    rng = np.random.default_rng(0)
+    for place in {*rng.integers(0, len(whole), 100).tolist(), *range(len(whole) - 200, len(whole))}:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(flipped)
+        with pytest.raises(rh.StoreError, match="is damaged: its bytes are not those"):
+            read_table(path, campaign.id)
+    for length in (0, 1, 4, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(rh.StoreError, match="is damaged"):
+            read_table(path, campaign.id)
+    before = campaign.run(until=300)
+    with pytest.warns(UserWarning, match=r"rows-000001.parquet is damaged.* run again"):
+        assert same(run(campaign, stored.parent), before)
+
+
+def test_a_damaged_population_is_made_anew(campaign, stored: Path) -> None:
+    before = Folder(stored).result()
+    (stored / "strata.parquet").write_bytes(b"PAR1")
+    with pytest.raises(rh.StoreError, match=r"strata.parquet is damaged.* run the campaign again"):
+        Folder(stored).result()
+    with pytest.warns(UserWarning, match="strata.parquet.aside-1, and made anew"):
+        run(campaign, stored.parent)
+    assert same(Folder(stored).result(), before)
+
+
+def test_a_changed_record_is_seen(campaign, stored: Path) -> None:
+    path, before = stored / "campaign.toml", Folder(stored).result()
+    text = path.read_text()
+    accuracy = f"golden_accuracy = {before.golden_accuracy}"
+    for old, new in ((accuracy, "golden_accuracy = 0.9"), ("seed = 0\n", "seed = 1\n"),
+                     ("faults = 300\nconfidence", "faults = 301\nconfidence")):  # fmt: skip
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(rh.StoreError, match="was changed since it was written"):
+            Folder(stored).result()
+    path.write_text('model = "own:network"\n' + text)
+    assert same(Folder(stored).result(), before)
+    path.write_text(text[: len(text) // 2])
+    with pytest.raises(rh.StoreError, match=r"is no record of a campaign.* keeps the finished"):
+        run(campaign, stored.parent)
+    path.unlink()
+    rows = (stored / "rows-000000.parquet").read_bytes()
+    assert same(run(campaign, stored.parent), before)
+    assert (stored / "rows-000000.parquet").read_bytes() == rows
+
+
+OLD = """
+model = "digits-cnn"
+faults = 100
+
+[identity]
+id = "0123456789abcdef0123456789abcdef"
+name = "tiny"
+model = "tiny"
+sampler = "importance"
+images = 6
+metrics = ["sdc1"]
+golden_accuracy = 0.5
+known = []
+"""
+
+
+def test_old_stores_are_recognised_and_left_alone(campaign, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "campaign.toml").write_text(OLD)
+    (folder / "rows-000000.parquet").write_bytes(b"what an earlier version wrote")
+    before = files(folder)
+    for attempt in (lambda: run(campaign, tmp_path), lambda: rh.report(tmp_path)):
+        with pytest.raises(
+            rh.StoreError, match=r"was written by radhard of before.* left as it is"
+        ):
+            attempt()
+    newer = OLD.replace("[identity]", f"[identity]\nsemantics = {SEMANTICS + 1}\nradhard = '9.9'")
+    (folder / "campaign.toml").write_text(newer)
+    with pytest.raises(rh.StoreError, match=r"was written by radhard 9.9"):
+        rh.report(tmp_path)
+    (folder / "campaign.toml").write_text(OLD)
+    assert files(folder) == before
+    assert asked(folder / "campaign.toml").model == "digits-cnn"  # the question can still be asked
+
+
+def test_the_masks_that_are_stored_are_those_applied(residual, images, labels, tmp_path) -> None:
+    control = rh.chips.StorageMix(
+        "control", "", (rh.chips.StorageClass("local-control", "local-control", 1.0),)
+    )
+    work = rh.capture(residual, images, labels, format=rh.FLOAT16)
+    campaign = rh.Campaign(work, control, name="control")
+    run(campaign, tmp_path, 200)
+    faults, columns, _ = Folder(tmp_path / "control").kept("rows-000001")
+    space = campaign.space()
+    assert (faults.keep == 0).all()
+    assert len(np.unique(faults.flip)) > SHARD / 2
+    seen = control.corrupt(work, space, faults)
+    assert np.array_equal(seen.flip, faults.flip)
+    again = outcomes(campaign, space, Golden(campaign.network), faults)
+    for name, hits in again.items():
+        assert np.array_equal(hits, columns[name])
+    listed = Faults.from_text(faults.to_text(space), space)
+    width = 2 ** np.array([s.width for s in space.strata])[faults.stratum]
+    assert np.array_equal(listed.flip % width, faults.flip % width)
+
+
+def test_damaged_arrays_are_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "cells" / "x.npz"
+    assert reusable_arrays(path) is None
+    keep_arrays(path, {"correct": np.arange(1000) % 7 == 0})
+    assert reusable_arrays(path)["correct"].sum() == 143
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 3] ^= 4
+    path.write_bytes(whole)
+    with pytest.warns(UserWarning, match=r"x.npz is damaged.* what it held is run again"):
+        assert reusable_arrays(path) is None
+    assert [p.name for p in path.parent.iterdir()] == ["x.npz.aside-1"]
+
+
+def test_learned_numbers_are_those_of_their_names(guarded: rh.Campaign, tmp_path: Path) -> None:
+    run(guarded, tmp_path, 100)
+    path = tmp_path / "guarded" / "tensors.npz"
+    with np.load(path) as held:
+        arrays = {name: held[name] + 1 for name in held.files}
+    keep_arrays(path, arrays)
+    with pytest.raises(rh.StoreError, match="not those that were learned"):
+        Folder(path.parent).result()
+    assert tomllib.loads((path.parent / "campaign.toml").read_text())["tensors"] == "tensors.npz"
