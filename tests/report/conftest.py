@@ -24,7 +24,7 @@ def made() -> Callable[..., Result]:
         n, hits = np.array(list(counts.values())).T
         none = np.zeros_like(n)
         events = dict.fromkeys(("gained", "masked", "nan"), none)
-        events = {**events, "sdc1": hits, "lost": hits, "correct": n - hits}
+        events = {**events, "sdc1": hits, "lost": hits, "correct": n - hits, "activated": n}
         weighted = {name: np.stack([e, e]).astype(float) for name, e in events.items()}
         return Result(
             id="0123456789abcdef" * 2,

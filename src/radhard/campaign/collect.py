@@ -222,6 +222,7 @@ class _Run:
             seconds=seconds,
             cost=self.cost,
             protections=self.protections,
+            covered=self.campaign.workload.covered,
         )
 
     def _progress(self, estimate: Estimate) -> Progress:

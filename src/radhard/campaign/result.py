@@ -13,6 +13,7 @@ from radhard.faults.space import Known, SiteSpace, Stratum, is_control
 from radhard.metrics.fit import ISO26262_FIT, Verdict, fit, judged
 from radhard.metrics.outcome import ONLY_ACTIVATED
 from radhard.metrics.resiliency import known_outcome, resiliency_accuracy
+from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.sampling.sampler import Sampler, weighted_share
 from radhard.sampling.tally import Tally
@@ -66,6 +67,7 @@ class Result:
         seconds: time that this run took.
         cost: what the protections take.
         protections: each in words.
+        covered: which share of the network could be struck; ``None`` where there is no saying.
     """
 
     id: str
@@ -79,6 +81,7 @@ class Result:
     seconds: float
     cost: Cost = Cost()  # noqa: RUF009 - frozen, so it can be shared
     protections: tuple[str, ...] = ()
+    covered: Covered | None = None
 
     @property
     def n(self) -> int:

@@ -41,6 +41,7 @@ from radhard.campaign.sealed import (
 )
 from radhard.faults.fault import Faults
 from radhard.faults.space import Known, SiteSpace, Stratum
+from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.sampling.tally import Tally
 
@@ -126,6 +127,7 @@ class Folder:
             "golden_accuracy": golden,
             "known": [asdict(part) for part in space.known],
             "cost": asdict(campaign.cost),
+            "covered": asdict(campaign.workload.covered),
         }
         if space.rate_fit is not None:
             identity["rate_fit"] = space.rate_fit
@@ -227,6 +229,7 @@ class Folder:
             seconds=seconds,
             cost=Cost(**identity["cost"]),
             protections=tuple(map(in_words, held["protections"])),
+            covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
         )
 
     def _strictly(self, name: str) -> tuple[Faults, dict[str, np.ndarray], float]:

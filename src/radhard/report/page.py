@@ -13,6 +13,7 @@ from typing import Any
 from radhard.campaign.question import in_words
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder, folders
+from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.report.summary import FEW, Golden, Line, formulations, lines
 from radhard.report.wording import cost_words, covered_words, duration, percent, verdict_words
@@ -202,8 +203,8 @@ def _asked(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [(name.replace("_", " "), str(identity[name])) for name in named]
     rows += [("sampler", _sampler_words(about)), *_protected(about)]
     data = [("data", str(about["data"]))] if "data" in about else []
-    covered = [("can be struck", covered_words(about["covered"]))] if "covered" in about else []
-    rows = [*rows[:1], *data, *rows[1:], *covered]
+    covered = covered_words(Covered(**identity["covered"]))
+    rows = [*rows[:1], *data, *rows[1:], ("can be struck", covered)]
     return [*rows, ("asked for", goal), ("campaign", identity["id"])]
 
 

@@ -14,7 +14,7 @@ from radhard.campaign.result import Part, Result
 from radhard.campaign.suppression import Curves
 from radhard.report.summary import FEW, Golden, Line, enough, formulations, lines
 from radhard.report.terminal import print_tables
-from radhard.report.wording import percent, share_bar
+from radhard.report.wording import covered_words, percent, share_bar
 from radhard.search.choose import Choice, Goal
 from radhard.stats.estimate import Estimate
 
@@ -43,7 +43,10 @@ def show(result: Result, golden: Golden | None = None, software: Result | None =
 
 
 def _metrics(result: Result, golden: Golden | None) -> Table:
-    return _lines(f"{result.name}: {result.n:,} faults", "outcome", lines(result, golden))
+    table = _lines(f"{result.name}: {result.n:,} faults", "outcome", lines(result, golden))
+    if result.covered is not None:
+        table.caption, table.caption_justify = f"struck: {covered_words(result.covered)}", "left"
+    return table
 
 
 def _formulations(result: Result, software: Result | None) -> Table:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from radhard.metrics.fit import Verdict
+from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.stats.estimate import Estimate
 
@@ -65,14 +65,17 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {round(seconds / 60) % 60} min"
 
 
-def covered_words(covered: Mapping[str, float]) -> str:
-    """Which share of a network can be struck.
+def covered_words(covered: Covered) -> str:
+    """Which share of a network can be struck, and what can't.
 
-    >>> covered_words({"parameters": 0.75, "macs": 1.0})
+    >>> covered_words(Covered(0.75, 1.0, ()))
     '75.00 % of the parameters, 100.00 % of the multiply-accumulates'
+    >>> covered_words(Covered(0.5, 0.25, ("gru_cell of core", "einsum")))
+    '50.00 % of the parameters, 25.00 % of the multiply-accumulates: not gru_cell of core, einsum'
     """
-    parameters, macs = percent(covered["parameters"]), percent(covered["macs"])
-    return f"{parameters} of the parameters, {macs} of the multiply-accumulates"
+    parameters, macs = percent(covered.parameters), percent(covered.macs)
+    words = f"{parameters} of the parameters, {macs} of the multiply-accumulates"
+    return f"{words}: not {', '.join(covered.missing)}" if covered.missing else words
 
 
 def cost_words(cost: Cost) -> str:
