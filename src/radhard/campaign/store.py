@@ -98,6 +98,7 @@ class Folder:
             "metrics": list(campaign.metrics),
             "golden_accuracy": golden,
             "known": [asdict(part) for part in space.known],
+            "covered": asdict(campaign.workload.covered),
         }
         if space.rate_fit is not None:
             identity["rate_fit"] = space.rate_fit

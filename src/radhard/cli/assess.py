@@ -107,7 +107,7 @@ def answer(ask: Ask, out: Path | None, memory: str | None, json: bool) -> None:
         from radhard.report.table import show
 
         golden = Golden(prepared.golden_accuracy, prepared.golden_accuracy_images)
-        show(result, golden, software)
+        show(result, golden, software, prepared.campaign.workload.covered)
     if out is not None or not json:
         page = report(store)
         print(f"page: {page}", file=sys.stderr if json else sys.stdout)

@@ -12,6 +12,7 @@ from typing import Any
 
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder, folders
+from radhard.network.coverage import Covered
 from radhard.report.summary import FEW, Golden, Line, formulations, lines
 from radhard.report.wording import covered_words, duration, percent, verdict_words
 from radhard.stats.estimate import Estimate
@@ -199,8 +200,9 @@ def _asked(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     named = ("model", "format", "chip", "fault_model", "sampler", "images", "seed")
     rows = [(name.replace("_", " "), str(identity[name])) for name in named]
     data = [("data", str(about["data"]))] if "data" in about else []
-    covered = [("can be struck", covered_words(about["covered"]))] if "covered" in about else []
-    rows = [*rows[:1], *data, *rows[1:], *covered]
+    held = identity.get("covered")
+    covered = [("struck", covered_words(Covered(**held)))] if held else []
+    rows = [*rows[:1], *covered, *data, *rows[1:]]
     return [*rows, ("asked for", goal), ("campaign", identity["id"])]
 
 

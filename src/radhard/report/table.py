@@ -12,9 +12,10 @@ from radhard.campaign.comparison import Comparison
 from radhard.campaign.propagation import Finding, hardening_area
 from radhard.campaign.result import Part, Result
 from radhard.campaign.suppression import Curves
+from radhard.network.coverage import Covered
 from radhard.report.summary import FEW, Golden, Line, enough, formulations, lines
 from radhard.report.terminal import print_tables
-from radhard.report.wording import percent, share_bar
+from radhard.report.wording import covered_words, percent, share_bar
 from radhard.search.choose import Choice, Goal
 from radhard.stats.estimate import Estimate
 
@@ -23,12 +24,15 @@ _MOST_ROWS = 12
 
 
 def summary(
-    result: Result, golden: Golden | None = None, software: Result | None = None
+    result: Result,
+    golden: Golden | None = None,
+    software: Result | None = None,
+    covered: Covered | None = None,
 ) -> list[Table]:
     """The metrics of a result, and the layers and bits where faults hurt most."""
     compared = software is not None or result.space.known
     return [
-        _metrics(result, golden),
+        _metrics(result, golden, covered),
         *([_formulations(result, software)] if compared else []),
         *([_rates(result)] if result.space.rate_fit is not None else []),
         _parts("layer", result.by(lambda s: (s.layer, s.component))),
@@ -36,13 +40,21 @@ def summary(
     ]
 
 
-def show(result: Result, golden: Golden | None = None, software: Result | None = None) -> None:
+def show(
+    result: Result,
+    golden: Golden | None = None,
+    software: Result | None = None,
+    covered: Covered | None = None,
+) -> None:
     """Print `summary` on standard output."""
-    print_tables(*summary(result, golden, software))
+    print_tables(*summary(result, golden, software, covered))
 
 
-def _metrics(result: Result, golden: Golden | None) -> Table:
-    return _lines(f"{result.name}: {result.n:,} faults", "outcome", lines(result, golden))
+def _metrics(result: Result, golden: Golden | None, covered: Covered | None) -> Table:
+    table = _lines(f"{result.name}: {result.n:,} faults", "outcome", lines(result, golden))
+    if covered is not None:
+        table.caption, table.caption_justify = f"struck: {covered_words(covered)}\n", "left"
+    return table
 
 
 def _formulations(result: Result, software: Result | None) -> Table:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from radhard.metrics.fit import Verdict
+from radhard.network.coverage import Covered
 from radhard.stats.estimate import Estimate
 
 _BAR = 8
@@ -64,11 +64,12 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {round(seconds / 60) % 60} min"
 
 
-def covered_words(covered: Mapping[str, float]) -> str:
-    """Which share of a network can be struck.
+def covered_words(covered: Covered) -> str:
+    """Which share of a network faults strike, and what is left out.
 
-    >>> covered_words({"parameters": 0.75, "macs": 1.0})
-    '75.00 % of the parameters, 100.00 % of the multiply-accumulates'
+    >>> covered_words(Covered(0.75, 0.9, ("einsum of head",)))
+    '75.00 % of the parameters, 90.00 % of the multiply-accumulates; not einsum of head'
     """
-    parameters, macs = percent(covered["parameters"]), percent(covered["macs"])
-    return f"{parameters} of the parameters, {macs} of the multiply-accumulates"
+    parameters, macs = percent(covered.parameters), percent(covered.macs)
+    missing = f"; not {', '.join(covered.missing)}" if covered.missing else ""
+    return f"{parameters} of the parameters, {macs} of the multiply-accumulates{missing}"
