@@ -141,3 +141,36 @@ def test_a_store_keeps_what_is_known(population: Population, tmp_path: Path) -> 
     assert again.ra_uniform_sites == result.ra_uniform_sites
     assert again.utilisation == result.utilisation
     assert isinstance(again.space, SiteSpace)
+
+
+@pytest.mark.parametrize("anytime", [False, True])
+def test_a_verdict_agrees_with_the_interval_and_its_forecast_decides(
+    residual, images, labels, anytime: bool
+) -> None:
+    """With known sites beside those that are tried, whose wrong answers count too."""
+    work = rh.capture(residual, images, labels, format=rh.FLOAT16)
+    found = rh.Campaign(work, rh.chips.Software(rate_fit_per_mbit=1e5)).run(until=300)
+    known = (Known("control", 0.25 * float(found.space.exposure.sum()), 0.5),)
+    found = replace(found, space=replace(found.space, known=known), anytime=anytime)
+    rate = found.fit("sdc1")
+    assert rate.low > found.space.rate_fit * 0.05
+    inside = [rate.value + share * (rate.high - rate.value) for share in (0.1, 0.5, 0.9)]
+    for budget in (0.9 * rate.low, *inside, 1.1 * rate.high):
+        verdict = found.fit_verdict("sdc1", budget)
+        assert verdict.budget_fit == budget
+        if verdict.verdict != "undecided":
+            assert verdict.verdict == ("met" if rate.high <= budget else "missed")
+            assert verdict.more_faults == 0
+            continue
+        assert rate.low <= budget < rate.high
+        grown = (found.n + verdict.more_faults) / found.n
+        later = replace(found, tally=_grown(found.tally, 1.01 * grown))
+        assert later.fit_verdict("sdc1", budget).verdict == "met"
+        sooner = replace(found, tally=_grown(found.tally, 0.99 * grown))
+        assert sooner.fit_verdict("sdc1", budget).verdict == "undecided"
+
+
+def _grown(tally: Tally, factor: float) -> Tally:
+    """The same shares from so many times the faults, as far as intervals can tell."""
+    weighted = {name: sums * factor for name, sums in tally.weighted.items()}
+    return replace(tally, weights=tally.weights * factor, weighted=weighted)

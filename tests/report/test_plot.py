@@ -53,6 +53,20 @@ def test_a_bar_stands_on_ten_faults_or_is_left_out(made: Made) -> None:
     assert by_bit(few, "fp16") is None
 
 
+def test_a_component_has_one_colour_in_all_figures(made: Made) -> None:
+    """Whichever is the first to have enough faults."""
+    result = made({
+        ("w", "a", 0): (9, 1), ("w", "b", 1): (9, 1), ("w", "b", 0): (9, 1),
+        ("x", "a", 0): (20, 1), ("x", "b", 1): (20, 1),
+    })  # fmt: skip
+    layers, bits = by_layer(result), by_bit(result, "fp16")
+    assert layers is not None
+    assert bits is not None
+    colours = [{bar.name: bar.marker.color for bar in figure.data} for figure in (layers, bits)]
+    assert colours[0] == colours[1]
+    assert set(colours[0]) == {"w", "x"}
+
+
 def test_a_map_tells_withheld_from_zero(made: Made) -> None:
     result = made({
         ("w", "a", 1): (40, 10), ("w", "a", 0): (40, 0),

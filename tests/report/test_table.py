@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from radhard.campaign.result import Result
+from radhard.network.coverage import Covered
 from radhard.report.table import show, summary
+from radhard.report.wording import covered_words
 
 Made = Callable[..., Result]
 
@@ -36,6 +38,12 @@ def test_rows_that_do_not_fit_are_counted(made: Made) -> None:
     table = next(t for t in summary(result) if "by layer" in str(t.title))
     assert list(table.columns[0].cells) == [f"layer{k}" for k in range(29, 17, -1)]
     assert table.caption == "12 of 30 parts; left out: 18 less hurt\n"
+
+
+def test_the_share_that_is_struck_is_said(made: Made) -> None:
+    covered = Covered(0.75, 0.9, ("einsum of head",))
+    first = summary(replace(made({("w", "a", 0): (10, 1)}), covered=covered))[0]
+    assert first.caption == f"struck: {covered_words(covered)}\n"
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])

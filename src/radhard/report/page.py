@@ -204,7 +204,7 @@ def _asked(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows += [("sampler", _sampler_words(about)), *_protected(about)]
     data = [("data", str(about["data"]))] if "data" in about else []
     covered = covered_words(Covered(**identity["covered"]))
-    rows = [*rows[:1], *data, *rows[1:], ("can be struck", covered)]
+    rows = [*rows[:1], ("struck", covered), *data, *rows[1:]]
     return [*rows, ("asked for", goal), ("campaign", identity["id"])]
 
 

@@ -30,7 +30,7 @@ def by_layer(result: Result, metric: str = "sdc1") -> go.Figure | None:
     ``None`` where no bar would stand on enough faults.
     """
     layers = list(dict.fromkeys(s.layer for s in result.space.strata))
-    figure = _bars(_often_struck(result, result.by(lambda s: (s.component, s.layer))), metric)
+    figure = _bars(result, result.by(lambda s: (s.component, s.layer)), metric)
     if figure is None:
         return None
     figure.update_xaxes(title="layer, in run order", type="category", categoryarray=layers)
@@ -43,7 +43,7 @@ def by_bit(result: Result, format_name: str, metric: str = "sdc1") -> go.Figure 
     ``None`` where no bar would stand on enough faults.
     """
     highest = max(s.bit for s in result.space.strata)
-    figure = _bars(_often_struck(result, result.by(lambda s: (s.component, s.bit))), metric)
+    figure = _bars(result, result.by(lambda s: (s.component, s.bit)), metric)
     if figure is None:
         return None
     figure.data = figure.data[::-1]  # on a reversed axis the bars of a bit are too
@@ -91,20 +91,13 @@ def often_struck(result: Result) -> list[str]:
     return [component for component, struck in share.items() if struck >= 0.05]
 
 
-def _often_struck(result: Result, parts: list[Part]) -> list[Part]:
-    shown = often_struck(result)
-    return [part for part in parts if part.label[0] in shown]
-
-
-def _bars(parts: Sequence[Part], metric: str) -> go.Figure | None:
-    """A bar per part that stands on enough faults."""
-    parts = enough(parts)
-    if not parts:
-        return None
+def _bars(result: Result, parts: Sequence[Part], metric: str) -> go.Figure | None:
+    """A bar per part that stands on enough faults; a component has one colour in all figures."""
     figure = go.Figure()
-    components = list(dict.fromkeys(str(part.label[0]) for part in parts))
-    for colour, component in zip(COLOURS * 9, components, strict=False):
-        own = [part for part in parts if part.label[0] == component]
+    for colour, component in zip(COLOURS * 9, often_struck(result), strict=False):
+        own = [part for part in enough(parts) if part.label[0] == component]
+        if not own:
+            continue
         estimates = [part[metric] for part in own]
         figure.add_bar(
             name=component,
@@ -115,6 +108,8 @@ def _bars(parts: Sequence[Part], metric: str) -> go.Figure | None:
             hovertext=[hover(part, metric) for part in own],
             hoverinfo="text",
         )
+    if not figure.data:
+        return None
     figure.update_yaxes(title=f"{metric} of the faults that strike", tickformat=SHARES)
     figure.update_yaxes(rangemode="tozero")
     styled(figure, height=400)

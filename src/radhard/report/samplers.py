@@ -51,7 +51,9 @@ def half_widths(found: Sequence[Comparison], half_width: float) -> go.Figure:
         )  # fmt: skip
     figure.add_hline(y=half_width, line_dash="dash", line_color="#666")
     figure.update_xaxes(title="faults", type="log", dtick=1)
-    figure.update_yaxes(title="half width of the 95 % interval", type="log", tickformat=SHARES)
+    figure.update_yaxes(
+        title="half width of the 95 % interval", type="log", tickformat=SHARES, dtick="D2"
+    )
     return styled(figure, height=460)
 
 

@@ -23,7 +23,9 @@ _MOST_ROWS = 12
 
 
 def summary(
-    result: Result, golden: Golden | None = None, software: Result | None = None
+    result: Result,
+    golden: Golden | None = None,
+    software: Result | None = None,
 ) -> list[Table]:
     """The metrics of a result, and the layers and bits where faults hurt most."""
     compared = software is not None or result.space.known
@@ -45,7 +47,7 @@ def show(result: Result, golden: Golden | None = None, software: Result | None =
 def _metrics(result: Result, golden: Golden | None) -> Table:
     table = _lines(f"{result.name}: {result.n:,} faults", "outcome", lines(result, golden))
     if result.covered is not None:
-        table.caption, table.caption_justify = f"struck: {covered_words(result.covered)}", "left"
+        table.caption, table.caption_justify = f"struck: {covered_words(result.covered)}\n", "left"
     return table
 
 

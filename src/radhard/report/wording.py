@@ -66,16 +66,14 @@ def duration(seconds: float) -> str:
 
 
 def covered_words(covered: Covered) -> str:
-    """Which share of a network can be struck, and what can't.
+    """Which share of a network faults strike, and what is left out.
 
-    >>> covered_words(Covered(0.75, 1.0, ()))
-    '75.00 % of the parameters, 100.00 % of the multiply-accumulates'
-    >>> covered_words(Covered(0.5, 0.25, ("gru_cell of core", "einsum")))
-    '50.00 % of the parameters, 25.00 % of the multiply-accumulates: not gru_cell of core, einsum'
+    >>> covered_words(Covered(0.75, 0.9, ("einsum of head",)))
+    '75.00 % of the parameters, 90.00 % of the multiply-accumulates; not einsum of head'
     """
     parameters, macs = percent(covered.parameters), percent(covered.macs)
-    words = f"{parameters} of the parameters, {macs} of the multiply-accumulates"
-    return f"{words}: not {', '.join(covered.missing)}" if covered.missing else words
+    missing = f"; not {', '.join(covered.missing)}" if covered.missing else ""
+    return f"{parameters} of the parameters, {macs} of the multiply-accumulates{missing}"
 
 
 def cost_words(cost: Cost) -> str:
