@@ -1,6 +1,7 @@
 """Tables in the terminal: what is worst, and lines that can be copied."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
