@@ -1,6 +1,7 @@
 """Folders of images, and what is told of them, at the command line."""
 
 import json
+import shutil
 import warnings
 from importlib.resources import files
 from pathlib import Path
@@ -39,18 +40,14 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_folder_gives_what_the_set_gives(digits: Path, at_the_command_line) -> None:
-    arguments = ("assess", "digits-cnn", "--faults", "50", "--json")
-    folder = ("--data", "./digits", "--grey", "--weights", "weights.pt")
-    code, out, said = at_the_command_line(*arguments, *folder, "--out", "a")
-    assert code == 0, said
+def test_a_folder_gives_what_the_set_gives(digits: Path) -> None:
+    ask = Ask(model="digits-cnn", data="./digits", weights="weights.pt", grey=True, images=8)
+    found, named = prepare(ask), prepare(Ask(model="digits-cnn", images=8))
     counts = torch.bincount(data_named("digits").labels)
-    assert f"note: 10 classes, 500 images: 0 = 0 ({counts[0]}), 1 = 1 ({counts[1]})" in said
-    assert "guessing" not in said
-    accuracy = json.loads(out)["metrics"]["golden_accuracy"]
-    assert accuracy["n"] == 500
-    code, out, _ = at_the_command_line(*arguments, "--out", "b")
-    assert json.loads(out)["metrics"]["golden_accuracy"] == accuracy
+    (note,) = found.notes
+    assert note.startswith(f"10 classes, 500 images: 0 = 0 ({counts[0]}), 1 = 1 ({counts[1]}), ")
+    assert named.notes == ()
+    assert found.golden_accuracy == named.golden_accuracy
 
 
 def test_the_campaign_file_says_how_images_are_read(digits: Path, at_the_command_line) -> None:
@@ -60,12 +57,19 @@ def test_the_campaign_file_says_how_images_are_read(digits: Path, at_the_command
         "assess", "digits-cnn", *arguments, *options, "--out", "a"
     )
     assert code == 0, said
+    assert "note: 10 classes, 500 images: 0 = 0 (" in said
     (path,) = Path("a").glob("*/campaign.toml")
     ask = asked(path)
     assert (ask.size, ask.grey, ask.mean, ask.std) == ("8", True, (0.3,), (0.4,))
-    code, again, said = at_the_command_line("run", str(path), "--json", "--out", "a")
-    assert json.loads(again)["id"] == json.loads(out)["id"]
+    assert prepare(ask).campaign.id == json.loads(out)["id"]
     assert Ask(model="own:net", size=8, mean="0.1, 0.2", std=[1, 2]).mean == (0.1, 0.2)
+
+
+def test_fewer_classes_than_the_network_knows_are_told(digits: Path) -> None:
+    for k in range(3, 10):
+        shutil.rmtree(f"digits/{k}")
+    ask = Ask(model="digits-cnn", data="./digits", weights="weights.pt", grey=True, images=8)
+    assert "has 3 classes, but the network tells 10 apart" in prepare(ask).notes[1]
 
 
 def test_guessing_is_told(digits: Path) -> None:
@@ -73,7 +77,6 @@ def test_guessing_is_told(digits: Path) -> None:
         "model": "digits-cnn", "data": "./digits", "weights": "weights.pt", "grey": True,
         "images": 8,
     }  # fmt: skip
-    assert len(prepare(Ask(**classes)).notes) == 1
     doubted = prepare(Ask(**classes, mean=(90.0,), std=(0.01,))).notes[1]
     assert "not better than guessing among 10 classes (10.00 %)" in doubted
     assert "--mean, --std" in doubted

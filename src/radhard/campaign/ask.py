@@ -248,21 +248,26 @@ def prepare(ask: Ask, trust: bool = False) -> Prepared:
     given = (sampler, model, criteria, ask.seed, ask.name, tuple(protections), ask.confidence_of)
     campaign = Campaign(work, chip, *given)
     accuracies = _golden_accuracies(work, whole)
-    notes = (*whole.notes, *_doubts(work, accuracies[0]))
+    notes = (*whole.notes, *_doubts(work, whole, accuracies[0]))
     return Prepared(campaign, whole.data, *accuracies, notes)
 
 
-def _doubts(work: Workload, accuracy: Estimate) -> list[str]:
-    """That the fault-free network may be guessing, and why that usually is."""
-    classes = work.logits(work.images[:1]).shape[1]
-    if accuracy.low > 1 / classes:
-        return []
-    return [
-        f"fault-free accuracy {accuracy} is not better than guessing among {classes} classes "
-        f"({100 / classes:.2f} %), as far as can be seen. Usual reasons: images are not "
-        "standardised as in training (--mean, --std), classes are numbered in another order, the "
-        "weights are not trained or belong to other data"
-    ]
+def _doubts(work: Workload, whole: Subject, accuracy: Estimate) -> list[str]:
+    """That labels may mean something else, or that the fault-free network may be guessing."""
+    classes, doubts = work.logits(work.images[:1]).shape[1], []
+    if whole.classes and whole.classes != classes:
+        doubts.append(
+            f"{whole.data} has {whole.classes} classes, but the network tells {classes} apart: "
+            "folder k in the order above must be the network's class k"
+        )
+    if accuracy.low <= 1 / classes:
+        doubts.append(
+            f"fault-free accuracy {accuracy} is not better than guessing among {classes} classes "
+            f"({100 / classes:.2f} %), as far as can be seen. Usual reasons: images are not "
+            "standardised as in training (--mean, --std), classes are numbered in another order, "
+            "the weights are not trained or belong to other data"
+        )
+    return doubts
 
 
 def _check(work: Workload, ask: Ask) -> None:

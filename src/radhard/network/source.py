@@ -31,6 +31,7 @@ class Subject:
         data: where the images are from.
         notes: what their reader should know of them: classes of a folder, files that are not the
             published ones.
+        classes: of a folder; 0 where the data set is no folder.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Subject:
     labels: Tensor
     data: str
     notes: tuple[str, ...] = ()
+    classes: int = 0
 
 
 def subject(
@@ -88,7 +90,8 @@ def subject(
     _check_shape(entry, chosen)
     module = trained(entry, home, weights)
     images = chosen.standardised(how.mean or entry.mean, how.std or entry.deviation)
-    return Subject(entry.name, module, images, chosen.labels, home, _notes(chosen))
+    noted = _notes(chosen), len(chosen.classes)
+    return Subject(entry.name, module, images, chosen.labels, home, *noted)
 
 
 def _own_data(
@@ -105,8 +108,8 @@ def _own_data(
 def _with_data(
     title: str, model: nn.Module | ExportedProgram, chosen: DataSet, data: str | None
 ) -> Subject:
-    images = chosen.standardised()
-    return Subject(title, model, images, chosen.labels, str(data), _notes(chosen))
+    noted = _notes(chosen), len(chosen.classes)
+    return Subject(title, model, chosen.standardised(), chosen.labels, str(data), *noted)
 
 
 #: Classes that are named to the reader, at most.
