@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from radhard.campaign.campaign import Campaign, right_answers
 from radhard.faults.model import fault_model_named
 from radhard.formats.catalogue import format_named
 from radhard.metrics.outcome import STANDARD, ConfidenceOf
+from radhard.network.arithmetic import Formats, Rounding
 from radhard.network.comparator import NanRule
 from radhard.network.source import Subject, subject
 from radhard.network.workload import Workload, capture
@@ -44,6 +45,7 @@ class Ask(BaseModel):
         seed: of the random draws.
         nan: what rectifiers make of not-a-number; the chip's rule where left out.
         confidence_of: what SDC-10 % and SDC-20 % compare.
+        rounding: where fixed point rounds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
@@ -62,6 +64,7 @@ class Ask(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     nan: NanRule | None = None
     confidence_of: ConfidenceOf = "top-class"
+    rounding: Rounding = "once"
 
     def budget(self) -> int | Precision:
         """When to stop: 10,000 faults unless something else is asked.
@@ -140,7 +143,8 @@ def prepare(ask: Ask) -> Prepared:
         ValueError, FileNotFoundError: when something asked for can't be.
     """
     ask.budget()
-    fmt, chip = format_named(ask.format), chip_named(ask.chip)
+    formats = replace(Formats.of(format_named(ask.format)), rounding=ask.rounding)
+    chip = chip_named(ask.chip)
     model, sampler = fault_model_named(ask.fault_model), sampler_named(ask.sampler)
     whole = subject(ask.model, ask.data, ask.weights)
     if ask.images > len(whole.images):
@@ -148,7 +152,7 @@ def prepare(ask: Ask) -> Prepared:
             f"{ask.images} images asked for, but {whole.data} has {len(whole.images)}: use fewer"
         )
     images, labels = whole.images[: ask.images], whole.labels[: ask.images]
-    work = capture(whole.model, images, labels, fmt, whole.name, ask.nan)
+    work = capture(whole.model, images, labels, formats, whole.name, ask.nan)
     campaign = Campaign(work, chip, sampler, model, seed=ask.seed, confidence_of=ask.confidence_of)
     return Prepared(campaign, whole.data, *_golden_accuracies(work, whole))
 

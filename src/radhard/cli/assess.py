@@ -65,6 +65,9 @@ def assess(
     confidence_of: Annotated[
         str, typer.Option(help="What SDC-10 % and 20 % compare: top-class, or top-score.")
     ] = "top-class",
+    rounding: Annotated[
+        str, typer.Option(help="Fixed point: once after a sum, or each-step, which is slow.")
+    ] = "once",
     out: Out = None,
     memory: Memory = None,
     json: Json = False,
@@ -90,6 +93,7 @@ def assess(
         "seed": seed,
         "nan": nan,
         "confidence_of": confidence_of,
+        "rounding": rounding,
     }
     answer(validated(fields, "assess"), out, memory, json)
 
@@ -204,6 +208,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "seed": prepared.campaign.seed,
         "nan": prepared.campaign.network.nan,
         "confidence_of": prepared.campaign.confidence_of,
+        "rounding": work.formats.rounding,
         "peak_memory_mib": round(peak_bytes() / 2**20),
         "metrics": {name: _short(estimate) for name, estimate in metrics.items()},
         "known": [

@@ -15,6 +15,7 @@ from radhard.faults.corruption import Corruption
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
+from radhard.network.stepwise import Latched
 
 
 class Change(NamedTuple):
@@ -93,15 +94,19 @@ def _one_output(
     bias = given.bias.reshape(-1)[channel] if given.bias is not None else None
     scale = given.scale.reshape(-1)[channel] if given.scale.numel() > 1 else given.scale
 
+    dot = Latched.of(layer, how).one_output if how.each_step else _dot
+
     def sums(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
         if how.exact:
             w = how.integer_weight(w)
-        found = how.sums(_dot, how.operand(x), Parameters(w, bias, scale))
+        found = how.sums(dot, how.operand(x), Parameters(w, bias, scale))
         return found.to(torch.float64) if found.is_floating_point() else found
 
     own = Parameters(w, bias, scale)
     fault_free = sums(x, w, bias)
-    if corruption.operand[0] == "psum":
+    if corruption.operand[0] == "psum" and how.each_step:
+        faulty, change = _struck_latch(Latched.of(layer, how), how, x, own, corruption)
+    elif corruption.operand[0] == "psum":
         first, end = torch.from_numpy(corruption.terms).to(element.device).T
         taps = torch.arange(layer.fan_in, device=element.device)
         within = (taps >= first[:, None]) & (taps < end[:, None])
@@ -125,6 +130,18 @@ def _one_output(
         faulty = sums(struck, w, bias) if held is x else sums(x, struck, bias)
     carrier = workload.images.dtype
     return how.finished(faulty, own).to(carrier), how.finished(fault_free, own).to(carrier), change
+
+
+def _struck_latch(
+    latched: Latched, how: Arithmetic, x: Tensor, given: Parameters, corruption: Corruption
+) -> tuple[Tensor, Change]:
+    """Sums with the bias, (n,), where each step is rounded and one latch on the way is struck."""
+    operand, weight = how.operand(x), how.integer_weight(given.weight)
+    masks = corruption.keep, corruption.flip
+    sums, before, after = latched.struck(operand, weight, corruption.terms, masks)
+    unit = how.unit(given)
+    change = Change(before * unit, after * unit, how.latch.encode(before * unit))
+    return how.with_bias_added(sums, given), change
 
 
 def _dot(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
@@ -211,7 +228,7 @@ def _one_channel(
     layer, given = trace.workload.layers[number], trace.workload.parameters[number]
     assert given is not None
     assert layer.one_channel is not None
-    one_channel = layer.one_channel
+    one_channel = Latched.of(layer, how).one_channel if how.each_step else layer.one_channel
     bias = given.bias.reshape(-1)[channel, None] if given.bias is not None else None
     scale = given.scale
     if scale.numel() > 1:

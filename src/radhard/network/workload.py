@@ -20,6 +20,7 @@ from radhard.network.export import CaptureError, exported, program_of
 from radhard.network.fuse import follower, fused
 from radhard.network.layer import Layer, layers_of
 from radhard.network.program import Program, Step
+from radhard.network.stepwise import Latched
 
 Made = TypeVar("Made")
 #: Smallest and largest values of a layer's input, second operand and output, and of what a runtime
@@ -154,7 +155,9 @@ class Workload:
         if number is None:
             return self.program.steps[index].run(values)
         x, given = self.operands(number, values)
-        return self.arithmetic[number].run(self.layers[number].product, x, given)
+        layer, how = self.layers[number], self.arithmetic[number]
+        product = Latched.of(layer, how).product if how.each_step else layer.product
+        return how.run(product, x, given)
 
     def logits(self, images: Tensor) -> Tensor:
         """The fault-free logits (images, classes) of a batch in the carrier type."""
@@ -291,6 +294,9 @@ def _built(
     arithmetic = tuple(
         how.with_bias(given) for how, given in zip(arithmetic, parameters, strict=True)
     )
+    for layer, how in zip(layers, arithmetic, strict=True):
+        if formats.rounding == "each-step":
+            Latched.of(layer, how)  # refuses what it does not know
     numbers = {layer.step: number for number, layer in enumerate(layers)}
     return Workload(
         name=name,
