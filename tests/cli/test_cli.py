@@ -137,6 +137,8 @@ def test_rules_and_published_names_of_formats(folder: Path) -> None:
     other = json.loads(run(folder, *arguments, *stated, "--json").stdout)
     assert (other["nan"], other["confidence_of"]) == ("propagate", "top-score")
     assert other["id"] != plain["id"]
+    slow = json.loads(run(folder, *arguments, "--rounding", "each-step", "--json").stdout)
+    assert (slow["format"], slow["rounding"]) == ("fixed16_10/each-step", "each-step")
     file = "rules/digits-cnn-fixed16_10-eyeriss/campaign.toml"
     again = json.loads(run(folder, "run", file, "--json").stdout)
     assert again["id"] == other["id"]
@@ -169,6 +171,7 @@ def test_until_stops_by_precision(folder: Path) -> None:
         ("assess digits-cnn --memory lots", "memory 'lots' can't be: use a size such as 4GiB"),
         ("assess digits-cnn --memory 1kB", "can't hold the golden values of 1 image(s)"),
         ("assess digits-cnn --nan one", "nan: Input should be 'propagate' or 'zero' (got 'one')"),
+        ("assess digits-cnn --rounding each-step", "fp32 can't be rounded at each step"),
         ("assess digits-cnn --confidence-of top", "Input should be 'top-class' or 'top-score'"),
         ("assess digits-cnn --images 501", "digits has 500: use fewer"),
         ("assess digits-cnn --data nowhere", "no data set 'nowhere'"),

@@ -17,6 +17,7 @@ from radhard.campaign.store import read_arrays
 from radhard.faults.model import fault_model_named
 from radhard.formats.catalogue import format_named
 from radhard.metrics.outcome import STANDARD, ConfidenceOf
+from radhard.network.arithmetic import Formats, Rounding
 from radhard.network.comparator import NanRule
 from radhard.network.folder import Reading
 from radhard.network.source import Subject, subject
@@ -67,6 +68,7 @@ class Ask(BaseModel):
         seed: of the random draws.
         nan: what rectifiers make of not-a-number; the chip's rule where left out.
         confidence_of: what SDC-10 % and SDC-20 % compare.
+        rounding: where fixed point rounds; once, after a sum, where left out.
         protections: what changes the chip, the network or the run.
         criteria: outcomes of your own, by name.
         confidence: of the intervals.
@@ -98,6 +100,7 @@ class Ask(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     nan: NanRule | None = None
     confidence_of: ConfidenceOf = "top-class"
+    rounding: Rounding | None = None
     protections: tuple[Part, ...] = ()
     criteria: dict[str, Part] = {}
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -230,6 +233,8 @@ def prepare(ask: Ask, trust: bool = False) -> Prepared:
         return named(given) if isinstance(given, str) else rebuilt(given, where, arrays)
 
     fmt, chip = part("format", ask.format, format_named), part("chip", ask.chip, chip_named)
+    if ask.rounding is not None:
+        fmt = replace(Formats.of(fmt), rounding=ask.rounding)
     model = part("fault_model", ask.fault_model, fault_model_named)
     sampler = part("sampler", ask.sampler, sampler_named)
     protections = [part("protections", one, protection_named) for one in ask.protections]

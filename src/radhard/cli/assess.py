@@ -81,6 +81,10 @@ def assess(
     confidence_of: Annotated[
         str, typer.Option(help="What SDC-10 % and 20 % compare: top-class, or top-score.")
     ] = "top-class",
+    rounding: Annotated[
+        str | None,
+        typer.Option(help="Fixed point: once (after a sum, the default), or each-step, slow."),
+    ] = None,
     out: Out = None,
     memory: Memory = None,
     trust: Trust = False,
@@ -111,6 +115,7 @@ def assess(
         "seed": seed,
         "nan": nan,
         "confidence_of": confidence_of,
+        "rounding": rounding,
     }
     answer(validated(fields, "assess"), out, memory, json, trust)
 
@@ -244,6 +249,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "sampler": question["sampler"],
         "protections": question["protections"],
         "cost": asdict(result.cost),
+        "rounding": work.formats.rounding,
         "peak_memory_mib": round(peak_bytes() / 2**20),
         "metrics": {name: _short(estimate) for name, estimate in metrics.items()},
         **({"fit_verdict": asdict(result.fit_verdict())} if rated else {}),

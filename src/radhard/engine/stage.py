@@ -200,6 +200,7 @@ class _Planner:
         if (
             given is None or source is None or own is None or operand is None or finish is None
             or not plain or not layer.has_windows or (dense and source[1:] != (1, 1))
+            or how.each_step  # where sums saturate, no difference tells them
         ):  # fmt: skip
             return None
         found = self._longest(index, index, fused)

@@ -16,6 +16,7 @@ from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Product
+from radhard.network.stepwise import Latched
 
 #: Operands that are gathered at once for outputs that are computed one by one, about.
 _GATHERED = 1 << 23
@@ -97,7 +98,9 @@ def _one_output(
     bias = given.bias.reshape(-1)[channel] if given.bias is not None else None
     scale = given.scale.reshape(-1)[channel] if given.scale.numel() > 1 else given.scale
 
-    def sums(x: Tensor, w: Tensor, bias: Tensor | None, product: Product = _dot) -> Tensor:
+    dot = Latched.of(layer, how).one_output if how.each_step else _dot
+
+    def sums(x: Tensor, w: Tensor, bias: Tensor | None, product: Product = dot) -> Tensor:
         if how.exact:
             w = how.integer_weight(w)
         found = how.sums(product, how.operand(x), Parameters(w, bias, scale))
@@ -107,7 +110,9 @@ def _one_output(
     fault_free = sums(x, w, bias)
     operand, terms = str(corruption.operand[0]), torch.from_numpy(corruption.terms).to(x.device)
     taps = torch.arange(layer.fan_in, device=element.device)
-    if operand in {"psum", "product"}:
+    if operand in {"psum", "product"} and how.each_step:
+        faulty, change = _struck_latch(Latched.of(layer, how), how, x, own, corruption)
+    elif operand in {"psum", "product"}:
         if operand == "product":
             one = terms[:, :1]
             part = sums(x.gather(1, one), w.gather(1, one), None, _product)
@@ -145,6 +150,18 @@ def held_inputs(trace: Trace, number: int, corruption: Corruption) -> Tensor:
     )
     held = trace.workload.arithmetic[number].input.round(values[image, element.clamp(min=0)])
     return torch.where(element < 0, 0.0, held)
+
+
+def _struck_latch(
+    latched: Latched, how: Arithmetic, x: Tensor, given: Parameters, corruption: Corruption
+) -> tuple[Tensor, Change]:
+    """Sums with the bias, (n,), where each step is rounded and one latch on the way is struck."""
+    operand, weight = how.operand(x), how.integer_weight(given.weight)
+    masks = corruption.keep, corruption.flip
+    sums, before, after = latched.struck(operand, weight, corruption.terms, masks)
+    unit = how.unit(given)
+    change = Change(before * unit, after * unit, how.latch.encode(before * unit))
+    return how.with_bias_added(sums, given), change
 
 
 def _dot(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
@@ -287,7 +304,7 @@ def _one_channel(
     layer, given = trace.workload.layers[number], trace.workload.parameters[number]
     assert given is not None
     assert layer.one_channel is not None
-    one_channel = layer.one_channel
+    one_channel = Latched.of(layer, how).one_channel if how.each_step else layer.one_channel
     bias = given.bias.reshape(-1)[channel, None] if given.bias is not None else None
     scale = given.scale
     if scale.numel() > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from radhard.formats.number import NumberFormat
 from radhard.network.layer import Layer, Product
 
 _CODES = (FixedFormat, IntegerFormat)
+#: Where fixed point rounds: the finished sum, or all that a latch holds.
+Rounding = Literal["once", "each-step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,14 @@ class Formats:
         weight, activation: of the operands and results of layers.
         accumulator: to which a sum is rounded before it becomes an activation; ``None`` for one
             that is wide enough to lose nothing.
+        rounding: of fixed point: ``once``, after a sum without loss, or ``each-step``, of every
+            product and every sum on the way (`radhard.network.stepwise`).
         fused: whether what a layer gives is coded behind the normalisation and the rectifier that
             follow it, as runtimes of quantised networks do (`radhard.network.fuse`).
 
     Raises:
-        ValueError: for ``fused`` with activations that are no unsigned integers without a scale.
+        ValueError: for ``fused`` with activations that are no unsigned integers without a scale, or
+            ``each-step`` with other formats than fixed point.
 
     >>> import radhard as rh
     >>> Formats.of(rh.INT8).accumulator is None
@@ -42,8 +47,19 @@ class Formats:
     activation: NumberFormat
     accumulator: NumberFormat | None
     fused: bool = False
+    rounding: Rounding = "once"
 
     def __post_init__(self) -> None:
+        if self.rounding not in get_args(Rounding):
+            raise ValueError(
+                f"rounding {self.rounding!r} can't be: use {' or '.join(get_args(Rounding))}"
+            )
+        fixed = all(isinstance(part, FixedFormat) for part in self._parts)
+        if self.rounding == "each-step" and not fixed:
+            names = "/".join(dict.fromkeys(part.name if part else "full" for part in self._parts))
+            raise ValueError(
+                f"{names} can't be rounded at each step: use fixed point, such as fixed16_10"
+            )
         own = self.activation
         if self.fused and not (isinstance(own, IntegerFormat) and own.affine and not own.scale):
             raise ValueError(
@@ -75,7 +91,9 @@ class Formats:
     def name(self) -> str:
         """One name where one format serves all, else weight/activation/accumulator."""
         names = [fmt.name if fmt else "full" for fmt in self._parts]
-        return names[0] if self == Formats.of(self.weight) else "/".join(names)
+        alike = replace(self, rounding="once") == Formats.of(self.weight)
+        step = [self.rounding] if self.rounding != "once" else []
+        return "/".join([*(names[:1] if alike else names), *step])
 
     @property
     def carrier(self) -> torch.dtype:
@@ -110,7 +128,9 @@ class Arithmetic:
     Where sums are ``exact``, products and sums are those of the operands' integers, in any order;
     otherwise operands are rounded to their formats and the sum runs in the carrier type, with one
     rounding at the end. ``bound`` is the largest partial sum of integers that can occur;
-    ``splits`` says that halves of the weight have sums which float32 holds.
+    ``splits`` says that halves of the weight have sums which float32 holds. Where it rounds at
+    ``each_step``, products are those of `radhard.network.stepwise` and sums are integers of the
+    accumulator.
     """
 
     input: NumberFormat
@@ -120,6 +140,7 @@ class Arithmetic:
     exact: bool
     bound: float
     splits: bool = False
+    each_step: bool = False
 
     def run(self, product: Product, x: Tensor, given: Parameters) -> Tensor:
         """The layer's output, rounded to its format; ``x`` holds any real values."""
@@ -137,10 +158,20 @@ class Arithmetic:
         """Sums of products and bias: of integers, in a type that holds them, or of reals."""
         if not self.exact:
             return product(operand, given.weight, given.bias)
+        if self.each_step:
+            return self.with_bias_added(product(operand, given.weight, None), given)
         sums = self._integer_products(product, operand, given.weight, self.bound)
         if given.bias is None:
             return sums
         return sums + torch.round(given.bias / self.unit(given)).to(sums.dtype)
+
+    def with_bias_added(self, sums: Tensor, given: Parameters) -> Tensor:
+        """Sums of the accumulator's integers with the bias, saturated."""
+        held = self.accumulator
+        assert isinstance(held, FixedFormat)
+        if given.bias is None:
+            return sums
+        return (sums + held.integers(given.bias).to(sums.dtype)).clamp(*held.limits)
 
     def change(self, product: Product, change: Tensor, given: Parameters) -> Tensor:
         """By how much sums change when the operand changes by ``change``."""
@@ -228,11 +259,14 @@ class Arithmetic:
     def unit(self, given: Parameters) -> Tensor:
         """The value of 1 among the sums of integers."""
         assert isinstance(self.input, _CODES)
+        if self.each_step:
+            assert isinstance(self.accumulator, FixedFormat)
+            return self.accumulator.scales(given.scale)
         return given.scale * self.input.scales(given.scale)
 
     def with_bias(self, given: Parameters | None) -> Arithmetic:
         """The same with the bias in its bound."""
-        if not self.exact or given is None or given.bias is None:
+        if not self.exact or self.each_step or given is None or given.bias is None:
             return self
         return replace(self, bound=self.bound + float((given.bias / self.unit(given)).abs().max()))
 
@@ -294,7 +328,8 @@ def fitted(
     bound = _bound(layer, source, weight, w if constant else None) if exact else math.inf
     fan_in = layer.bounds["c"] * layer.bounds["r"] * layer.bounds["s"]
     splits = exact and weight.width <= 8 and 2 * _largest(source) * 8 * fan_in <= 2**24
-    return Arithmetic(source, weight, output, accumulator, exact, bound, splits)
+    stepwise = exact and formats.rounding == "each-step"
+    return Arithmetic(source, weight, output, accumulator, exact, bound, splits, stepwise)
 
 
 def _bound(

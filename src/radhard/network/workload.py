@@ -26,6 +26,7 @@ from radhard.network.plain import evaluating, plain, tensor_of
 from radhard.network.program import Program, Step
 from radhard.network.sharing import Sharing, sharing_of
 from radhard.network.silence import tell_of_silence
+from radhard.network.stepwise import Latched
 
 Made = TypeVar("Made")
 #: Smallest and largest values of a layer's input, second operand and output, and of what a runtime
@@ -165,7 +166,9 @@ class Workload:
         if number is None:
             return self.program.steps[index].run(values)
         x, given = self.operands(number, values)
-        return self.arithmetic[number].run(self.layers[number].product, x, given)
+        layer, how = self.layers[number], self.arithmetic[number]
+        product = Latched.of(layer, how).product if how.each_step else layer.product
+        return how.run(product, x, given)
 
     def logits(self, images: Tensor) -> Tensor:
         """The fault-free logits (images, classes) of a batch in the carrier type."""
@@ -325,6 +328,9 @@ def _built(
     arithmetic = tuple(
         how.with_bias(given) for how, given in zip(arithmetic, parameters, strict=True)
     )
+    for layer, how in zip(layers, arithmetic, strict=True):
+        if formats.rounding == "each-step":
+            Latched.of(layer, how)  # refuses what it does not know
     numbers = {layer.step: number for number, layer in enumerate(layers)}
     weighted = [k for k, layer in enumerate(layers) if _has_weight(source, layer)]
     return Workload(
