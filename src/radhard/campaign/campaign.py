@@ -50,7 +50,8 @@ class Campaign:
         protections: what changes the chip, the network or the run, such as `RangeDetector`.
         name: for tables, pages and the store's folder; made from the parts where empty.
         network: the workload with the weights that protections have retuned.
-        id: hash of all that decides the answer, 32 hexadecimal digits.
+        question: all that decides the answer, as data.
+        id: hash of that, 32 hexadecimal digits.
 
     Raises:
         ValueError: for a part that can't be, or that is no data: parts of your own are frozen
@@ -72,6 +73,7 @@ class Campaign:
     name: str = ""
     protections: tuple[Protection, ...] = ()
     network: Workload = field(init=False)
+    question: Question = field(init=False, repr=False)
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,15 +88,8 @@ class Campaign:
         if not self.name.strip(". ") or set(self.name) & set('/\\:*?"<>|\n'):
             raise ValueError(f"name {self.name!r} can't be: it names a folder of the store")
         object.__setattr__(self, "network", retuned(self.protections, self.workload))
-        object.__setattr__(self, "id", self.question().id)
-
-    def question(self) -> Question:
-        """All that decides the answer, as data.
-
-        Raises:
-            ValueError: naming the first part that is no data, and the remedy.
-        """
-        return Question.of(self)
+        object.__setattr__(self, "question", Question.of(self))
+        object.__setattr__(self, "id", self.question.id)
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -160,7 +160,7 @@ class _Run:
         self.score: Score | None = None
         self.fresh = 0
         self.cost = campaign.cost
-        self.protections = tuple(map(in_words, campaign.question().keys["protections"]))
+        self.protections = tuple(map(in_words, campaign.question.keys["protections"]))
 
     def result(self) -> Result:
         """Run, or read, shard after shard until the budget or the precision is reached."""

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 SEMANTICS = 6
 #: What the fields of a `Campaign` are called in a campaign file, where it is something else.
 _KEYS = {"model": "fault_model"}
-#: Fields of a `Campaign` that do not decide the answer, or stand under names of their own.
-_APART = {"workload", "name", "network", "id"}
+#: Those that do not decide the answer, or stand under names of their own.
+_APART = {"workload", "name"}
 
 #: Arrays by their hash.
 Arrays = dict[str, NDArray[Any]]
@@ -68,7 +68,7 @@ class Question:
             "format": described(weight if alike else work.formats, "format", arrays),
         }
         for part in fields(campaign):
-            if part.name not in _APART:
+            if part.init and part.name not in _APART:
                 value, name = getattr(campaign, part.name), _KEYS.get(part.name, part.name)
                 keys[name] = _top(value, name, arrays)
         return cls(keys, arrays)

@@ -108,7 +108,7 @@ class Folder:
     ) -> None:
         import tomli_w
 
-        question = campaign.question()
+        question = campaign.question
         identity = {
             "id": campaign.id,
             "semantics": SEMANTICS,
