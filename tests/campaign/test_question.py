@@ -19,7 +19,9 @@ from torch import Tensor
 
 import radhard as rh
 from radhard.accel.chips import chips
-from radhard.campaign.question import Question, described, digest, in_words, rebuilt
+from radhard.campaign.description import described, in_words
+from radhard.campaign.question import Question, digest
+from radhard.campaign.rebuild import rebuilt
 from radhard.formats.catalogue import formats
 from radhard.protect.catalogue import PROTECTIONS, protection_named
 from radhard.sampling.catalogue import SAMPLERS, sampler_named
@@ -216,7 +218,8 @@ def test_own_parts_come_back_unless_they_changed(own) -> None:
 def test_identity_of_own_parts_is_the_same_in_every_process(own, tmp_path: Path) -> None:
     code = """
     import asking
-    from radhard.campaign.question import described, digest
+    from radhard.campaign.description import described
+    from radhard.campaign.question import digest
     parts = (asking.moved, asking.among, asking.within(1.0), asking.Halving())
     print(digest(described(parts, "it", {})))
     """

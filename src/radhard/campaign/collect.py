@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from radhard.campaign.campaign import SHARD, Campaign
-from radhard.campaign.question import in_words
+from radhard.campaign.description import in_words
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder, shard_name
 from radhard.engine.resume import Resumed

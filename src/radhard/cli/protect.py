@@ -68,7 +68,8 @@ def protect(
     }  # fmt: skip
     ask = validated(fields, "protect")
     keep_freed_memory()
-    campaign = prepare(ask).campaign
+    prepared = prepare(ask)
+    campaign = prepared.campaign
     learn = _learning(ask, campaign.workload, subject)
     store = out or Path("runs") / f"protect-{campaign.name}-{campaign.id[:8]}"
 
@@ -76,7 +77,8 @@ def protect(
         print(f"{done + 1} of {total + 1}: {name}", file=sys.stderr)
 
     try:
-        found = choose(campaign, learn, goal, faults, repeat, store, tell)
+        about = {**ask.as_toml(), "data": prepared.data}
+        found = choose(campaign, learn, goal, faults, repeat, store, tell, about)
     except KeyboardInterrupt:
         print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
         sys.exit(130)

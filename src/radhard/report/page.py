@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from radhard.campaign.question import in_words
+from radhard.campaign.description import in_words
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder, folders
 from radhard.protect.protection import Cost
