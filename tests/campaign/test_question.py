@@ -131,6 +131,10 @@ def within(limit):
         return shift(logits, golden) > limit
     return far
 
+@torch.no_grad()
+def quiet(logits, golden, labels):
+    return shift(logits, golden) > 0.5
+
 among = lambda logits, golden, labels: logits[:, 0] in {"x", "y", "z"}
 
 def recursive(n):
@@ -179,6 +183,13 @@ def test_an_edited_criterion_is_another(own) -> None:
     ):  # fmt: skip
         assert of(own(old, new).moved) != first, old
     assert of(own(helping="def more(): return 1").moved) != first
+
+
+def test_a_library_s_wrapper_hides_no_edit(own) -> None:
+    first = of(own().quiet)
+    assert of(own().quiet) == first
+    assert of(own("golden) > 0.5", "golden) > 0.6").quiet) != first
+    assert turned(own().quiet) is sys.modules["asking"].quiet
 
 
 def test_closures_and_partials_are_their_values(own) -> None:
