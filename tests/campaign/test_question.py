@@ -19,7 +19,9 @@ from torch import Tensor
 
 import radhard as rh
 from radhard.accel.chips import chips
-from radhard.campaign.question import Question, described, digest, in_words, rebuilt
+from radhard.campaign.description import described, in_words
+from radhard.campaign.question import Question, digest
+from radhard.campaign.rebuild import rebuilt
 from radhard.formats.catalogue import formats
 from radhard.protect.catalogue import PROTECTIONS, protection_named
 from radhard.sampling.catalogue import SAMPLERS, sampler_named
@@ -103,7 +105,7 @@ def test_parameters_are_part_of_the_question(campaign: rh.Campaign) -> None:
 
 
 def test_a_question_holds_all_that_is_asked(campaign: rh.Campaign) -> None:
-    apart = {"workload", "network", "id", "name", "model"}
+    apart = {"workload", "network", "question", "id", "name", "model"}
     given = set(rh.Campaign.__dataclass_fields__) - apart
     keys = Question.of(campaign).keys
     assert set(keys) == given | {"fingerprint", "format", "fault_model"}
@@ -128,6 +130,10 @@ def within(limit):
     def far(logits, golden, labels):
         return shift(logits, golden) > limit
     return far
+
+@torch.no_grad()
+def quiet(logits, golden, labels):
+    return shift(logits, golden) > 0.5
 
 among = lambda logits, golden, labels: logits[:, 0] in {"x", "y", "z"}
 
@@ -179,6 +185,13 @@ def test_an_edited_criterion_is_another(own) -> None:
     assert of(own(helping="def more(): return 1").moved) != first
 
 
+def test_a_library_s_wrapper_hides_no_edit(own) -> None:
+    first = of(own().quiet)
+    assert of(own().quiet) == first
+    assert of(own("golden) > 0.5", "golden) > 0.6").quiet) != first
+    assert turned(own().quiet) is sys.modules["asking"].quiet
+
+
 def test_closures_and_partials_are_their_values(own) -> None:
     asking = own()
     assert of(asking.within(1.0)) == of(asking.within(1.0)) != of(asking.within(2.0))
@@ -216,7 +229,8 @@ def test_own_parts_come_back_unless_they_changed(own) -> None:
 def test_identity_of_own_parts_is_the_same_in_every_process(own, tmp_path: Path) -> None:
     code = """
     import asking
-    from radhard.campaign.question import described, digest
+    from radhard.campaign.description import described
+    from radhard.campaign.question import digest
     parts = (asking.moved, asking.among, asking.within(1.0), asking.Halving())
     print(digest(described(parts, "it", {})))
     """

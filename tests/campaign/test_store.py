@@ -57,8 +57,12 @@ def same(one: rh.Result, other: rh.Result) -> bool:
 
 
 OWN = """
+from dataclasses import dataclass, replace
+import numpy as np
 import torch
 from torch import nn
+import radhard as rh
+from radhard.sampling.sampler import Tilted
 
 def network():
     torch.manual_seed(0)
@@ -67,6 +71,42 @@ def network():
 
 def moved(logits, golden, labels):
     return (logits - golden).abs().amax(1) > 0.01
+
+@dataclass(frozen=True, slots=True)
+class Top(Tilted):
+    share: float = 0.5
+    @property
+    def name(self):
+        return "top"
+    def proposal(self, space):
+        high = np.array([s.bit >= s.width // 2 for s in space.strata], float)
+        own = space.probability
+        return (1 - self.share) * own + self.share * own * high / (own * high).sum()
+
+@dataclass(frozen=True, slots=True)
+class Halved(rh.Protection):
+    factor: float
+    def harden(self, space):
+        from radhard.protect.protection import spared
+        return spared(space, np.full(len(space.strata), self.factor))
+    def cost(self, workload, chip):
+        return rh.Cost(area=1 - self.factor)
+
+@dataclass(frozen=True, slots=True)
+class WeightsOnly:
+    name: str = "weights-only"
+    about: str = "a memory of weights"
+    inner: rh.chips.Software = rh.chips.Software(("weight",), 20.0)
+    def sites(self, workload):
+        return self.inner.sites(workload)
+    def corrupt(self, workload, space, faults):
+        return self.inner.corrupt(workload, space, faults)
+
+@dataclass(frozen=True, slots=True)
+class TopBit:
+    name: str = "top-bit"
+    def masks(self, bit, width, rng):
+        return np.full(len(bit), -1), np.left_shift(1, width - 1)
 """
 
 
@@ -140,6 +180,25 @@ def test_a_store_s_file_asks_the_same_again(guarded: rh.Campaign, tmp_path: Path
     in_place = CliRunner().invoke(app, [*command, str(tmp_path / "st")])
     assert json.loads(in_place.stdout.partition("\n")[0])["seconds"] == round(live.seconds, 3)
     assert asked(file).model == "own_network:network"  # the store knows it by now
+
+
+def test_parts_of_ones_own_are_asked_again(guarded: rh.Campaign, tmp_path: Path) -> None:
+    import own_network as own
+
+    fmt = rh.Formats(rh.FloatFormat("fp9", 4, 4), rh.FLOAT16, None)
+    campaign = rh.Campaign(
+        guarded.workload.with_(format=fmt), own.WeightsOnly(), own.Top(0.25), own.TopBit(),
+        protections=(own.Halved(0.5),), name="own",
+    )  # fmt: skip
+    live = run(campaign, tmp_path, 200)
+    read = Folder(tmp_path / "own").result()
+    assert same(live, read)
+    assert (read.sampler, read.cost.area) == (own.Top(0.25), 0.5)
+    again = prepare(asked(tmp_path / "own" / "campaign.toml", "own_network:network")).campaign
+    assert again.id == campaign.id
+    assert (again.chip, again.model) == (campaign.chip, campaign.model)
+    assert again.workload.formats == fmt
+    assert same(again.run(until=200), live)
 
 
 def test_another_network_is_told_from_the_one_asked(guarded: rh.Campaign, tmp_path: Path) -> None:

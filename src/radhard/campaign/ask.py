@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from radhard.accel.chips import chip_named
 from radhard.campaign.campaign import Campaign, right_answers
-from radhard.campaign.question import function_named, rebuilt
+from radhard.campaign.rebuild import function_named, rebuilt
 from radhard.campaign.store import read_arrays
 from radhard.faults.model import fault_model_named
 from radhard.formats.catalogue import format_named
@@ -45,7 +45,7 @@ def _numbers(given: Any) -> Any:
 
 #: What the store writes from the campaign and its goal.
 _OF_CAMPAIGN = {"name", "tensors", "confidence", "most"}
-#: A name, or the data of a frozen dataclass or function: see `radhard.campaign.question`.
+#: A name, or the data of a frozen dataclass or function: see `radhard.campaign.description`.
 Part = str | dict[str, Any]
 
 
@@ -77,7 +77,7 @@ class Ask(BaseModel):
         fingerprint: hash of the network with its images that is meant; any where ``None``.
         tensors: file of what protections have learned.
 
-    What is a `Part` is a name, or data as `radhard.campaign.question` describes it.
+    What is a `Part` is a name, or data as `radhard.campaign.description` describes it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())

@@ -58,7 +58,8 @@ class Campaign:
         confidence_of: what SDC-10 % and SDC-20 % compare; see `radhard.metrics.outcome.classify`.
         network: the workload with the weights that protections have retuned, and with the chip's
             rule for not-a-number where `Workload.nan` is ``None``: zero, but propagate in software.
-        id: hash of all that decides the answer, 32 hexadecimal digits.
+        question: all that decides the answer, as data.
+        id: hash of that, 32 hexadecimal digits.
 
     Raises:
         ValueError: for a part that can't be, or that is no data: parts of your own are frozen
@@ -81,6 +82,7 @@ class Campaign:
     protections: tuple[Protection, ...] = ()
     confidence_of: ConfidenceOf = "top-class"
     network: Workload = field(init=False)
+    question: Question = field(init=False, repr=False)
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,15 +99,8 @@ class Campaign:
             raise ValueError(f"name {self.name!r} can't be: it names a folder of the store")
         network = _on_chip(self.workload, self.chip)
         object.__setattr__(self, "network", retuned(self.protections, network))
-        object.__setattr__(self, "id", self.question().id)
-
-    def question(self) -> Question:
-        """All that decides the answer, as data.
-
-        Raises:
-            ValueError: naming the first part that is no data, and the remedy.
-        """
-        return Question.of(self)
+        object.__setattr__(self, "question", Question.of(self))
+        object.__setattr__(self, "id", self.question.id)
 
     @property
     def metrics(self) -> tuple[str, ...]:

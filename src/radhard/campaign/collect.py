@@ -13,7 +13,7 @@ import torch
 
 from radhard.accel.readers import activated
 from radhard.campaign.campaign import SHARD, Campaign
-from radhard.campaign.question import in_words
+from radhard.campaign.description import in_words
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder, shard_name
 from radhard.engine.resume import Resumed
@@ -171,7 +171,7 @@ class _Run:
         self.score: Score | None = None
         self.fresh = 0
         self.cost = campaign.cost
-        self.protections = tuple(map(in_words, campaign.question().keys["protections"]))
+        self.protections = tuple(map(in_words, campaign.question.keys["protections"]))
 
     def result(self) -> Result:
         """Run, or read, shard after shard until the budget or the precision is reached."""

@@ -45,8 +45,9 @@ def name_of(thing: Any) -> str:
 
 def of_library(thing: Any) -> bool:
     """Whether a function, class or module is not the user's own."""
-    if isinstance(thing, FunctionType):
-        return _in_library(thing.__code__.co_filename)
+    if isinstance(thing, FunctionType):  # a library's wrapper of the user's function is the user's
+        inner = inspect.unwrap(thing)
+        return not isinstance(inner, FunctionType) or _in_library(inner.__code__.co_filename)
     name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
     if name == "__main__" or name not in sys.modules:
         return False
@@ -54,6 +55,7 @@ def of_library(thing: Any) -> bool:
     return file is None or _in_library(file)
 
 
+@functools.cache
 def _in_library(file: str) -> bool:
     return file.startswith("<frozen") or str(Path(file).resolve()).startswith(_LIBRARIES)
 
@@ -104,6 +106,9 @@ class _Reader:
         return [name_of(thing), self._function(thing, place)]
 
     def _function(self, function: FunctionType, where: str) -> list[Any]:
+        if _in_library(function.__code__.co_filename):
+            wrapper = function.__code__.co_qualname
+            return [wrapper, self.of(function.__wrapped__, where)]  # type: ignore[attr-defined]
         closed = zip(
             function.__code__.co_freevars,
             (cell.cell_contents for cell in function.__closure__ or ()),
@@ -164,7 +169,7 @@ def _members(kind: type) -> Iterator[tuple[str, Any]]:
 def _code(code: CodeType) -> list[Any]:
     return [
         code.co_code.hex(),
-        code.co_exceptiontable.hex() if hasattr(code, "co_exceptiontable") else "",
+        code.co_exceptiontable.hex(),
         code.co_argcount,
         code.co_posonlyargcount,
         code.co_kwonlyargcount,

@@ -121,7 +121,7 @@ def study(
         golden = prepared.campaign
         learning = subject(ask.model, ask.data, ask.weights, train=True, how=ask.reading())
         own = learning.images[-_LEARNING_IMAGES:], learning.labels[-_LEARNING_IMAGES:]
-        about: dict[str, Any] = {"data": prepared.data}
+        about: dict[str, Any] = {**ask.as_toml(), "data": prepared.data}
         for name in FORMATS:
             work = golden.workload.with_(format=format_named(name))
             detector = RangeDetector().learned(work.with_(*own))

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from radhard.campaign.question import SEMANTICS, described, digest
+from radhard.campaign.description import described
+from radhard.campaign.question import SEMANTICS, digest
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
 from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, WeightErrors

@@ -20,15 +20,9 @@ from typing import Any
 import numpy as np
 
 from radhard.campaign.campaign import Campaign
-from radhard.campaign.question import (
-    SEMANTICS,
-    Arrays,
-    array_name,
-    digest,
-    id_of,
-    in_words,
-    rebuilt,
-)
+from radhard.campaign.description import Arrays, array_name, in_words
+from radhard.campaign.question import SEMANTICS, digest, id_of
+from radhard.campaign.rebuild import rebuilt
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import (
     StoreError,
@@ -109,7 +103,7 @@ class Folder:
     ) -> None:
         import tomli_w
 
-        question = campaign.question()
+        question = campaign.question
         identity = {
             "id": campaign.id,
             "semantics": SEMANTICS,

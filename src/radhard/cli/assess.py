@@ -216,7 +216,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
 
     from radhard.engine.memory import peak_bytes
 
-    work, question = prepared.campaign.workload, prepared.campaign.question().keys
+    work, question = prepared.campaign.workload, prepared.campaign.question.keys
     names = {"correct": "ra"}
     metrics = {names.get(name, name): result[name] for name in result.metrics}
     metrics["golden_accuracy"] = prepared.golden_accuracy

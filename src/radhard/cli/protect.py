@@ -84,7 +84,8 @@ def protect(
         print(f"{done + 1} of {total + 1}: {name}", file=sys.stderr)
 
     try:
-        found = choose(campaign, learn, goal, faults, repeat, store, tell)
+        about = {**ask.as_toml(), "data": prepared.data}
+        found = choose(campaign, learn, goal, faults, repeat, store, tell, about)
     except KeyboardInterrupt:
         print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
         sys.exit(130)

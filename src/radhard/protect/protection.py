@@ -58,8 +58,8 @@ class Cost:
 class Protection(Protocol):
     """Changes the population of faults, the network, or the run, and nothing else.
 
-    Its ``repr`` is part of a campaign's identity. Classes of your own inherit from this one and
-    override what they change.
+    Classes of your own inherit from this one and override what they change. They are frozen
+    dataclasses of plain fields, since a campaign is identified, and stored, by the data of its parts.
     """
 
     def harden(self, space: SiteSpace) -> SiteSpace:

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from radhard.campaign.question import in_words
+from radhard.campaign.description import in_words
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder, folders
 from radhard.network.coverage import Covered
@@ -107,11 +107,12 @@ def written(path: Path, template: str, **values: Any) -> Path:
 
 def _software_twin(folder: Folder, held: Sequence[Folder]) -> Result | None:
     """The answer to the same question without a chip, where the store holds one."""
-    asked = ("model", "format", "fault_model", "seed", "images")
-    own = folder.about()["identity"]
+    own = folder.about()
+    asked = set(own["identity"]["question"]) - {"chip", "sampler"}
     for other in held:
-        identity = other.about()["identity"]
-        if identity["chip"] == "software" and all(identity[k] == own[k] for k in asked):
+        about = other.about()
+        without_chip = about["identity"]["chip"] == "software"
+        if without_chip and all(about.get(key) == own[key] for key in asked):
             return other.result()
     return None
 

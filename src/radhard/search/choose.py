@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,6 +190,7 @@ def choose(
     repeat: bool = True,
     store: Path | None = None,
     watch: Watch | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Choice:
     """Search protections and their parameters, component by component and layer by layer.
 
@@ -204,6 +206,7 @@ def choose(
         repeat: whether an inference may be run again when a check raises an alarm.
         store: folder in which what was run is kept.
         watch: called before each guard is tried.
+        about: more for the ``campaign.toml`` of the winner, as `radhard.collect` takes it.
 
     Raises:
         ValueError: for a campaign that has protections already.
@@ -235,7 +238,7 @@ def choose(
         anew = campaign.with_(
             seed=campaign.seed + 1, protections=winner.protections, name=f"{campaign.name}-winner"
         )
-        fresh = next(collect([anew], faults, store))
+        fresh = next(collect([anew], faults, store, about=about))
     return Choice(found[0], tuple(front), winner, fresh)
 
 
