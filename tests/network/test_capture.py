@@ -259,10 +259,9 @@ def test_other_precisions_are_told(
     assert torch.equal(work.weight(0), other.stem.weight.float())
 
 
-def test_images_and_labels_of_other_kinds(
-    residual: nn.Module, images: Tensor, labels: Tensor
-) -> None:
-    plain = rh.capture(residual, images, labels).fingerprint()
+def test_images_and_labels_of_other_kinds(images: Tensor, labels: Tensor) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(128, 5))
+    plain = rh.capture(model, images, labels).fingerprint()
     for x, y in (
         (images.numpy(), labels.numpy()),
         (images.numpy().astype(np.float64), labels.tolist()),
@@ -270,14 +269,14 @@ def test_images_and_labels_of_other_kinds(
         (list(images), list(labels)),
         (images.clone().requires_grad_(), labels.numpy().astype(np.int16)),
     ):
-        assert rh.capture(residual, x, y).fingerprint() == plain
+        assert rh.capture(model, x, y).fingerprint() == plain
     for y, message in ((["a"] * 6, "labels of type list"), (labels * 1.0, "one class number")):
         with pytest.raises((TypeError, ValueError), match=message):
-            rh.capture(residual, images, y)
+            rh.capture(model, images, y)
     with pytest.raises(ValueError, match=r"image 2 holds not-a-number \(2 of 6 images do\)"):
-        rh.capture(residual, images.index_fill(0, torch.tensor([2, 4]), torch.nan), labels)
+        rh.capture(model, images.index_fill(0, torch.tensor([2, 4]), torch.nan), labels)
     with pytest.raises(ValueError, match="on the meta device"):
-        rh.capture(residual, images.to("meta"), labels)
+        rh.capture(model, images.to("meta"), labels)
 
 
 def test_models_that_hide_or_lack_something(images: Tensor, labels: Tensor) -> None:
