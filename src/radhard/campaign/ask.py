@@ -128,13 +128,14 @@ class Ask(BaseModel):
             return self.faults or 10_000
         return Precision(self.until, self.confidence, names[self.metric], self.most)
 
-    def reading(self) -> Reading:
-        """How the images are read.
+    def reading(self, more: int) -> Reading:
+        """How the images are read: of a folder, so many more than the input images.
 
         Raises:
             ValueError: for a size that is none.
         """
-        return Reading.of(self.size, self.grey, self.mean, self.std)
+        how = Reading.of(self.size, self.grey, self.mean, self.std)
+        return replace(how, most=self.images + more)
 
     def as_toml(self) -> dict[str, Any]:
         """The fields that say something of model and data, for ``campaign.toml``.
@@ -241,7 +242,7 @@ def prepare(ask: Ask, trust: bool = False) -> Prepared:
     criteria = {
         name: part(f"criteria.{name}", one, function_named) for name, one in ask.criteria.items()
     }
-    how = replace(ask.reading(), most=max(_ACCURACY_IMAGES, ask.images))
+    how = ask.reading(max(0, _ACCURACY_IMAGES - ask.images))
     whole = subject(ask.model, ask.data, ask.weights, how=how, trust=trust)
     if ask.images > len(whole.images):
         raise ValueError(

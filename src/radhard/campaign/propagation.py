@@ -119,7 +119,8 @@ def study(
     ready = [prepare(ask) for ask in asks]  # so that nothing has run when one can't be had
     for ask, prepared in zip(asks, ready, strict=True):
         golden = prepared.campaign
-        learning = subject(ask.model, ask.data, ask.weights, train=True, how=ask.reading())
+        how = ask.reading(_LEARNING_IMAGES)
+        learning = subject(ask.model, ask.data, ask.weights, train=True, how=how)
         own = learning.images[-_LEARNING_IMAGES:], learning.labels[-_LEARNING_IMAGES:]
         about: dict[str, Any] = {**ask.as_toml(), "data": prepared.data}
         for name in FORMATS:

@@ -99,7 +99,8 @@ def suppression_study(
     given = (faultless, *sorted(errors, key=lambda one: one.rate))
     for ask, prepared in zip(asks, ready, strict=True):
         work = prepared.campaign.workload
-        learning = subject(ask.model, ask.data, ask.weights, train=True, how=ask.reading())
+        how = ask.reading(_RETUNING_IMAGES)
+        learning = subject(ask.model, ask.data, ask.weights, train=True, how=how)
         learn, tune = (
             work.with_(learning.images[-count:], learning.labels[-count:])
             for count in (_LEARNING_IMAGES, _RETUNING_IMAGES)

@@ -109,7 +109,8 @@ def _learning(ask: Any, work: Any, subject: Any) -> Any:
     """The network with training images; with its own images where there are no others."""
     if ":" in ask.model or ask.model.endswith(".pt2"):
         return work
-    source = subject(ask.model, ask.data, ask.weights, train=True, how=ask.reading())
+    how = ask.reading(_LEARNING_IMAGES)
+    source = subject(ask.model, ask.data, ask.weights, train=True, how=how)
     return work.with_(source.images[-_LEARNING_IMAGES:], source.labels[-_LEARNING_IMAGES:])
 
 

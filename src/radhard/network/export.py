@@ -306,7 +306,7 @@ def _moved(a: Tensor, b: Tensor) -> Tensor:
 
 def _only(moved: Tensor, outer: int, image: int) -> bool:
     """Whether nothing has moved but what would be one image's with this number of blocks."""
-    blocks = moved.reshape(outer, _TRIED, -1)
+    blocks = moved.reshape(outer, _TRIED, moved.numel() // (outer * _TRIED))
     return not bool(blocks[:, [k for k in range(_TRIED) if k != image]].any())
 
 
@@ -352,8 +352,7 @@ def _outers(sizes: tuple[tuple[int, int], ...]) -> list[int]:
     before = 1
     for slope, offset in sizes:
         if slope:
-            factors = [before * k for k in range(1, slope + 1) if slope % k == 0]
-            return factors
+            return [before * k for k in range(1, slope + 1) if slope % k == 0 and not offset]
         before *= offset
     return []
 

@@ -15,7 +15,8 @@ aten = torch.ops.aten
 def _numbered(op: Any, axes: int) -> Callable[..., Tensor]:
     """A convolution whose padding is a word, as one whose padding is numbers.
 
-    ``same`` pads both sides alike; where the total is odd the input has one more zero at its end.
+    ``same`` pads both sides alike; where the total is odd, one more zero stands at the end of the
+    input, of which it is then a part: a memory that holds the input holds it too.
     """
 
     def convolution(
