@@ -36,6 +36,20 @@ _CLAMPS = {aten.hardtanh.default, aten.clamp.default, aten.clamp_min.default}
 _RECTIFIERS = {aten.relu.default, aten.relu6.default}
 
 
+#: Smallest and largest values of a layer's input, second operand and output, and of what a runtime
+#: would store of it.
+Extremes = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """A network as captured: its steps, its layers, and the ranges of their values."""
+
+    source: Program
+    layers: tuple[Layer, ...]
+    extremes: tuple[Extremes, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Fused:
     """A layer's operation in real numbers, and the rectifier behind it.
@@ -104,15 +118,12 @@ def _apart(users: tuple[tuple[int, ...], ...], layer: Layer, norm: Step) -> bool
     return all(len(users[step]) == 1 for step in held if step is not None)
 
 
-#: A program with its layers, and per layer ranges of input, second operand, output and result.
-Parts = tuple[Program, tuple[Layer, ...], tuple[Any, ...]]
-
-
-def fused(program: Program, layers: tuple[Layer, ...], extremes: tuple[Any, ...]) -> Parts:
-    """The program in which followers are part of their layers; steps keep their numbers.
+def fused(captured: Captured) -> Captured:
+    """The network in which followers are part of their layers; steps keep their numbers.
 
     Ranges of an input are those of the layer whose codes it is.
     """
+    program, layers = captured.source, captured.layers
     steps, rows, alias = list(program.steps), list(program.rows), {}
     biases: dict[int, int] = {}
     for layer in layers:
@@ -140,7 +151,7 @@ def fused(program: Program, layers: tuple[Layer, ...], extremes: tuple[Any, ...]
         )
         for layer in layers
     )
-    return found, moved, _ranges(found, moved, extremes)
+    return Captured(found, moved, _ranges(found, moved, captured.extremes))
 
 
 def _fold(steps: list[Step], program: Program, layer: Layer, index: int) -> int:
@@ -168,8 +179,8 @@ def _renamed(argument: Any, alias: Mapping[int, int]) -> Any:
 
 
 def _ranges(
-    program: Program, layers: tuple[Layer, ...], extremes: tuple[Any, ...]
-) -> tuple[Any, ...]:
+    program: Program, layers: tuple[Layer, ...], extremes: tuple[Extremes, ...]
+) -> tuple[Extremes, ...]:
     results = {layer.step: seen[3] for layer, seen in zip(layers, extremes, strict=True)}
     found = []
     for layer, (x, w, _, y) in zip(layers, extremes, strict=True):

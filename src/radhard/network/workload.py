@@ -17,27 +17,15 @@ from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Formats, Parameters, fitted
 from radhard.network.comparator import NanRule, known_rule, with_rule
 from radhard.network.export import CaptureError, exported, program_of
-from radhard.network.fuse import follower, fused
+from radhard.network.fuse import Captured, Extremes, follower, fused
 from radhard.network.layer import Layer, layers_of
 from radhard.network.program import Program, Step
 from radhard.network.stepwise import Latched
 
 Made = TypeVar("Made")
-#: Smallest and largest values of a layer's input, second operand and output, and of what a runtime
-#: would store of it, see `radhard.network.fuse`.
-Extremes = tuple[Tensor, Tensor, Tensor, Tensor]
 
 #: Images that run at once while formats are fitted.
 _CALIBRATION_BATCH = 32
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Captured:
-    """A network as captured: its steps, its layers, and the ranges of their values."""
-
-    source: Program
-    layers: tuple[Layer, ...]
-    extremes: tuple[Extremes, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -259,8 +247,7 @@ def _formatted(
     given = (formats, images, labels, nan)
     if not formats.fused:
         return _built(name, captured, *given)
-    parts = fused(captured.source, captured.layers, captured.extremes)
-    return replace(_built(name, Captured(*parts), *given), origin=captured)
+    return replace(_built(name, fused(captured), *given), origin=captured)
 
 
 def _built(
