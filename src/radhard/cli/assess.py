@@ -177,6 +177,7 @@ def _collected(ask: Ask, prepared: Prepared, store: Path, memory: int | None) ->
 
 def _print_json(result: Result, prepared: Prepared, software: Result | None) -> None:
     import json
+    from dataclasses import asdict
 
     from radhard.engine.memory import peak_bytes
 
@@ -199,6 +200,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "id": result.id,
         "model": work.name,
         "format": work.formats.name,
+        "covered": asdict(work.covered),
         "chip": prepared.campaign.chip.name,
         "faults": result.n,
         "seconds": round(result.seconds, 3),

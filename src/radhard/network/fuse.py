@@ -13,12 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from radhard.network.coverage import Covered
 from radhard.network.export import affine_of, batch_norm
 from radhard.network.layer import Layer
 from radhard.network.program import Program, Ref, Step, references
 
 aten = torch.ops.aten
 
+#: Images that run at once while formats are fitted.
+_CALIBRATION_BATCH = 32
 #: Operations that hand codes on as they are, or the larger ones of them.
 _MOVING = {
     aten.reshape.default,
@@ -43,11 +46,12 @@ Extremes = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captured:
-    """A network as captured: its steps, its layers, and the ranges of their values."""
+    """A network as captured: its steps, its layers, ranges of their values, their share of it."""
 
     source: Program
     layers: tuple[Layer, ...]
     extremes: tuple[Extremes, ...]
+    covered: Covered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +102,22 @@ def follower(program: Program, layer: Layer) -> Follower:
     if found[0] is not None and not _apart(users, layer, steps[found[0]]):
         return Follower(None, None, layer.step)
     return Follower(found[0], found[1], end)
+
+
+def extremes_of(
+    program: Program, layers: tuple[Layer, ...], images: Tensor
+) -> tuple[Extremes, ...]:
+    """Ranges of the values of layers over some images, fault-free and in real numbers."""
+    found: list[list[list[Tensor]]] = [[[], [], [], []] for _ in layers]
+    ends = [follower(program, layer).end for layer in layers]
+    for part in images.split(_CALIBRATION_BATCH):
+        values = program.run(part)
+        for layer, end, kept in zip(layers, ends, found, strict=True):
+            groups = (layer.operands[:1], layer.operands[1:], (layer.step,), (end,))
+            for place, steps in zip(kept, groups, strict=True):
+                for step in steps:
+                    place.extend(torch.aminmax(values[step]))
+    return tuple(tuple(torch.stack(part) for part in kept) for kept in found)  # type: ignore[misc]
 
 
 def _foldable(program: Program, layer: Layer, index: int) -> bool:
@@ -151,7 +171,7 @@ def fused(captured: Captured) -> Captured:
         )
         for layer in layers
     )
-    return Captured(found, moved, _ranges(found, moved, captured.extremes))
+    return Captured(found, moved, _ranges(found, moved, captured.extremes), captured.covered)
 
 
 def _fold(steps: list[Step], program: Program, layer: Layer, index: int) -> int:

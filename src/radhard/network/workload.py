@@ -16,16 +16,15 @@ from radhard.formats.catalogue import FLOAT32
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Formats, Parameters, fitted
 from radhard.network.comparator import NanRule, known_rule, with_rule
+from radhard.network.coverage import Covered, covered_by
 from radhard.network.export import CaptureError, exported, program_of
-from radhard.network.fuse import Captured, Extremes, follower, fused
+from radhard.network.fuse import Captured, Extremes, extremes_of, fused
 from radhard.network.layer import Layer, layers_of
 from radhard.network.program import Program, Step
+from radhard.network.sharing import Sharing, sharing_of
 from radhard.network.stepwise import Latched
 
 Made = TypeVar("Made")
-
-#: Images that run at once while formats are fitted.
-_CALIBRATION_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +47,8 @@ class Workload:
             activations.
         images: (b, ...) in the carrier type.
         labels: (b,) class numbers.
+        covered: which share of the network its layers are.
+        shared: which layers read a stored weight that an earlier one reads.
         nan: what rectifiers and pooling make of not-a-number: ``propagate`` it, as PyTorch does, or
             ``zero``, as `radhard.network.comparator.Comparator` does. ``None`` leaves it to the
             campaign: zero on chips, whose rectifiers are comparators, and propagate in software.
@@ -67,6 +68,8 @@ class Workload:
     parameters: tuple[Parameters | None, ...]
     images: Tensor
     labels: Tensor
+    covered: Covered
+    shared: Sharing
     nan: NanRule | None = None
     origin: Captured | None = None
     learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
@@ -93,7 +96,7 @@ class Workload:
         _check_pairs(images, labels)
         if format is None and images.device == self.images.device:
             return replace(self, images=images.to(self.formats.carrier), labels=labels)
-        own = Captured(self.source, self.layers, self.extremes)
+        own = Captured(self.source, self.layers, self.extremes, self.covered)
         if format is None:
             given = (self.formats, images, labels, self.nan)
             return replace(_built(self.name, own, *given), origin=self.origin)
@@ -118,7 +121,7 @@ class Workload:
             for k, step in enumerate(self.source.steps)
         )
         source = Program(steps, self.source.rows, self.source.sizes, self.source.output)
-        own = Captured(source, self.layers, self.extremes)
+        own = Captured(source, self.layers, self.extremes, self.covered)
         return _built(self.name, own, self.formats, self.images, self.labels, self.nan)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -165,6 +168,11 @@ class Workload:
         if self.parameters[number] is None or not isinstance(value, Tensor):
             raise ValueError(f"layer {layer.name} has no weight: both operands are activations")
         return value
+
+    @property
+    def again(self) -> Mapping[int, int]:
+        """From each layer that reads a stored weight again to the layer that reads it first."""
+        return {later: first for first, more in self.shared.items() for later in more}
 
     def fingerprint(self) -> str:
         """A hash of all that decides the fault-free run: operations, constants, formats, inputs."""
@@ -215,7 +223,8 @@ def capture(
         raise ValueError(f"images of type {images.dtype} can't be: use floating point")
     images = images.detach().to(torch.float32)
     with torch.no_grad():
-        program = program_of(exported(model, images), images)
+        graph = exported(model, images)
+        program = program_of(graph, images)
         shapes = _shapes(program, images[:1])
         layers = _named_apart(layers_of(program, shapes))
         if not layers:
@@ -229,9 +238,10 @@ def capture(
                 f"label {int(labels.max())} can't be: the model tells {classes} classes apart, "
                 f"so labels are 0 to {classes - 1}"
             )
-        extremes = _extremes(program, layers, images)
+        extremes = extremes_of(program, layers, images)
         title = name or type(model).__name__
-        captured = Captured(program, layers, extremes)
+        covered = covered_by(layers, program, graph, images[:1])
+        captured = Captured(program, layers, extremes, covered)
         return _formatted(title, captured, Formats.of(format), images, labels, rule)
 
 
@@ -285,6 +295,7 @@ def _built(
         if formats.rounding == "each-step":
             Latched.of(layer, how)  # refuses what it does not know
     numbers = {layer.step: number for number, layer in enumerate(layers)}
+    weighted = [k for k, layer in enumerate(layers) if _has_weight(source, layer)]
     return Workload(
         name=name,
         source=source,
@@ -297,6 +308,11 @@ def _built(
         parameters=parameters,
         images=images.to(formats.carrier),
         labels=labels,
+        covered=captured.covered,
+        shared=sharing_of(
+            {k: source.steps[layers[k].operands[1]].constant for k in weighted},
+            [how.weight for how in arithmetic],
+        ),
         nan=nan,
     )
 
@@ -331,19 +347,6 @@ def _samples(source: Program, layer: Layer, seen: Extremes) -> tuple[Tensor, Ten
     if not _has_weight(source, layer):
         return seen[:3]
     return seen[0], source.steps[layer.operands[1]].constant, seen[2]
-
-
-def _extremes(program: Program, layers: tuple[Layer, ...], images: Tensor) -> tuple[Extremes, ...]:
-    found: list[list[list[Tensor]]] = [[[], [], [], []] for _ in layers]
-    ends = [follower(program, layer).end for layer in layers]
-    for part in images.split(_CALIBRATION_BATCH):
-        values = program.run(part)
-        for layer, end, kept in zip(layers, ends, found, strict=True):
-            groups = (layer.operands[:1], layer.operands[1:], (layer.step,), (end,))
-            for place, steps in zip(kept, groups, strict=True):
-                for step in steps:
-                    place.extend(torch.aminmax(values[step]))
-    return tuple(tuple(torch.stack(part) for part in kept) for kept in found)  # type: ignore[misc]
 
 
 def _shapes(program: Program, image: Tensor) -> Callable[[int], tuple[int, ...]]:
