@@ -24,6 +24,7 @@ from radhard.network.program import Ref
 
 #: Images on which a stage must reproduce the golden run, at most.
 _PROBED = 4
+_FROM_ZERO = np.array([0, np.inf], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +155,16 @@ class _Planner:
         empty = np.zeros(0, np.float32)
         op, drops = plain(step.op), isinstance(step.op, Comparator)
         if op is aten.relu.default:
-            ends = np.array([0, np.inf], np.float32)
-            return (kernel.BETWEEN, ends, None) if drops else (kernel.RELU, empty, None)
+            return (kernel.BETWEEN, _FROM_ZERO, None) if drops else (kernel.RELU, empty, None)
         if op in {aten.hardtanh.default, aten.clamp.default}:
             low, high = [*step.args[1:], -1.0, 1.0][:2] if len(step.args) != 2 else (None, None)
             if step.kwargs or not all(isinstance(end, int | float) for end in (low, high)):
                 return None
-            code = kernel.BETWEEN if drops else kernel.CLAMP
-            return code, np.array([low, high], np.float32), None
+            code, ends = (
+                kernel.BETWEEN if drops else kernel.CLAMP,
+                np.array([low, high], np.float32),
+            )
+            return code, ends, None
         if step.op is batch_norm:
             code = kernel.AFFINE_FUSED if fused else kernel.AFFINE
             slope, offset = affine_of(self.trace.workload.program.steps, index)
@@ -199,8 +202,8 @@ class _Planner:
         dense = layer.kind != "conv"
         if (
             given is None or source is None or own is None or operand is None or finish is None
-            or not plain or not layer.has_windows or (dense and source[1:] != (1, 1))
-            or how.each_step  # where sums saturate, no difference tells them
+            or not plain or how.each_step or not layer.has_windows
+            or (dense and source[1:] != (1, 1))
         ):  # fmt: skip
             return None
         found = self._longest(index, index, fused)

@@ -13,12 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from radhard.network.coverage import Covered
 from radhard.network.export import affine_of, batch_norm
 from radhard.network.layer import Layer
 from radhard.network.program import Program, Ref, Step, references
 
 aten = torch.ops.aten
 
+#: Images that run at once while formats are fitted.
+_CALIBRATION_BATCH = 32
 #: Operations that hand codes on as they are, or the larger ones of them.
 _MOVING = {
     aten.reshape.default,
@@ -34,6 +37,21 @@ _MOVING = {
 }
 _CLAMPS = {aten.hardtanh.default, aten.clamp.default, aten.clamp_min.default}
 _RECTIFIERS = {aten.relu.default, aten.relu6.default}
+
+
+#: Smallest and largest values of a layer's input, second operand and output, and of what a runtime
+#: would store of it.
+Extremes = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """A network as captured: its steps, its layers, ranges of their values, their share of it."""
+
+    source: Program
+    layers: tuple[Layer, ...]
+    extremes: tuple[Extremes, ...]
+    covered: Covered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +104,22 @@ def follower(program: Program, layer: Layer) -> Follower:
     return Follower(found[0], found[1], end)
 
 
+def extremes_of(
+    program: Program, layers: tuple[Layer, ...], images: Tensor
+) -> tuple[Extremes, ...]:
+    """Ranges of the values of layers over some images, fault-free and in real numbers."""
+    found: list[list[list[Tensor]]] = [[[], [], [], []] for _ in layers]
+    ends = [follower(program, layer).end for layer in layers]
+    for part in images.split(_CALIBRATION_BATCH):
+        values = program.run(part)
+        for layer, end, kept in zip(layers, ends, found, strict=True):
+            groups = (layer.operands[:1], layer.operands[1:], (layer.step,), (end,))
+            for place, steps in zip(kept, groups, strict=True):
+                for step in steps:
+                    place.extend(torch.aminmax(values[step]))
+    return tuple(tuple(torch.stack(part) for part in kept) for kept in found)  # type: ignore[misc]
+
+
 def _foldable(program: Program, layer: Layer, index: int) -> bool:
     return program.steps[index].op is batch_norm and layer.weight_first
 
@@ -104,15 +138,12 @@ def _apart(users: tuple[tuple[int, ...], ...], layer: Layer, norm: Step) -> bool
     return all(len(users[step]) == 1 for step in held if step is not None)
 
 
-#: A program with its layers, and per layer ranges of input, second operand, output and result.
-Parts = tuple[Program, tuple[Layer, ...], tuple[Any, ...]]
-
-
-def fused(program: Program, layers: tuple[Layer, ...], extremes: tuple[Any, ...]) -> Parts:
-    """The program in which followers are part of their layers; steps keep their numbers.
+def fused(captured: Captured) -> Captured:
+    """The network in which followers are part of their layers; steps keep their numbers.
 
     Ranges of an input are those of the layer whose codes it is.
     """
+    program, layers = captured.source, captured.layers
     steps, rows, alias = list(program.steps), list(program.rows), {}
     biases: dict[int, int] = {}
     for layer in layers:
@@ -140,7 +171,7 @@ def fused(program: Program, layers: tuple[Layer, ...], extremes: tuple[Any, ...]
         )
         for layer in layers
     )
-    return found, moved, _ranges(found, moved, extremes)
+    return Captured(found, moved, _ranges(found, moved, captured.extremes), captured.covered)
 
 
 def _fold(steps: list[Step], program: Program, layer: Layer, index: int) -> int:
@@ -168,8 +199,8 @@ def _renamed(argument: Any, alias: Mapping[int, int]) -> Any:
 
 
 def _ranges(
-    program: Program, layers: tuple[Layer, ...], extremes: tuple[Any, ...]
-) -> tuple[Any, ...]:
+    program: Program, layers: tuple[Layer, ...], extremes: tuple[Extremes, ...]
+) -> tuple[Extremes, ...]:
     results = {layer.step: seen[3] for layer, seen in zip(layers, extremes, strict=True)}
     found = []
     for layer, (x, w, _, y) in zip(layers, extremes, strict=True):

@@ -12,18 +12,20 @@ from torch import Tensor
 if TYPE_CHECKING:
     from radhard.network.workload import Workload
 
+#: Images that run at once.
+_BATCH = 32
 
-def tell_of_silence(work: Workload, batch: int) -> None:
+
+def tell_of_silence(work: Workload) -> None:
     """Warn where the fault-free network says nothing, or ranges were fitted to not-a-number.
 
     Args:
         work: just captured.
-        batch: images that run at once.
 
     Warns:
         UserWarning: naming the step or layer with the first value that is not a number.
     """
-    found = next(_silences(work, batch), None)
+    found = next(_silences(work), None)
     if found is not None:
         what, values = found
         warnings.warn(
@@ -34,14 +36,14 @@ def tell_of_silence(work: Workload, batch: int) -> None:
         )
 
 
-def _silences(work: Workload, batch: int) -> Iterator[tuple[str, list[Any]]]:
+def _silences(work: Workload) -> Iterator[tuple[str, list[Any]]]:
     """What is not a number, with the values of all steps, for each batch that has such."""
     torn = any(bool(part.isnan().any()) for seen in work.extremes for part in seen)
     with torch.no_grad():
-        for images in work.images.split(batch):
+        for images in work.images.split(_BATCH):
             if bool(work.logits(images).isnan().any()):
                 yield "logits", work.program.run(images, work.evaluate)
-        for images in work.images.split(batch) if torn else ():
+        for images in work.images.split(_BATCH) if torn else ():
             values = work.source.run(images.to(torch.float32))
             if any(map(_has_none, values)):
                 yield "values", values

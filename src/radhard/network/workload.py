@@ -20,7 +20,7 @@ from radhard.network.arithmetic import Arithmetic, Formats, Parameters, fitted
 from radhard.network.comparator import NanRule, known_rule, with_rule
 from radhard.network.coverage import Covered, covered_by
 from radhard.network.export import CaptureError, exported, program_of
-from radhard.network.fuse import follower, fused
+from radhard.network.fuse import Captured, Extremes, extremes_of, fused
 from radhard.network.layer import Layer, layers_of
 from radhard.network.plain import evaluating, plain, tensor_of
 from radhard.network.program import Program, Step
@@ -29,22 +29,6 @@ from radhard.network.silence import tell_of_silence
 from radhard.network.stepwise import Latched
 
 Made = TypeVar("Made")
-#: Smallest and largest values of a layer's input, second operand and output, and of what a runtime
-#: would store of it, see `radhard.network.fuse`.
-Extremes = tuple[Tensor, Tensor, Tensor, Tensor]
-
-#: Images that run at once while formats are fitted.
-_CALIBRATION_BATCH = 32
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Captured:
-    """A network as captured: steps, layers, the ranges of their values, and what they cover."""
-
-    source: Program
-    layers: tuple[Layer, ...]
-    extremes: tuple[Extremes, ...]
-    covered: Covered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -271,12 +255,12 @@ def capture(
                 f"label {int(labels.max())} can't be: the model tells {classes} classes apart, "
                 f"so labels are 0 to {classes - 1}"
             )
-        extremes = _extremes(program, layers, images)
+        extremes = extremes_of(program, layers, images)
         title = name or type(taken).__name__
         covered = covered_by(layers, program, graph, images[:1])
         captured = Captured(program, layers, extremes, covered)
         work = _formatted(title, captured, Formats.of(format), images, labels, rule)
-    tell_of_silence(work, _CALIBRATION_BATCH)
+    tell_of_silence(work)
     return work
 
 
@@ -292,9 +276,7 @@ def _formatted(
     given = (formats, images, labels, nan)
     if not formats.fused:
         return _built(name, captured, *given)
-    parts = fused(captured.source, captured.layers, captured.extremes)
-    found = _built(name, Captured(*parts, captured.covered), *given)
-    return replace(found, origin=captured)
+    return replace(_built(name, fused(captured), *given), origin=captured)
 
 
 def _built(
@@ -384,19 +366,6 @@ def _samples(source: Program, layer: Layer, seen: Extremes) -> tuple[Tensor, Ten
     if not _has_weight(source, layer):
         return seen[:3]
     return seen[0], source.steps[layer.operands[1]].constant, seen[2]
-
-
-def _extremes(program: Program, layers: tuple[Layer, ...], images: Tensor) -> tuple[Extremes, ...]:
-    found: list[list[list[Tensor]]] = [[[], [], [], []] for _ in layers]
-    ends = [follower(program, layer).end for layer in layers]
-    for part in images.split(_CALIBRATION_BATCH):
-        values = program.run(part)
-        for layer, end, kept in zip(layers, ends, found, strict=True):
-            groups = (layer.operands[:1], layer.operands[1:], (layer.step,), (end,))
-            for place, steps in zip(kept, groups, strict=True):
-                for step in steps:
-                    place.extend(torch.aminmax(values[step]))
-    return tuple(tuple(torch.stack(part) for part in kept) for kept in found)  # type: ignore[misc]
 
 
 def _shapes(program: Program, image: Tensor) -> Callable[[int], tuple[int, ...]]:
