@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -61,7 +62,9 @@ class Bench:
     bias: np.ndarray
 
     @classmethod
+    @cache
     def of(cls, name: str, numbers: str, images: int = 3) -> "Bench":
+        """A layer of `LAYERS` with `NUMBERS`, random but the same each time."""
         (layer, plane), (formats, how, points) = LAYERS[name], NUMBERS[numbers]
         shape = Shape.of(layer, plane)
         rng, layer = np.random.default_rng(len(name)), copy.deepcopy(layer)
