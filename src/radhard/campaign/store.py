@@ -153,7 +153,7 @@ class Folder:
                 "drew or judged faults by other rules; it is left as it is: name another folder, "
                 f"or read it with that version ({name})"
             )
-        asked = {key: held[key] for key in identity["question"] if key in held}
+        asked = {key: held[key] for key in identity.get("question", ()) if key in held}
         if identity.get("seal") != _seal(held) or id_of(asked) != own:
             raise StoreError(
                 f"{path} was changed since it was written: undo that, or move it away and run the "
