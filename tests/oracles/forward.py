@@ -124,7 +124,11 @@ def _with_wrong_sum(
     found = how.latch.decode(code).double()
     if float(found) == float(held):
         return golden
-    real = (total + (found - held) / scale) * unit
+    sums = total + (found - held) / scale
+    if fixed and how.accumulator is None:  # adders wrap round
+        half = 2.0 ** (how.latch.width - 1)
+        sums = (sums + half) % (2 * half) - half
+    real = sums * unit
     real = how.accumulator.round(real) if how.accumulator is not None else real
     changed = golden.clone()
     changed.reshape(-1)[strike.element] = how.output.round(real).to(golden.dtype)

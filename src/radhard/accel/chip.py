@@ -78,7 +78,10 @@ class Software:
         return replace(space, rate_fit=self.rate_fit_per_mbit * bits / 2**20)
 
     def corrupt(self, workload: Workload, space: SiteSpace, faults: Faults) -> Corruption:
-        """The struck value is wrong from the start of the layer, or from its end, on."""
+        """The struck value is wrong from the start of the layer, or from its end, on.
+
+        A weight that several layers read is wrong for all of them.
+        """
         numbers = {layer.name: number for number, layer in enumerate(workload.layers)}
         operands = {"weight": "weight", "activation": "output"}
         layer = np.array([numbers[s.layer] for s in space.strata], dtype=np.int64)
@@ -95,6 +98,7 @@ class Software:
             box,
             np.zeros(len(faults), dtype=np.int64),
             box,
+            operand[faults.stratum] == "weight",
         )
 
 

@@ -249,8 +249,16 @@ def layer_with_windows(workload: Workload, number: int, chip: str) -> tuple[Laye
     """A layer and the number of its inputs.
 
     Raises:
-        ValueError: for a layer that is neither a two-dimensional convolution nor linear.
+        ValueError: for a layer that is neither a two-dimensional convolution nor linear, and where
+            the network multiplies outside its layers, so that rates would leave that out.
     """
+    missing = workload.covered.missing
+    if missing:
+        raise ValueError(
+            f"{', '.join(missing)}: {1 - workload.covered.macs:.1%} of the multiply-accumulates of "
+            f"{workload.name} are done by operations that radhard can't strike, so rates of "
+            f"{chip} would leave them out: use the chip software, which says what it covers"
+        )
     layer = workload.layers[number]
     source = workload.program.rows[layer.operands[0]]
     if source is None or not layer.has_windows or workload.parameters[number] is None:

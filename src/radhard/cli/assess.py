@@ -189,6 +189,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "id": result.id,
         "model": work.name,
         "format": work.formats.name,
+        "covered": asdict(work.covered),
         "chip": prepared.campaign.chip.name,
         "faults": result.n,
         "seconds": round(result.seconds, 3),

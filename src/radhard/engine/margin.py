@@ -137,7 +137,7 @@ class _Look:
     ) -> None:
         self.workload, self.trace = margins.workload, trace
         self.layer: Layer = self.workload.layers[number]
-        self.how = self.workload.arithmetic[number]
+        self.how, self.given = self.workload.arithmetic[number], self.workload.parameters[number]
         self.slopes, self.weights = margins.slopes[number], margins.weights[number]
         self.corruption = corruption
         self.device = trace.logits.device
@@ -153,7 +153,16 @@ class _Look:
         """A wrong sum of some of an output's products."""
         golden = self.trace.values[self.layer.step][self.image, self.element]
         held = self._sums() if self.layer.has_windows else golden
-        return self._felt(self.image, self.element, golden, self._moved(held, self.how.latch))
+        unit = self._unit()
+        moved = self._moved((held / unit).to(held.dtype), self.how.latch) * unit
+        return self._felt(self.image, self.element, golden, moved.to(golden.dtype))
+
+    def _unit(self) -> Tensor:
+        """The real value of 1 where partial sums are held, (n,) or of no dimension."""
+        if self.given is None or not self.how.wraps:
+            return torch.ones((), device=self.device)
+        unit = self.how.unit(self.given).reshape(-1)
+        return unit[self.layer.output_place(self.element)[0]] if len(unit) > 1 else unit[0]
 
     def weight(self) -> Tensor:
         """A wrong weight, at some of the positions that read it."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from radhard.engine.guard import Seen, StepGuard, guarded
 from radhard.engine.trace import operand_of
 from radhard.faults.rate import NeuronErrors, WeightErrors, hits
+from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic
 from radhard.network.program import Program, Step
 from radhard.network.workload import Workload
@@ -135,31 +136,46 @@ def with_wrong_weights(
 ) -> Workload:
     """The network with flipped bits in its stored weights; the trial depends on ``seed`` alone.
 
-    ``layers`` are the numbers of those that are struck; all where ``None``.
+    ``layers`` are the numbers of those that are struck; all where ``None``. A weight that several
+    layers read has the same wrong bits in all of them that are struck.
     """
     rng = np.random.default_rng(list(seed))
     steps, parameters = list(workload.program.steps), list(workload.parameters)
-    arithmetic = list(workload.arithmetic)
+    arithmetic, wrong = list(workload.arithmetic), dict[int, Tensor]()
     for number, layer in enumerate(workload.layers):
         given, how = workload.parameters[number], workload.arithmetic[number]
         if given is None or (layers is not None and number not in layers):
             continue
+        first = workload.again.get(number, number)
         weight = workload.weight(number)
-        flat, width = weight.reshape(-1), how.weight.width
-        struck = hits(errors.rate, len(flat) * width, rng)
-        codes = how.weight.encode(weight).reshape(-1)
-        np.bitwise_xor.at(codes.numpy(), struck // width, np.left_shift(1, struck % width))
-        wrong = how.weight.decode(codes.view(weight.shape)).to(weight.dtype)
+        if first in wrong:
+            weight = torch.empty_like(weight).reshape(-1).index_copy_(
+                0, workload.shared[first][number], wrong[first].reshape(-1)
+            ).view(weight.shape)  # fmt: skip
+        else:
+            weight = _with_errors(weight, how.weight, errors.rate, rng)
+        wrong[number] = weight
         arithmetic[number] = how = _unbounded(workload, number, how)
-        held = how.integer_weight(wrong) if how.exact else wrong
-        parameters[number] = replace(given, weight=held)
+        parameters[number] = replace(
+            given, weight=how.integer_weight(weight) if how.exact else weight
+        )
         place = layer.operands[1]
-        steps[place] = Step(steps[place].name, constant=wrong)
+        steps[place] = Step(steps[place].name, constant=weight)
     program = workload.program
     changed = Program(tuple(steps), program.rows, program.sizes, program.output)
     return replace(
         workload, program=changed, parameters=tuple(parameters), arithmetic=tuple(arithmetic)
     )
+
+
+def _with_errors(
+    weight: Tensor, fmt: NumberFormat, rate: float, rng: np.random.Generator
+) -> Tensor:
+    """A copy of a weight, each bit of which is flipped at a rate."""
+    codes = fmt.encode(weight).reshape(-1)
+    struck = hits(rate, len(codes) * fmt.width, rng)
+    np.bitwise_xor.at(codes.numpy(), struck // fmt.width, np.left_shift(1, struck % fmt.width))
+    return fmt.decode(codes.view(weight.shape)).to(weight.dtype)
 
 
 def _unbounded(workload: Workload, number: int, how: Arithmetic) -> Arithmetic:

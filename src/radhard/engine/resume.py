@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from radhard.engine.again import Again
 from radhard.engine.guard import Seen, guarded
 from radhard.engine.passage import (
     compiled,
@@ -82,6 +83,7 @@ def resume(
     image = torch.from_numpy(corruption.image).to(trace.logits.device)
     golden = trace.logits[image]
     logits, detected = golden.clone(), trace.detected[image].clone()
+    again = Again.of(trace, corruption)
     none = torch.zeros(len(image), dtype=torch.float64, device=image.device)
     struck = Change(none, none.clone(), none.to(torch.int64))
     with torch.no_grad():
@@ -90,11 +92,11 @@ def resume(
             waiting: dict[int, list[Pool]] = {}
             fronts: dict[int, list[Front]] | None = {} if sparse else None
             for begun in _beginnings(trace, windows, fronts, corruption[flight.cpu().numpy()],
-                                     flight, struck):  # fmt: skip
+                                     flight, struck, again):  # fmt: skip
                 waiting.setdefault(begun.position, []).append(begun)
             for left in passed(trace, fronts, logits) if fronts else ():
                 waiting.setdefault(left.position, []).append(left)
-            for done in _walk(trace, waiting, detected, watch or {}):
+            for done in _walk(trace, waiting, detected, watch or {}, again):
                 logits[done.fault] = done.values[trace.workload.program.output]
                 detected[done.fault] = done.detected
     return Resumed(logits, golden, detected, struck)
@@ -102,7 +104,7 @@ def resume(
 
 def _beginnings(
     trace: Trace, windows: Windows | None, fronts: dict[int, list[Front]] | None,
-    corruption: Corruption, fault: Tensor, struck: Change,
+    corruption: Corruption, fault: Tensor, struck: Change, again: Again,
 ) -> Iterator[Pool]:  # fmt: skip
     """The runs with whole values, each where its own begin; fills in ``struck``.
 
@@ -117,6 +119,12 @@ def _beginnings(
             if not len(chosen):
                 continue
             part, place = corruption[chosen], fault[torch.from_numpy(chosen).to(fault.device)]
+            if operand == "weight" and (read_again := again.due(place, layer.step)).any():
+                hit = read_again.cpu().numpy()
+                outputs, change = struck_outputs(trace, number, part[hit])
+                yield _struck(trace, number, part[hit], place[read_again], outputs)
+                _note(struck, place[read_again], change)
+                part, place = part[~hit], place[~read_again]
             one = single(trace, number, part)
             alone = torch.from_numpy(one).to(place.device)
             enters = held if layer.step in entries else None
@@ -204,17 +212,19 @@ def _walk(
     waiting: dict[int, list[Pool]],
     detected: Tensor,
     watch: Mapping[int, Observer],
+    again: Again,
 ) -> list[Pool]:
     """Take whole runs through the network, batch by batch, each joining at its position."""
     last = len(trace.workload.program.steps) - 1
     ends = {layer.step for layer in trace.workload.layers}
     batches: list[Pool] = []
     for position in sorted({*ends, *waiting, *watch, last}):
-        batches = [_advanced(trace, batch, position) for batch in batches]
+        batches = [_advanced(trace, batch, position, again) for batch in batches]
         new = waiting.pop(position, [])
         if position < last:
-            batches = [kept for batch in batches if (kept := _remaining(trace, batch, detected))]
-            new = [kept for pool in new if (kept := _remaining(trace, pool, detected))]
+            given = detected, again
+            batches = [kept for batch in batches if (kept := _remaining(trace, batch, *given))]
+            new = [kept for pool in new if (kept := _remaining(trace, pool, *given))]
         batches = _packed([*batches, *new], trace.rows)
         for batch in batches if position in watch else ():
             golden = trace.golden(position, batch.image)
@@ -236,9 +246,12 @@ def _packed(pools: list[Pool], rows: int) -> list[Pool]:
 _PROBES = 64
 
 
-def _remaining(trace: Trace, pool: Pool, detected: Tensor) -> Pool | None:
-    """The runs with a live value that is not golden; notes the alarms of the others."""
-    same = torch.arange(len(pool.fault), device=pool.image.device)
+def _remaining(trace: Trace, pool: Pool, detected: Tensor, again: Again) -> Pool | None:
+    """The runs that may still differ; notes the alarms of the others.
+
+    Those with a live value that is not golden, or whose wrong weight is yet to be read again.
+    """
+    same = torch.nonzero(~again.due(pool.fault, pool.position))[:, 0]
     for probing in (True, False):
         for step, rows in pool.values.items():
             stride = max(1, rows.shape[1] // _PROBES | 1) if probing else 1
@@ -254,7 +267,7 @@ def _remaining(trace: Trace, pool: Pool, detected: Tensor) -> Pool | None:
     return pool.of(kept) if len(kept) else None
 
 
-def _advanced(trace: Trace, batch: Pool, position: int) -> Pool:
+def _advanced(trace: Trace, batch: Pool, position: int, again: Again) -> Pool:
     """A batch of runs, taken on to ``position``."""
     if position == batch.position:
         return batch
@@ -262,6 +275,12 @@ def _advanced(trace: Trace, batch: Pool, position: int) -> Pool:
     start = {step: filled(value, trace.rows) for step, value in batch.values.items()}
     wanted = trace.live_after(position)
     span = Span(batch.position + 1, position + 1, wanted, trace.last_reader)
-    values, alarm = run_steps(trace.workload, start, span, trace.guard, trace.rows)
+    met = {step for step in again.struck if span.first <= step < span.end}
+
+    def reread(step: int, output: Tensor, inputs: Tensor) -> Tensor:
+        return again.read(step, batch.fault, output, inputs) if step in met else output
+
+    given = (trace.guard, trace.rows, reread if met else None)
+    values, alarm = run_steps(trace.workload, start, span, *given)
     kept = {step: values[step][:count] for step in wanted}
     return Pool(position, batch.fault, batch.image, batch.detected | alarm[:count], kept)

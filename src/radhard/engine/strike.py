@@ -182,26 +182,53 @@ def _under_weights(
 
     Only the struck output channel is computed; elsewhere both hold the golden values.
     """
-    workload, layer = trace.workload, trace.workload.layers[number]
-    how, given = workload.arithmetic[number], workload.parameters[number]
-    assert given is not None
-    element = torch.from_numpy(corruption.element).to(image.device)
-    channel, place = layer.weight_place(element)
-    weights = layer.weight_rows(workload.weight(number))[channel]
-    how = replace(how, weight=of_channels(how.weight, channel))
-    each = torch.arange(len(weights), device=image.device)
-    struck, change = _overwritten(weights, place, corruption, how.weight)
-    golden = trace.golden(layer.step, image)
-    layout = workload.program.rows[layer.operands[0]]
+    layer = trace.workload.layers[number]
+    inputs, golden = (trace.golden(step, image) for step in (layer.operands[0], layer.step))
+    faulty, fault_free = under_own_weights(trace, number, corruption, inputs, golden)
+    return faulty, fault_free, _wrong_weights(trace, number, corruption)[2]
+
+
+def under_own_weights(
+    trace: Trace, number: int, corruption: Corruption, inputs: Tensor, output: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Outputs (n, elements) of a layer with one wrong weight each, and without.
+
+    Args:
+        trace: the golden run.
+        number: of the layer.
+        corruption: n wrong weights of it.
+        inputs: (n, elements) of the layer.
+        output: (n, elements), what it gives without a wrong weight; all channels but the struck
+            one are from here.
+    """
+    layer = trace.workload.layers[number]
+    layout = trace.workload.program.rows[layer.operands[0]]
     assert layout is not None
-    x = layout.join(trace.golden(layer.operands[0], image))
+    struck, weights, _ = _wrong_weights(trace, number, corruption)
+    channel = layer.weight_place(torch.from_numpy(corruption.element).to(output.device))[0]
+    how = trace.workload.arithmetic[number]
+    how = replace(how, weight=of_channels(how.weight, channel))
+    each = torch.arange(len(weights), device=output.device)
     results = []
     for held in (struck, weights):
-        rows = golden.clone()
-        one = _one_channel(trace, number, how, x, held, channel)
+        rows = output.clone()
+        one = _one_channel(trace, number, how, layout.join(inputs), held, channel)
         layer.by_channel(rows)[each, channel] = one
         results.append(rows)
-    return results[0], results[1], change
+    return results[0], results[1]
+
+
+def _wrong_weights(
+    trace: Trace, number: int, corruption: Corruption
+) -> tuple[Tensor, Tensor, Change]:
+    """The weights (n, fan-in) of the struck output channels, wrong and right; and the change."""
+    layer, weight = trace.workload.layers[number], trace.workload.weight(number)
+    element = torch.from_numpy(corruption.element).to(weight.device)
+    channel, place = layer.weight_place(element)
+    fmt = of_channels(trace.workload.arithmetic[number].weight, channel)
+    weights = layer.weight_rows(weight)[channel]
+    struck, change = _overwritten(weights, place, corruption, fmt)
+    return struck, weights, change
 
 
 def _one_channel(

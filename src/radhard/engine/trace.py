@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,8 +141,17 @@ class Span:
     last_reader: tuple[int, ...]
 
 
+#: ``(step, output, inputs)`` of a layer, (rows, elements) each, to the output to go on with.
+Reread = Callable[[int, Tensor, Tensor], Tensor]
+
+
 def run_steps(
-    workload: Workload, start: Mapping[int, Tensor], span: Span, guard: StepGuard | None, rows: int
+    workload: Workload,
+    start: Mapping[int, Tensor],
+    span: Span,
+    guard: StepGuard | None,
+    rows: int,
+    reread: Reread | None = None,
 ) -> tuple[dict[int, Tensor], Tensor]:
     """Run some steps for one batch of ``rows`` rows.
 
@@ -152,6 +161,7 @@ def run_steps(
         span: the steps.
         guard: watches the outputs of layers.
         rows: rows of the batch.
+        reread: puts wrong weights in place in layers.
 
     Returns:
         The wanted values as (rows, elements), and the guard's alarms, (rows,).
@@ -170,14 +180,20 @@ def run_steps(
         if program.rows[step] is None:
             continue
         held[step] = workload.evaluate(step, value)
-        if guard is not None and step in guard.steps:
+        watched = guard is not None and step in guard.steps
+        if watched or (reread is not None and step in workload.numbers):
             layout = _layout(workload, step)
-            output = layout.split(held[step])
+            clean = output = layout.split(held[step])
             source = operand_of(workload, step)
-            seen = Seen(step, output, output, lambda source=source: value(source))  # type: ignore[misc]
-            output, alarm = guarded(guard, workload, seen)
+            if reread is not None and step in workload.numbers:
+                inputs = _layout(workload, source).split(value(source))
+                output = reread(step, output, inputs)
+            if guard is not None and watched:
+                again = (output != clean).any(1) if output is not clean else None
+                seen = Seen(step, output, clean, lambda source=source: value(source), again)  # type: ignore[misc]
+                output, alarm = guarded(guard, workload, seen)
+                alarms |= alarm
             held[step] = layout.join(output)
-            alarms |= alarm
         for source in program.steps[step].inputs:
             if span.last_reader[source] == step and source not in span.wanted:
                 held.pop(source, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -23,7 +23,8 @@ class Corruption:
     channels ``channels[:, 0] <= m < channels[:, 1]`` at (flattened) output positions
     ``positions[:, 0] <= p < positions[:, 1]``, of those the ones from number ``first`` on when
     outputs are made channel by channel, position by position. What lies outside was computed
-    before the strike, or reads another copy. A wrong output is wrong for all its later uses.
+    before the strike, or reads another copy. A wrong output is wrong for all its later uses. A
+    ``stored`` weight is wrong for all layers that read it, of which ``layer`` is the first.
 
     A wrong ``psum`` is the sum of the products ``terms[:, 0] <= k < terms[:, 1]`` of one output, in
     the order of input channel, kernel row, kernel column (without the bias), held in the
@@ -39,6 +40,8 @@ class Corruption:
         keep, flip: what happens to the code, ``new = (old & keep) ^ flip``.
         channels, positions, first: the box of reads, half open.
         terms: of a ``psum``, half open.
+        stored: whether a wrong weight is that in memory, not the copy of one layer; all ``False``
+            unless given.
     """
 
     layer: Integers
@@ -51,12 +54,17 @@ class Corruption:
     positions: Integers
     first: Integers
     terms: Integers
+    stored: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def __post_init__(self) -> None:
+        if len(self.stored) != len(self.layer):
+            object.__setattr__(self, "stored", np.zeros(len(self.layer), np.bool_))
 
     def __len__(self) -> int:
         return len(self.layer)
 
     def __getitem__(self, part: slice | NDArray[np.bool_] | Integers) -> Corruption:
-        return Corruption(*(getattr(self, field.name)[part] for field in fields(self)))
+        return Corruption(*(getattr(self, column.name)[part] for column in fields(self)))
 
     def of_images(self, first: int) -> Corruption:
         """The same with images counted from number ``first``."""

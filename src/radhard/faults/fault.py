@@ -70,10 +70,16 @@ class Faults:
     def from_text(cls, text: str, space: SiteSpace) -> Faults:
         """Faults as written by `to_text` or by hand; blank lines and ``#`` comments are skipped.
 
+        Where several layers read one stored value, each of their names stands for it.
+
         Raises:
             ValueError: naming the first line that can't be read and why.
         """
-        places = {(s.component, s.layer, s.bit): number for number, s in enumerate(space.strata)}
+        places = {
+            (s.component, layer, s.bit): number
+            for number, s in enumerate(space.strata)
+            for layer in (s.layer, *s.also)
+        }
         rows = []
         for number, line in enumerate(text.splitlines(), 1):
             if line.strip() and not line.startswith("#"):

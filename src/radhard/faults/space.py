@@ -26,6 +26,7 @@ class Stratum:
         size: values in the stratum; a site is one of them.
         exposure: bits x cycles x raw rate; only ratios count.
         variables: values of the network among them, which a value is as often as it is held.
+        also: names of the other layers that read the same stored values.
     """
 
     component: str
@@ -35,6 +36,7 @@ class Stratum:
     size: int
     exposure: float
     variables: int
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,8 @@ def SoftwareSpace(  # noqa: N802 - it reads as the kind of space that it makes
 ) -> SiteSpace:
     """Every bit of every weight and of every layer output equally likely, whatever the hardware.
 
-    This is what injectors without a hardware model assume. Biases are not included.
+    This is what injectors without a hardware model assume. Biases are not included. A weight that
+    several layers read is one stored value: its strata are those of the first, wrong for all.
 
     Args:
         workload: the network.
@@ -191,9 +194,11 @@ def SoftwareSpace(  # noqa: N802 - it reads as the kind of space that it makes
     strata: list[Stratum] = []
     for number, layer in enumerate(workload.layers):
         how = workload.arithmetic[number]
-        if "weight" in kinds and workload.parameters[number] is not None:
+        stored = workload.parameters[number] is not None and number not in workload.again
+        if "weight" in kinds and stored:
             size = workload.weight(number).numel()
-            strata += _bits("weight", layer.name, how.weight, size)
+            also = tuple(workload.layers[k].name for k in workload.shared.get(number, ()))
+            strata += _bits("weight", layer.name, how.weight, size, also)
         if "activation" in kinds:
             rows = workload.program.rows[layer.step]
             assert rows is not None
@@ -201,8 +206,10 @@ def SoftwareSpace(  # noqa: N802 - it reads as the kind of space that it makes
     return SiteSpace(tuple(strata), len(workload.images))
 
 
-def _bits(component: str, layer: str, fmt: NumberFormat, size: int) -> list[Stratum]:
+def _bits(
+    component: str, layer: str, fmt: NumberFormat, size: int, also: tuple[str, ...] = ()
+) -> list[Stratum]:
     return [
-        Stratum(component, layer, bit, fmt.width, size, float(size), size)
+        Stratum(component, layer, bit, fmt.width, size, float(size), size, also)
         for bit in range(fmt.width)
     ]

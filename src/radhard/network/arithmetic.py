@@ -140,12 +140,21 @@ class Arithmetic:
 
     @property
     def latch(self) -> NumberFormat:
-        """In which partial sums are held; a wide accumulator of integers has 32 bits."""
-        return self.accumulator or FixedFormat("int32", 31, 0)
+        """In which partial sums are held: a wide accumulator of integers has 32 bits.
+
+        Products of more than 16 bits would soon fill those: they get 48, as multipliers of
+        programmable logic have them.
+        """
+        if self.accumulator is not None:
+            return self.accumulator
+        bits = 32 if self.input.width + self.weight.width <= 16 else 48
+        return FixedFormat(f"int{bits}", bits, 0)
 
     def held(self, partial: Tensor, given: Parameters) -> Tensor:
         """Partial sums (n,), float64 or int64 as from `sums`, as `latch` holds them, float64."""
         unit = self._held_unit(given)
+        if self.wraps:
+            return self._wrapped(partial).to(torch.float64)
         real = partial * unit if partial.is_floating_point() else self._cut(partial, unit)
         return self.latch.round(real)
 
@@ -154,7 +163,8 @@ class Arithmetic:
     ) -> Tensor:
         """Sums after one of their partial sums was altered where it is held, in `latch`.
 
-        The change of the held value is added: what a latch cuts off is not lost from the sum.
+        The change of the held value is added: what a latch cuts off is not lost from the sum. A
+        wide accumulator of integers wraps round, as adders do.
 
         Args:
             sums: (n,), from `sums`, as float64 or int64.
@@ -164,7 +174,20 @@ class Arithmetic:
         """
         moved = (altered - held) / self._held_unit(given)
         change = torch.where(altered == held, 0.0, moved)
-        return sums + (change if sums.is_floating_point() else torch.round(change).to(torch.int64))
+        if not sums.is_floating_point():
+            change = torch.round(change).to(torch.int64)
+        found = sums + change
+        return torch.where(altered == held, sums, self._wrapped(found)) if self.wraps else found
+
+    @property
+    def wraps(self) -> bool:
+        """Whether sums are integers in an accumulator as wide as it takes, which wraps round."""
+        return self.exact and self.accumulator is None
+
+    def _wrapped(self, sums: Tensor) -> Tensor:
+        """Integers modulo the accumulator's range."""
+        half = 1 << (self.latch.width - 1)
+        return (sums + half).remainder(2 * half) - half
 
     def _held_unit(self, given: Parameters) -> Tensor:
         """What a sum of 1 stands for in `latch`; a wide accumulator of integers holds those."""

@@ -15,9 +15,11 @@ from torch.export import ExportedProgram
 from radhard.formats.catalogue import FLOAT32
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Formats, Parameters, fitted
+from radhard.network.coverage import Covered, covered_by
 from radhard.network.export import CaptureError, exported, program_of
 from radhard.network.layer import Layer, layers_of
 from radhard.network.program import Program, Step
+from radhard.network.sharing import Sharing, sharing_of
 
 Made = TypeVar("Made")
 #: Smallest and largest values of a layer's input, second operand and output.
@@ -47,6 +49,8 @@ class Workload:
             activations.
         images: (b, ...) in the carrier type.
         labels: (b,) class numbers.
+        covered: which share of the network its layers are.
+        shared: which layers read a stored weight that an earlier one reads.
         learnt: what `once` has made.
     """
 
@@ -61,6 +65,8 @@ class Workload:
     parameters: tuple[Parameters | None, ...]
     images: Tensor
     labels: Tensor
+    covered: Covered
+    shared: Sharing
     learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def with_(
@@ -79,7 +85,8 @@ class Workload:
         if format is None and images.device == self.images.device:
             return replace(self, images=images.to(self.formats.carrier), labels=labels)
         formats = self.formats if format is None else Formats.of(format)
-        return _built(self.name, self.source, self.layers, self.extremes, formats, images, labels)
+        given = (self.extremes, formats, images, labels, self.covered)
+        return _built(self.name, self.source, self.layers, *given)
 
     def with_constants(self, constants: Mapping[int, Tensor]) -> Workload:
         """A copy with other weights and biases, by step of the program; ranges stay as they are."""
@@ -88,7 +95,7 @@ class Workload:
             for k, step in enumerate(self.source.steps)
         )
         source = Program(steps, self.source.rows, self.source.sizes, self.source.output)
-        given = (self.extremes, self.formats, self.images, self.labels)
+        given = (self.extremes, self.formats, self.images, self.labels, self.covered)
         return _built(self.name, source, self.layers, *given)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -133,6 +140,11 @@ class Workload:
         if self.parameters[number] is None or not isinstance(value, Tensor):
             raise ValueError(f"layer {layer.name} has no weight: both operands are activations")
         return value
+
+    @property
+    def again(self) -> Mapping[int, int]:
+        """From each layer that reads a stored weight again to the layer that reads it first."""
+        return {later: first for first, more in self.shared.items() for later in more}
 
     def fingerprint(self) -> str:
         """A hash of all but the formats that decides the fault-free run.
@@ -184,7 +196,8 @@ def capture(
         raise ValueError(f"images of type {images.dtype} can't be: use floating point")
     images = images.detach().to(torch.float32)
     with torch.no_grad():
-        program = program_of(exported(model, images), images)
+        graph = exported(model, images)
+        program = program_of(graph, images)
         shapes = _shapes(program, images[:1])
         layers = _named_apart(layers_of(program, shapes))
         if not layers:
@@ -200,7 +213,9 @@ def capture(
             )
         extremes = _extremes(program, layers, images)
         title = name or type(model).__name__
-        return _built(title, program, layers, extremes, Formats.of(format), images, labels)
+        covered = covered_by(layers, program, graph, images[:1])
+        fmt = Formats.of(format)
+        return _built(title, program, layers, extremes, fmt, images, labels, covered)
 
 
 def _built(
@@ -211,6 +226,7 @@ def _built(
     formats: Formats,
     images: Tensor,
     labels: Tensor,
+    covered: Covered,
 ) -> Workload:
     arithmetic = tuple(
         fitted(layer, formats, _samples(source, layer, seen), _has_weight(source, layer))
@@ -235,6 +251,7 @@ def _built(
         how.with_bias(given) for how, given in zip(arithmetic, parameters, strict=True)
     )
     numbers = {layer.step: number for number, layer in enumerate(layers)}
+    weighted = [k for k, layer in enumerate(layers) if _has_weight(source, layer)]
     return Workload(
         name=name,
         source=source,
@@ -247,6 +264,11 @@ def _built(
         parameters=parameters,
         images=images.to(formats.carrier),
         labels=labels,
+        covered=covered,
+        shared=sharing_of(
+            {k: source.steps[layers[k].operands[1]].constant for k in weighted},
+            [how.weight for how in arithmetic],
+        ),
     )
 
 

@@ -1,0 +1,93 @@
+"""How much of a network is struck: its layers, against all that multiplies or is stored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.utils.flop_counter import FlopCounterMode
+
+from radhard.network.layer import Layer
+from radhard.network.program import Program, references
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """Which share of a network faults can strike; each in [0, 1].
+
+    Attributes:
+        parameters: weights of layers, of all parameters of the model; each counts once. Biases,
+            normalisation and embeddings are parameters, but not struck.
+        macs: multiply-accumulates of layers, of those of all operations.
+        missing: what multiplies and accumulates but is no layer: the operation and the module
+            whose parameters it reads.
+    """
+
+    parameters: float
+    macs: float
+    missing: tuple[str, ...]
+
+
+def covered_by(
+    layers: Sequence[Layer], program: Program, graph: ExportedProgram, image: Tensor
+) -> Covered:
+    """What these layers cover of a program, made from ``graph``; ``image`` is (1, ...)."""
+    struck = {
+        layer.operands[1]: program.steps[layer.operands[1]].constant.numel()
+        for layer in layers
+        if layer.one_channel is not None and program.rows[layer.operands[1]] is None
+    }
+    own = dict(graph.named_parameters())
+    stored = sum({part.data_ptr(): part.numel() for part in own.values()}.values())
+    stored = max(stored, sum(struck.values()), 1)  # weights can be buffers
+    missing = _missing(program, image, {layer.step for layer in layers})
+    macs = sum(layer.macs for layer in layers)
+    return Covered(
+        sum(struck.values()) / stored,
+        macs / (macs + sum(missing.values())),
+        tuple(missing),
+    )
+
+
+def _trilinear(one: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
+    """Operations of a bilinear form, from the shapes (images, c) and (m, c, d)."""
+    return 2 * one[0] * math.prod(weight)
+
+
+def _missing(program: Program, image: Tensor, layers: Collection[int]) -> dict[str, int]:
+    """Multiply-accumulates of the steps that are no layers, as a dispatcher of torch counts them.
+
+    What it counts does not depend on how an operation is written: einsum, cells of recurrent
+    networks and transposed convolutions come apart into products of matrices.
+    """
+    found: dict[str, int] = {}
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten._trilinear: _trilinear})
+
+    def counted(index: int, values: Callable[[int], Any]) -> Any:
+        before = counter.get_total_flops()
+        result = program.steps[index].run(values)
+        macs = (counter.get_total_flops() - before) // 2
+        if macs and index not in layers and program.rows[index] is not None:
+            name = _title(program, index)
+            found[name] = found.get(name, 0) + macs
+        return result
+
+    with counter:
+        program.run(image, counted)
+    return found
+
+
+def _title(program: Program, index: int) -> str:
+    """The operation, and the module whose parameters it reads."""
+    step = program.steps[index]
+    op = getattr(step.op, "overloadpacket", step.op)
+    operation = str(getattr(op, "__name__", op)).removeprefix("aten.")
+    read = references(step.args) | references(step.kwargs or {})
+    held = [program.steps[k].name for k in sorted(read) if program.rows[k] is None]
+    named = ", ".join(dict.fromkeys(name.rpartition(".")[0] or name for name in held))
+    return f"{operation} of {named}" if named else operation

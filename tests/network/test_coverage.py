@@ -1,0 +1,79 @@
+"""What is no layer is named, and no chip leaves it out in silence."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import radhard as rh
+
+IMAGES, LABELS = torch.rand(5, 3, 12, 12), torch.arange(5) % 4
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.head = nn.GRUCell(12, 32), nn.Linear(32, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(x.shape[0], 32)
+        for k in range(4):
+            h = self.cell(x[:, 0, k], h)
+        return self.head(h)
+
+
+class Einsum(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.w = nn.Linear(12, 64), nn.Parameter(torch.randn(64, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("bc,ck->bk", self.first(x.mean((1, 2))), self.w)
+
+
+class Form(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.form, self.head = nn.Linear(12, 8), nn.Bilinear(8, 8, 5), nn.Linear(5, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x.mean((1, 2)))
+        return self.head(self.form(y, y))
+
+
+def transposed() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2), nn.ConvTranspose2d(6, 64, 3, 2), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(64, 4),
+    )  # fmt: skip
+
+
+# struck weights, work of layers, all work: by hand
+@pytest.mark.parametrize(
+    ("model", "weights", "layers", "everything", "name"),
+    [
+        (Recurrent(), 128, 128, 128 + 4 * 96 * (12 + 32), "gru_cell of cell"),
+        (transposed(), 418, 4306, 4306 + 6 * 64 * 9 * 25, "conv_transpose2d of 1"),
+        (Einsum(), 768, 768, 768 + 256, "einsum of w"),
+        (Form(), 96 + 20, 96 + 20, 96 + 20 + 320, "bilinear of form"),
+    ],
+)  # fmt: skip
+def test_what_is_no_layer_is_named(
+    model: nn.Module, weights: int, layers: int, everything: int, name: str
+) -> None:
+    work = rh.capture(model.eval(), IMAGES, LABELS)
+    parameters = sum(p.numel() for p in model.parameters())
+    assert work.covered.parameters == pytest.approx(weights / parameters)
+    assert work.covered.macs == pytest.approx(layers / everything)
+    assert work.covered.missing == (name,)
+    for chip in (rh.chips.EYERISS, rh.chips.NVDLA_SMALL, rh.chips.SYSTOLIC(4, 4)):
+        with pytest.raises(ValueError, match=name):
+            chip.sites(work)
+    assert rh.Campaign(work, rh.chips.SOFTWARE).run(until=50)["sdc1"].n == 50
+
+
+def test_a_network_of_layers_is_covered() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, bias=False), nn.Flatten(), nn.Linear(600, 4, bias=False)
+    )
+    covered = rh.capture(model, IMAGES, LABELS).covered
+    assert (covered.parameters, covered.macs, covered.missing) == (1.0, 1.0, ())
