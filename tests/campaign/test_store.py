@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -180,6 +181,27 @@ def test_a_store_s_file_asks_the_same_again(guarded: rh.Campaign, tmp_path: Path
     in_place = CliRunner().invoke(app, [*command, str(tmp_path / "st")])
     assert json.loads(in_place.stdout.partition("\n")[0])["seconds"] == round(live.seconds, 3)
     assert asked(file).model == "own_network:network"  # the store knows it by now
+
+
+def test_weights_that_are_one_in_memory_are_another_question(images, labels, tmp_path) -> None:
+    def network(tied: bool) -> rh.Workload:
+        torch.manual_seed(0)
+        one, two = nn.Linear(128, 128), nn.Linear(128, 128)
+        if tied:
+            two.weight = one.weight
+        else:
+            two.weight.data.copy_(one.weight)
+        model = nn.Sequential(nn.Flatten(), one, nn.ReLU(), two, nn.ReLU(), nn.Linear(128, 5))
+        return rh.capture(model, images, labels)
+
+    tied, apart = rh.Campaign(network(True), name="tied"), rh.Campaign(network(False))
+    assert tied.id != apart.id
+    assert rh.Campaign(network(True)).id == tied.id
+    live = run(tied, tmp_path, 100)
+    read = Folder(tmp_path / "tied").result()
+    assert same(live, read)
+    assert read.space.strata == tied.space().strata
+    assert any(stratum.also for stratum in read.space.strata)
 
 
 def test_parts_of_ones_own_are_asked_again(guarded: rh.Campaign, tmp_path: Path) -> None:

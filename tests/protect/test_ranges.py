@@ -1,5 +1,7 @@
 """The range detector: what it flags, and the rates that follow."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -73,7 +75,8 @@ def test_ranges_of_another_network_are_refused(work) -> None:
 def test_recall_does_not_depend_on_how_faults_were_drawn(work) -> None:
     plain = rh.Campaign(work, rh.chips.SOFTWARE, protections=(rh.RangeDetector(),), seed=1)
     told = plain.with_(sampler=rh.GradientImportance(candidates=50))
-    one, other = (campaign.run(until=6000) for campaign in (plain, told))
+    runs = (campaign.run(until=6000) for campaign in (plain, told))
+    one, other = (replace(run, confidence=0.999) for run in runs)  # of the right, 1 in 1,000 fails
     for name in ("recall", "precision", "precision_of_injected"):
         a, b = getattr(one, name), getattr(other, name)
         assert a.low < b.high

@@ -155,7 +155,7 @@ class Folder:
                 "drew or judged faults by other rules; it is left as it is: name another folder, "
                 f"or read it with that version ({name})"
             )
-        asked = {key: held[key] for key in identity["question"] if key in held}
+        asked = {key: held[key] for key in identity.get("question", ()) if key in held}
         if identity.get("seal") != _seal(held) or id_of(asked) != own:
             raise StoreError(
                 f"{path} was changed since it was written: undo that, or move it away and run the "
@@ -205,12 +205,13 @@ class Folder:
         identity, asked = held["identity"], held.get("budget", {})
         space = own.space()
         self._warn_of_strays()
-        tally, seconds = Tally.nothing(identity["metrics"], len(space.strata)), 0.0
-        for shard in self.shards():
-            faults, columns, took = own._strictly(shard_name(shard))
-            tally, seconds = tally + Tally.of(faults, columns, len(space.strata)), seconds + took
-        if not tally.total:
+        shards = self.shards()
+        if not shards:
             raise StoreError(f"{self.path} holds no finished faults yet: run the campaign first")
+        tally, seconds = own._tally(shards[0], space)
+        for shard in shards[1:]:
+            more, took = own._tally(shard, space)
+            tally, seconds = tally + more, seconds + took
         return Result(
             id=identity["id"],
             name=identity["name"],
@@ -226,16 +227,17 @@ class Folder:
             covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
         )
 
-    def _strictly(self, name: str) -> tuple[Faults, dict[str, np.ndarray], float]:
-        """What `kept` gives of a file that is there; its errors say what to do."""
+    def _tally(self, shard: int, space: SiteSpace) -> tuple[Tally, float]:
+        """What a shard that is there adds up to, and its seconds; errors say what to do."""
         try:
-            found = self.kept(name)
+            found = self.kept(shard_name(shard))
         except StoreError as error:
             raise StoreError(
                 f"{error}: move it away, or run the campaign again, which does so and makes it anew"
             ) from error
         assert found is not None
-        return found
+        faults, columns, seconds = found
+        return Tally.of(faults, columns, len(space.strata)), seconds
 
     def shards(self) -> list[int]:
         """The numbers of the stored shards, ascending."""

@@ -181,12 +181,18 @@ class Workload:
     def fingerprint(self) -> str:
         """A hash of all but the formats that decides the fault-free run.
 
-        Operations, constants, inputs, and the ranges to which formats are fitted.
+        Operations, constants, which of them are one in memory, inputs, and the ranges to which
+        formats are fitted.
         """
         digest = hashlib.sha256()
         for step, given in zip(self.program.steps, self.source.steps, strict=True):
             digest.update(repr((_name(step.op), step.args, step.kwargs)).encode())
             _add(digest, given.constant)
+        alike = [self.formats.weight] * len(self.layers)
+        for first, more in sharing_of(_weights(self.source, self.layers), alike).items():
+            for later, places in more.items():
+                digest.update(repr((first, later)).encode())
+                _add(digest, places)
         for ends in self.extremes:
             for end in ends:
                 _add(digest, end)
@@ -314,7 +320,6 @@ def _built(
         if formats.rounding == "each-step":
             Latched.of(layer, how)  # refuses what it does not know
     numbers = {layer.step: number for number, layer in enumerate(layers)}
-    weighted = [k for k, layer in enumerate(layers) if _has_weight(source, layer)]
     return Workload(
         name=name,
         source=source,
@@ -329,7 +334,7 @@ def _built(
         labels=labels,
         covered=captured.covered,
         shared=sharing_of(
-            {k: source.steps[layers[k].operands[1]].constant for k in weighted},
+            _weights(source, layers),
             [how.weight for how in arithmetic],
         ),
         nan=nan,
@@ -359,6 +364,15 @@ def _activations_as_weight(how: Arithmetic, others: tuple[Tensor, ...]) -> Param
 
 def _has_weight(program: Program, layer: Layer) -> bool:
     return layer.one_channel is not None and program.rows[layer.operands[1]] is None
+
+
+def _weights(source: Program, layers: tuple[Layer, ...]) -> dict[int, Tensor]:
+    """The model's own weights, by number of layer."""
+    return {
+        number: source.steps[layer.operands[1]].constant
+        for number, layer in enumerate(layers)
+        if _has_weight(source, layer)
+    }
 
 
 def _samples(source: Program, layer: Layer, seen: Extremes) -> tuple[Tensor, Tensor, Tensor]:

@@ -59,8 +59,7 @@ class Protection(Protocol):
     """Changes the population of faults, the network, or the run, and nothing else.
 
     Classes of your own inherit from this one and override what they change. They are frozen
-    dataclasses of plain fields, since a campaign is identified, and stored, by the data of its
-    parts.
+    dataclasses of plain fields: a campaign is identified, and stored, by the data of its parts.
     """
 
     def harden(self, space: SiteSpace) -> SiteSpace:
