@@ -14,6 +14,7 @@ from engine.test_networks import agrees, faults_of_all
 from engine.test_oracle import TOLERANCE, relative, strike
 from oracles.calls import called_logits
 from radhard.accel.chip import Accelerator
+from radhard.engine.noisy import run_noisy
 from radhard.network.workload import Workload
 from radhard.protect.tap import Tap, observed, tapped
 
@@ -207,3 +208,21 @@ def test_guards_see_each_image_alone_channel_by_channel(tap: Tap) -> None:
                     value = torch.relu(frames.norm(value) if module is frames.conv else value)
             channels = value.movedim(1 if module is frames.conv else -1, 0).flatten(1)
             torch.testing.assert_close(seen[image], channels)
+
+
+@pytest.mark.parametrize("tap", Tap)
+def test_errors_do_not_feel_where_images_lie(tap: Tap) -> None:
+    works = [captured(seeded(Sequence(second), 2), "fp32")[1] for second in (False, True)]
+    errors = rh.NeuronErrors(0.1)
+    first, second = (run_noisy(work, errors, tapped(work, tap), (1, 2)).logits for work in works)
+    torch.testing.assert_close(first, second, equal_nan=True)
+
+
+@pytest.mark.parametrize("protection", [rh.RangeRestriction(), rh.Checksum(True, True, True)])
+def test_hardened_modules_keep_their_layout(protection: rh.Protection) -> None:
+    model, work = captured(seeded(Sequence(second=True), 2), "fp32")
+    module = rh.harden(model, [protection.learned(work)], work.images, work.labels)
+    torch.testing.assert_close(module(work.images), model(work.images))
+    batch = torch.export.Dim("batch", min=2)
+    program = torch.export.export(module, (work.images,), dynamic_shapes={"images": {0: batch}})
+    torch.testing.assert_close(program.module()(work.images[:3]), model(work.images[:3]))
