@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from radhard.engine.guard import Seen, StepGuard, guarded
-from radhard.engine.trace import operand_of
 from radhard.faults.rate import NeuronErrors, WeightErrors, hits
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic
@@ -101,8 +100,7 @@ def _run(
         if step in targets:
             rows = _struck(workload, targets[step], clean, [part[step] for part in drawn])
         if guard is not None and watched:
-            source = operand_of(workload, step)
-            rows, alarm = guarded(guard, workload, Seen(step, rows, clean, lambda: value(source)))
+            rows, alarm = guarded(guard, workload, Seen(step, rows, clean, value))
             alarms.logical_or_(alarm)
         return layout.join(rows)
 
@@ -164,8 +162,9 @@ def with_wrong_weights(
     program = workload.program
     changed = Program(tuple(steps), program.rows, program.sizes, program.output)
     return replace(
-        workload, program=changed, parameters=tuple(parameters), arithmetic=tuple(arithmetic)
-    )
+        workload, program=changed, parameters=tuple(parameters), arithmetic=tuple(arithmetic),
+        learnt={},
+    )  # fmt: skip
 
 
 def _with_errors(

@@ -60,6 +60,13 @@ class Trace:
         """The values of a step for these images, (n, elements)."""
         return self.values[step][images]
 
+    def value(self, step: int, images: Tensor) -> Any:
+        """The same as operations take it, for a batch of these images; or the step's constant."""
+        layout = self.workload.program.rows[step]
+        if layout is None:
+            return self.workload.program.steps[step].constant
+        return layout.join(self.golden(step, images))
+
     @property
     def ranges(self) -> tuple[tuple[float, float], ...]:
         """The lowest and the highest fault-free output of each layer."""
@@ -184,29 +191,18 @@ def run_steps(
         if watched or (reread is not None and step in workload.numbers):
             layout = _layout(workload, step)
             clean = output = layout.split(held[step])
-            source = operand_of(workload, step)
             if reread is not None and step in workload.numbers:
-                inputs = _layout(workload, source).split(value(source))
-                output = reread(step, output, inputs)
+                source = workload.layers[workload.numbers[step]].operands[0]
+                output = reread(step, output, _layout(workload, source).split(value(source)))
             if guard is not None and watched:
                 again = (output != clean).any(1) if output is not clean else None
-                seen = Seen(step, output, clean, lambda source=source: value(source), again)  # type: ignore[misc]
-                output, alarm = guarded(guard, workload, seen)
+                output, alarm = guarded(guard, workload, Seen(step, output, clean, value, again))
                 alarms |= alarm
             held[step] = layout.join(output)
         for source in program.steps[step].inputs:
             if span.last_reader[source] == step and source not in span.wanted:
                 held.pop(source, None)
     return {step: _layout(workload, step).split(held[step]) for step in span.wanted}, alarms
-
-
-def operand_of(workload: Workload, step: int) -> int:
-    """The first step that ``step`` reads and that depends on images."""
-    number = workload.numbers.get(step)
-    if number is not None:
-        return workload.layers[number].operands[0]
-    program = workload.program
-    return next(s for s in program.steps[step].inputs if program.rows[s] is not None)
 
 
 @dataclass(frozen=True, slots=True)
