@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from radhard.network.export import batch_norm
 from radhard.network.workload import Workload
 
 
@@ -41,7 +43,7 @@ class Sight:
         clean: what they would be on these inputs without a fault in this step; the same tensor as
             ``output`` where there is none. For guards that stand for hardware which computes or
             stores a value more than once.
-        inputs: gives the first operand of a layer as its operation takes it, without a fault.
+        inputs: gives the first operand of a layer without a fault, image by image: (n, ...).
         shared: (n,) whether the fault lies in a value that a repetition would read again.
     """
 
@@ -95,12 +97,15 @@ def step_guard(guard: Guard | StepGuard, workload: Workload) -> StepGuard:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """One step of some runs for a guard: rows (n, elements) instead of channels; as `Sight`."""
+    """One step of some runs for a guard: rows (n, elements) instead of channels; as `Sight`.
+
+    ``values`` gives what a batch of these runs has at earlier steps, without a fault.
+    """
 
     step: int
     rows: Tensor
     clean: Tensor
-    inputs: Callable[[], Tensor]
+    values: Callable[[int], Any]
     shared: Tensor | None = None
 
 
@@ -112,26 +117,56 @@ def guarded(guard: StepGuard, workload: Workload, seen: Seen) -> tuple[Tensor, T
     shared = seen.shared
     if shared is None:
         shared = torch.zeros(rows.shape[0], dtype=torch.bool, device=rows.device)
-    output, alarm = guard.look(Sight(seen.step, output, clean, seen.inputs, shared))
-    if _positions_first(workload, seen.step):
-        output = output.transpose(1, 2)
-    return output.reshape(rows.shape[0], -1), alarm
+
+    def inputs() -> Tensor:
+        source = _operand(workload, seen.step)
+        layout, value = workload.program.rows[source], seen.values(source)
+        return value if layout is None else layout.apart(layout.split(value))
+
+    output, alarm = guard.look(Sight(seen.step, output, clean, inputs, shared))
+    return rows_of(workload, seen.step, output), alarm
 
 
 def by_channel(workload: Workload, step: int, rows: Tensor) -> Tensor:
     """Rows (n, elements) of a step as (n, m, positions)."""
+    n, blocks = rows.shape[0], _blocks(workload, step)
+    return rows.view(n, *blocks).transpose(1, 2).reshape(n, blocks[1], -1)
+
+
+def rows_of(workload: Workload, step: int, output: Tensor) -> Tensor:
+    """The inverse of `by_channel`."""
+    n, (outer, channels, inner) = output.shape[0], _blocks(workload, step)
+    return output.reshape(n, channels, outer, inner).transpose(1, 2).reshape(n, -1)
+
+
+def _blocks(workload: Workload, step: int) -> tuple[int, int, int]:
+    """How a step's value for one image lies in memory: (outer positions, m, inner positions)."""
+    return workload.once(("blocks", step), lambda: _found_blocks(workload, step))
+
+
+def _found_blocks(workload: Workload, step: int) -> tuple[int, int, int]:
+    """Those of the layer that elementwise operations follow; else by the number of axes."""
+    number = workload.numbers.get(step)
     layout = workload.program.rows[step]
     assert layout is not None
-    shape = layout.shape(1)[1:]
-    if _positions_first(workload, step):
-        return rows.view(rows.shape[0], -1, shape[-1]).transpose(1, 2)
-    return rows.view(rows.shape[0], shape[0] if shape else 1, -1)
+    if number is not None:
+        layer = workload.layers[number]
+        return layer.positions // layer.inner, layer.channels, layer.inner
+    op: Any = workload.program.steps[step].op
+    if op is batch_norm or torch.Tag.pointwise in getattr(op, "tags", ()):
+        for source in workload.program.steps[step].inputs:
+            if workload.program.rows[source] == layout:
+                return _blocks(workload, source)
+    shape = layout.shape(1)
+    if len(shape) == 3:  # sequences of vectors
+        return shape[0] * shape[1], shape[2], 1
+    return shape[0], shape[1] if len(shape) > 1 else 1, math.prod(shape[2:])
 
 
-def _positions_first(workload: Workload, step: int) -> bool:
-    """Whether channels are the last axis: in sequences of vectors, (n, positions, m)."""
+def _operand(workload: Workload, step: int) -> int:
+    """The first step that ``step`` reads and that depends on images; of a layer, its input."""
     number = workload.numbers.get(step)
     if number is not None:
-        return not workload.layers[number].channel_first
-    layout = workload.program.rows[step]
-    return layout is not None and len(layout.sizes) == 3
+        return workload.layers[number].operands[0]
+    program = workload.program
+    return next(s for s in program.steps[step].inputs if program.rows[s] is not None)

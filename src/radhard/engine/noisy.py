@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from radhard.engine.guard import Seen, StepGuard, guarded
-from radhard.engine.trace import operand_of
 from radhard.faults.rate import NeuronErrors, WeightErrors, hits
 from radhard.network.arithmetic import Arithmetic
 from radhard.network.program import Program, Step
@@ -100,8 +99,7 @@ def _run(
         if step in targets:
             rows = _struck(workload, targets[step], clean, [part[step] for part in drawn])
         if guard is not None and watched:
-            source = operand_of(workload, step)
-            rows, alarm = guarded(guard, workload, Seen(step, rows, clean, lambda: value(source)))
+            rows, alarm = guarded(guard, workload, Seen(step, rows, clean, value))
             alarms.logical_or_(alarm)
         return layout.join(rows)
 
@@ -158,8 +156,9 @@ def with_wrong_weights(
     program = workload.program
     changed = Program(tuple(steps), program.rows, program.sizes, program.output)
     return replace(
-        workload, program=changed, parameters=tuple(parameters), arithmetic=tuple(arithmetic)
-    )
+        workload, program=changed, parameters=tuple(parameters), arithmetic=tuple(arithmetic),
+        learnt={},
+    )  # fmt: skip
 
 
 def _unbounded(workload: Workload, number: int, how: Arithmetic) -> Arithmetic:

@@ -177,13 +177,10 @@ def _struck(
     step = trace.workload.layers[number].step
     detected = trace.detected[image].clone()
     if trace.guard is not None and step in trace.guard.steps:
-        workload, clean = trace.workload, trace.golden(step, image)
-        source = workload.layers[number].operands[0]
-        inputs = workload.program.rows[source]
-        assert inputs is not None
+        clean = trace.golden(step, image)
         shared = torch.from_numpy(_shared(trace, number, corruption)).to(image.device)
-        seen = Seen(step, output, clean, lambda: inputs.join(trace.golden(source, image)), shared)
-        output, alarm = guarded(trace.guard, workload, seen)
+        seen = Seen(step, output, clean, lambda step: trace.value(step, image), shared)
+        output, alarm = guarded(trace.guard, trace.workload, seen)
         detected |= alarm
     values = {
         live: output if live == step else trace.golden(live, image)

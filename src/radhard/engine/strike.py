@@ -192,14 +192,13 @@ def _under_weights(
     each = torch.arange(len(weights), device=image.device)
     struck, change = _overwritten(weights, place, corruption, how.weight)
     golden = trace.golden(layer.step, image)
-    layout = workload.program.rows[layer.operands[0]]
-    assert layout is not None
-    x = layout.join(trace.golden(layer.operands[0], image))
+    x = trace.golden(layer.operands[0], image)
+    positions = torch.arange(layer.positions, device=image.device)
+    place = layer.output_element(channel[:, None], positions)
     results = []
     for held in (struck, weights):
         rows = golden.clone()
-        one = _one_channel(trace, number, how, x, held, channel)
-        layer.by_channel(rows)[each, channel] = one
+        rows[each[:, None], place] = _one_channel(trace, number, how, x, held, channel)
         results.append(rows)
     return results[0], results[1], change
 
@@ -238,26 +237,24 @@ def of_channels(fmt: NumberFormat, channel: Tensor) -> NumberFormat:
 
 
 def _activations(trace: Trace, number: int) -> list[int]:
-    """The steps of a layer's operands that depend on images."""
-    program = trace.workload.program
-    operands = trace.workload.layers[number].operands
-    return [step for step in operands if program.rows[step] is not None]
+    """The steps that a layer reads and that depend on images."""
+    program, layer = trace.workload.program, trace.workload.layers[number]
+    read = (*layer.operands, layer.mask) if layer.mask is not None else layer.operands
+    return [step for step in read if program.rows[step] is not None]
 
 
 def _boxes(trace: Trace, number: int, corruption: Corruption) -> Tensor:
     """Which output elements lie in each corruption's box of reads, (n, elements) of bool."""
     layer = trace.workload.layers[number]
-    step = trace.values[layer.step]
-    m, device = layer.channels, step.device
-    positions = step.shape[1] // m
-    across = _between(m, torch.from_numpy(corruption.channels).to(device))
-    along = _between(positions, torch.from_numpy(corruption.positions).to(device))
-    box = across[:, :, None] & along[:, None, :]
-    late = torch.from_numpy(corruption.first).to(device)[:, None, None]
-    box &= torch.arange(m * positions, device=device).view(m, positions) >= late
-    return (box if layer.channel_first else box.transpose(1, 2)).reshape(len(corruption), -1)
+    values = trace.values[layer.step]
+    channels, positions, first = (
+        torch.from_numpy(part).to(values.device)
+        for part in (corruption.channels, corruption.positions, corruption.first)
+    )
+    m, p = layer.output_place(torch.arange(values.shape[1], device=values.device))
+    late = m * layer.positions + p >= first[:, None]
+    return _between(m, channels) & _between(p, positions) & late
 
 
-def _between(count: int, spans: Tensor) -> Tensor:
-    place = torch.arange(count, device=spans.device)
+def _between(place: Tensor, spans: Tensor) -> Tensor:
     return (place >= spans[:, :1]) & (place < spans[:, 1:])

@@ -40,7 +40,7 @@ class Tail:
             op, others = program.steps[after].op, set(program.steps[after].inputs) - {step}
             alone = torch.Tag.pointwise in getattr(op, "tags", ())
             alike = all(program.rows[k] == own and k < layer.step for k in others)
-            normal = op is batch_norm and layer.channel_first
+            normal = op is batch_norm and layer.kind == "conv"
             if program.rows[after] != own or not (normal or (alone and alike)):
                 break
             step = after

@@ -60,6 +60,13 @@ class Trace:
         """The values of a step for these images, (n, elements)."""
         return self.values[step][images]
 
+    def value(self, step: int, images: Tensor) -> Any:
+        """The same as operations take it, for a batch of these images; or the step's constant."""
+        layout = self.workload.program.rows[step]
+        if layout is None:
+            return self.workload.program.steps[step].constant
+        return layout.join(self.golden(step, images))
+
     @property
     def ranges(self) -> tuple[tuple[float, float], ...]:
         """The lowest and the highest fault-free output of each layer."""
@@ -173,24 +180,13 @@ def run_steps(
         if guard is not None and step in guard.steps:
             layout = _layout(workload, step)
             output = layout.split(held[step])
-            source = operand_of(workload, step)
-            seen = Seen(step, output, output, lambda source=source: value(source))  # type: ignore[misc]
-            output, alarm = guarded(guard, workload, seen)
+            output, alarm = guarded(guard, workload, Seen(step, output, output, value))
             held[step] = layout.join(output)
             alarms |= alarm
         for source in program.steps[step].inputs:
             if span.last_reader[source] == step and source not in span.wanted:
                 held.pop(source, None)
     return {step: _layout(workload, step).split(held[step]) for step in span.wanted}, alarms
-
-
-def operand_of(workload: Workload, step: int) -> int:
-    """The first step that ``step`` reads and that depends on images."""
-    number = workload.numbers.get(step)
-    if number is not None:
-        return workload.layers[number].operands[0]
-    program = workload.program
-    return next(s for s in program.steps[step].inputs if program.rows[s] is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from radhard.network.program import Program, Ref, Step
+from radhard.network.program import Program, Ref, Step, references
 
 aten = torch.ops.aten
 
 #: ``(input, weight, bias) -> output``, without rounding; the bias may be ``None``.
 Product = Callable[[Any, Any, Tensor | None], Tensor]
-#: ``(input, weights, channels) -> sums`` of one output channel per image, each image with a
-#: weight of its own: (n, ...), (n, fan-in), (n,) -> (n, positions).
+#: ``(inputs, weights, channels) -> sums`` of one output channel per image, each image with a
+#: weight of its own: (n, elements), (n, fan-in), (n,) -> (n, positions).
 ChannelProduct = Callable[[Tensor, Tensor, Tensor], Tensor]
-#: Places of n elements, (n,).
+#: Places of elements; of any shape.
 Places = TypeVar("Places", Tensor, NDArray[np.int64])
 #: The shape of a step's value for one image.
 Shapes = Callable[[int], tuple[int, ...]]
@@ -56,12 +56,15 @@ class Layer:
         operands: the steps of its input and of its second operand (the weight, or for ``matmul``
             another activation; for ``attention`` the keys, with the values behind them).
         bias: the step of its bias, if any.
+        mask: the step that says which keys ``attention`` reads, or what is added to its scores.
         bounds: its loop bounds by letter: m output channels, c input channels per group, e f
-            output rows and columns (e holds depth too), r s kernel rows and columns, groups. For
+            output rows and columns (e holds depth too, and the maps of an image where a
+            convolution runs on several), r s kernel rows and columns, groups. For
             ``linear`` e is the vectors per image; for ``matmul`` f is the matrices per image; for
             ``attention`` those of the second product, softmax(QK)V.
         macs: multiply-accumulates per image.
-        channel_first: an image's output is (m, positions) where ``True``, else (positions, m).
+        inner: positions behind the channel: an image's output is (positions / inner, m, inner).
+            All of them in a convolution of one map per image, 1 where channels are the last axis.
         weight_first: the weight's first axis is the output channel; else its last.
         product: the sums of products of all channels.
         one_channel: those of one channel per image; ``None`` where the weight is no constant.
@@ -76,23 +79,18 @@ class Layer:
     bias: int | None
     bounds: Mapping[str, int]
     macs: int
-    channel_first: bool
+    inner: int
     weight_first: bool
     product: Product
     one_channel: ChannelProduct | None
     geometry: Geometry | None = None
     plane: tuple[int, ...] = ()
+    mask: int | None = None
 
     @property
     def channels(self) -> int:
         """Output channels."""
         return self.bounds["m"]
-
-    def by_channel(self, rows: Tensor) -> Tensor:
-        """A view of output rows (n, elements) as (n, m, positions)."""
-        if self.channel_first:
-            return rows.view(len(rows), self.channels, -1)
-        return rows.view(len(rows), -1, self.channels).transpose(1, 2)
 
     def weight_rows(self, weight: Tensor) -> Tensor:
         """The weight as (m, fan-in)."""
@@ -115,21 +113,23 @@ class Layer:
         """Outputs per channel."""
         return self.bounds["e"] * self.bounds["f"]
 
-    def output_place(self, elements: Tensor) -> tuple[Tensor, Tensor]:
+    def output_place(self, elements: Places) -> tuple[Places, Places]:
         """Output channel and position of elements of an image's output."""
-        if self.channel_first:
-            return elements // self.positions, elements % self.positions
-        return elements % self.channels, elements // self.channels
+        channel = elements // self.inner % self.channels
+        block = elements // (self.inner * self.channels)
+        return channel, block * self.inner + elements % self.inner
 
     def output_element(self, channel: Places, position: Places) -> Places:
         """The inverse of `output_place`; the two broadcast against each other."""
-        if self.channel_first:
-            return channel * self.positions + position
-        return position * self.channels + channel
+        block = position // self.inner * self.channels + channel
+        return block * self.inner + position % self.inner
 
     @property
     def has_windows(self) -> bool:
-        """Whether it is linear or a two-dimensional convolution, with a constant weight."""
+        """Whether it is linear or a two-dimensional convolution of one map per image.
+
+        The weight must be constant.
+        """
         return self.one_channel is not None and (self.kind != "conv" or self.geometry is not None)
 
     def window(self, channel: Tensor, position: Tensor) -> Tensor:
@@ -201,22 +201,23 @@ def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
     ]
     geometry = [[part] * axes if isinstance(part, int) else part for part in geometry]
     groups = _argument(step, 6, "groups", 1)
-    weight, out = shapes(w.step), shapes(index)
+    weight, out, source = shapes(w.step), shapes(index), shapes(x.step)
+    maps, channels = out[:2]
     *depth, e, f = (1, *out[2:]) if axes == 1 else out[2:]
     *thick, r, s = (1, *weight[2:]) if axes == 1 else weight[2:]
     bounds = {
-        "m": out[1], "c": weight[1], "e": e * math.prod(depth), "f": f,
+        "m": channels, "c": weight[1], "e": maps * e * math.prod(depth), "f": f,
         "r": r * math.prod(thick), "s": s, "groups": groups,
     }  # fmt: skip
 
-    def one_channel(x: Tensor, weights: Tensor, channels: Tensor) -> Tensor:
+    def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
         n = len(x)
-        if groups > 1:
-            group = channels // (out[1] // groups)
-            x = x.view(n, groups, weight[1], *x.shape[2:])[torch.arange(n), group]
+        group = channel // (channels // groups)
+        parts = x.view(n, maps, groups, weight[1], *source[2:])[torch.arange(n), :, group]
         kernels = weights.view(n, *weight[1:])
-        sums: Tensor = op(x.reshape(1, -1, *x.shape[2:]), kernels, None, *geometry, n)
-        return sums.reshape(n, -1)
+        beside = parts.transpose(0, 1).reshape(maps, -1, *source[2:])
+        sums: Tensor = op(beside, kernels, None, *geometry, n)
+        return sums.view(maps, n, -1).transpose(0, 1).reshape(n, -1)
 
     return Layer(
         name=_name(program, w, step),
@@ -226,12 +227,12 @@ def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
         bias=b.step if b is not None else None,
         bounds=bounds,
         macs=math.prod(bounds[key] for key in "mcefrs"),
-        channel_first=True,
+        inner=math.prod(out[2:]),
         weight_first=True,
         product=lambda x, w, b: op(x, w, b, *geometry, groups),
         one_channel=one_channel,
-        geometry=_plane_geometry(weight, geometry) if axes == 2 else None,
-        plane=shapes(x.step)[2:],
+        geometry=_plane_geometry(weight, geometry) if axes == 2 and maps == 1 else None,
+        plane=source[2:],
     )
 
 
@@ -267,16 +268,15 @@ def _dense(
 ) -> Layer:
     """A matrix product: of a linear layer (weight (m, c)) or of two matrices (weight (c, m))."""
     x, w, b = operands
-    step, out, rows = program.steps[index], shapes(index), program.rows[x.step]
+    step, out = program.steps[index], shapes(index)
     linear = step.op is aten.linear.default
     c, m = shapes(x.step)[-1], out[-1]
-    constant = program.rows[w.step] is None and len(shapes(w.step)) == 2 and rows is not None
+    constant = program.rows[w.step] is None and len(shapes(w.step)) == 2
+    constant &= program.rows[x.step] is not None
     e = math.prod(out) // m if constant or linear else out[-2]
 
-    def one_channel(x: Tensor, weights: Tensor, channels: Tensor) -> Tensor:
-        assert rows is not None
-        vectors = rows.split(x).view(len(weights), e, c)
-        return (vectors @ weights.unsqueeze(2)).squeeze(2)
+    def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
+        return (x.view(len(x), e, c) @ weights.unsqueeze(2)).squeeze(2)
 
     def product(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         if linear:
@@ -291,7 +291,7 @@ def _dense(
         bias=b.step if b is not None else None,
         bounds=_matrix_bounds(m, c, e, math.prod(out) // (m * e)),
         macs=math.prod(out) * c,
-        channel_first=False,
+        inner=1,
         weight_first=linear,
         product=product,
         one_channel=one_channel if constant else None,
@@ -301,9 +301,15 @@ def _dense(
 def _attention(program: Program, index: int, shapes: Shapes) -> Layer:
     step = program.steps[index]
     q, k, v = step.args[:3]
-    rest, kwargs = step.args[3:], step.kwargs or {}
+    mask, rest = _argument(step, 3, "attn_mask", None), step.args[4:]
+    named = {key: part for key, part in (step.kwargs or {}).items() if key != "attn_mask"}
     op, out = step.op, shapes(index)
     assert op is not None
+    if references(rest) | references(named):
+        raise ValueError(
+            f"step {step.name}: attention whose scale or settings are computed can't be taken: "
+            "give them as numbers"
+        )
     depth, length = shapes(q.step)[-1], shapes(k.step)[-2]
     return Layer(
         name=_name(program, k, step),
@@ -313,10 +319,11 @@ def _attention(program: Program, index: int, shapes: Shapes) -> Layer:
         bias=None,
         bounds=_matrix_bounds(out[-1], length, out[-2], math.prod(out[:-2])),
         macs=math.prod(out[:-1]) * length * (depth + out[-1]),
-        channel_first=False,
+        inner=1,
         weight_first=False,
-        product=lambda q, kv, _: op(q, kv[0], kv[1], *rest, **kwargs),
+        product=lambda q, others, _: op(q, *others, *rest, **named),
         one_channel=None,
+        mask=mask.step if mask is not None else None,
     )
 
 

@@ -88,6 +88,11 @@ class Rows:
             rows = rows.reshape(batch, self.outer, -1).transpose(0, 1)
         return rows.reshape(self.shape(batch))
 
+    def apart(self, rows: Tensor) -> Tensor:
+        """Rows (images, elements), each in the shape of one image's value without the batch."""
+        shape = self.shape(1)
+        return rows.reshape(rows.shape[0], *(shape[1:] if shape[0] == 1 else shape))
+
     def take(self, value: Tensor, images: Tensor) -> Tensor:
         """The value for the batch made of these images of the batch at hand."""
         return value[images] if self.first else self.join(self.split(value)[images])

@@ -104,8 +104,7 @@ class Workload:
         x = values(layer.operands[0])
         if given is not None:
             return x, given
-        others = tuple(values(step) for step in layer.operands[1:])
-        return x, _activations_as_weight(self.arithmetic[number], others)
+        return x, _activations_as_weight(self.arithmetic[number], layer, values)
 
     def evaluate(self, index: int, values: Callable[[int], Any]) -> Any:
         """The value of a step in the chosen formats, given those of the steps before it."""
@@ -250,19 +249,25 @@ def _parameters(program: Program, layer: Layer, how: Arithmetic) -> Parameters:
     if not how.exact:
         return Parameters(weight, bias, torch.ones((), device=weight.device))
     scale = how.weight.scales(weight).reshape(-1)  # type: ignore[attr-defined]
-    after = [1] * (weight.dim() - 2) if layer.channel_first else []
+    after = [1] * (weight.dim() - 2)
     bias = bias.reshape(-1, *after).to(torch.float64) if bias is not None else None
     scale = scale.reshape(-1, *after) if scale.numel() > 1 else scale.reshape(())
     return Parameters(how.integer_weight(weight), bias, scale)
 
 
-def _activations_as_weight(how: Arithmetic, others: tuple[Tensor, ...]) -> Parameters:
-    one = torch.ones((), device=others[0].device)
+def _activations_as_weight(
+    how: Arithmetic, layer: Layer, values: Callable[[int], Any]
+) -> Parameters:
+    others = [values(step) for step in layer.operands[1:]]
     if how.exact:
         scale = how.weight.scales(others[0])  # type: ignore[attr-defined]
         return Parameters(how.integer_weight(others[0]), None, scale)
-    held = tuple(how.weight.round(other) for other in others)
-    return Parameters(held if len(held) > 1 else held[0], None, one)
+    held = [how.weight.round(other) for other in others]
+    one = torch.ones((), device=others[0].device)
+    if layer.kind != "attention":
+        return Parameters(held[0], None, one)
+    mask = values(layer.mask) if layer.mask is not None else None
+    return Parameters((*held, mask), None, one)
 
 
 def _has_weight(program: Program, layer: Layer) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from radhard.accel.chip import Accelerator
-from radhard.engine.guard import Sight
+from radhard.engine.guard import Sight, rows_of
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
@@ -136,7 +136,7 @@ class Checksum(Protection):
         wanted = {s for step in checks for s in (step, _source(training, step))}
         for values, _ in observed(training, wanted):
             for step, check in checks.items():
-                inputs = _joined(training, _source(training, step), values)
+                inputs = _apart(training, _source(training, step), values)
                 gaps = check.differences(values[step], inputs)
                 found.setdefault(step, []).append(torch.stack([gap.largest() for gap in gaps]))
         held = {step: (torch.stack(parts).amax(0),) for step, parts in found.items()}
@@ -291,11 +291,8 @@ def _source(workload: Workload, step: int) -> int:
     return workload.layers[workload.numbers[step]].operands[0]
 
 
-def _joined(workload: Workload, step: int, values: dict[int, Tensor]) -> Tensor:
-    """Values (n, m, positions) of a step in its own shape."""
+def _apart(workload: Workload, step: int, values: dict[int, Tensor]) -> Tensor:
+    """Values (n, m, positions) of a step, each in the shape that one image's value has."""
     layout = workload.program.rows[step]
     assert layout is not None
-    seen = values[step]
-    if len(layout.sizes) == 3:
-        seen = seen.transpose(1, 2)
-    return seen.reshape(layout.shape(len(seen)))
+    return layout.apart(rows_of(workload, step, values[step]))

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from radhard.engine.guard import Seen, StepGuard, guarded
-from radhard.engine.trace import operand_of
 from radhard.formats.catalogue import FLOAT32
 from radhard.network.workload import Workload, capture
 from radhard.protect.protection import Protection, joined, retuned
@@ -97,8 +96,8 @@ def run_steps_guarded(
             return found
         layout = program.rows[step]
         assert layout is not None
-        rows, source = layout.split(found), operand_of(workload, step)
-        corrected, _ = guarded(guard, workload, Seen(step, rows, rows, lambda: value(source)))
+        rows = layout.split(found)
+        corrected, _ = guarded(guard, workload, Seen(step, rows, rows, value))
         return layout.join(corrected)
 
     result: Tensor = program.output_of(images, touched, constant=constants.__getitem__)

@@ -119,7 +119,7 @@ def _channel(layer: Layer, faults: Struck) -> NDArray[np.int64]:
     struck = faults.corruption
     of_output = np.isin(struck.operand, ("output", "psum"))
     element = np.where(struck.element < 0, 0, struck.element)
-    own = element // layer.positions if layer.channel_first else element % layer.channels
+    own, _ = layer.output_place(element)
     one = struck.channels[:, 1] - struck.channels[:, 0] == 1
     found: NDArray[np.int64] = np.where(of_output, own, np.where(one, struck.channels[:, 0], -1))
     return found
