@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -55,11 +56,13 @@ class Maps:
     def plane(self, step: int) -> Plane | None:
         """Channels, rows and columns of a stored value; a vector has one position.
 
-        ``None`` where it is not stored, or neither a map nor a vector.
+        ``None`` where it is not stored, no float32, or neither a map nor a vector.
         """
         rows = self.trace.workload.program.rows[step]
-        stored = step in self.trace.values
-        if not stored or rows is None or not rows.first or len(rows.sizes) not in {2, 4}:
+        held = self.trace.values.get(step)
+        if held is None or held.dtype != torch.float32:
+            return None
+        if rows is None or not rows.first or len(rows.sizes) not in {2, 4}:
             return None
         channels, height, width = (*rows.shape(1)[1:], 1, 1)[:3]
         return channels, height, width

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -154,6 +154,12 @@ class Windows:
             picked = copy.index_select(0, place.view(-1)).view(*place.shape, channels)
             pair[1] = picked.permute(0, 3, 1, 2)
         return pair
+
+
+def mapped(trace: Trace) -> Collection[int]:
+    """The layers, by step, whose outputs are maps, so that runs can begin as patches of them."""
+    windows = Windows(trace, trace.copies)
+    return {layer.step for layer in trace.workload.layers if windows.plane(layer.step)}
 
 
 def struck_patch(windows: Windows, step: int, element: Tensor, golden: Tensor,

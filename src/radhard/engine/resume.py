@@ -19,11 +19,12 @@ from radhard.engine.passage import (
     from_weights,
     passed,
 )
-from radhard.engine.patch import Windows, struck_patch
+from radhard.engine.patch import Windows, mapped, struck_patch
 from radhard.engine.sparse import Front
 from radhard.engine.spread import Pool, spread
 from radhard.engine.strike import Change, single, struck_outputs, struck_values
 from radhard.engine.trace import Span, Trace, filled, run_steps
+from radhard.engine.trial import trusted
 from radhard.faults.corruption import OPERANDS, Corruption
 
 #: Sees runs pass a step: numbers of the corruptions (k,), faulty and golden values (k, elements).
@@ -56,10 +57,11 @@ def resume(
 ) -> Resumed:
     """Run the network under each corruption, from its layer on.
 
-    One wrong output spreads as a patch while that is cheaper; then, and for all other
-    corruptions, whole tensors are run. Whole runs walk through the network together: each joins
-    where it begins, and leaves as soon as nothing that is still to be read differs from the
-    golden run. The result for one fault does not depend on the others, nor on ``pool``.
+    Differences are followed while that is cheaper; then whole tensors are run. So they are from
+    the start where following differences fails a trial, of which there is a warning. Whole runs
+    walk through the network together: each joins where it begins, and leaves as soon as nothing
+    that is still to be read differs from the golden run. The result for one fault does not depend
+    on the others, nor on ``pool``.
 
     Not-a-number and infinities flow through the network by the rules of IEEE 754 where the format
     has them; a not-a-number differs from everything.
@@ -75,10 +77,23 @@ def resume(
     Returns:
         Logits in the order of ``corruption``.
     """
-    pool = pool or trace.pool
-    usable = patches and trace.guard is None and trace.finite and not watch
-    sparse = usable and compiled(trace)
-    windows = Windows(trace, trace.copies) if usable and not sparse else None
+    follows = patches and trace.guard is None and trace.finite and not watch
+    if follows:
+        entries = enterable(trace) if compiled(trace) else mapped(trace)
+        follows = trusted(trace, entries, _logits)
+    return _run(trace, corruption, follows, pool or trace.pool, watch or {})
+
+
+def _logits(trace: Trace, corruption: Corruption, follows: bool) -> Tensor:
+    return _run(trace, corruption, follows, trace.pool, {}).logits
+
+
+def _run(
+    trace: Trace, corruption: Corruption, follows: bool, pool: int, watch: Mapping[int, Observer]
+) -> Resumed:
+    """See `resume`; ``follows`` says whether differences are followed."""
+    sparse = follows and compiled(trace)
+    windows = Windows(trace, trace.copies) if follows and not sparse else None
     image = torch.from_numpy(corruption.image).to(trace.logits.device)
     golden = trace.logits[image]
     logits, detected = golden.clone(), trace.detected[image].clone()
@@ -94,7 +109,7 @@ def resume(
                 waiting.setdefault(begun.position, []).append(begun)
             for left in passed(trace, fronts, logits) if fronts else ():
                 waiting.setdefault(left.position, []).append(left)
-            for done in _walk(trace, waiting, detected, watch or {}):
+            for done in _walk(trace, waiting, detected, watch):
                 logits[done.fault] = done.values[trace.workload.program.output]
                 detected[done.fault] = done.detected
     return Resumed(logits, golden, detected, struck)
