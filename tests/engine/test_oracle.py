@@ -1,5 +1,7 @@
 """The engine against a plain forward pass in which the same value was overwritten."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -34,10 +36,12 @@ FORMATS = {
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2, "fp64": 1e-12}
 
 
-def random_corruptions(work: Workload, operand: str, n: int, seed: int) -> Corruption:
-    """Corruptions of one operand of all layers, by all fault models, with random boxes."""
+def random_corruptions(
+    work: Workload, operand: str, n: int, seed: int, layers: Sequence[int] = ()
+) -> Corruption:
+    """Corruptions of one operand of some or all layers, by all fault models, with random boxes."""
     rng = np.random.default_rng(seed)
-    layer = rng.integers(0, len(work.layers), n)
+    layer = rng.choice(layers or np.arange(len(work.layers)), n)
     sizes, widths, boxes = [], [], []
     for number in layer:
         place, how = work.layers[number], work.arithmetic[number]

@@ -58,13 +58,13 @@ def _hook(how: Arithmetic, strike: Strike | None) -> Callable[..., Tensor]:
         if strike is None:
             return golden
         if strike.operand == "output":
-            return _changed(golden, how.output, strike)
+            return changed(golden, how.output, strike)
         if strike.operand == "psum":
             return _with_wrong_sum(module, how, x, w, golden, strike)
         if strike.operand == "input":
-            x = _changed(x, how.input, strike)
+            x = changed(x, how.input, strike)
         else:
-            w = _changed(w, how.weight, strike)
+            w = changed(w, how.weight, strike)
         faulty = _output(module, how, x, w)
         box = torch.zeros_like(golden, dtype=torch.bool).reshape(golden.shape[1], -1)
         box[slice(*strike.channels), slice(*strike.positions)] = True
@@ -74,25 +74,34 @@ def _hook(how: Arithmetic, strike: Strike | None) -> Callable[..., Tensor]:
     return hook
 
 
-def _changed(values: Tensor, fmt: NumberFormat, strike: Strike) -> Tensor:
+def changed(values: Tensor, fmt: NumberFormat, strike: Strike) -> Tensor:
+    """A copy with the struck element's code changed."""
     flat = values.clone().reshape(-1)
     codes = fmt.encode(values).reshape(-1)
     codes[strike.element] = (codes[strike.element] & strike.keep) ^ strike.flip
-    changed = fmt.decode(codes.reshape(values.shape)).to(values.dtype).reshape(-1)
-    flat[strike.element] = changed[strike.element]
+    wrong = fmt.decode(codes.reshape(values.shape)).to(values.dtype).reshape(-1)
+    flat[strike.element] = wrong[strike.element]
     return flat.reshape(values.shape)
 
 
 def _output(module: nn.Module, how: Arithmetic, x: Tensor, w: Tensor) -> Tensor:
+    return rounded_output(lambda x, w, b: _apply(module, x, w, b), how, x, w, module.bias)
+
+
+def rounded_output(
+    product: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    how: Arithmetic, x: Tensor, w: Tensor, bias: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """A layer's output; of integers and fixed point from products in float64."""
     whole = (FixedFormat, IntegerFormat)
     if not (isinstance(how.input, whole) and isinstance(how.weight, whole)):
-        sums = _apply(module, x, w, module.bias)
+        sums = product(x, w, bias)
     else:
         axes = [1] * (w.dim() - 2)
         unit = how.input.scales(x) * how.weight.scales(w).reshape(-1, *axes)
-        sums = _apply(module, how.input.integers(x).double(), how.weight.integers(w).double(), None)
-        if module.bias is not None:
-            sums = sums + torch.round(module.bias.double().reshape(-1, *axes) / unit)
+        sums = product(how.input.integers(x).double(), how.weight.integers(w).double(), None)
+        if bias is not None:
+            sums = sums + torch.round(bias.double().reshape(-1, *axes) / unit)
         narrow = how.bound <= 2**24  # sums of integers this small are scaled in float32
         sums = sums.float() * unit.float() if narrow else sums * unit
     if how.accumulator is not None:
@@ -104,19 +113,33 @@ def _with_wrong_sum(
     module: nn.Module, how: Arithmetic, x: Tensor, w: Tensor, golden: Tensor, strike: Strike
 ) -> Tensor:
     """One output made anew, multiply-accumulate by multiply-accumulate, its latch struck once."""
-    m, *place = np.unravel_index(strike.element, golden.shape[1:])
-    fixed = how.exact
-    unit = float((how.input.scales(x) * how.weight.scales(w)).reshape(-1)[0]) if fixed else 1.0
-    if fixed and isinstance(how.weight, IntegerFormat) and len(how.weight.scale) > 1:
-        unit = float(how.input.scales(x) * how.weight.scales(w).reshape(-1)[m])
-    values, weights = (how.input.integers(x), how.weight.integers(w)) if fixed else (x, w)
-    total, latch = 0, 0
-    taps = _taps(module, values[0], int(m), tuple(map(int, place)))
-    for k, (c, r, s, tap) in enumerate(taps):
-        product = float(tap) * float(weights[m].reshape(weights.shape[1], -1)[c, r * s[1] + s[0]])
+    m, *place = map(int, np.unravel_index(strike.element, golden.shape[1:]))
+    values, weights = (how.input.integers(x), how.weight.integers(w)) if how.exact else (x, w)
+    rows = weights[m].reshape(weights.shape[1], -1)
+    products = [
+        float(tap) * float(rows[c, r * s[1] + s[0]])
+        for c, r, s, tap in _taps(module, values[0], m, tuple(place))
+    ]
+    bias = float(module.bias[m]) if module.bias is not None else 0.0
+    return with_wrong_sum(products, bias, unit_of(how, x, w, m), how, golden, strike)
+
+
+def unit_of(how: Arithmetic, x: Tensor, w: Tensor, m: int) -> float:
+    """The value of 1 among the sums of integers of an output channel."""
+    if not how.exact:
+        return 1.0
+    units = (how.input.scales(x) * how.weight.scales(w)).reshape(-1)
+    return float(units[m if len(units) > 1 else 0])
+
+
+def with_wrong_sum(
+    products: list[float], bias: float, unit: float, how: Arithmetic, golden: Tensor, strike: Strike
+) -> Tensor:
+    """The outputs, one of which is the sum of these products, its latch struck once."""
+    fixed, total, latch = how.exact, 0, 0
+    for k, product in enumerate(products):
         total += int(product) if fixed else product
         latch += (int(product) if fixed else product) if k in range(*strike.terms) else 0
-    bias = float(module.bias[m]) if module.bias is not None else 0.0
     total += round(bias / unit) if fixed else bias
     scale = unit if how.accumulator is not None else 1.0
     held = how.latch.round(torch.tensor([latch * scale], dtype=torch.float64))
@@ -126,9 +149,9 @@ def _with_wrong_sum(
         return golden
     real = (total + (found - held) / scale) * unit
     real = how.accumulator.round(real) if how.accumulator is not None else real
-    changed = golden.clone()
-    changed.reshape(-1)[strike.element] = how.output.round(real).to(golden.dtype)
-    return changed
+    struck = golden.clone()
+    struck.reshape(-1)[strike.element] = how.output.round(real).to(golden.dtype)
+    return struck
 
 
 def _taps(
