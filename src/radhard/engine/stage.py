@@ -72,15 +72,11 @@ def planned(trace: Trace) -> Plan:
 def _with_barrier(
     trace: Trace, found: list[Stage | Barrier], barrier: Barrier
 ) -> list[Stage | Barrier]:
-    """Runs leave where the golden values of all that they carry are stored, or earlier.
-
-    Where the barrier takes the place of what stood before it, it reads what that read, and of what
-    it read itself all that is there by then. Before the first stage there are no runs to leave.
-    """
+    """Runs leave where the golden values of all that they carry are stored, or earlier."""
     while found and not set(trace.live_after(barrier.first - 1)) <= trace.values.keys():
         last = found.pop()
-        still = (step for step in barrier.sources if step < last.first)
-        barrier = Barrier(last.first, tuple(dict.fromkeys((*last.sources, *still))))
+        still = {step for step in barrier.sources if step < last.first}
+        barrier = Barrier(last.first, tuple(still.union(last.sources)))
     return [*found, barrier] if found else []
 
 
