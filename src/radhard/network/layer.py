@@ -116,12 +116,16 @@ class Layer:
 
     def output_place(self, elements: Places) -> tuple[Places, Places]:
         """Output channel and position of elements of an image's output."""
+        if self.inner == self.positions:
+            return elements // self.inner, elements % self.inner
         channel = elements // self.inner % self.channels
         block = elements // (self.inner * self.channels)
         return channel, block * self.inner + elements % self.inner
 
     def output_element(self, channel: Places, position: Places) -> Places:
         """The inverse of `output_place`; the two broadcast against each other."""
+        if self.inner == self.positions:
+            return channel * self.inner + position
         block = position // self.inner * self.channels + channel
         return block * self.inner + position % self.inner
 
