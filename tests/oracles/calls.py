@@ -78,7 +78,7 @@ def _layer(
             return golden
         if own.operand == "output":
             return changed(golden, how.output, own)
-        if own.operand == "psum":
+        if own.operand in {"psum", "product"}:
             assert name == "linear", "sums are told apart in linear layers alone"
             position, m = divmod(own.element, golden.shape[-1])
             values, weights = x, others[0]

@@ -73,7 +73,7 @@ def _told(
         texttemplate="%{text}" if len(grid[0]) <= _WIDE else None, textfont={"size": 11},
         customdata=[[hover(p, metric) if p else "" for p in row] for row in cells],
         hovertemplate="%{customdata}<extra></extra>",
-        colorscale=_HEAT, zmin=0, zmax=highest or 1, showscale=highest > 0,
+        colorscale=_HEAT, zmin=0, zmax=highest or 1, showscale=bool(highest > 0),
         colorbar={"tickformat": SHARES, "title": metric, "nticks": 6, "outlinewidth": 0,
                   "lenmode": "pixels", "len": min(260, 60 + len(cells) * (42 if tall else 24)),
                   "y": 1, "yanchor": "top"},
