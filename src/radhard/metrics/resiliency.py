@@ -9,7 +9,7 @@ from radhard.stats.estimate import Estimate
 from radhard.stats.interval import difference, exclusive
 
 #: Outcomes that no fault of a known kind has.
-_NEVER = {"nan", "detected", "gained"}
+_NEVER = {"nan", "nan_decided", "detected", "gained"}
 
 
 def resiliency_accuracy(golden: float, lost: Estimate, gained: Estimate) -> Estimate:
@@ -48,6 +48,8 @@ def known_outcome(known: Known, metric: str, golden: float) -> float:
     0.2
     >>> known_outcome(Known("control", 0.2, 0.25), "sdc1", 0.8)
     0.75
+    >>> known_outcome(Known("control", 0.2, 0.25), "nan_decided", 0.8)
+    0.0
     """
     if metric == "correct":
         return golden * known.accuracy
