@@ -15,7 +15,7 @@ from radhard.campaign.result import Result
 from radhard.campaign.store import Folder, folders
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
-from radhard.report.summary import FEW, Golden, Line, formulations, lines
+from radhard.report.summary import FEW, Golden, Line, activated, formulations, lines
 from radhard.report.wording import cost_words, covered_words, duration, percent, verdict_words
 from radhard.stats.estimate import Estimate
 
@@ -131,6 +131,7 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
         "result": result,
         "rows": lines(result, _golden(about)),
         "notions": notions,
+        "activated": activated(result),
         "verdict": verdict_words(result.fit("sdc1"), result.fit_verdict()) if rated else "",
         "figures": [
             *_of_notions(notions, result),

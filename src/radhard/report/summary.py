@@ -55,6 +55,17 @@ def lines(result: Result, golden: Golden | None) -> list[Line]:
     return found
 
 
+def activated(result: Result) -> list[tuple[str, Estimate, Estimate]]:
+    """Components some of whose faults nothing reads: the share that is read, and its SDC-1."""
+    found = []
+    for part in result.by(lambda s: (s.component,)):
+        name, read = str(part.label[0]), part["activated"]
+        if part.n and read.value < 1:
+            sdc = result.per_activated("sdc1", lambda s, name=name: s.component == name)  # type: ignore[misc]
+            found.append((name, read, sdc))
+    return found
+
+
 def formulations(result: Result, software: Result | None) -> list[Line]:
     """RA as the chip has it, and as other notions of a fault would (Tyagi et al.).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from rich import box
@@ -12,7 +13,7 @@ from radhard.campaign.comparison import Comparison
 from radhard.campaign.propagation import Finding, hardening_area
 from radhard.campaign.result import Part, Result
 from radhard.campaign.suppression import Curves
-from radhard.report.summary import FEW, Golden, Line, enough, formulations, lines
+from radhard.report.summary import FEW, Golden, Line, activated, enough, formulations, lines
 from radhard.report.terminal import print_tables
 from radhard.report.wording import covered_words, percent, share_bar
 from radhard.search.choose import Choice, Goal
@@ -84,16 +85,13 @@ def _rates(result: Result) -> Table:
 
 def _activated(result: Result) -> list[Table]:
     """SDC-1 of those faults that something reads, where some components have others."""
+    rows = activated(result)
     title = "SDC-1 of faults that something reads"
     table = _table(title, ("component",), ("read", "interval", "sdc1", "interval"))
-    for part in result.by(lambda s: (s.component,)):
-        read, name = part["activated"], part.label[0]
-        if not part.n or read.value == 1:
-            continue
-        sdc = result.per_activated("sdc1", lambda s, name=name: s.component == name)  # type: ignore[misc]
-        cells = ((percent(e.value), f"{100 * e.low:.2f} to {percent(e.high)}") for e in (read, sdc))
-        table.add_row(str(name), *next(cells), *next(cells))
-    return [table] if table.row_count else []
+    for name, *found in rows:
+        cells = ((percent(e.value), f"{100 * e.low:.2f} to {percent(e.high)}") for e in found)
+        table.add_row(name, *itertools.chain(*cells))
+    return [table] if rows else []
 
 
 def show_study(findings: Sequence[Finding]) -> None:
