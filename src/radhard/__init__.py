@@ -56,8 +56,9 @@ if TYPE_CHECKING:
     from radhard.formats.integer import IntegerFormat
     from radhard.formats.number import NumberFormat
     from radhard.network.arithmetic import Formats
+    from radhard.network.capture import capture
     from radhard.network.export import CaptureError
-    from radhard.network.workload import Workload, capture
+    from radhard.network.workload import Workload
     from radhard.protect.bound import (
         BoundedNeuron,
         ClippedActivation,
@@ -138,7 +139,8 @@ _ROOMS = {
     "formats.number": ["NumberFormat"],
     "network.arithmetic": ["Formats"],
     "network.export": ["CaptureError"],
-    "network.workload": ["Workload", "capture"],
+    "network.capture": ["capture"],
+    "network.workload": ["Workload"],
     "protect.hardening": ["HardenedLatches", "LatchType"],
     "protect.ranges": ["RangeDetector"],
     "report.bar": ["ProgressBar"],

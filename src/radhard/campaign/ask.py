@@ -18,10 +18,11 @@ from radhard.faults.model import fault_model_named
 from radhard.formats.catalogue import format_named
 from radhard.metrics.outcome import STANDARD, ConfidenceOf
 from radhard.network.arithmetic import Formats, Rounding
+from radhard.network.capture import capture
 from radhard.network.comparator import NanRule
 from radhard.network.folder import Reading
 from radhard.network.source import Subject, subject
-from radhard.network.workload import Workload, capture
+from radhard.network.workload import Workload
 from radhard.protect.catalogue import protection_named
 from radhard.sampling.catalogue import sampler_named
 from radhard.stats.estimate import Estimate

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any, TypeVar
 
 import torch
-from numpy.typing import ArrayLike
-from torch import Tensor, nn
-from torch.export import ExportedProgram
+from torch import Tensor
 
-from radhard.formats.catalogue import FLOAT32
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Formats, Parameters, fitted
 from radhard.network.comparator import NanRule, known_rule, with_rule
-from radhard.network.coverage import Covered, covered_by
-from radhard.network.export import CaptureError, exported, program_of
-from radhard.network.fuse import Captured, Extremes, extremes_of, fused
-from radhard.network.layer import Layer, layers_of
-from radhard.network.plain import evaluating, plain, tensor_of
+from radhard.network.coverage import Covered
+from radhard.network.fuse import Captured, Extremes, fused
+from radhard.network.layer import Layer
 from radhard.network.program import Program, Step
 from radhard.network.sharing import Sharing, sharing_of
-from radhard.network.silence import tell_of_silence
 from radhard.network.stepwise import Latched
 
 Made = TypeVar("Made")
@@ -97,7 +90,7 @@ class Workload:
             return self._ruled(known_rule(nan)).with_(images, labels, format)
         images = self.images if images is None else images
         labels = self.labels if labels is None else labels
-        _check_pairs(images, labels)
+        check_pairs(images, labels)
         if format is None and images.device == self.images.device:
             return replace(self, images=images.to(self.formats.carrier), labels=labels)
         own = Captured(self.source, self.layers, self.extremes, self.covered)
@@ -109,7 +102,7 @@ class Workload:
                 f"{self.name} in {self.formats.name} has changed weights: choose the format first"
             )
         given = (Formats.of(format), images, labels, self.nan)
-        return _formatted(self.name, self.origin or own, *given)
+        return formatted(self.name, self.origin or own, *given)
 
     def _ruled(self, nan: NanRule) -> Workload:
         program = with_rule(self.program, nan)
@@ -200,76 +193,7 @@ class Workload:
         return digest.hexdigest()
 
 
-def capture(
-    model: nn.Module | ExportedProgram,
-    images: Tensor | ArrayLike,
-    labels: Tensor | ArrayLike,
-    format: NumberFormat | Formats = FLOAT32,
-    name: str | None = None,
-    nan: NanRule | None = None,
-) -> Workload:
-    """Turn a PyTorch model with images and labels into a `Workload`.
-
-    The model goes through ``torch.export`` with a dynamic batch; formats without a range of
-    their own (integers, ``FIXED16``) are fitted to the ranges seen on ``images``.
-
-    Args:
-        model: in evaluation mode it takes (b, ...) and gives logits (b, classes); it is left in
-            the mode that it is in. Wrappers (``DataParallel``, ``torch.compile``) are taken off.
-        images: (b, ...), floating point, as the model expects them; taken as float32.
-        labels: (b,) class numbers.
-        format: one number format for everything, or `Formats`.
-        name: for tables and pages; the class name of the model where ``None``.
-        nan: what rectifiers and pooling make of not-a-number: ``propagate``, or ``zero``; ``None``
-            for zero on chips and propagate in software. See `Workload`.
-
-    Raises:
-        CaptureError: when the model can't be exported, mixes images, draws random numbers, or
-            gives no logits.
-        ValueError: when images and labels don't match each other or the model, or for a ``nan``
-            that is neither.
-        TypeError: for what is no model, no images or no labels.
-
-    Warns:
-        UserWarning: where parameters are not float32, or fault-free logits are not numbers.
-
-    >>> import torch, radhard as rh
-    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
-    >>> rh.capture(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2])).layers[0].macs
-    12
-    """
-    images, labels = tensor_of(images, "images"), tensor_of(labels, "labels")
-    _check_pairs(images, labels)
-    rule = known_rule(nan) if nan is not None else None
-    images, labels = _as_numbers(images), labels.to(torch.int64)
-    taken = plain(model)
-    with torch.no_grad():
-        with evaluating(taken) if isinstance(taken, nn.Module) else nullcontext():
-            graph = exported(taken, images)
-            program = program_of(graph, images)
-        shapes = _shapes(program, images[:1])
-        layers = _named_apart(layers_of(program, shapes))
-        if not layers:
-            raise CaptureError(
-                "the model has no layer that multiplies and accumulates (convolution, linear, "
-                "matrix product, attention): there is nothing to strike"
-            )
-        classes = shapes(program.output)[1]
-        if int(labels.max()) >= classes:
-            raise ValueError(
-                f"label {int(labels.max())} can't be: the model tells {classes} classes apart, "
-                f"so labels are 0 to {classes - 1}"
-            )
-        extremes = extremes_of(program, layers, images)
-        title = name or type(taken).__name__
-        covered = covered_by(layers, program, graph, images[:1])
-        captured = Captured(program, layers, extremes, covered)
-        work = _formatted(title, captured, Formats.of(format), images, labels, rule)
-    tell_of_silence(work)
-    return work
-
-
-def _formatted(
+def formatted(
     name: str,
     captured: Captured,
     formats: Formats,
@@ -387,41 +311,8 @@ def _samples(source: Program, layer: Layer, seen: Extremes) -> tuple[Tensor, Ten
     return seen[0], source.steps[layer.operands[1]].constant, seen[2]
 
 
-def _shapes(program: Program, image: Tensor) -> Callable[[int], tuple[int, ...]]:
-    values = program.run(image)
-
-    def shape(step: int) -> tuple[int, ...]:
-        return tuple(values[step].shape)
-
-    return shape
-
-
-def _named_apart(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Layers whose names differ: a module that runs twice gets a number from its second run on."""
-    seen: dict[str, int] = {}
-    named = []
-    for layer in layers:
-        seen[layer.name] = seen.get(layer.name, 0) + 1
-        run = seen[layer.name]
-        named.append(layer if run == 1 else replace(layer, name=f"{layer.name}#{run}"))
-    return tuple(named)
-
-
-def _as_numbers(images: Tensor) -> Tensor:
-    if not images.is_floating_point():
-        raise ValueError(
-            f"images of type {images.dtype} can't be: use floating point, scaled as for training"
-        )
-    wrong = images.isnan().flatten(1).any(1).nonzero().flatten()
-    if len(wrong):
-        raise ValueError(
-            f"image {int(wrong[0])} holds not-a-number ({len(wrong)} of {len(images)} images do): "
-            "leave such images out, or mend how they are read"
-        )
-    return images.to(torch.float32)
-
-
-def _check_pairs(images: Tensor, labels: Tensor) -> None:
+def check_pairs(images: Tensor, labels: Tensor) -> None:
+    """Raise ``ValueError`` where images and labels can't belong to each other."""
     if labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(
             f"labels of shape {tuple(labels.shape)} and type {labels.dtype} can't be: use one "

@@ -12,7 +12,8 @@ from torch.export import ExportedProgram
 
 from radhard.engine.guard import Seen, StepGuard, guarded
 from radhard.formats.catalogue import FLOAT32
-from radhard.network.workload import Workload, capture
+from radhard.network.capture import capture
+from radhard.network.workload import Workload
 from radhard.protect.protection import Protection, joined, retuned
 
 
