@@ -61,6 +61,22 @@ class Heads(nn.Module):
         return mixed.transpose(1, 2).flatten(2)
 
 
+class Queries(nn.Module):
+    """Learned queries, the same for all images, with the images behind them or folded into them."""
+
+    def __init__(self, fold: bool) -> None:
+        super().__init__()
+        self.fold, self.queries = fold, nn.Parameter(torch.randn(3, 1, WIDTH))
+        self.own, self.head = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q = self.queries.expand(-1, x.shape[0], -1)
+        y = self.own(q.reshape(-1, WIDTH)) if self.fold else self.own(q)
+        keys = (y.view(3, -1, WIDTH) if self.fold else y).transpose(0, 1)
+        found = torch.matmul(torch.softmax(torch.matmul(keys, x.transpose(1, 2)), 2), x)
+        return self.head((found + keys).mean(1))
+
+
 LATER = torch.ones(TOKENS, TOKENS).triu(1).bool()
 MODULES: dict[str, Callable[[], nn.Module]] = {
     "module": lambda: Attending(nn.MultiheadAttention(WIDTH, 2, batch_first=True)),
@@ -80,6 +96,8 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "mask of the image": lambda: Attending(Heads(attn_mask=lambda x: x[:, None, None, :, 0] > -1)),
     "bias of the image": lambda: Attending(Heads(attn_mask=lambda x: x[:, None, :, :TOKENS])),
     "fewer keys": lambda: Attending(Heads(keys=3)),
+    "queries": lambda: Queries(fold=False),
+    "queries, folded": lambda: Queries(fold=True),
     "fewer heads": lambda: Attending(Heads(heads=1, enable_gqa=True)),
 }
 

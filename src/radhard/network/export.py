@@ -291,7 +291,33 @@ def _experiment(program: Program, images: Tensor) -> _Experiment:
             if outers:
                 moved = _moved(golden[index], changed[index])
                 seen.outers[index] = [n for n in outers if _only(moved, n, image)]
+    for index, outers in enumerate(seen.outers):
+        if len(outers) > 1:
+            seen.outers[index] = [n for n in outers if _carried(program, batch, seen, index, n)]
     return seen
+
+
+def _carried(program: Program, batch: Tensor, seen: _Experiment, index: int, outer: int) -> bool:
+    """Whether images lie in a value with this number of blocks before them, to go by the logits.
+
+    Learned queries, first states and padding are the same for all images: no change of an image
+    tells its place. What would be the place of one is changed, and no other's logits may change.
+    """
+    value, logits = seen.golden[index], seen.golden[program.output]
+    if not value.is_floating_point() or not isinstance(logits, Tensor) or len(logits) != _TRIED:
+        return True
+    for image in _CHANGED:
+        struck = value.clone(memory_format=torch.contiguous_format)
+        part = struck.view(outer, _TRIED, -1)[:, image]
+        part += 1 + torch.rand(part.shape, generator=torch.Generator().manual_seed(image))
+
+        def evaluate(step: int, values: Callable[[int], Any], struck: Tensor = struck) -> Any:
+            return struck if step == index else program.steps[step].run(values)
+
+        found = program.run(batch, evaluate)[program.output]
+        if not _only(_moved(logits, found), 1, image):
+            return False
+    return True
 
 
 def _by_batch(value: int, fewer: int) -> tuple[int, int]:
