@@ -86,11 +86,15 @@ class Software:
         operands = {"weight": "weight", "activation": "output"}
         layer = np.array([numbers[s.layer] for s in space.strata], dtype=np.int64)
         operand = np.array([operands[s.component] for s in space.strata])
+        element = faults.index.copy()
+        for number in workload.shared.keys() | {k for m in workload.shared.values() for k in m}:
+            here = (layer == number)[faults.stratum] & (operand == "weight")[faults.stratum]
+            element[here] = workload.first_read(number).numpy()[element[here]]
         box = whole_box(len(faults))
         return Corruption(
             layer[faults.stratum],
             operand[faults.stratum],
-            faults.index,
+            element,
             faults.image,
             faults.keep,
             faults.flip,

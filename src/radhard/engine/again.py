@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from radhard.engine.strike import under_own_weights
+from radhard.engine.strike import read_again, under_own_weights
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
+from radhard.faults.model import Integers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,37 +20,27 @@ class Again:
 
     Attributes:
         trace: the golden run.
-        struck: by step of each later layer, its number, and the corruptions as they stand in its
-            own weight, one for each fault (those of other weights are left out by ``place``).
-        place: by step, for each fault its place among ``struck``; -1 where it reads no wrong one.
+        corruption: n faults.
+        elements: by step of each later layer, which element of its weight is wrong, (n,); -1 where
+            none is.
         last: (n,) the last step that reads the wrong weight; -1 where no later one does.
     """
 
     trace: Trace
-    struck: dict[int, tuple[int, Corruption]]
-    place: dict[int, Tensor]
+    corruption: Corruption
+    elements: dict[int, Integers]
     last: Tensor
 
     @classmethod
     def of(cls, trace: Trace, corruption: Corruption) -> Again:
         """For n faults."""
-        workload = trace.workload
-        struck: dict[int, tuple[int, Corruption]] = {}
-        place: dict[int, Tensor] = {}
+        elements: dict[int, Integers] = {}
         last = np.full(len(corruption), -1)
-        for first, later in workload.shared.items():
-            hit = corruption.stored & (corruption.layer == first)
-            hit &= corruption.operand == "weight"
-            chosen = np.flatnonzero(hit)
-            for number, elements in later.items() if len(chosen) else ():
-                step = workload.layers[number].step
-                part = corruption[chosen]
-                struck[step] = number, replace(part, element=elements.numpy()[part.element])
-                order = np.full(len(corruption), -1)
-                order[chosen] = np.arange(len(chosen))
-                place[step] = torch.from_numpy(order)
-                last[chosen] = np.maximum(last[chosen], step)
-        return cls(trace, struck, place, torch.from_numpy(last))
+        for number, hit, places in read_again(trace.workload, corruption):
+            step = trace.workload.layers[number].step
+            elements.setdefault(step, np.full(len(corruption), -1))[hit] = places
+            last[hit] = np.maximum(last[hit], step)
+        return cls(trace, corruption, elements, torch.from_numpy(last))
 
     def due(self, fault: Tensor, position: int) -> Tensor:
         """Which of these faults (k,) are read again after a step, (k,) of bool."""
@@ -65,13 +56,13 @@ class Again:
             output: (rows, elements), with the golden weight.
             inputs: (rows, elements) of the layer.
         """
-        number, corruption = self.struck[step]
-        place = self.place[step][fault.cpu()]
-        hit = torch.nonzero(place >= 0)[:, 0]
-        if not len(hit):
+        runs = fault.cpu().numpy()
+        element = self.elements[step][runs]
+        some = np.flatnonzero(element >= 0)
+        if not len(some):
             return output
-        part = corruption[place[hit].numpy()]
-        hit = hit.to(output.device)
+        part = replace(self.corruption[runs[some]], element=element[some])
+        number, hit = self.trace.workload.numbers[step], torch.from_numpy(some).to(output.device)
         wrong, right = under_own_weights(self.trace, number, part, inputs[hit], output[hit])
         rows = output.clone()
         rows[hit] = torch.where(wrong == right, output[hit], wrong)

@@ -6,7 +6,7 @@ A guess that directs sampling. It need not be right, only cheap and telling.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from radhard.engine.layerstage import numbers_of
 from radhard.engine.partial import partial_sums
-from radhard.engine.strike import altered, of_channels
+from radhard.engine.strike import altered, of_channels, read_again
 from radhard.engine.tail import Tail
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import OPERANDS, Corruption
@@ -109,6 +109,14 @@ class Margins:
         order. Where many outputs read it, some are looked at. Infinity says that infinities, or
         numbers that are none, go on.
         """
+        found = self._alone(trace, corruption)
+        for number, hit, element in read_again(trace.workload, corruption):
+            part = replace(corruption[hit], element=element, layer=np.full(len(hit), number))
+            found[hit] += self._alone(trace, part)
+        return found
+
+    def _alone(self, trace: Trace, corruption: Corruption) -> Reals:
+        """The same for one layer that reads a wrong weight, whoever else does."""
         best = trace.logits.topk(2, dim=1).values.double()
         margin = (best[:, 0] - best[:, 1]).clamp(min=1e-30)
         found = np.full(len(corruption), _LEAST)

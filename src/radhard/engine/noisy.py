@@ -144,14 +144,11 @@ def with_wrong_weights(
         given, how = workload.parameters[number], workload.arithmetic[number]
         if given is None or (layers is not None and number not in layers):
             continue
-        first = workload.again.get(number, number)
-        weight = workload.weight(number)
-        if first in wrong:
-            weight = torch.empty_like(weight).reshape(-1).index_copy_(
-                0, workload.shared[first][number], wrong[first].reshape(-1)
-            ).view(weight.shape)  # fmt: skip
-        else:
-            weight = _with_errors(weight, how.weight, errors.rate, rng)
+        weight = _with_errors(workload.weight(number), how.weight, errors.rate, rng)
+        for first, later in workload.shared.items():
+            if first in wrong and number in later:
+                here = later[number] >= 0
+                weight.view(-1)[later[number][here]] = wrong[first].view(-1)[here]
         wrong[number] = weight
         arithmetic[number] = how = _unbounded(workload, number, how)
         parameters[number] = replace(

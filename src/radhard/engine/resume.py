@@ -287,7 +287,7 @@ def _advanced(trace: Trace, batch: Pool, position: int, again: Again) -> Pool:
     start = {step: filled(value, trace.rows) for step, value in batch.values.items()}
     wanted = trace.live_after(position)
     span = Span(batch.position + 1, position + 1, wanted, trace.last_reader)
-    met = {step for step in again.struck if span.first <= step < span.end}
+    met = {step for step in again.elements if span.first <= step < span.end}
 
     def reread(step: int, output: Tensor, inputs: Tensor) -> Tensor:
         return again.read(step, batch.fault, output, inputs) if step in met else output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,11 +13,13 @@ from torch import Tensor
 
 from radhard.engine.trace import Span, Trace, filled, run_steps
 from radhard.faults.corruption import Corruption
+from radhard.faults.model import Integers
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Product
 from radhard.network.stepwise import Latched
+from radhard.network.workload import Workload
 
 #: Operands that are gathered at once for outputs that are computed one by one, about.
 _GATHERED = 1 << 23
@@ -281,6 +284,18 @@ def under_own_weights(
         rows[each[:, None], place] = _one_channel(trace, number, how, inputs, held, channel)
         results.append(rows)
     return results[0], results[1]
+
+
+def read_again(
+    workload: Workload, corruption: Corruption
+) -> Iterator[tuple[int, Integers, Integers]]:
+    """The layers that read wrong stored weights after the first: number, which faults, elements."""
+    stored = corruption.stored & (corruption.operand == "weight")
+    for first, later in workload.shared.items() if stored.any() else ():
+        chosen = np.flatnonzero(stored & (corruption.layer == first))
+        for number, places in later.items():
+            element = places.numpy()[corruption.element[chosen]]
+            yield number, chosen[element >= 0], element[element >= 0]
 
 
 def _wrong_weights(

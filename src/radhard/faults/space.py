@@ -179,7 +179,7 @@ def SoftwareSpace(  # noqa: N802 - it reads as the kind of space that it makes
     """Every bit of every weight and of every layer output equally likely, whatever the hardware.
 
     This is what injectors without a hardware model assume. Biases are not included. A weight that
-    several layers read is one stored value: its strata are those of the first, wrong for all.
+    several layers read is one stored value, struck as one of the first of them, wrong for all.
 
     Args:
         workload: the network.
@@ -194,9 +194,8 @@ def SoftwareSpace(  # noqa: N802 - it reads as the kind of space that it makes
     strata: list[Stratum] = []
     for number, layer in enumerate(workload.layers):
         how = workload.arithmetic[number]
-        stored = workload.parameters[number] is not None and number not in workload.again
-        if "weight" in kinds and stored:
-            size = workload.weight(number).numel()
+        if "weight" in kinds and workload.parameters[number] is not None:
+            size = len(workload.first_read(number))
             also = tuple(workload.layers[k].name for k in workload.shared.get(number, ()))
             strata += _bits("weight", layer.name, how.weight, size, also)
         if "activation" in kinds:
@@ -211,5 +210,5 @@ def _bits(
 ) -> list[Stratum]:
     return [
         Stratum(component, layer, bit, fmt.width, size, float(size), size, also)
-        for bit in range(fmt.width)
+        for bit in range(fmt.width if size else 0)
     ]

@@ -273,10 +273,11 @@ def _dense(
     x, w, b = operands
     step, out = program.steps[index], shapes(index)
     linear = step.op is aten.linear.default
-    c, m = shapes(x.step)[-1], out[-1]
-    constant = program.rows[w.step] is None and len(shapes(w.step)) == 2
+    one = len(shapes(w.step)) == 1  # a vector: one output channel, which has no axis
+    c, m = shapes(x.step)[-1], 1 if one else out[-1]
+    constant = program.rows[w.step] is None and len(shapes(w.step)) <= 2
     constant &= program.rows[x.step] is not None
-    e = math.prod(out) // m if constant or linear else out[-2]
+    e = math.prod(out) // m if constant or linear or one else out[-2]
 
     def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
         return (x.view(len(x), e, c) @ weights.unsqueeze(2)).squeeze(2)

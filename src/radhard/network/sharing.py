@@ -9,13 +9,13 @@ from torch import Tensor
 
 from radhard.formats.number import NumberFormat
 
-#: For each layer that is the first to read its stored weight, the later ones; each with the place
-#: in its own weight of every element of the first one's.
+#: For each layer, the later ones that read some of what it is the first to read: with the place in
+#: the later one's weight of every element of its own, -1 where that one does not read it.
 Sharing = Mapping[int, Mapping[int, Tensor]]
 
 
 def sharing_of(weights: Mapping[int, Tensor], formats: Sequence[NumberFormat]) -> Sharing:
-    """Which layers read the same stored weight.
+    """Which layers read the same stored weights, or parts of them.
 
     Weights are one where they are the same memory, in whatever order of the axes, and have the
     same codes: a transposed weight with a scale for each channel has others, and is another.
@@ -26,32 +26,48 @@ def sharing_of(weights: Mapping[int, Tensor], formats: Sequence[NumberFormat]) -
 
     >>> import torch, radhard as rh
     >>> weight = torch.rand(2, 3)
-    >>> found = sharing_of({0: weight, 1: torch.rand(2, 3), 4: weight.T}, 5 * [rh.FLOAT32])
+    >>> held = {0: weight, 1: torch.rand(2, 3), 4: weight.T, 6: weight[1:]}
+    >>> found = sharing_of(held, 7 * [rh.FLOAT32])
     >>> {first: {k: place.tolist() for k, place in more.items()} for first, more in found.items()}
-    {0: {4: [0, 2, 4, 1, 3, 5]}}
+    {0: {4: [0, 2, 4, 1, 3, 5], 6: [-1, -1, -1, 0, 1, 2]}}
     """
     found: dict[int, dict[int, Tensor]] = {}
-    first: dict[int, list[int]] = {}
     for number, weight in weights.items():
-        owners = first.setdefault(weight.untyped_storage().data_ptr(), [])
-        for owner in owners:
-            places = _places(weights[owner], weight)
-            if places is not None and formats[owner] == formats[number]:
-                found.setdefault(owner, {})[number] = places
+        for first, other in weights.items():
+            if first == number:
                 break
-        else:
-            owners.append(number)
+            if formats[first] != formats[number] or not _overlap(other, weight):
+                continue
+            places = places_of(other, weight)
+            places[~first_read(found, first, other.numel())] = -1
+            if bool((places >= 0).any()):
+                found.setdefault(first, {})[number] = places
     return found
 
 
-def _places(one: Tensor, other: Tensor) -> Tensor | None:
-    """Where in ``other`` the elements of ``one`` stand; ``None`` where it holds different ones."""
-    if one.numel() != other.numel():
-        return None
+def first_read(sharing: Sharing, number: int, size: int) -> Tensor:
+    """Which elements of a layer's weight no earlier layer reads, (size,) of bool."""
+    own = torch.ones(size, dtype=torch.bool)
+    for later in sharing.values():
+        if number in later:
+            own[later[number][later[number] >= 0]] = False
+    return own
+
+
+def places_of(one: Tensor, other: Tensor) -> Tensor:
+    """Where in ``other`` the elements of ``one`` stand, in memory, (elements,); -1: not there."""
+    if not _overlap(one, other):
+        return torch.full((one.numel(),), -1)
     here, there = _offsets(one), _offsets(other)
     order = there.argsort()
     places = order[torch.searchsorted(there[order], here).clamp(max=len(there) - 1)]
-    return places if torch.equal(there[places], here) else None
+    return torch.where(there[places] == here, places, -1)
+
+
+def _overlap(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors may have memory in common."""
+    memory = [part.untyped_storage().data_ptr() for part in (one, other)]
+    return memory[0] == memory[1] != 0 and one.numel() > 0 < other.numel()
 
 
 def _offsets(view: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from radhard.network.coverage import Covered
 from radhard.network.fuse import Captured, Extremes, fused
 from radhard.network.layer import Layer
 from radhard.network.program import Program, Step
-from radhard.network.sharing import Sharing, sharing_of
+from radhard.network.sharing import Sharing, first_read, sharing_of
 from radhard.network.stepwise import Latched
 
 Made = TypeVar("Made")
@@ -45,7 +45,7 @@ class Workload:
         images: (b, ...) in the carrier type.
         labels: (b,) class numbers.
         covered: which share of the network its layers are.
-        shared: which layers read a stored weight that an earlier one reads.
+        shared: which layers read stored weights that an earlier one reads.
         nan: what rectifiers and pooling make of not-a-number: ``propagate`` it, as PyTorch does, or
              ``zero``, as `radhard.network.comparator.Comparator` does. ``None`` leaves it to the
              campaign: zero on chips, whose rectifiers are comparators, and propagate in software.
@@ -165,10 +165,10 @@ class Workload:
             raise ValueError(f"layer {layer.name} has no weight: both operands are activations")
         return value
 
-    @property
-    def again(self) -> Mapping[int, int]:
-        """From each layer that reads a stored weight again to the layer that reads it first."""
-        return {later: first for first, more in self.shared.items() for later in more}
+    def first_read(self, number: int) -> Tensor:
+        """The elements of a layer's stored weight that no earlier layer reads, ascending, (n,)."""
+        own = first_read(self.shared, number, self.weight(number).numel())
+        return torch.nonzero(own)[:, 0]
 
     def fingerprint(self) -> str:
         """A hash of all but the formats that decides the fault-free run.
