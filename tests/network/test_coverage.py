@@ -1,5 +1,7 @@
 """What is no layer is named, and no chip leaves it out in silence."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -77,3 +79,47 @@ def test_a_network_of_layers_is_covered() -> None:
     )
     covered = rh.capture(model, IMAGES, LABELS).covered
     assert (covered.parameters, covered.macs, covered.missing) == (1.0, 1.0, ())
+
+
+class Rescaled(nn.Module):
+    """A weight that a layer reads, and a product value by value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(12, 12), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.first(x.mean((1, 2))))
+        return self.head(y * self.first.weight[0])
+
+
+def test_other_readers_of_a_stored_weight_are_named() -> None:
+    with pytest.warns(UserWarning, match="weight of layer first is also read by step mul"):
+        rh.capture(Rescaled().eval(), IMAGES, LABELS)
+
+
+def test_a_vector_is_a_layer_of_one_channel() -> None:
+    class Pooled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.by = nn.Linear(12, 5), nn.Parameter(torch.randn(5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(self.first(x[:, 0, :4])) @ self.by
+
+    model = Pooled().eval()
+    work = rh.capture(model, IMAGES, LABELS)
+    assert (work.layers[1].channels, work.layers[1].macs) == (1, 20)
+    name = work.layers[1].name
+    lines = [f"{k} weight {name} 28 {k} {k} 0xffffffff 0x10000000 1" for k in range(5)]
+    faults = rh.Faults.from_text("\n".join(lines), rh.SoftwareSpace(work))
+    found = rh.resume(
+        rh.record(work), rh.chips.SOFTWARE.corrupt(work, rh.SoftwareSpace(work), faults)
+    )
+    for k in range(5):
+        wrong = copy.deepcopy(model)
+        wrong.by.data.view(torch.int32)[k] ^= 1 << 28
+        with torch.no_grad():
+            torch.testing.assert_close(
+                found.logits[k], wrong(IMAGES[k : k + 1])[0], rtol=1e-3, atol=0
+            )

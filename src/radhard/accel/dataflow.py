@@ -284,8 +284,8 @@ def layer_with_windows(workload: Workload, number: int, chip: str) -> tuple[Laye
     source = workload.program.rows[layer.operands[0]]
     if source is None or not layer.has_windows or workload.parameters[number] is None:
         raise ValueError(
-            f"layer {layer.name} ({layer.kind}) is neither a two-dimensional convolution nor "
-            f"linear, which is all that {chip} runs: use the chip software"
+            f"layer {layer.name} ({layer.kind}) is neither a two-dimensional convolution of one "
+            f"map per image nor linear, which is all that {chip} runs: use the chip software"
         )
     return layer, source.elements
 

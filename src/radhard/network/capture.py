@@ -21,7 +21,7 @@ from radhard.network.fuse import Captured, extremes_of
 from radhard.network.layer import Layer, layers_of
 from radhard.network.plain import evaluating, plain, tensor_of
 from radhard.network.program import Program
-from radhard.network.silence import tell_of_silence
+from radhard.network.silence import tell_of_readers, tell_of_silence
 from radhard.network.workload import Workload, check_pairs, formatted
 
 
@@ -56,7 +56,8 @@ def capture(
         TypeError: for what is no model, no images or no labels.
 
     Warns:
-        UserWarning: where parameters are not float32, or fault-free logits are not numbers.
+        UserWarning: where parameters are not float32, fault-free logits are not numbers, or a
+            stored weight is read by more than layers.
 
     >>> import torch, radhard as rh
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
@@ -91,6 +92,7 @@ def capture(
         captured = Captured(program, layers, extremes, covered)
         work = formatted(title, captured, Formats.of(format), images, labels, rule)
     tell_of_silence(work)
+    tell_of_readers(work)
     return work
 
 

@@ -1,4 +1,4 @@
-"""Fault-free values that are not numbers: whether there are any, and where they begin."""
+"""What should be known of a captured network: values that are no numbers, other readers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from radhard.network.sharing import places_of
 
 if TYPE_CHECKING:
     from radhard.network.workload import Workload
@@ -34,6 +36,38 @@ def tell_of_silence(work: Workload) -> None:
             f"use a number format with a wider range than {work.formats.name}",
             stacklevel=3,
         )
+
+
+def tell_of_readers(work: Workload) -> None:
+    """Warn where stored weights are read by more than layers, so that strikes there are not seen.
+
+    Warns:
+        UserWarning: naming the layer, and the step that reads its weight and stays right.
+    """
+    steps = work.source.steps
+    weights = {
+        layer.operands[1]: layer
+        for number, layer in enumerate(work.layers)
+        if work.parameters[number] is not None
+    }
+    for index, step in enumerate(steps):
+        if work.program.rows[index] is None:
+            continue
+        number = work.numbers.get(index)
+        own = work.layers[number].operands[1] if number is not None else None
+        for held in step.inputs:
+            constant = steps[held].constant
+            if held == own or not isinstance(constant, Tensor):
+                continue
+            for weight, layer in weights.items():
+                if bool((places_of(constant, steps[weight].constant) >= 0).any()):
+                    warnings.warn(
+                        f"the weight of layer {layer.name} is also read by step {step.name}, which "
+                        "is no layer or takes it for a bias: a strike on the stored weight is "
+                        "wrong for the layer alone",
+                        stacklevel=3,
+                    )
+                    return
 
 
 def _silences(work: Workload) -> Iterator[tuple[str, list[Any]]]:
