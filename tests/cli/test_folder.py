@@ -115,3 +115,19 @@ def test_warnings_are_one_line(digits: Path, at_the_command_line) -> None:
     assert code == 0, said
     assert "\nradhard: parameters of float16 are taken as float32" in f"\n{said}"
     assert "half.py" not in said
+
+
+def test_a_function_may_give_arrays_and_lists(
+    at_the_command_line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "arrays_of_mine.py").write_text(
+        "import numpy as np, torch\n"
+        "def mine():\n"
+        "    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))\n"
+        "    return model, np.random.default_rng(0).random((8, 1, 2, 2)), [0, 1, 2, 0, 1, 2, 0, 1]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    given = ("--chip", "software", "--images", "8", "--faults", "20", "--json")
+    code, out, _ = at_the_command_line("assess", "arrays_of_mine:mine", *given)
+    assert code == 0
+    assert json.loads(out)["faults"] == 20

@@ -178,3 +178,15 @@ def test_what_is_known_is_part_of_the_rate() -> None:
     assert judged(wilson(5, 10), 0.0).verdict == "met"
     with pytest.raises(ValueError, match="budget of 0"):
         judged(wilson(0, 10), 1.0, budget_fit=0)
+
+
+def test_equal_logits_are_in_the_top_five_by_class_number() -> None:
+    """Ties in any number: what is unchanged is no corruption of any kind."""
+    golden = torch.tensor([[0.0] * 12, [1.0] * 3 + [2.0] * 9])
+    found = classify(golden, golden, torch.zeros(2), torch.zeros(2, dtype=torch.bool))
+    assert found["masked"].all()
+    assert not (found["sdc1"] | found["sdc5"] | found["sdc10"]).any()
+    moved = golden.clone()
+    moved[:, 8] += 1  # class 8 is not among the first five of equal ones
+    changed = classify(moved, golden, torch.zeros(2), torch.zeros(2, dtype=torch.bool))
+    assert changed["sdc5"].tolist() == [True, True]

@@ -15,6 +15,7 @@ from radhard.network.archive import program_in
 from radhard.network.data import DataSet, data_named
 from radhard.network.export import CaptureError
 from radhard.network.folder import Reading
+from radhard.network.plain import tensor_of
 from radhard.network.weights import trained
 from radhard.network.zoo import ZooModel, zoo_model
 
@@ -81,7 +82,8 @@ def subject(
                 f"{model} gives its own images: leave out --data and what is said of images, or "
                 "let it give a module alone"
             )
-        return Subject(title, made[0], made[1], made[2], model)
+        images, labels = tensor_of(made[1], "images"), tensor_of(made[2], "labels")
+        return Subject(title, made[0], images, labels, model)
     entry = zoo_model(model)
     home = data or entry.data
     if home == "imagenet":

@@ -23,7 +23,10 @@ _FIT_NOTE = (
     "Silent data corruption in 10^9 hours: raw rate times the share that changes the answer."
 )
 
-_PARTS_NOTE = "What each component contributes, with its interval."
+_PARTS_NOTE = (
+    "What each component contributes, with its interval, by its own faults: the bars need not add "
+    "up to the rate of the whole chip, for which all faults count together."
+)
 
 _MAP_NOTE = (
     f"SDC-1 in percent; grey: fewer than {FEW} faults, too few for a rate. Point at a cell for its "
