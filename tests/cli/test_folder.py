@@ -105,6 +105,47 @@ def test_wrong_use_is_one_line(
     assert said.count("\n") == 1
 
 
+FAILING = """
+def key(): return {}["weights"]
+def value(): raise ValueError("no such layer")
+def leaving(): raise SystemExit(3)
+def needing(path): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("failing:key", "failing:key raised KeyError: 'weights'"),
+        ("failing:value", "failing:value raised ValueError: no such layer"),
+        ("failing:leaving", "failing:leaving raised SystemExit: 3"),
+        ("failing:needing", "failing:needing raised TypeError: needing() missing 1"),
+        ("broken:net", "module 'broken' raised SyntaxError"),
+        ("quitting:net", "module 'quitting' raised SystemExit"),
+    ],
+)
+def test_functions_that_raise_are_named(
+    digits: Path, at_the_command_line, model: str, message: str
+) -> None:
+    Path("failing.py").write_text(FAILING)
+    Path("broken.py").write_text("def net(:")
+    Path("quitting.py").write_text("import sys; sys.exit()")
+    code, out, said = at_the_command_line("assess", model, "--data", "digits")
+    assert (code, out) == (2, "")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\nb", "a/b", "..", "n" * 201, "\u00e4" * 101])
+def test_names_that_are_no_folders(name: str, digits: Path, at_the_command_line) -> None:
+    Path("ask.toml").write_text(f'model = "digits-cnn"\nimages = 2\nname = {json.dumps(name)}\n')
+    code, _, said = at_the_command_line("run", "ask.toml")
+    assert code == 2
+    assert f"name {name[:60]!r} ({len(name)} characters) can't be" in said
+    assert "up to 200 bytes" in said
+    assert said.count("\n") == 1
+
+
 def test_warnings_are_one_line(digits: Path, at_the_command_line) -> None:
     Path("half.py").write_text(OWN.replace("Linear(64, 10))", "Linear(64, 10)).half()"))
     with warnings.catch_warnings():
