@@ -25,8 +25,8 @@ class Study(StrEnum):
     neuron_gradients = "neuron-gradients"
 
 
-#: Images of a study, unless stated: single faults need few, rates of accuracy many.
-_IMAGES = {Study.error_propagation: 64, Study.neuron_gradients: 500}
+#: Images of a study, unless stated: single faults need as few as any campaign, rates many.
+_IMAGES = {Study.error_propagation: None, Study.neuron_gradients: 500}
 
 
 @app.command()
@@ -137,7 +137,9 @@ def _rate(text: str) -> float:
     return rate
 
 
-def _asks(models: str, data: str | None, weights: list[str], images: int, seed: int) -> list[Ask]:
+def _asks(
+    models: str, data: str | None, weights: list[str], images: int | None, seed: int
+) -> list[Ask]:
     from radhard.campaign.ask import validated
 
     names = [name for name in models.split(",") if name]
