@@ -237,7 +237,8 @@ def test_failures_are_no_tracebacks(folder: Path) -> None:
     (folder / "bad.py").write_text("def f(): raise RuntimeError('boom')\n")
     found = run(folder, "assess", "bad:f")
     assert found.returncode == 1
-    assert found.stderr.strip() == "radhard: RuntimeError: boom (RADHARD_DEBUG=1 shows where)"
+    told = "bad:f raised RuntimeError: boom: mend it (RADHARD_DEBUG=1 shows where)"
+    assert found.stderr.strip() == f"radhard: RuntimeError: {told}"
 
 
 def test_training_from_the_command_line(folder: Path) -> None:

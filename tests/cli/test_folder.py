@@ -145,7 +145,7 @@ def test_functions_that_raise_are_named(
     Path("broken.py").write_text("def net(:")
     Path("quitting.py").write_text("import sys; sys.exit()")
     code, out, said = at_the_command_line("assess", model, "--data", "digits")
-    assert (code, out) == (2, "")
+    assert (code, out) == (1, "")
     assert message in said
     assert said.count("\n") == 1
 
@@ -154,7 +154,7 @@ def test_modules_of_criteria_that_raise_are_named(digits: Path, at_the_command_l
     Path("stopping.py").write_text("raise SystemExit(3)")
     Path("ask.toml").write_text('model = "digits-cnn"\ncriteria.far = "stopping:far"\n')
     code, _, said = at_the_command_line("run", "ask.toml")
-    assert code == 2
+    assert code == 1
     assert "module 'stopping' raised SystemExit: 3" in said
 
 

@@ -153,7 +153,7 @@ def _imported(module: str, path: str, where: str) -> Any:
             "install it"
         ) from error
     except (Exception, SystemExit) as error:
-        raise ValueError(
+        raise RuntimeError(
             f"{where}: module {module!r} raised {type(error).__name__}: {error}: mend it"
         ) from error
     for name in path.split("."):

@@ -81,8 +81,9 @@ def classify(
             tell where the rule decides; ``None`` where it decides nothing.
 
     Raises:
-        ValueError: when a criterion's name is taken, it raises, its result is not (n,) of
-            bool, or ``confidence_of`` is neither.
+        ValueError: when a criterion's name is taken, its result is not (n,) of bool, or
+            ``confidence_of`` is neither.
+        RuntimeError: naming a criterion that raises.
 
     >>> golden = torch.tensor([[0.0, 2.0], [0.0, 2.0]])
     >>> faulty = torch.tensor([[0.0, 2.0], [torch.nan, 1.0]])
@@ -172,7 +173,7 @@ def _asked(
     try:
         result = criterion(*arguments)
     except (Exception, SystemExit) as error:
-        raise ValueError(
+        raise RuntimeError(
             f"criterion {name} raised {type(error).__name__}: {error}: mend it"
         ) from error
     n = len(arguments[0])

@@ -65,6 +65,7 @@ def subject(
     Raises:
         ValueError: for an unknown name, or names that don't fit each other.
         FileNotFoundError: for missing files.
+        RuntimeError: naming the function or module of the user's that raised.
     """
     how = how or Reading()
     if model.endswith(".pt2"):
@@ -166,11 +167,9 @@ def _made(name: str) -> nn.Module | tuple[nn.Module, Tensor, Tensor]:
     return made  # type: ignore[no-any-return]
 
 
-def _failed(what: str, error: BaseException) -> ValueError:
+def _failed(what: str, error: BaseException) -> RuntimeError:
     """What is said of code of the user's that raised."""
-    return ValueError(
-        f"{what} raised {type(error).__name__}: {error}: mend it (RADHARD_DEBUG=1 shows where)"
-    )
+    return RuntimeError(f"{what} raised {type(error).__name__}: {error}: mend it")
 
 
 def _check_shape(entry: ZooModel, data: DataSet) -> None:
