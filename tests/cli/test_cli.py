@@ -188,6 +188,15 @@ def test_until_stops_by_precision(folder: Path) -> None:
         ("run unknown.toml", "no key 'fault': use model, data"),
         ("run none.toml", "campaign file none.toml can't be read"),
         ("report nowhere", "nowhere holds no campaign"),
+        ("study error-propagation --images 0", "study: images: Input should be greater than or"),
+        ("study neuron-gradients --images 0", "equal to 1 (got 0)"),
+        ("study neuron-gradients --repetitions 0", "0 repetitions of neuron can't be: use at"),
+        ("study neuron-gradients --rates ,", "rates ',' name none: give error rates"),
+        ("protect digits-cnn --target-fit nan", "goals [nan] can't be: use numbers of 0 or more"),
+        (
+            "assess digits-cnn --sampler gradient-importance:candidates=x",
+            "candidates must be a number, not 'x': give its parameters as in gradient-importance",
+        ),
         ("train alexnet", "alexnet has no training recipe"),
     ],
 )
@@ -228,7 +237,8 @@ def test_failures_are_no_tracebacks(folder: Path) -> None:
     (folder / "bad.py").write_text("def f(): raise RuntimeError('boom')\n")
     found = run(folder, "assess", "bad:f")
     assert found.returncode == 1
-    assert found.stderr.strip() == "radhard: RuntimeError: boom (RADHARD_DEBUG=1 shows where)"
+    told = "bad:f raised RuntimeError: boom: mend it (RADHARD_DEBUG=1 shows where)"
+    assert found.stderr.strip() == f"radhard: RuntimeError: {told}"
 
 
 def test_training_from_the_command_line(folder: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 def net(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
 def wide(): return nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
-def whole(): return net(), torch.rand(6, 1, 8, 8), torch.tensor([0, 1, 2, 3, 4, 5])
+def whole(): torch.manual_seed(0); return net(), torch.rand(6, 1, 8, 8), torch.arange(6)
 """
 
 
@@ -102,6 +102,69 @@ def test_wrong_use_is_one_line(
     code, _, said = at_the_command_line("assess", *arguments.split())
     assert code == 2
     assert message in said
+    assert said.count("\n") == 1
+
+
+def test_fewer_images_than_by_default_are_all_taken(digits: Path, at_the_command_line) -> None:
+    arguments = ("assess", "own:whole", "--faults", "20", "--json", "--out", "a")
+    code, out, said = at_the_command_line(*arguments)
+    assert code == 0, said
+    assert json.loads(out)["images"] == 6
+    (path,) = Path("a").glob("*/campaign.toml")
+    assert asked(path).images == 6
+    assert prepare(asked(path)).campaign.id == json.loads(out)["id"]
+    code, _, said = at_the_command_line(*arguments, "--images", "64")
+    assert code == 2
+    assert "64 images asked for, but own:whole has 6: use fewer" in said
+    assert len(prepare(Ask(model="digits-cnn")).campaign.workload.images) == 64
+
+
+FAILING = """
+def key(): return {}["weights"]
+def value(): raise ValueError("no such layer")
+def leaving(): raise SystemExit(3)
+def needing(path): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("failing:key", "failing:key raised KeyError: 'weights'"),
+        ("failing:value", "failing:value raised ValueError: no such layer"),
+        ("failing:leaving", "failing:leaving raised SystemExit: 3"),
+        ("failing:needing", "failing:needing raised TypeError: needing() missing 1"),
+        ("broken:net", "module 'broken' raised SyntaxError"),
+        ("quitting:net", "module 'quitting' raised SystemExit"),
+    ],
+)
+def test_functions_that_raise_are_named(
+    digits: Path, at_the_command_line, model: str, message: str
+) -> None:
+    Path("failing.py").write_text(FAILING)
+    Path("broken.py").write_text("def net(:")
+    Path("quitting.py").write_text("import sys; sys.exit()")
+    code, out, said = at_the_command_line("assess", model, "--data", "digits")
+    assert (code, out) == (1, "")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_modules_of_criteria_that_raise_are_named(digits: Path, at_the_command_line) -> None:
+    Path("stopping.py").write_text("raise SystemExit(3)")
+    Path("ask.toml").write_text('model = "digits-cnn"\ncriteria.far = "stopping:far"\n')
+    code, _, said = at_the_command_line("run", "ask.toml")
+    assert code == 1
+    assert "module 'stopping' raised SystemExit: 3" in said
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\nb", "a/b", "..", "n" * 201, "\u00e4" * 101])
+def test_names_that_are_no_folders(name: str, digits: Path, at_the_command_line) -> None:
+    Path("ask.toml").write_text(f'model = "digits-cnn"\nimages = 2\nname = {json.dumps(name)}\n')
+    code, _, said = at_the_command_line("run", "ask.toml")
+    assert code == 2
+    assert f"name {name[:60]!r} ({len(name)} characters) can't be" in said
+    assert "up to 200 bytes" in said
     assert said.count("\n") == 1
 
 

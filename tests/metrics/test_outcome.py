@@ -134,6 +134,8 @@ def test_a_criterion_of_one_s_own() -> None:
         classify(rows, golden, torch.tensor([0, 0]), none, {"nan": criterion})
     with pytest.raises(ValueError, match=r"criterion far gave torch.float32 \(2, 6\)"):
         classify(rows, golden, torch.tensor([0, 0]), none, {"far": lambda a, b, c: a})
+    with pytest.raises(RuntimeError, match="criterion far raised KeyError: 'b'"):
+        classify(rows, golden, torch.tensor([0, 0]), none, {"far": lambda a, b, c: {}["b"]})
 
 
 def test_fit_has_units() -> None:

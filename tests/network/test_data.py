@@ -94,6 +94,26 @@ def test_hidden_and_stray_files_are_no_classes_and_no_images(tmp_path: Path) -> 
     found = data_named(str(tmp_path))
     assert sorted(found.labels.tolist()) == [0, 1]
     assert found.classes == (("cat", 1), ("dog", 1))
+    assert found.note == ""
+
+
+def test_files_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    classes(tmp_path, ["cat", "dog"])
+    for name in ("cat/a.gif", "cat/b.ico", "dog/deep/c.tga", "dog/none"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "dog" / "000.png").rename(tmp_path / "dog" / "000.PNG")
+    found = data_named(str(tmp_path))
+    assert found.classes == (("cat", 1), ("dog", 1))
+    endings = ".png, .jpg, .jpeg, .bmp, .webp, .ppm, .pgm, .tif, .tiff"
+    assert found.note == f"4 other files left out: images are read from files that end in {endings}"
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "jpeg", "bmp", "webp", "ppm", "pgm", "tif", "tiff"])
+def test_all_endings_are_read(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.new("L", (4, 6), 51).save(tmp_path / "a" / f"x.{kind}")
+    assert data_named(str(tmp_path)).images.mean() == pytest.approx(0.2, abs=0.01)
 
 
 def test_numbers_sort_as_numbers_and_names_as_names(tmp_path: Path) -> None:
@@ -189,11 +209,21 @@ def test_sizes(tmp_path: Path) -> None:
         antialias=True,
     )[0, 0, 5:25, 25:35] / 255  # fmt: skip
     assert min(float((image[0] - scaled).abs().max()) for image in cut) < 1.1 / 255
-    for size in ("0", "3x", "a", "224/100", "10x40/30", "-3"):
+    for size in ("0", "3x", "a", "224/100", "10x40/30", "-3", "10000", "8x99999999", "9/12345"):
         with pytest.raises(ValueError, match=r"size '.*' can't be"):
             Reading.of(size)
     with pytest.raises(ValueError, match="positive"):
         Reading.of(std=(0.5, 0.0))
+
+
+def test_images_that_memory_can_t_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(shape: tuple[int, ...], dtype: type) -> None:
+        raise MemoryError
+
+    classes(tmp_path, ["a"])
+    monkeypatch.setattr(np, "empty", full)
+    with pytest.raises(ValueError, match=r"1 images of shape \(3, 512, 512\) take 0 GiB.*fewer"):
+        data_named(str(tmp_path), how=Reading.of("512"))
 
 
 def test_mean_and_deviation_are_those_given(tmp_path: Path) -> None:
@@ -295,7 +325,7 @@ def test_cut_and_missing_batches(folder: Path) -> None:
 def test_batches_of_any_protocol(folder: Path, protocol: int) -> None:
     rows = np.arange(2 * 3072, dtype=np.uint16).astype(np.uint8).reshape(2, 3072)
     path = folder / "cifar-10-batches-py" / "test_batch"
-    path.write_bytes(pickle.dumps({b"data": rows, b"labels": [4, 9]}, protocol))
+    path.write_bytes(pickle.dumps({b"data": rows, b"labels": [4, 9], b"": b""}, protocol))
     found = data_named("cifar10")
     assert torch.equal((found.images * 255).round().reshape(2, -1), torch.from_numpy(rows).float())
     assert found.labels.tolist() == [4, 9]
@@ -392,6 +422,46 @@ def test_safetensors_are_read(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"w.safetensors is no whole safetensors file"):
             trained(entry, "mnist", path)
+
+
+def safetensors(header: object, content: bytes = b"") -> bytes:
+    head = json.dumps(header).encode()
+    return len(head).to_bytes(8, "little") + head + content
+
+
+def entry(**other: object) -> dict[str, object]:
+    return {"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **other}}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (safetensors([]), "no table of tensors"),
+        (safetensors({"w": 3}), "w has dtype None, not one of F64, F32"),
+        (safetensors(entry(dtype="F8"), bytes(8)), "w has dtype 'F8'"),
+        (safetensors(entry(dtype=["F32"]), bytes(8)), r"w has dtype \['F32'\]"),
+        (safetensors(entry(shape=[-1]), bytes(8)), r"w has shape \[-1\]"),
+        (safetensors(entry(shape=[True]), bytes(8)), r"w has shape \[True\]"),
+        (
+            safetensors(entry(shape=[3]), bytes(12)),
+            r"F32 \[3\] takes 12 bytes, but lies at \[0, 8\]",
+        ),
+        (safetensors(entry(data_offsets=[0, 4, 8]), bytes(8)), r"data_offsets \[0, 4, 8\]"),
+        (safetensors(entry(), bytes(7)), r"lies at \[0, 8\] of 7"),
+        (safetensors(entry(more=1)), r"lies at \[0, 8\] of 0"),
+        ((2**63).to_bytes(8, "little") + b"{}", "a header of 9223372036854775808 bytes"),
+        ((10**5).to_bytes(8, "little") + b"[" * 10**5, "recursion"),
+    ],
+)
+def test_damaged_safetensors_say_what_is_wrong(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=rf"w.safetensors is no whole safetensors file: .*{message}"
+    ):
+        trained(zoo_model("lenet5"), "mnist", path)
 
 
 def test_missing_weights_say_how_to_get_them(

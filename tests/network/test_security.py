@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import pickle
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,13 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import EpsImagePlugin, Image
 from torch import Tensor, nn
 
 import radhard as rh
 from radhard.network.archive import program_in
+from radhard.network.data import data_named
+from radhard.network.pickled import arrays_in
 from radhard.network.source import subject
 
 Edit = Callable[[dict[str, bytes], str], None]
@@ -206,6 +210,19 @@ def test_programs_of_a_fixed_batch_and_damaged_ones(
         program_in(written(old, tmp_path / "old.pt2"))
 
 
+@pytest.mark.parametrize("version", [{"major": 99, "minor": 1}, {"major": 7, "minor": 3}, {}])
+def test_programs_of_another_version_are_refused(
+    version: dict[str, int], saved: dict[str, bytes], tmp_path: Path
+) -> None:
+    members = dict(saved)
+    changed(members, "model.json", lambda held: held.update(schema_version=version))
+    named = rf"net.pt2: .* version {version.get('major')} .*, of which 8 is read"
+    with pytest.raises(rh.CaptureError, match=named):
+        program_in(written(members, tmp_path / "net.pt2"))
+    changed(members, "model.json", lambda held: held.update(schema_version={"major": 8}))
+    assert program_in(written(members, tmp_path / "net.pt2"))
+
+
 def test_a_file_can_t_ask_for_trust(tmp_path: Path, monkeypatch, at_the_command_line) -> None:
     (tmp_path / "ask.toml").write_text('model = "net.pt2"\ntrust = true\n')
     code, _, said = at_the_command_line("run", str(tmp_path / "ask.toml"))
@@ -253,8 +270,57 @@ def test_a_crafted_cifar_batch_runs_nothing(
     assert Path("marker").exists()
 
 
+def test_no_bytes_are_made_but_none(tmp_path: Path) -> None:
+    assert arrays_in(pickle.dumps([b"", b"a"], protocol=2)) == [b"", b"a"]
+    with pytest.raises(TypeError):  # a terabyte
+        arrays_in(b"c__builtin__\nbytes\n(I1000000000000\ntR.")
+
+
 def test_a_folder_of_pickles_is_no_data(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.png").write_bytes(gzip.compress(pickle.dumps(Payload("touch marker"))))
     with pytest.raises(ValueError, match=r"a/x.png can't be read"):
         subject("digits-cnn", str(tmp_path))
+
+
+def test_an_image_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = tmp_path / "called"
+    program = tmp_path / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {called}\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    path = tmp_path / "set" / "a" / "x.png"
+    path.parent.mkdir(parents=True)
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+    with pytest.raises(ValueError, match=r"a/x.png can't be read \(it is none of PNG, JPEG, "):
+        subject("digits-cnn", str(tmp_path / "set"))
+    assert not called.exists()
+    with contextlib.suppress(OSError, subprocess.CalledProcessError), Image.open(path) as image:
+        image.load()
+    assert called.exists()  # Pillow left to itself starts it
+
+
+@pytest.mark.parametrize("place", ["set/a/x.png", "MNIST/raw/t10k-images-idx3-ubyte.gz"])
+def test_pipes_are_not_waited_for(place: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("RADHARD_DATA", str(tmp_path))
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("images-idx3", "labels-idx1"):
+        (raw / f"t10k-{name}-ubyte.gz").write_bytes(b"")
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match=rf"{path.name}.* no regular file"):
+        data_named("mnist" if "MNIST" in place else str(tmp_path / "set"))
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors", "w.pt2"])
+def test_models_in_pipes_are_not_waited_for(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    program = name.endswith(".pt2")
+    model, weights = (str(tmp_path / name), None) if program else ("lenet5", tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=f"{name}: "):
+        subject(model, "digits" if program else "mnist", weights)

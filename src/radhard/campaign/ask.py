@@ -31,6 +31,8 @@ from radhard.stats.stopping import Precision
 
 #: Test images on which fault-free accuracy is measured, at most.
 _ACCURACY_IMAGES = 1000
+#: Input images where no number is given and there are as many.
+_IMAGES = 64
 
 
 def _as_text(size: Any) -> Any:
@@ -57,7 +59,7 @@ class Ask(BaseModel):
         model: a zoo name, ``package.module:function`` or a ``.pt2`` file.
         data: a data set's name or an image folder; a zoo model has a home data set.
         weights: a checkpoint for a zoo model.
-        images: input images, the first of the test set.
+        images: input images, the first of the test set; where left out 64, or all of fewer.
         size, grey, mean, std: how images are read, as in `radhard.network.folder.Reading`.
         format: number format.
         chip: what is struck: a chip's name, or a ``.toml`` file that describes one.
@@ -86,7 +88,7 @@ class Ask(BaseModel):
     model: str
     data: str | None = None
     weights: Path | None = None
-    images: Annotated[int, Field(ge=1)] = 64
+    images: Annotated[int, Field(ge=1)] | None = None
     size: Annotated[str | None, BeforeValidator(_as_text)] = None
     grey: bool = False
     mean: Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)] = None
@@ -136,7 +138,7 @@ class Ask(BaseModel):
             ValueError: for a size that is none.
         """
         how = Reading.of(self.size, self.grey, self.mean, self.std)
-        return replace(how, most=self.images + more)
+        return replace(how, most=(self.images or _IMAGES) + more)
 
     def as_toml(self) -> dict[str, Any]:
         """The fields that say something of model and data, for ``campaign.toml``.
@@ -243,13 +245,14 @@ def prepare(ask: Ask, trust: bool = False) -> Prepared:
     criteria = {
         name: part(f"criteria.{name}", one, function_named) for name, one in ask.criteria.items()
     }
-    how = ask.reading(max(0, _ACCURACY_IMAGES - ask.images))
+    how = ask.reading(max(0, _ACCURACY_IMAGES - (ask.images or _IMAGES)))
     whole = subject(ask.model, ask.data, ask.weights, how=how, trust=trust)
-    if ask.images > len(whole.images):
+    count = ask.images or min(_IMAGES, len(whole.images))
+    if count > len(whole.images):
         raise ValueError(
-            f"{ask.images} images asked for, but {whole.data} has {len(whole.images)}: use fewer"
+            f"{count} images asked for, but {whole.data} has {len(whole.images)}: use fewer"
         )
-    images, labels = whole.images[: ask.images], whole.labels[: ask.images]
+    images, labels = whole.images[:count], whole.labels[:count]
     work = capture(whole.model, images, labels, fmt, whole.name, ask.nan)
     _check(work, ask)
     given = (sampler, model, criteria, ask.seed, ask.name, tuple(protections), ask.confidence_of)
@@ -280,9 +283,9 @@ def _doubts(work: Workload, whole: Subject, accuracy: Estimate) -> list[str]:
 def _check(work: Workload, ask: Ask) -> None:
     if ask.fingerprint not in (None, work.fingerprint()):
         raise ValueError(
-            f"{ask.model} with its first {ask.images} images of {ask.data or 'its own'} is not the "
-            "network that was asked about: weights, images or operations differ; bring those back, "
-            "or take the line `fingerprint` out to ask about the new ones"
+            f"{ask.model} with its first {len(work.images)} images of {ask.data or 'its own'} is "
+            "not the network that was asked about: weights, images or operations differ; bring "
+            "those back, or take the line `fingerprint` out to ask about the new ones"
         )
 
 

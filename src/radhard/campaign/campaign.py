@@ -95,8 +95,7 @@ class Campaign:
         if not self.name:
             parts = (self.workload.name, self.workload.formats.name, self.chip.name)
             object.__setattr__(self, "name", "-".join(parts).replace("/", "_"))
-        if not self.name.strip(". ") or set(self.name) & set('/\\:*?"<>|\n'):
-            raise ValueError(f"name {self.name!r} can't be: it names a folder of the store")
+        _check_name(self.name)
         network = _on_chip(self.workload, self.chip)
         object.__setattr__(self, "network", retuned(self.protections, network))
         object.__setattr__(self, "question", Question.of(self))
@@ -200,6 +199,19 @@ class Campaign:
         from radhard.campaign.collect import collect
 
         return next(collect([self], until))
+
+
+#: Bytes of a name, at most; files and folders whose names begin with it need some more.
+_NAME_BYTES = 200
+
+
+def _check_name(name: str) -> None:
+    usable = name.strip(". ") and name.isprintable() and not set(name) & set('/\\:*?"<>|')
+    if not usable or len(name.encode()) > _NAME_BYTES:
+        raise ValueError(
+            f"name {name[:60]!r} ({len(name)} characters) can't be: it names a folder of the "
+            f'store, so use up to {_NAME_BYTES} bytes, printable and none of / \\ : * ? " < > |'
+        )
 
 
 def right_answers(work: Workload, images: Tensor, labels: Tensor) -> list[bool]:

@@ -152,6 +152,10 @@ def _imported(module: str, path: str, where: str) -> Any:
             f"{where}: no module {module!r} ({error}): run from the folder that holds it, or "
             "install it"
         ) from error
+    except (Exception, SystemExit) as error:
+        raise RuntimeError(
+            f"{where}: module {module!r} raised {type(error).__name__}: {error}: mend it"
+        ) from error
     for name in path.split("."):
         found = getattr(found, name, None)
     return found

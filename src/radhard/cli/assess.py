@@ -23,6 +23,10 @@ Out = Annotated[
 Memory = Annotated[
     str | None, typer.Option(help="Most memory for golden values and batches, such as 4GiB.")
 ]
+Images = Annotated[
+    int | None,
+    typer.Option(help="Input images: the first of the test set; 64, or all of fewer, by default."),
+]
 Size = Annotated[
     str | None,
     typer.Option(help="Of images in a folder: 224, 192x256, or 224/256: 224 cut out of 256."),
@@ -48,7 +52,7 @@ def assess(
         str | None, typer.Option(help="Data set, or folder with one folder of images per class.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
-    images: Annotated[int, typer.Option(help="Input images: the first of the test set.")] = 64,
+    images: Images = None,
     size: Size = None,
     grey: Grey = False,
     mean: Mean = None,

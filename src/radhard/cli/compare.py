@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radhard.cli.app import app
-from radhard.cli.assess import Grey, Json, Mean, Size, Std, Trust, show_notes
+from radhard.cli.assess import Grey, Images, Json, Mean, Size, Std, Trust, show_notes
 
 if TYPE_CHECKING:
     from radhard.campaign.comparison import Comparison
@@ -19,7 +19,7 @@ def compare_samplers(
     model: Annotated[str, typer.Argument(help="As for assess.")],
     data: Annotated[str | None, typer.Option(help="As for assess.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
-    images: Annotated[int, typer.Option(help="Input images: the first of the test set.")] = 64,
+    images: Images = None,
     size: Size = None,
     grey: Grey = False,
     mean: Mean = None,

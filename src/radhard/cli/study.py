@@ -25,8 +25,8 @@ class Study(StrEnum):
     neuron_gradients = "neuron-gradients"
 
 
-#: Images of a study, unless stated: single faults need few, rates of accuracy many.
-_IMAGES = {Study.error_propagation: 64, Study.neuron_gradients: 500}
+#: Images of a study, unless stated: single faults need as few as any campaign, rates many.
+_IMAGES = {Study.error_propagation: None, Study.neuron_gradients: 500}
 
 
 @app.command()
@@ -69,7 +69,7 @@ def study(
     """
     from radhard.engine.memory import keep_freed_memory
 
-    asks = _asks(models, data, weights or [], images or _IMAGES[what], seed)
+    asks = _asks(models, data, weights or [], _IMAGES[what] if images is None else images, seed)
     keep_freed_memory()
     store = out or Path("runs") / what.value
     if what == Study.error_propagation:
@@ -116,8 +116,11 @@ def _suppression(asks: list[Ask], rates: str, kind: str, repetitions: int, store
     from radhard.report.table import show_suppression
 
     errors = [errors_named(kind, _rate(rate)) for rate in rates.split(",") if rate.strip()]
-    if kind == "weight-bit" and repetitions < 2:
-        raise ValueError("wrong weights last for a repetition: use at least 2 repetitions")
+    if not errors:
+        raise ValueError(f"rates {rates!r} name none: give error rates such as 1e-4,1e-3")
+    least = 2 if kind == "weight-bit" else 1  # wrong weights last for a repetition
+    if repetitions < least:
+        raise ValueError(f"{repetitions} repetitions of {kind} can't be: use at least {least}")
     with _resumable(store) as bar:
         found = list(suppression_study(asks, errors, repetitions, store, bar))
     show_suppression(found)
@@ -134,7 +137,9 @@ def _rate(text: str) -> float:
     return rate
 
 
-def _asks(models: str, data: str | None, weights: list[str], images: int, seed: int) -> list[Ask]:
+def _asks(
+    models: str, data: str | None, weights: list[str], images: int | None, seed: int
+) -> list[Ask]:
     from radhard.campaign.ask import validated
 
     names = [name for name in models.split(",") if name]

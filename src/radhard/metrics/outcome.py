@@ -83,6 +83,7 @@ def classify(
     Raises:
         ValueError: when a criterion's name is taken, its result is not (n,) of bool, or
             ``confidence_of`` is neither.
+        RuntimeError: naming a criterion that raises.
 
     >>> golden = torch.tensor([[0.0, 2.0], [0.0, 2.0]])
     >>> faulty = torch.tensor([[0.0, 2.0], [torch.nan, 1.0]])
@@ -169,7 +170,12 @@ def _asked(
 ) -> Tensor:
     if name in taken:
         raise ValueError(f"a criterion can't be called {name!r}: radhard has one of that name")
-    result = criterion(*arguments)
+    try:
+        result = criterion(*arguments)
+    except (Exception, SystemExit) as error:
+        raise RuntimeError(
+            f"criterion {name} raised {type(error).__name__}: {error}: mend it"
+        ) from error
     n = len(arguments[0])
     if not isinstance(result, Tensor) or result.dtype != torch.bool or result.shape != (n,):
         found = (

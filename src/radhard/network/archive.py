@@ -43,6 +43,8 @@ _FORMULA = (
     ast.Expression, ast.Call, ast.Constant, ast.keyword, ast.Name, ast.Load, ast.Compare,
     ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,
 )  # fmt: skip
+#: Major versions of what torch.export.save writes that are read; a minor one only adds.
+_VERSIONS = (8,)
 _WORD = re.compile(r"[a-z]{1,2}\d+|[A-Z][A-Za-z]*", re.ASCII)
 _ATEN = re.compile(r"torch\.ops\.aten\.([a-z_][a-z0-9_]*)\.([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
 
@@ -94,6 +96,13 @@ class _Archive:
     def program(self) -> nn.Module:
         """The program as a module."""
         held = json.loads(self._read("models/model.json"))
+        version = held.get("schema_version", {}).get("major")
+        if version not in _VERSIONS:
+            raise CaptureError(
+                f"it was written in version {version!r} of the format of torch.export.save, of "
+                f"which {', '.join(map(str, _VERSIONS))} is read: export it with PyTorch "
+                f"{torch.__version__}"
+            )
         for formula in _formulas(held):
             if not _is_formula(formula):
                 raise ForeignError(f"the formula {formula[:80]!r}")

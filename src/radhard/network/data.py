@@ -25,7 +25,8 @@ class DataSet:
         labels: (images,), int64.
         mean, deviation: per channel, customary for standardising; ``None`` where there is none.
         classes: of a folder: name and number of files of each class, in order of label.
-        note: what differs from the published files; empty where nothing does.
+        note: what differs from the published files, or was left out of a folder; empty where
+            nothing does or was.
     """
 
     images: Tensor
@@ -105,7 +106,7 @@ def data_named(name: str, train: bool = False, how: Reading | None = None) -> Da
         chosen = known[name].read(train)
     elif Path(name).is_dir():
         found = image_folder(Path(name), how)
-        chosen = DataSet(found.images, found.labels, classes=found.classes)
+        chosen = DataSet(found.images, found.labels, classes=found.classes, note=found.note)
     else:
         near = difflib.get_close_matches(name, known, n=2, cutoff=0.3) or list(known)
         raise ValueError(

@@ -11,13 +11,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
-#: Folders that file managers and Python leave behind; so are all whose names begin with a dot.
-_STRAY = {"__MACOSX", "__pycache__", "@eaDir"}
+#: Decoders that images may go to, whatever they are called: others of Pillow start programs.
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+#: What file managers and Python leave behind; so is all whose name begins with a dot.
+_STRAY = {"__MACOSX", "__pycache__", "@eaDir", "Thumbs.db", "desktop.ini"}
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
+
+#: Rows, columns and shorter side, up to 9999.
+_SIZE = r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?(?:/([1-9]\d{0,3}))?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +67,11 @@ class Reading:
             raise ValueError(f"std {std} can't be: use positive numbers, one per channel")
         if size is None:
             return cls(None, None, grey, mean, std)
-        found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?(?:/([1-9]\d*))?", size.strip())
+        found = re.fullmatch(_SIZE, size.strip())
         if not found:
             raise ValueError(
                 f"size {size!r} can't be: use 224, 192x256 (rows x columns), or 224/256 for 224 "
-                "cut out of images whose shorter side is 256"
+                "cut out of images whose shorter side is 256; no side may be above 9999"
             )
         rows = int(found[1])
         shape = rows, int(found[2] or rows)
@@ -88,11 +94,13 @@ class Folder:
         images: (images, 3 or 1, rows, columns), float32 in [0, 1].
         labels: (images,), int64; the number of the class in ``classes``.
         classes: name and number of files of each class, in order of label.
+        note: how many files were left out for their endings; empty where none were.
     """
 
     images: Tensor
     labels: Tensor
     classes: tuple[tuple[str, int], ...]
+    note: str = ""
 
 
 def image_folder(folder: Path, how: Reading) -> Folder:
@@ -109,19 +117,31 @@ def image_folder(folder: Path, how: Reading) -> Folder:
     Raises:
         ValueError: naming the folder or the file that can't be used.
     """
-    found = _by_class(folder)
+    found, left_out = _by_class(folder)
     chosen = _taking_turns(found)[: how.most]
     return Folder(
         torch.from_numpy(_read(folder, [path for path, _ in chosen], how)),
         torch.tensor([label for _, label in chosen]),
         tuple((inner.name, len(paths)) for inner, paths in found),
+        f"{left_out:,} other files left out: {_READ}" if left_out else "",
     )
+
+
+#: Said wherever a file is not taken for an image.
+_READ = f"images are read from files that end in {', '.join(_SUFFIXES)}"
 
 
 def _read(folder: Path, paths: list[Path], how: Reading) -> NDArray[np.float32]:
     """All images, (images, channels, rows, columns)."""
     first = _pixels(paths[0], how)
-    images = np.empty((len(paths), *first.shape), np.float32)
+    try:
+        images = np.empty((len(paths), *first.shape), np.float32)
+    except MemoryError as error:
+        needed = len(paths) * first.nbytes / 2**30
+        raise ValueError(
+            f"{len(paths):,} images of shape {first.shape} take {needed:,.0f} GiB, more than there "
+            "is: use fewer, or a smaller --size"
+        ) from error
     for place, path in zip(images, paths, strict=True):
         image = _pixels(path, how)
         if image.shape != first.shape:
@@ -134,8 +154,8 @@ def _read(folder: Path, paths: list[Path], how: Reading) -> NDArray[np.float32]:
     return images
 
 
-def _by_class(folder: Path) -> list[tuple[Path, list[Path]]]:
-    """Class folders in order of label, with their image files."""
+def _by_class(folder: Path) -> tuple[list[tuple[Path, list[Path]]], int]:
+    """Class folders in order of label, with their image files; and how many files are no images."""
     inner = [path for path in folder.iterdir() if path.is_dir() and not _is_stray(path)]
     if inner and {path.name.lower() for path in inner} <= _SPLITS:
         raise ValueError(
@@ -144,32 +164,36 @@ def _by_class(folder: Path) -> list[tuple[Path, list[Path]]]:
         )
     numbers = all(path.name.isdecimal() for path in inner)
     inner.sort(key=lambda path: (int(path.name) if numbers else 0, path.name))
-    found = [(path, sorted(_images(path))) for path in inner]
+    files = [(path, sorted(_files(path))) for path in inner]
+    found = [(path, [one for one in held if _is_image(one)]) for path, held in files]
     if not any(paths for _, paths in found):
         raise ValueError(
-            f"no images under {folder}: it needs one folder of images per class "
-            f"({', '.join(sorted(_SUFFIXES))})"
+            f"no images under {folder}: it needs one folder of images per class; {_READ}"
         )
     empty = [path.name for path, paths in found if not paths]
     if empty:
         raise ValueError(
             f"class folder {folder / empty[0]} holds no image, yet it would count as a class and "
-            "shift the labels of those behind it: fill it or take it away"
+            f"shift the labels of those behind it: fill it or take it away; {_READ}"
         )
-    return found
+    return found, sum(len(held) for _, held in files) - sum(len(paths) for _, paths in found)
 
 
 def _is_stray(path: Path) -> bool:
     return path.name.startswith(".") or path.name in _STRAY
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES
+
+
+def _files(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
         if _is_stray(path):
             continue
         if path.is_dir():
-            yield from _images(path)
-        elif path.suffix.lower() in _SUFFIXES:
+            yield from _files(path)
+        else:
             yield path
 
 
@@ -191,14 +215,22 @@ def _draw(name: str) -> float:
 def _pixels(path: Path, how: Reading) -> NDArray[np.float32]:
     """An image as (channels, rows, columns) in [0, 1], upright."""
     try:
-        with Image.open(path) as held:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no regular file")
+        with Image.open(path, formats=_FORMATS) as held:
             image, full = _levels(ImageOps.exif_transpose(held), how.grey)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if how.size is not None:
+            image = _cut(image, how.size, how.shorter)
+    except UnidentifiedImageError:
         raise ValueError(
-            f"image {path} can't be read ({error}): mend it or take it away"
+            f"image {path} can't be read (it is none of {', '.join(_FORMATS)}, whatever its name "
+            "says): store it as one of them or take it away"
+        ) from None
+    except Exception as error:  # decoders fail in many ways on damaged files
+        reason = str(error) or type(error).__name__
+        raise ValueError(
+            f"image {path} can't be read ({reason}): mend it or take it away"
         ) from error
-    if how.size is not None:
-        image = _cut(image, how.size, how.shorter)
     pixels = np.asarray(image, np.float32) / np.float32(full)
     pixels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
     if not how.grey and len(pixels) == 1:

@@ -17,6 +17,8 @@ _ARRAYS = {
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy._core.numeric", "_frombuffer"),
 }
+#: Where Python keeps its own names, and where Python 2 did.
+_BUILTINS = {"builtins", "__builtin__"}
 
 
 class ForeignError(Exception):
@@ -55,6 +57,8 @@ class _Arrays(pickle.Unpickler):
         module = module.replace("numpy.core.", "numpy._core.")
         if (module, name) == ("_codecs", "encode"):
             return _latin
+        if module in _BUILTINS and name == "bytes":
+            return _nothing
         if (module, name) not in _ARRAYS:
             raise ForeignError(f"{module}.{name}")
         return super().find_class(module, name)
@@ -63,3 +67,8 @@ class _Arrays(pickle.Unpickler):
 def _latin(text: str, _: str) -> bytes:
     """What Python 3 writes for bytes in old pickles."""
     return text.encode("latin-1")
+
+
+def _nothing() -> bytes:
+    """What Python 3 writes for no bytes in old pickles: bytes, called without arguments."""
+    return b""

@@ -139,6 +139,8 @@ def cifar(train: bool) -> Labelled:
 
 def _idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """The bytes of an IDX file, (items, *shape)."""
+    if not path.is_file():
+        raise _damaged(path, "it is no regular file")
     try:
         held = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
@@ -219,6 +221,8 @@ def _download(file: Original) -> Path:
     import pooch
 
     path = cache_folder() / "data" / file.path
+    if path.exists() and not path.is_file():
+        raise _damaged(path, "it is no regular file")
     try:
         return Path(pooch.retrieve(file.url, f"md5:{file.md5}", path=path.parent, fname=path.name))
     except (OSError, ValueError) as error:

@@ -66,6 +66,7 @@ def subject(
     Raises:
         ValueError: for an unknown name, or names that don't fit each other.
         FileNotFoundError: for missing files.
+        RuntimeError: naming the function or module of the user's that raised.
     """
     how = how or Reading()
     if model.endswith(".pt2"):
@@ -119,7 +120,7 @@ _NAMED = 20
 
 
 def _notes(data: DataSet) -> tuple[str, ...]:
-    notes = [data.note] if data.note else []
+    notes = []
     if data.classes:
         named = [f"{k} = {name} ({n})" for k, (name, n) in enumerate(data.classes)]
         more = [f"and {len(named) - _NAMED} more"] if len(named) > _NAMED else []
@@ -127,7 +128,7 @@ def _notes(data: DataSet) -> tuple[str, ...]:
         notes.append(
             f"{len(named)} classes, {total:,} images: {', '.join([*named[:_NAMED], *more])}"
         )
-    return tuple(notes)
+    return (*notes, data.note) if data.note else tuple(notes)
 
 
 def _trusted(path: Path) -> ExportedProgram:
@@ -151,9 +152,14 @@ def _made(name: str) -> nn.Module | tuple[nn.Module, Tensor, Tensor]:
         raise ValueError(
             f"no module {module_name!r} ({error}): run from the folder that holds it, or install it"
         ) from error
+    except (Exception, SystemExit) as error:
+        raise _failed(f"module {module_name!r}", error) from error
     if not callable(getattr(module, function, None)):
         raise ValueError(f"{module_name} has no function {function!r}")
-    made = getattr(module, function)()
+    try:
+        made = getattr(module, function)()
+    except (Exception, SystemExit) as error:
+        raise _failed(name, error) from error
     whole = isinstance(made, tuple) and len(made) == 3 and isinstance(made[0], nn.Module)
     if not isinstance(made, nn.Module) and not whole:
         raise ValueError(
@@ -161,6 +167,11 @@ def _made(name: str) -> nn.Module | tuple[nn.Module, Tensor, Tensor]:
             "module, images and labels"
         )
     return made  # type: ignore[no-any-return]
+
+
+def _failed(what: str, error: BaseException) -> RuntimeError:
+    """What is said of code of the user's that raised."""
+    return RuntimeError(f"{what} raised {type(error).__name__}: {error}: mend it")
 
 
 def _check_shape(entry: ZooModel, data: DataSet) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from importlib.resources import as_file, files
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -113,14 +114,34 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     held = path.read_bytes()
     start = 8 + int.from_bytes(held[:8], "little")
     try:
+        if not 10 <= start <= len(held):
+            raise ValueError(f"a header of {start - 8} bytes in a file of {len(held)}")
         entries = json.loads(held[8:start])
+        if not isinstance(entries, dict):
+            raise ValueError("its header is no table of tensors")
         entries.pop("__metadata__", None)
-        return {name: _tensor(held[start:], **entry) for name, entry in entries.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        values = memoryview(held)[start:]
+        return {name: _tensor(name, entry, values) for name, entry in entries.items()}
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no whole safetensors file: {error}") from error
 
 
-def _tensor(held: bytes, dtype: str, shape: list[int], data_offsets: list[int]) -> Tensor:
-    begin, end = data_offsets
-    values = torch.frombuffer(bytearray(held[begin:end]), dtype=_DTYPES[dtype])
-    return values.reshape(shape)
+def _tensor(name: str, entry: Any, held: memoryview) -> Tensor:
+    about = entry if isinstance(entry, dict) else {}
+    dtype, shape, ends = (about.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise ValueError(f"{name} has dtype {dtype!r}, not one of {', '.join(_DTYPES)}")
+    if not _are_sizes(shape) or not _are_sizes(ends) or len(ends) != 2:
+        raise ValueError(f"{name} has shape {shape!r} and data_offsets {ends!r}")
+    size = prod(shape) * _DTYPES[dtype].itemsize
+    if ends[1] - ends[0] != size or ends[1] > len(held):
+        raise ValueError(
+            f"{name} of {dtype} {shape} takes {size} bytes, but lies at {ends} of {len(held)}"
+        )
+    if not size:
+        return torch.empty(shape, dtype=_DTYPES[dtype])
+    return torch.frombuffer(bytearray(held[slice(*ends)]), dtype=_DTYPES[dtype]).reshape(shape)
+
+
+def _are_sizes(given: Any) -> TypeGuard[list[int]]:
+    return isinstance(given, list) and all(type(k) is int and 0 <= k < 2**63 for k in given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 from dataclasses import replace
 
@@ -45,10 +44,19 @@ def sampler_named(name: str) -> Sampler:
         return known[own]
     pairs = [pair.partition("=")[::2] for pair in given.split(",")]
     try:
-        values = {key.strip(): ast.literal_eval(value.strip()) for key, value in pairs}
+        values = {key.strip(): _number(key.strip(), value.strip()) for key, value in pairs}
         changed: Sampler = replace(known[own], **values)  # type: ignore[type-var]
     except (ValueError, SyntaxError, TypeError) as error:
         raise ValueError(
             f"sampler {name!r}: {error}: give its parameters as in gradient-importance:candidates=5"
         ) from error
     return changed
+
+
+def _number(key: str, text: str) -> int | float:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    raise ValueError(f"{key} must be a number, not {text!r}")

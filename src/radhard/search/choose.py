@@ -130,7 +130,7 @@ class Goal:
         macs: at most, added, as a share of the network's.
 
     Raises:
-        ValueError: for no goal, or one below 0.
+        ValueError: for no goal, or one below 0 or not a number.
     """
 
     rate: float | None = None
@@ -141,8 +141,8 @@ class Goal:
         given = [goal for goal in (self.rate, self.area, self.macs) if goal is not None]
         if not given:
             raise ValueError("give a target rate, a budget of area, or a budget of work")
-        if min(given) < 0:
-            raise ValueError(f"goals {given} can't be: use 0 or more")
+        if not all(goal >= 0 for goal in given):  # nor not-a-number, which nothing meets
+            raise ValueError(f"goals {given} can't be: use numbers of 0 or more")
 
     def allows(self, design: Design) -> bool:
         """Whether a design keeps within the budgets."""
