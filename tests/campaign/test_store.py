@@ -1,6 +1,7 @@
 """What a store says is what was asked and run: nothing twice, nothing foreign, nothing damaged."""
 
 import json
+import os
 import shutil
 import tomllib
 from pathlib import Path
@@ -273,6 +274,43 @@ def test_a_copy_over_another_shard_is_not_counted(campaign, stored: Path) -> Non
     held = pq.read_table(stored / "rows-000000.parquet")
     assert held.equals(pq.read_table(pa.BufferReader(first)))
     assert same(Folder(stored).result(), before)
+
+
+def test_all_that_can_t_be_counted_is_set_aside_before_a_run(campaign, stored: Path) -> None:
+    before = Folder(stored).result()
+    shutil.copy(stored / "rows-000000.parquet", stored / "rows-000005.parquet")
+    (stored / "rows-000007.parquet").write_bytes(b"PAR1")
+    with pytest.raises(rh.StoreError, match="or run the campaign again, which does so"):
+        Folder(stored).result()
+    with pytest.warns(UserWarning, match=r"renamed to rows-00000[57].parquet.aside-1") as told:
+        assert same(run(campaign, stored.parent, 100), campaign.run(until=100))
+    assert len(told) == 2
+    assert same(Folder(stored).result(), before)
+
+
+def no_file(path: Path, kind: str) -> None:
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("nowhere")
+    else:
+        path.mkdir()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_is_no_file_is_not_read(campaign, stored: Path, kind: str) -> None:
+    before = Folder(stored).result()
+    no_file(stored / "rows-000001.parquet", kind)
+    no_file(stored / "rows-000004.parquet", kind)
+    with pytest.raises(rh.StoreError, match=r"rows-000001.parquet can't be read: it .* move it"):
+        rh.report(stored.parent)
+    with pytest.warns(UserWarning, match=r"can't be read: it .* renamed to rows-00000"):
+        assert same(run(campaign, stored.parent), before)
+    assert same(Folder(stored).result(), before)
+    no_file(stored / "campaign.toml", kind)
+    with pytest.raises(rh.StoreError, match=r"campaign.toml can't be read|holds no campaign"):
+        rh.report(stored)
 
 
 @pytest.mark.parametrize("name", ["rows-000001 (2)", "Copy of rows-000001", "rows-0000001"])

@@ -57,10 +57,7 @@ def read_table(path: Path, campaign: str) -> tuple[Any, dict[str, str]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{path} can't be read: {error}") from error
+    content = read_file(path)
     if not _whole(content):
         raise StoreError(f"{path} is damaged: its bytes are not those that radhard wrote")
     try:
@@ -75,6 +72,21 @@ def read_table(path: Path, campaign: str) -> tuple[Any, dict[str, str]]:
     if name != path.stem:
         raise StoreError(f"{path} is {name}{path.suffix} under another name")
     return table, notes
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file; anything else might never end, or is not there.
+
+    Raises:
+        StoreError: when it is no file, or can't be read.
+    """
+    if not path.is_file():
+        kind = "leads nowhere, as a link" if path.is_symlink() else "is a folder, a pipe or gone"
+        raise StoreError(f"{path} can't be read: it {kind}, where a file should be")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error.strerror}") from error
 
 
 def _whole(content: bytes) -> bool:

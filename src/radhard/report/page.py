@@ -71,13 +71,13 @@ def _made_from(held: Sequence[Folder]) -> str:
     for folder in held:
         found.update(repr(folder.about()).encode())
         for rows in sorted(folder.path.glob("*.parquet")):
-            about = rows.stat()
+            about = rows.lstat()
             found.update(f"{rows.name} {about.st_size} {about.st_mtime_ns}".encode())
     return found.hexdigest()
 
 
 def _says(path: Path, made_from: str) -> bool:
-    if not path.exists():
+    if not path.is_file():
         return False
     with path.open(encoding="utf-8") as page:
         return made_from in page.read(1000)
