@@ -1,7 +1,9 @@
 """What a store says is what was asked and run: nothing twice, nothing foreign, nothing damaged."""
 
+import errno
 import json
 import os
+import pickle
 import shutil
 import tomllib
 from pathlib import Path
@@ -15,12 +17,13 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import radhard as rh
+from radhard import cli
 from radhard.campaign import collect as collecting
 from radhard.campaign.ask import Ask, asked, prepare
 from radhard.campaign.collect import outcomes
 from radhard.campaign.question import SEMANTICS
 from radhard.campaign.sealed import keep_arrays, read_table, reusable_arrays
-from radhard.campaign.store import Folder
+from radhard.campaign.store import Folder, read_arrays
 from radhard.cli import app
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
@@ -374,8 +377,18 @@ def test_a_changed_record_is_seen(campaign, stored: Path) -> None:
         path.write_text(text.replace(old, new))
         with pytest.raises(rh.StoreError, match="was changed since it was written"):
             Folder(stored).result()
-    path.write_text('model = "own:network"\n' + text)
-    assert same(Folder(stored).result(), before)
+    for head in ("faults = 300\n", "images = 6\n"):
+        assert text.count(head) >= 1
+        path.write_text(text.replace(head, head.replace(" = ", " = 1"), 1))
+        with pytest.raises(rh.StoreError, match="was changed since it was written"):
+            rh.report(stored)
+    for line in ('model = "own:network"\n', "until = 0.5\n", "# said by me\n"):
+        path.write_text(line + text)
+        if line.startswith("#"):
+            assert same(Folder(stored).result(), before)
+            continue
+        with pytest.raises(rh.StoreError, match="was changed since it was written"):
+            Folder(stored).result()
     path.write_text(text[: len(text) // 2])
     with pytest.raises(rh.StoreError, match=r"is no record of a campaign.* keeps the finished"):
         run(campaign, stored.parent)
@@ -453,6 +466,57 @@ def test_damaged_arrays_are_set_aside(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"x.npz is damaged.* what it held is run again"):
         assert reusable_arrays(path) is None
     assert [p.name for p in path.parent.iterdir()] == ["x.npz.aside-1"]
+
+
+@pytest.mark.parametrize("name", ["../tensors.npz", "/etc/passwd", "", "..", 5])
+def test_learned_numbers_lie_beside_the_file(tmp_path: Path, name: object) -> None:
+    file = tmp_path / "ask.toml"
+    file.write_text(f'model = "digits-cnn"\ntensors = {json.dumps(name)}\n')
+    with pytest.raises(ValueError, match="is no name of a file beside it: copy the file"):
+        asked(file)
+
+
+def test_what_holds_no_arrays_is_told_in_our_words(tmp_path: Path) -> None:
+    path = tmp_path / "tensors.npz"
+    np.savez(path, odd=np.array([{}], object))
+    holding = path.read_bytes()
+    for content in (b"a text\n", pickle.dumps([1]), holding):
+        path.write_bytes(content)
+        with pytest.raises(rh.StoreError, match=r"tensors.npz is damaged(?!.*pickle)"):
+            read_arrays(path)
+
+
+def test_an_edited_copy_asks_another_question(guarded: rh.Campaign, tmp_path: Path) -> None:
+    run(guarded, tmp_path / "st", 100)
+    held, copy = tmp_path / "st" / "guarded", tmp_path / "copy.toml"
+    text = (held / "campaign.toml").read_text().replace("faults = 100\n", "faults = 120\n", 1)
+    copy.write_text(text.replace("seed = 7\n", "seed = 8\n", 1))
+    shutil.copy(held / "tensors.npz", tmp_path)
+    ask = asked(copy, "own_network:network")
+    assert ask.budget() == 120
+    assert prepare(ask).campaign.id == guarded.with_(seed=8).id
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_is_a_failure_that_keeps_what_is_finished(
+    campaign, stored: Path, monkeypatch, capsys, number: int
+) -> None:
+    (stored / "rows-000002.parquet").unlink()
+    before = files(stored)
+
+    def full(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(cli, "app", lambda: run(campaign, stored.parent))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{stored}" in said
+    assert f"can't be written: {os.strerror(number)}; what is finished is kept" in said
+    assert files(stored) == before
 
 
 def test_learned_numbers_are_those_of_their_names(guarded: rh.Campaign, tmp_path: Path) -> None:

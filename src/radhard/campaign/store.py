@@ -48,8 +48,6 @@ TENSORS = "tensors.npz"
 _FAULT_COLUMNS = ("id", "stratum", "index", "image", "keep", "flip", "weight", "cell")
 #: Keys of ``campaign.toml`` that say how much was asked for last.
 _GOALS = {"faults", "until", "metric", "confidence", "most"}
-#: Tables of ``campaign.toml`` that nobody edits.
-_SEALED = ("identity", "budget", "golden")
 #: Decimal digits of a shard's number, at least.
 _DIGITS = 6
 
@@ -339,9 +337,9 @@ def _shard(path: Path) -> int | None:
 
 
 def _seal(held: Mapping[str, Any]) -> str:
-    tables = {name: dict(held[name]) for name in _SEALED if name in held}
-    tables["identity"].pop("seal", None)
-    return digest(tables)
+    """A hash of all that ``campaign.toml`` says, but for itself."""
+    identity = {key: value for key, value in held["identity"].items() if key != "seal"}
+    return digest({**held, "identity": identity})
 
 
 def _frozen(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from itertools import count
@@ -12,6 +11,7 @@ from typing import Any
 
 from radhard.campaign.description import in_words
 from radhard.campaign.result import Result
+from radhard.campaign.sealed import replace_file
 from radhard.campaign.store import Folder, folders
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
@@ -100,9 +100,8 @@ def written(path: Path, template: str, **values: Any) -> Path:
         full_html=False, include_plotlyjs=False, div_id=f"figure-{next(numbers)}", config=_CONFIG
     )
     html = environment.get_template(template).render(plotly=get_plotlyjs(), **values)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(html, encoding="utf-8")
-    return partial.replace(path)
+    replace_file(path, html.encode())
+    return path
 
 
 def _software_twin(folder: Folder, held: Sequence[Folder]) -> Result | None:
