@@ -27,6 +27,7 @@ from radhard.campaign.store import Folder, read_arrays
 from radhard.cli import app
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
+from radhard.report import page
 
 SHARD = 100
 
@@ -289,6 +290,17 @@ def test_all_that_can_t_be_counted_is_set_aside_before_a_run(campaign, stored: P
         assert same(run(campaign, stored.parent, 100), campaign.run(until=100))
     assert len(told) == 2
     assert same(Folder(stored).result(), before)
+
+
+def test_a_page_is_not_made_anew_when_nothing_is(campaign, tmp_path: Path, monkeypatch) -> None:
+    def ask() -> None:
+        next(rh.collect([campaign], 200, tmp_path, about={"data": "random", "model": "residual"}))
+
+    ask()
+    before = rh.report(tmp_path).read_bytes()
+    ask()
+    monkeypatch.setattr(page, "_section", None)
+    assert rh.report(tmp_path).read_bytes() == before
 
 
 def no_file(path: Path, kind: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from radhard.campaign.description import in_words
+from radhard.campaign.question import digest
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import replace_file
 from radhard.campaign.store import Folder, folders
@@ -59,7 +60,8 @@ def report(store: str | Path) -> Path:
     path, made_from = root / "report.html", _made_from(held)
     if _says(path, made_from):
         return path
-    sections = [_section(folder, _software_twin(folder, held)) for folder in held]
+    software = [f for f in held if f.about()["identity"]["chip"] == "software"]
+    sections = [_section(folder, _software_twin(folder, software)) for folder in held]
     return written(path, "page.html", sections=sections, made_from=made_from)
 
 
@@ -69,7 +71,7 @@ def _made_from(held: Sequence[Folder]) -> str:
     for part in sorted(Path(__file__).parent.glob("*.*")):
         found.update(part.read_bytes())
     for folder in held:
-        found.update(repr(folder.about()).encode())
+        found.update(digest(folder.about()).encode())
         for rows in sorted(folder.path.glob("*.parquet")):
             about = rows.lstat()
             found.update(f"{rows.name} {about.st_size} {about.st_mtime_ns}".encode())
@@ -104,14 +106,13 @@ def written(path: Path, template: str, **values: Any) -> Path:
     return path
 
 
-def _software_twin(folder: Folder, held: Sequence[Folder]) -> Result | None:
-    """The answer to the same question without a chip, where the store holds one."""
+def _software_twin(folder: Folder, software: Sequence[Folder]) -> Result | None:
+    """The answer to the same question without a chip, where one of these holds it."""
     own = folder.about()
     asked = set(own["identity"]["question"]) - {"chip", "sampler"}
-    for other in held:
+    for other in software:
         about = other.about()
-        without_chip = about["identity"]["chip"] == "software"
-        if without_chip and all(about.get(key) == own[key] for key in asked):
+        if all(about.get(key) == own[key] for key in asked):
             return other.result()
     return None
 
