@@ -57,6 +57,11 @@ def test_an_unneeded_range_is_worst_and_buffers_dominate(findings) -> None:
     assert wide.buffer_fit.low > 10 * wide.datapath.fit("sdc1").high
     area = hardening_area(wide, target=100)
     assert 0 < area.low <= area.value <= area.high
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(propagation, "_chosen_area", None)  # what is kept is not chosen again
+        assert hardening_area(wide, target=100) == area
+    with np.load(wide.folder.path / "hardening.npz") as kept:
+        assert [kept[name].tolist() for name in kept.files] == [[area.value, area.low, area.high]]
 
 
 def test_flips_to_one_are_far_worse_in_floats(findings) -> None:

@@ -112,6 +112,7 @@ def test_a_question_holds_all_that_is_asked(campaign: rh.Campaign) -> None:
 
 
 MODULE = """
+import functools
 from dataclasses import dataclass
 import torch
 import radhard as rh
@@ -130,6 +131,23 @@ def within(limit):
     def far(logits, golden, labels):
         return shift(logits, golden) > limit
     return far
+
+def loud(logits, golden, labels):
+    return shift(logits, golden) > 0.25
+
+softer = functools.wraps(loud)(lambda *given: ~loud(*given))
+dressed = functools.wraps(torch.Tensor.size)(lambda *given: loud(*given) & True)
+
+def held(logits, golden, labels):
+    return shift(logits, golden) > getattr(held, "limit") + held.more
+
+held.limit, held.more = 0.5, 0.125
+
+def around():
+    @functools.wraps(loud)
+    def inner(*given):
+        return loud(*given)
+    return inner
 
 @torch.no_grad()
 def quiet(logits, golden, labels):
@@ -190,6 +208,66 @@ def test_a_library_s_wrapper_hides_no_edit(own) -> None:
     assert of(own().quiet) == first
     assert of(own("golden) > 0.5", "golden) > 0.6").quiet) != first
     assert turned(own().quiet) is sys.modules["asking"].quiet
+
+
+def test_a_wrapper_is_not_what_it_wraps(own) -> None:
+    asking = own()
+    for name in ("softer", "dressed", "among"):
+        assert turned(getattr(asking, name)) is getattr(asking, name)
+    found = [of(getattr(asking, name)) for name in ("loud", "softer", "dressed")]
+    assert len(set(found)) == 3
+    assert of(own("~loud(*given)", "loud(*given)").softer) != found[1]
+    assert of(own("& True", "& False").dressed) != found[2]
+    assert of(own("> 0.25", "> 0.26").softer) != found[1]
+    with pytest.raises(ValueError, match="put it into a module of its own"):
+        turned(own().around())
+    asking = own()
+    stale, asking.loud = asking.loud, asking.quiet
+    with pytest.raises(ValueError, match="it: asking:loud leads to another object"):
+        of(stale)
+
+
+def test_methods_of_data_hold_it(own) -> None:
+    text = ("LIMIT = 0.5", "LIMIT = {1: 0.5}.get")
+    first = of(own(text[0], text[1]).moved)
+    assert of(own(text[0], text[1]).moved) == first
+    assert of(own(text[0], "LIMIT = {1: 0.6}.get").moved) != first
+
+
+def test_attributes_of_a_function_are_what_it_does(own) -> None:
+    first = of(own().held)
+    assert of(own().held) == first
+    assert turned(own().held) is sys.modules["asking"].held
+    assert of(own("= 0.5, 0.125", "= 0.6, 0.125").held) != first
+    assert of(own("= 0.5, 0.125", "= 0.5, 0.25").held) != first
+
+
+@pytest.mark.parametrize(
+    ("read", "by"),
+    [
+        ('globals()["LIMIT"]', "globals"),
+        ('eval("LIMIT")', "eval"),
+        ("getattr(helping, labels)", "getattr"),
+        ("getattr(helping, str('li') + 'mit')", "getattr"),
+        ("max(map(getattr, [helping], ['limit']))", "getattr"),
+        ('vars(helping)["limit"]', "vars"),
+        ('helping.__dict__["limit"]', "__dict__"),
+        ('moved.__globals__["LIMIT"]', "__globals__"),
+        ("(lambda: eval(labels))()", "eval"),
+    ],
+)
+def test_what_looks_names_up_is_refused(own, read: str, by: str) -> None:
+    asking = own("LIMIT + helping.more()", read)
+    with pytest.raises(ValueError, match=f"it, moved: it looks names up by {by}, so what it reads"):
+        of(asking.moved)
+
+
+def test_attributes_that_are_named_are_followed(own) -> None:
+    for read in ('getattr(helping, "limit")', 'getattr(helping, "limit", max(1, 2))',
+                 'getattr(globals_of.get("a", helping), "limit")'):  # fmt: skip
+        text = ("LIMIT + helping.more()", read.replace("globals_of.get", '{"b": helping}.get'))
+        one, other = (of(own(*text, f"limit = {limit}").moved) for limit in (1, 2))
+        assert one != other, read
 
 
 def test_closures_and_partials_are_their_values(own) -> None:

@@ -1,6 +1,9 @@
 """What a store says is what was asked and run: nothing twice, nothing foreign, nothing damaged."""
 
+import errno
 import json
+import os
+import pickle
 import shutil
 import tomllib
 from pathlib import Path
@@ -14,15 +17,17 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import radhard as rh
+from radhard import cli
 from radhard.campaign import collect as collecting
 from radhard.campaign.ask import Ask, asked, prepare
 from radhard.campaign.collect import outcomes
 from radhard.campaign.question import SEMANTICS
 from radhard.campaign.sealed import keep_arrays, read_table, reusable_arrays
-from radhard.campaign.store import Folder
+from radhard.campaign.store import Folder, read_arrays
 from radhard.cli import app
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
+from radhard.report import page
 
 SHARD = 100
 
@@ -275,6 +280,54 @@ def test_a_copy_over_another_shard_is_not_counted(campaign, stored: Path) -> Non
     assert same(Folder(stored).result(), before)
 
 
+def test_all_that_can_t_be_counted_is_set_aside_before_a_run(campaign, stored: Path) -> None:
+    before = Folder(stored).result()
+    shutil.copy(stored / "rows-000000.parquet", stored / "rows-000005.parquet")
+    (stored / "rows-000007.parquet").write_bytes(b"PAR1")
+    with pytest.raises(rh.StoreError, match="or run the campaign again, which does so"):
+        Folder(stored).result()
+    with pytest.warns(UserWarning, match=r"renamed to rows-00000[57].parquet.aside-1") as told:
+        assert same(run(campaign, stored.parent, 100), campaign.run(until=100))
+    assert len(told) == 2
+    assert same(Folder(stored).result(), before)
+
+
+def test_a_page_is_not_made_anew_when_nothing_is(campaign, tmp_path: Path, monkeypatch) -> None:
+    def ask() -> None:
+        next(rh.collect([campaign], 200, tmp_path, about={"data": "random", "model": "residual"}))
+
+    ask()
+    before = rh.report(tmp_path).read_bytes()
+    ask()
+    monkeypatch.setattr(page, "_section", None)
+    assert rh.report(tmp_path).read_bytes() == before
+
+
+def no_file(path: Path, kind: str) -> None:
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("nowhere")
+    else:
+        path.mkdir()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_what_is_no_file_is_not_read(campaign, stored: Path, kind: str) -> None:
+    before = Folder(stored).result()
+    no_file(stored / "rows-000001.parquet", kind)
+    no_file(stored / "rows-000004.parquet", kind)
+    with pytest.raises(rh.StoreError, match=r"rows-000001.parquet can't be read: it .* move it"):
+        rh.report(stored.parent)
+    with pytest.warns(UserWarning, match=r"can't be read: it .* renamed to rows-00000"):
+        assert same(run(campaign, stored.parent), before)
+    assert same(Folder(stored).result(), before)
+    no_file(stored / "campaign.toml", kind)
+    with pytest.raises(rh.StoreError, match=r"campaign.toml can't be read|holds no campaign"):
+        rh.report(stored)
+
+
 @pytest.mark.parametrize("name", ["rows-000001 (2)", "Copy of rows-000001", "rows-0000001"])
 def test_stray_copies_are_named_and_not_counted(campaign, stored: Path, name: str) -> None:
     before = Folder(stored).result()
@@ -336,8 +389,18 @@ def test_a_changed_record_is_seen(campaign, stored: Path) -> None:
         path.write_text(text.replace(old, new))
         with pytest.raises(rh.StoreError, match="was changed since it was written"):
             Folder(stored).result()
-    path.write_text('model = "own:network"\n' + text)
-    assert same(Folder(stored).result(), before)
+    for head in ("faults = 300\n", "images = 6\n"):
+        assert text.count(head) >= 1
+        path.write_text(text.replace(head, head.replace(" = ", " = 1"), 1))
+        with pytest.raises(rh.StoreError, match="was changed since it was written"):
+            rh.report(stored)
+    for line in ('model = "own:network"\n', "until = 0.5\n", "# said by me\n"):
+        path.write_text(line + text)
+        if line.startswith("#"):
+            assert same(Folder(stored).result(), before)
+            continue
+        with pytest.raises(rh.StoreError, match="was changed since it was written"):
+            Folder(stored).result()
     path.write_text(text[: len(text) // 2])
     with pytest.raises(rh.StoreError, match=r"is no record of a campaign.* keeps the finished"):
         run(campaign, stored.parent)
@@ -415,6 +478,57 @@ def test_damaged_arrays_are_set_aside(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"x.npz is damaged.* what it held is run again"):
         assert reusable_arrays(path) is None
     assert [p.name for p in path.parent.iterdir()] == ["x.npz.aside-1"]
+
+
+@pytest.mark.parametrize("name", ["../tensors.npz", "/etc/passwd", "", "..", 5])
+def test_learned_numbers_lie_beside_the_file(tmp_path: Path, name: object) -> None:
+    file = tmp_path / "ask.toml"
+    file.write_text(f'model = "digits-cnn"\ntensors = {json.dumps(name)}\n')
+    with pytest.raises(ValueError, match="is no name of a file beside it: copy the file"):
+        asked(file)
+
+
+def test_what_holds_no_arrays_is_told_in_our_words(tmp_path: Path) -> None:
+    path = tmp_path / "tensors.npz"
+    np.savez(path, odd=np.array([{}], object))
+    holding = path.read_bytes()
+    for content in (b"a text\n", pickle.dumps([1]), holding):
+        path.write_bytes(content)
+        with pytest.raises(rh.StoreError, match=r"tensors.npz is damaged(?!.*pickle)"):
+            read_arrays(path)
+
+
+def test_an_edited_copy_asks_another_question(guarded: rh.Campaign, tmp_path: Path) -> None:
+    run(guarded, tmp_path / "st", 100)
+    held, copy = tmp_path / "st" / "guarded", tmp_path / "copy.toml"
+    text = (held / "campaign.toml").read_text().replace("faults = 100\n", "faults = 120\n", 1)
+    copy.write_text(text.replace("seed = 7\n", "seed = 8\n", 1))
+    shutil.copy(held / "tensors.npz", tmp_path)
+    ask = asked(copy, "own_network:network")
+    assert ask.budget() == 120
+    assert prepare(ask).campaign.id == guarded.with_(seed=8).id
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_is_a_failure_that_keeps_what_is_finished(
+    campaign, stored: Path, monkeypatch, capsys, number: int
+) -> None:
+    (stored / "rows-000002.parquet").unlink()
+    before = files(stored)
+
+    def full(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(cli, "app", lambda: run(campaign, stored.parent))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{stored}" in said
+    assert f"can't be written: {os.strerror(number)}; what is finished is kept" in said
+    assert files(stored) == before
 
 
 def test_learned_numbers_are_those_of_their_names(guarded: rh.Campaign, tmp_path: Path) -> None:

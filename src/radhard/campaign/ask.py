@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from radhard.accel.chips import chip_named
 from radhard.campaign.campaign import Campaign, right_answers
 from radhard.campaign.rebuild import function_named, rebuilt
-from radhard.campaign.store import read_arrays
+from radhard.campaign.store import TENSORS, read_arrays
 from radhard.faults.model import fault_model_named
 from radhard.formats.catalogue import format_named
 from radhard.metrics.outcome import STANDARD, ConfidenceOf
@@ -198,8 +198,18 @@ def asked(path: Path, model: str | None = None) -> Ask:
             "and labels, unless --data names them)"
         )
     if "tensors" in held:
-        held["tensors"] = path.parent / held["tensors"]
+        held["tensors"] = path.parent / _beside(held["tensors"], path)
     return validated(held, f"campaign file {path}")
+
+
+def _beside(name: Any, path: Path) -> str:
+    """A name of a file that lies where the campaign file does."""
+    if not isinstance(name, str) or name in ("", ".", "..") or name != PurePath(name).name:
+        raise ValueError(
+            f"campaign file {path}: tensors = {name!r} is no name of a file beside it: copy the "
+            f'file to where the campaign file lies, and say tensors = "{TENSORS}"'
+        )
+    return name
 
 
 def validated(fields: dict[str, Any], where: str) -> Ask:

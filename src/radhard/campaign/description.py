@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from radhard.campaign.meaning import meaning, name_of, of_library
+from radhard.campaign.meaning import meaning, of_library, place_of
 
 #: Arrays by their hash.
 Arrays = dict[str, NDArray[Any]]
@@ -42,7 +42,7 @@ def described(value: Any, where: str, arrays: Arrays) -> Any:
         case None:
             return {"type": "None"}
         case Enum():
-            return {"type": _type_name(type(value)), "value": value.value}
+            return {"type": _type_name(type(value), where), "value": value.value}
         case np.generic():
             return described(value.item(), where, arrays)
         case Tensor() | np.ndarray():
@@ -84,7 +84,7 @@ def _table(value: Any, where: str, arrays: Arrays) -> dict[str, Any]:
             f"{where}: {_shown(value)} can change after it was asked about: make its class "
             "@dataclass(frozen=True)"
         )
-    found: dict[str, Any] = {"type": _type_name(kind)}
+    found: dict[str, Any] = {"type": _type_name(kind, where)}
     if not of_library(kind):
         found["meaning"] = meaning_of(kind, where, arrays)
     for part in fields(value):
@@ -99,7 +99,7 @@ def _table(value: Any, where: str, arrays: Arrays) -> dict[str, Any]:
 
 
 def _function(value: FunctionType, where: str, arrays: Arrays) -> dict[str, Any]:
-    found = {"function": name_of(value)}
+    found = {"function": place_of(value, where)}
     return found if of_library(value) else {**found, "meaning": meaning_of(value, where, arrays)}
 
 
@@ -137,11 +137,11 @@ def array_name(array: NDArray[Any]) -> str:
     return hashlib.sha256(head + array.tobytes()).hexdigest()
 
 
-def _type_name(kind: type) -> str:
+def _type_name(kind: type, where: str) -> str:
     """The short name of what `radhard` or `radhard.chips` shows, else the whole one."""
     places = (sys.modules.get("radhard"), sys.modules.get("radhard.accel.chips"))
     shown = any(getattr(place, kind.__name__, None) is kind for place in places)
-    return kind.__name__ if shown else name_of(kind)
+    return kind.__name__ if shown else place_of(kind, where)
 
 
 def in_words(data: Any) -> str:

@@ -1,13 +1,15 @@
 """What Python code does, as data: an edited function is another one, whatever its name.
 
 Code of libraries, radhard included, is known by its name. Of a function of the user's own the
-bytecode counts, with its constants, its defaults, the values that it closes over and the globals
-that it reads; of a class all its methods. So comments and blank lines make no difference, and
-another minor version of Python does.
+bytecode counts, with its constants, its defaults, its attributes, the values that it closes over
+and the globals that it reads; of a class all its methods. So comments and blank lines make no
+difference, and another minor version of Python does. Code that looks names up while it runs reads
+what can't be told, and is refused.
 """
 
 from __future__ import annotations
 
+import builtins
 import dis
 import functools
 import hashlib
@@ -18,7 +20,14 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, MemberDescriptorType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    ModuleType,
+)
 from typing import Any
 
 import numpy as np
@@ -38,21 +47,68 @@ _LIBRARIES = tuple(
 _WRITTEN = {"__init__", "__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__"}
 
 
+#: What looks names up while it runs.
+_LOOKING_UP = (globals, vars, eval, exec, compile, __import__, getattr, builtins)
+#: Attributes through which code reaches all globals.
+_REACHING = {"__globals__", "__builtins__", "f_globals", "f_builtins"}
+#: Attributes of functions that say how they are shown.
+_SHOWN = {"__signature__"}
+
+
 def name_of(thing: Any) -> str:
     """``module:qualname`` of a function or class."""
     return f"{thing.__module__}:{thing.__qualname__}"
 
 
+def place_of(thing: FunctionType | type, where: str) -> str:
+    """``module:name`` that leads to a function or class, whatever it is called.
+
+    A wrapper is called what it wraps. What was made inside a function, or in a script, is named
+    though nothing leads to it.
+
+    Raises:
+        ValueError: when its name leads to something else.
+    """
+    names, module = [name_of(thing)], thing.__module__
+    if isinstance(thing, FunctionType):
+        module = thing.__globals__.get("__name__", module)
+        names.append(f"{module}:{thing.__code__.co_qualname}")
+    for place in dict.fromkeys((thing.__module__, module)):
+        held = vars(sys.modules[place]) if place in sys.modules else {}
+        names[1:1] = [f"{place}:{name}" for name, value in held.items() if value is thing]
+    for name in names:
+        if _led_to(name) is thing:
+            return name
+    if module == "__main__" or "<" in names[-1]:
+        return names[-1]
+    raise ValueError(
+        f"{where}: {names[-1]} leads to another object than the one asked about, so that it could "
+        "not be found again: give it a name of its own at the top of its module"
+    )
+
+
+def _led_to(name: str) -> Any:
+    module, _, path = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
 def of_library(thing: Any) -> bool:
     """Whether a function, class or module is not the user's own."""
-    if isinstance(thing, FunctionType):  # a library's wrapper of the user's function is the user's
-        inner = inspect.unwrap(thing)
-        return not isinstance(inner, FunctionType) or _in_library(inner.__code__.co_filename)
+    if isinstance(thing, FunctionType):  # a wrapper around the user's function is the user's
+        inner = inspect.unwrap(thing, stop=_is_own)
+        return not _is_own(inner)
     name = thing.__name__ if isinstance(thing, ModuleType) else thing.__module__
     if name == "__main__" or name not in sys.modules:
         return False
     file = getattr(sys.modules[name], "__file__", None)
     return file is None or _in_library(file)
+
+
+def _is_own(thing: Any) -> bool:
+    return isinstance(thing, FunctionType) and not _in_library(thing.__code__.co_filename)
 
 
 @functools.cache
@@ -82,7 +138,10 @@ class _Reader:
         """Data of anything that code can refer to."""
         match thing:
             case ModuleType() | BuiltinFunctionType():
-                return [type(thing).__name__, thing.__name__]
+                of_it = getattr(thing, "__self__", None)  # as in {...}.get
+                plain = of_it is None or isinstance(of_it, ModuleType | type)
+                held = [] if plain else [self.of(of_it, f"{where}, whose it is")]
+                return [type(thing).__name__, thing.__name__, *held]
             case FunctionType() | type():
                 return self._code(thing, where)
             case functools.partial():
@@ -90,8 +149,8 @@ class _Reader:
                 named = {key: self.of(part, where) for key, part in thing.keywords.items()}
                 return [given, named]
             case _ if hasattr(thing, "__wrapped__"):
-                return [type(thing).__qualname__, self.of(inspect.unwrap(thing), where)]
-            case torch.dtype() | torch.device() | np.ufunc():
+                return [type(thing).__qualname__, self._held(thing, where)]
+            case torch.dtype() | torch.device() | np.ufunc() | MethodDescriptorType():
                 return repr(thing)
         return self.describe(thing, where)
 
@@ -107,8 +166,9 @@ class _Reader:
 
     def _function(self, function: FunctionType, where: str) -> list[Any]:
         if _in_library(function.__code__.co_filename):
-            wrapper = function.__code__.co_qualname
-            return [wrapper, self.of(function.__wrapped__, where)]  # type: ignore[attr-defined]
+            return [function.__code__.co_qualname, self._held(function, where)]
+        _refuse_looking_up(function, where)
+        held = self._held(function, where)
         closed = zip(
             function.__code__.co_freevars,
             (cell.cell_contents for cell in function.__closure__ or ()),
@@ -127,6 +187,15 @@ class _Reader:
                 for name in sorted(set(_globals(function.__code__)))
                 if name in function.__globals__
             ],
+            *([held] if held else []),
+        ]
+
+    def _held(self, function: Any, where: str) -> list[Any]:
+        """The attributes of a function, among them what it wraps."""
+        held = {key: value for key, value in vars(function).items() if key not in _SHOWN}
+        return [
+            [key, self.of(value, f"{where}, attribute {key!r}")]
+            for key, value in sorted(held.items())
         ]
 
     def _global(self, name: str, function: FunctionType, where: str) -> Any:
@@ -191,11 +260,17 @@ def _constant(value: Any) -> Any:
     return repr(value)
 
 
-def _instructions(code: CodeType) -> Iterator[dis.Instruction]:
-    yield from dis.get_instructions(code)
+def _inner(code: CodeType) -> Iterator[CodeType]:
+    """The code of functions and classes inside."""
     for value in code.co_consts:
         if isinstance(value, CodeType):
-            yield from _instructions(value)
+            yield value
+            yield from _inner(value)
+
+
+def _instructions(code: CodeType) -> Iterator[dis.Instruction]:
+    for part in (code, *_inner(code)):
+        yield from dis.get_instructions(part)
 
 
 def _globals(code: CodeType) -> Iterator[str]:
@@ -203,4 +278,53 @@ def _globals(code: CodeType) -> Iterator[str]:
 
 
 def _attributes(code: CodeType) -> Iterator[str]:
-    return (i.argval for i in _instructions(code) if i.opname in {"LOAD_ATTR", "LOAD_METHOD"})
+    yield from (i.argval for i in _instructions(code) if i.opname in {"LOAD_ATTR", "LOAD_METHOD"})
+    yield from (name for name in _asked_for(code) if name is not None)
+
+
+def _refuse_looking_up(function: FunctionType, where: str) -> None:
+    """Raise ValueError for code that reads what only shows while it runs."""
+    code, known = function.__code__, {**vars(builtins), **function.__globals__}
+    read = {name: known.get(name) for name in _globals(code)}
+    found = [name for name, value in read.items() if any(value is one for one in _LOOKING_UP)]
+    if None not in _asked_for(code):
+        found = [name for name in found if read[name] is not getattr]
+    found += _REACHING.intersection(_attributes(code))
+    if sys in read.values() and "modules" in _attributes(code):
+        found.append("sys.modules")
+    own = [v for v in read.values() if isinstance(v, ModuleType) and not of_library(v)]
+    if own and "__dict__" in _attributes(code):
+        found.append("__dict__")
+    if found:
+        raise ValueError(
+            f"{where}: it looks names up by {', '.join(sorted(found))}, so what it reads can't be "
+            "told: name it in the code, as in LIMIT, function.limit or getattr(part, 'limit')"
+        )
+
+
+def _asked_for(code: CodeType) -> Iterator[str | None]:
+    """The names that code gives to ``getattr``; ``None`` for one that is no text in it."""
+    for inner in (code, *_inner(code)):
+        steps = list(dis.get_instructions(inner))
+        for k, step in enumerate(steps):
+            if step.opname in {"LOAD_GLOBAL", "LOAD_NAME"} and step.argval == "getattr":
+                yield _second_argument(steps[k + 1 :])
+
+
+def _second_argument(steps: list[dis.Instruction]) -> str | None:
+    """The text that is the second argument of a call, from the steps that follow its function."""
+    depth, second = 0, None
+    for step in steps:
+        if step.opname == "PRECALL":  # of Python 3.11, part of the call
+            continue
+        effect, given = dis.stack_effect(step.opcode, step.arg, jump=False), step.arg or 0
+        if step.opname == "CALL":
+            if depth == given:
+                return second
+            effect = -1 - given
+        after = depth + effect
+        if depth <= 1 < after:
+            text = step.opname.startswith("LOAD_CONST") and isinstance(step.argval, str)
+            second = step.argval if text else None
+        depth = after
+    return None

@@ -15,7 +15,9 @@ from radhard.campaign.ask import Ask, prepare
 from radhard.campaign.campaign import SHARD, Campaign
 from radhard.campaign.collect import Progress, Until, Watcher, collect
 from radhard.campaign.follow import Propagation, follow_shard, followed_alike
+from radhard.campaign.question import digest
 from radhard.campaign.result import Result
+from radhard.campaign.sealed import keep_arrays, reusable_arrays
 from radhard.campaign.store import Folder, shard_name
 from radhard.engine.trace import Trace, record
 from radhard.faults.model import Integers
@@ -36,6 +38,8 @@ _LEARNING_IMAGES = 1000
 _FOLLOWED, _FOLLOWED_FIRST = 10_000, 4000
 #: Draws of the rates behind the interval of an area.
 _DRAWS = 100
+#: Where areas are kept, by a hash of what they depend on.
+_AREAS = "hardening.npz"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +55,7 @@ class Finding:
         first: the same for faults in the first layer only.
         ranges: lowest and highest fault-free output of each layer, by name.
         normalised: places of ``spread`` between which the network normalises over channels.
+        folder: of the datapath's campaign, where what takes long is kept.
     """
 
     model: str
@@ -62,6 +67,7 @@ class Finding:
     first: Propagation
     ranges: Mapping[str, tuple[float, float]]
     normalised: tuple[str, ...]
+    folder: Folder
 
     @property
     def buffer_fit(self) -> Estimate:
@@ -144,6 +150,7 @@ def study(
                 _followed(latch, folder, "followed-first", _FOLLOWED_FIRST, first, watch),
                 dict(zip((la.name for la in work.layers), record(work).ranges, strict=True)),
                 _normalised(work),
+                folder,
             )
 
 
@@ -192,17 +199,29 @@ def hardening_area(found: Finding, target: float) -> Estimate:
     """Latch area to add, as a share, for ``target`` times fewer SDC-1 failures of the datapath.
 
     Latches are told apart by kind and bit. The interval is that of the choice made anew for
-    rates drawn from their Jeffreys posteriors.
+    rates drawn from their Jeffreys posteriors. It takes seconds, and is kept in the folder.
     """
     n, hits = found.latches
-    goal, count = HardenedLatches(target=target), np.ones(len(n))
+    goal, level = HardenedLatches(target=target), found.datapath.confidence
+    name = digest([repr(goal), level, _DRAWS, n.tolist(), hits.tolist()])
+    path = found.folder.path / _AREAS
+    kept = reusable_arrays(path) or {}
+    if name not in kept:
+        kept[name] = np.array(_chosen_area(goal, n, hits, level))
+        keep_arrays(path, kept)
+    value, low, high = kept[name].tolist()
+    return Estimate(value, low, high, level, int(n.sum()), "posterior draws")
+
+
+def _chosen_area(
+    goal: HardenedLatches, n: Integers, hits: Integers, confidence: float
+) -> tuple[float, float, float]:
+    """The area for a goal, and the ends of its interval."""
+    count = np.ones(len(n))
     rng = np.random.default_rng(0)
     drawn = rng.beta(hits + 0.5, n - hits + 0.5, (_DRAWS, len(n)))
     areas = [goal.choose(count, rates).added_area for rates in drawn]
-    tail = 50 * (1 - found.datapath.confidence)
+    tail = 50 * (1 - confidence)
     low, high = np.percentile(areas, [tail, 100 - tail])
     value = goal.choose(count, hits / np.maximum(n, 1)).added_area
-    return Estimate(
-        value, min(float(low), value), max(float(high), value), found.datapath.confidence,
-        int(n.sum()), "posterior draws",
-    )  # fmt: skip
+    return value, min(float(low), value), max(float(high), value)

@@ -70,7 +70,7 @@ def id_of(keys: Mapping[str, Any]) -> str:
 
 def digest(data: Any) -> str:
     """A hash of plain data: the same in every process, and after a turn through TOML."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _top(value: Any, where: str, arrays: Arrays) -> Any:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -57,10 +59,7 @@ def read_table(path: Path, campaign: str) -> tuple[Any, dict[str, str]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{path} can't be read: {error}") from error
+    content = read_file(path)
     if not _whole(content):
         raise StoreError(f"{path} is damaged: its bytes are not those that radhard wrote")
     try:
@@ -75,6 +74,21 @@ def read_table(path: Path, campaign: str) -> tuple[Any, dict[str, str]]:
     if name != path.stem:
         raise StoreError(f"{path} is {name}{path.suffix} under another name")
     return table, notes
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file; anything else might never end, or is not there.
+
+    Raises:
+        StoreError: when it is no file, or can't be read.
+    """
+    if not path.is_file():
+        kind = "leads nowhere, as a link" if path.is_symlink() else "is a folder, a pipe or gone"
+        raise StoreError(f"{path} can't be read: it {kind}, where a file should be")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error.strerror}") from error
 
 
 def _whole(content: bytes) -> bool:
@@ -101,14 +115,24 @@ def set_aside(path: Path, reason: StoreError, then: str) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file that a killed run leaves whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file that a killed run, or a full disk, leaves whole or not at all.
+
+    Raises:
+        OSError: with the name of the file, when it can't be written.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def keep_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -124,16 +148,19 @@ def kept_arrays(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         StoreError: when it can't be read.
     """
+    content = BytesIO(read_file(path))
+    if not zipfile.is_zipfile(content):
+        raise StoreError(f"{path} is damaged, or no file of arrays (.npz) that radhard wrote")
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with np.load(content, allow_pickle=False) as held:
             return {name: held[name] for name in held.files}
     except Exception as error:  # whatever the archive reader raises
-        raise StoreError(f"{path} is damaged: {error}") from error
+        raise StoreError(f"{path} is damaged: it holds other things than whole arrays") from error
 
 
 def reusable_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     """The same for a run: ``None`` where there is none; a damaged one is set aside."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
         return kept_arrays(path)

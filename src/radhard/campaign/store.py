@@ -10,6 +10,7 @@ that is damaged, of another campaign or there twice is never counted.
 
 from __future__ import annotations
 
+import os
 import tomllib
 import warnings
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from radhard.campaign.sealed import (
     StoreError,
     keep_arrays,
     kept_arrays,
+    read_file,
     read_table,
     replace_file,
     set_aside,
@@ -46,8 +48,6 @@ TENSORS = "tensors.npz"
 _FAULT_COLUMNS = ("id", "stratum", "index", "image", "keep", "flip", "weight", "cell")
 #: Keys of ``campaign.toml`` that say how much was asked for last.
 _GOALS = {"faults", "until", "metric", "confidence", "most"}
-#: Tables of ``campaign.toml`` that nobody edits.
-_SEALED = ("identity", "budget", "golden")
 #: Decimal digits of a shard's number, at least.
 _DIGITS = 6
 
@@ -90,6 +90,8 @@ class Folder:
         held = {key: value for key, value in held.items() if key not in _GOALS}
         self._describe(campaign, space, golden, {"images": space.images, **held, **about})
         self._warn_of_strays()
+        for shard in self.shards():  # also those that this run does not need: a report counts all
+            self.reusable(shard_name(shard))
 
     def golden_accuracy(self, campaign_id: str) -> float | None:
         """The stored fault-free accuracy; ``None`` where this campaign has not begun."""
@@ -141,10 +143,10 @@ class Folder:
         """
         path = self.path / "campaign.toml"
         try:
-            held = tomllib.loads(path.read_text(encoding="utf-8"))
+            held = tomllib.loads(read_file(path).decode())
             identity = held["identity"]
             own, name = identity["id"], identity["name"]
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:  # StoreError and bad text among them
             raise StoreError(
                 f"{path} is no record of a campaign ({error}): move it away and run the campaign "
                 "again, which keeps the finished faults"
@@ -180,7 +182,7 @@ class Folder:
             StoreError: when the file can't be used.
         """
         path = self.path / f"{name}.parquet"
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         table, notes = read_table(path, self._own)
         held = {name: table[name].to_numpy().copy() for name in table.column_names}
@@ -192,7 +194,8 @@ class Folder:
         try:
             return self.kept(name)
         except StoreError as error:
-            set_aside(self.path / f"{name}.parquet", error, "its faults are run again")
+            then = "its faults are run again where they are asked for"
+            set_aside(self.path / f"{name}.parquet", error, then)
             return None
 
     def result(self) -> Result:
@@ -334,9 +337,9 @@ def _shard(path: Path) -> int | None:
 
 
 def _seal(held: Mapping[str, Any]) -> str:
-    tables = {name: dict(held[name]) for name in _SEALED if name in held}
-    tables["identity"].pop("seal", None)
-    return digest(tables)
+    """A hash of all that ``campaign.toml`` says, but for itself."""
+    identity = {key: value for key, value in held["identity"].items() if key != "seal"}
+    return digest({**held, "identity": identity})
 
 
 def _frozen(value: Any) -> Any:

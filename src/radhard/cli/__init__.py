@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -31,6 +32,10 @@ __all__ = [
 ]
 
 
+#: No room, or none to write on, and broken disks: nobody asked for something wrong.
+_FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+
 def main() -> None:
     """Run the command line: exit code 2 for wrong use, 1 for failure, 130 when interrupted."""
     warnings.showwarning = _show
@@ -44,7 +49,13 @@ def main() -> None:
             raise
         wrong_use = isinstance(error, ValueError | TypeError | OSError)
         text = " ".join(str(error).split()) or type(error).__name__
-        if not wrong_use:
+        if isinstance(error, OSError) and error.errno in _FAILURES:
+            wrong_use = False
+            text = (
+                f"{error.filename or 'output'} can't be written: {error.strerror}; what is "
+                "finished is kept, and the same command goes on once there is room"
+            )
+        elif not wrong_use:
             text = f"{type(error).__name__}: {text} (RADHARD_DEBUG=1 shows where)"
         print(f"radhard: {text}", file=sys.stderr)
         sys.exit(2 if wrong_use else 1)

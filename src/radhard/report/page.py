@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from itertools import count
@@ -11,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from radhard.campaign.description import in_words
+from radhard.campaign.question import digest
 from radhard.campaign.result import Result
+from radhard.campaign.sealed import replace_file
 from radhard.campaign.store import Folder, folders
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
@@ -62,7 +63,8 @@ def report(store: str | Path) -> Path:
     path, made_from = root / "report.html", _made_from(held)
     if _says(path, made_from):
         return path
-    sections = [_section(folder, _software_twin(folder, held)) for folder in held]
+    software = [f for f in held if f.about()["identity"]["chip"] == "software"]
+    sections = [_section(folder, _software_twin(folder, software)) for folder in held]
     return written(path, "page.html", sections=sections, made_from=made_from)
 
 
@@ -72,15 +74,15 @@ def _made_from(held: Sequence[Folder]) -> str:
     for part in sorted(Path(__file__).parent.glob("*.*")):
         found.update(part.read_bytes())
     for folder in held:
-        found.update(repr(folder.about()).encode())
+        found.update(digest(folder.about()).encode())
         for rows in sorted(folder.path.glob("*.parquet")):
-            about = rows.stat()
+            about = rows.lstat()
             found.update(f"{rows.name} {about.st_size} {about.st_mtime_ns}".encode())
     return found.hexdigest()
 
 
 def _says(path: Path, made_from: str) -> bool:
-    if not path.exists():
+    if not path.is_file():
         return False
     with path.open(encoding="utf-8") as page:
         return made_from in page.read(1000)
@@ -103,19 +105,17 @@ def written(path: Path, template: str, **values: Any) -> Path:
         full_html=False, include_plotlyjs=False, div_id=f"figure-{next(numbers)}", config=_CONFIG
     )
     html = environment.get_template(template).render(plotly=get_plotlyjs(), **values)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(html, encoding="utf-8")
-    return partial.replace(path)
+    replace_file(path, html.encode())
+    return path
 
 
-def _software_twin(folder: Folder, held: Sequence[Folder]) -> Result | None:
-    """The answer to the same question without a chip, where the store holds one."""
+def _software_twin(folder: Folder, software: Sequence[Folder]) -> Result | None:
+    """The answer to the same question without a chip, where one of these holds it."""
     own = folder.about()
     asked = set(own["identity"]["question"]) - {"chip", "sampler"}
-    for other in held:
+    for other in software:
         about = other.about()
-        without_chip = about["identity"]["chip"] == "software"
-        if without_chip and all(about.get(key) == own[key] for key in asked):
+        if all(about.get(key) == own[key] for key in asked):
             return other.result()
     return None
 
