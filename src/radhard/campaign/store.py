@@ -236,7 +236,7 @@ class Folder:
             found = self.kept(shard_name(shard))
         except StoreError as error:
             raise StoreError(
-                f"{error}: move it away, or run the campaign again, which does so and makes it anew"
+                f"{error}: move it away, or run the campaign again, which does so and runs the rest"
             ) from error
         assert found is not None
         faults, columns, seconds = found
