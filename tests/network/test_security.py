@@ -321,6 +321,6 @@ def test_pipes_are_not_waited_for(place: str, tmp_path: Path, monkeypatch) -> No
 def test_models_in_pipes_are_not_waited_for(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
     program = name.endswith(".pt2")
-    model, weights = (str(tmp_path / name), None) if program else ("lenet5", tmp_path / name)
+    model, weights = (str(tmp_path / name), None) if program else ("digits-cnn", tmp_path / name)
     with pytest.raises(FileNotFoundError, match=f"{name}: "):
-        subject(model, "digits" if program else "mnist", weights)
+        subject(model, "digits", weights)
