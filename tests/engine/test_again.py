@@ -107,6 +107,11 @@ def test_a_wrong_weight_is_wrong_for_every_reader(model: nn.Module, fmt: rh.Numb
             )  # fmt: skip
 
 
+def test_what_several_layers_read_is_covered_once() -> None:
+    covered = rh.capture(Parts().eval(), IMAGES, LABELS).covered
+    assert covered.parameters == (36 + 24) / (36 + 24 + 4)
+
+
 def test_plain_pytorch_agrees() -> None:
     """One flipped exponent bit of each weight of the block, in the module itself."""
     torch.manual_seed(2)

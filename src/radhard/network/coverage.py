@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.utils.flop_counter import FlopCounterMode
 
+from radhard.formats.catalogue import FLOAT32
 from radhard.network.layer import Layer
 from radhard.network.program import Program, references
+from radhard.network.sharing import first_read, sharing_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +39,20 @@ def covered_by(
     layers: Sequence[Layer], program: Program, graph: ExportedProgram, image: Tensor
 ) -> Covered:
     """What these layers cover of a program, made from ``graph``; ``image`` is (1, ...)."""
-    struck = {
-        layer.operands[1]: program.steps[layer.operands[1]].constant.numel()
-        for layer in layers
+    weights = {
+        number: program.steps[layer.operands[1]].constant
+        for number, layer in enumerate(layers)
         if layer.one_channel is not None and program.rows[layer.operands[1]] is None
     }
+    shared = sharing_of(weights, [FLOAT32] * len(layers))
+    struck = sum(int(first_read(shared, k, w.numel()).sum()) for k, w in weights.items())
     own = dict(graph.named_parameters())
     stored = sum({part.data_ptr(): part.numel() for part in own.values()}.values())
-    stored = max(stored, sum(struck.values()), 1)  # weights can be buffers
+    stored = max(stored, struck, 1)  # weights can be buffers
     missing = _missing(program, image, {layer.step for layer in layers})
     macs = sum(layer.macs for layer in layers)
     return Covered(
-        sum(struck.values()) / stored,
+        struck / stored,
         macs / (macs + sum(missing.values())),
         tuple(missing),
     )

@@ -36,7 +36,7 @@ def sharing_of(weights: Mapping[int, Tensor], formats: Sequence[NumberFormat]) -
         for first, other in weights.items():
             if first == number:
                 break
-            if formats[first] != formats[number] or not _overlap(other, weight):
+            if formats[first] != formats[number] or not overlap(other, weight):
                 continue
             places = places_of(other, weight)
             places[~first_read(found, first, other.numel())] = -1
@@ -56,7 +56,7 @@ def first_read(sharing: Sharing, number: int, size: int) -> Tensor:
 
 def places_of(one: Tensor, other: Tensor) -> Tensor:
     """Where in ``other`` the elements of ``one`` stand, in memory, (elements,); -1: not there."""
-    if not _overlap(one, other):
+    if not overlap(one, other):
         return torch.full((one.numel(),), -1)
     here, there = _offsets(one), _offsets(other)
     order = there.argsort()
@@ -64,7 +64,7 @@ def places_of(one: Tensor, other: Tensor) -> Tensor:
     return torch.where(there[places] == here, places, -1)
 
 
-def _overlap(one: Tensor, other: Tensor) -> bool:
+def overlap(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors may have memory in common."""
     memory = [part.untyped_storage().data_ptr() for part in (one, other)]
     return memory[0] == memory[1] != 0 and one.numel() > 0 < other.numel()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from radhard.network.sharing import places_of
+from radhard.network.sharing import overlap, places_of
 
 if TYPE_CHECKING:
     from radhard.network.workload import Workload
@@ -60,7 +60,8 @@ def tell_of_readers(work: Workload) -> None:
             if held == own or not isinstance(constant, Tensor):
                 continue
             for weight, layer in weights.items():
-                if bool((places_of(constant, steps[weight].constant) >= 0).any()):
+                stored = steps[weight].constant
+                if overlap(constant, stored) and bool((places_of(constant, stored) >= 0).any()):
                     warnings.warn(
                         f"the weight of layer {layer.name} is also read by step {step.name}, which "
                         "is no layer or takes it for a bias: a strike on the stored weight is "
