@@ -20,7 +20,6 @@ def campaign(residual: nn.Module, images: Tensor, labels: Tensor) -> rh.Campaign
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of 100 faults, so that a few hundred faults make several files."""
-    monkeypatch.setattr(collecting, "SHARD", 100)
     monkeypatch.setattr("radhard.campaign.campaign.SHARD", 100)
 
 

@@ -34,8 +34,7 @@ SHARD = 100
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("campaign", "collect"):
-        monkeypatch.setattr(f"radhard.campaign.{module}.SHARD", SHARD)
+    monkeypatch.setattr("radhard.campaign.campaign.SHARD", SHARD)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -34,8 +34,8 @@ from radhard.stats.stopping import Precision
 if TYPE_CHECKING:
     from radhard.campaign.result import Result
 
-#: Faults that are drawn, run and stored together.
-SHARD = 2000
+#: Faults that are drawn, run and stored together: at first, and at most.
+FIRST_SHARD, SHARD = 100, 2000
 #: Images whose fault-free answers are computed at once.
 _BATCH = 100
 
@@ -145,18 +145,20 @@ class Campaign:
         return score
 
     def draw(
-        self, space: SiteSpace, shard: int, count: int = SHARD, score: Score | None = None
+        self, space: SiteSpace, shard: int, count: int | None = None, score: Score | None = None
     ) -> Faults:
-        """The first ``count`` faults of a shard: numbers ``shard * SHARD`` and on.
+        """The first ``count`` faults of a shard, or all: numbers as `span` says.
 
         Their masks are those that the chip applies, which may have rules of its own.
         """
+        first, size = span(shard)
+        count = size if count is None else count
         key = np.array(divmod(int(self.id, 16), 2**64), np.uint64)
         rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, shard]))
         # candidates for faults that are not wanted yet would cost more than the faults
-        whole = count if self.sampler.scored else SHARD
+        whole = count if self.sampler.scored else size
         drawn = self.sampler.draw(space, whole, rng, score)
-        drawn = replace(drawn, id=np.arange(len(drawn)) + shard * SHARD)[:count]
+        drawn = replace(drawn, id=np.arange(len(drawn)) + first)[:count]
         seen = self.chip.corrupt(self.network, space, drawn)
         return replace(drawn, keep=seen.keep, flip=seen.flip)
 
@@ -199,6 +201,27 @@ class Campaign:
         from radhard.campaign.collect import collect
 
         return next(collect([self], until))
+
+
+def span(shard: int) -> tuple[int, int]:
+    """The first fault of a shard, and how many it has: as many as all before it, up to `SHARD`.
+
+    >>> [span(shard) for shard in (0, 1, 2, 3, 7)]
+    [(0, 100), (100, 100), (200, 200), (400, 400), (5200, 2000)]
+    """
+    first, size = 0, min(FIRST_SHARD, SHARD)
+    for _ in range(shard):
+        first, size = first + size, min(first + size, SHARD)
+    return first, size
+
+
+def shards_of(count: int) -> Iterator[tuple[int, int]]:
+    """The shards of the first ``count`` faults, and how many of each are among them."""
+    done, shard = 0, 0
+    while done < count:
+        size = min(span(shard)[1], count - done)
+        yield shard, size
+        done, shard = done + size, shard + 1
 
 
 #: Bytes of a name, at most; files and folders whose names begin with it need some more.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from radhard.accel.readers import activated
-from radhard.campaign.campaign import SHARD, Campaign
+from radhard.campaign.campaign import FIRST_SHARD, Campaign, shards_of
 from radhard.campaign.description import in_words
 from radhard.campaign.result import Result
 from radhard.campaign.store import Folder, shard_name
@@ -178,8 +178,7 @@ class _Run:
         tally, seconds = Tally.nothing(self.campaign.metrics, len(self.space.strata)), 0.0
         if self.watch:
             self.watch(self._progress(self._answer(tally, 0.0)[self.metric]))
-        for shard in range(-(-self.most // SHARD)):
-            count = min(SHARD, self.most - shard * SHARD)
+        for shard, count in shards_of(self.most):
             more, took = self._shard(shard, count)
             tally, seconds = tally + more, seconds + took
             if not self.watch and not self.precise:
@@ -229,7 +228,7 @@ class _Run:
         goal = self.most
         if self.precise:
             ratio = estimate.half_width / self.precise.half_width
-            goal = min(self.most, max(SHARD, round(estimate.n * max(ratio, 1) ** 2)))
+            goal = min(self.most, max(FIRST_SHARD, round(estimate.n * max(ratio, 1) ** 2)))
         return Progress(self.campaign.name, estimate.n, goal, self.fresh, self.metric, estimate)
 
 

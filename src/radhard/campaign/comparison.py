@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.campaign.campaign import SHARD, Campaign
+from radhard.campaign.campaign import Campaign, shards_of
 from radhard.campaign.collect import outcomes
 from radhard.campaign.result import Result
 from radhard.engine.segment import Golden
@@ -115,8 +115,8 @@ def _faults(
     campaign: Campaign, space: SiteSpace, golden: Golden, score: Score | None, count: int
 ) -> tuple[Faults, dict[str, NDArray[np.bool_]]]:
     parts, columns = [], []
-    for shard in range(-(-count // SHARD)):
-        drawn = campaign.draw(space, shard, min(SHARD, count - shard * SHARD), score)
+    for shard, size in shards_of(count):
+        drawn = campaign.draw(space, shard, size, score)
         parts.append(drawn)
         columns.append(outcomes(campaign, space, golden, drawn))
     joined = {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}

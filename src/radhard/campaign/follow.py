@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.accel.readers import activated
-from radhard.campaign.campaign import SHARD, Campaign
+from radhard.campaign.campaign import Campaign, shards_of
 from radhard.engine.resume import resume
 from radhard.engine.segment import Golden
 from radhard.engine.trace import Trace, record
@@ -176,12 +176,8 @@ def follow(campaign: Campaign, count: int = 4000, layer: str | None = None) -> P
         ValueError: for fewer than 1 fault, or a layer that is never struck.
     """
     campaign, space = followed_alike(campaign, count, layer)
-    shards = range(-(-count // SHARD))
     trace = record(campaign.network, campaign.guard())
-    parts = [
-        follow_shard(campaign, space, trace, shard, min(SHARD, count - shard * SHARD))
-        for shard in shards
-    ]
+    parts = [follow_shard(campaign, space, trace, *part) for part in shards_of(count)]
     return Propagation.joined(parts)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from radhard.accel.chip import Chip
 from radhard.campaign.ask import Ask, prepare
-from radhard.campaign.campaign import SHARD, Campaign
+from radhard.campaign.campaign import Campaign, shards_of
 from radhard.campaign.collect import Progress, Until, Watcher, collect
 from radhard.campaign.follow import Propagation, follow_shard, followed_alike
 from radhard.campaign.question import digest
@@ -167,14 +167,14 @@ def _followed(
     trace: Trace | None = None
     parts: list[Propagation] = []
     done = fresh = hits = 0
-    while done < count:
-        name, wanted = shard_name(len(parts), kind), min(SHARD, count - done)
+    for shard, wanted in shards_of(count):
+        name = shard_name(shard, kind)
         kept = folder.reusable(name)
         if kept is not None and len(kept[0]) == wanted:
             parts.append(Propagation.of(space, *kept[:2]))
         else:
             start, trace = time.perf_counter(), trace or record(campaign.network, campaign.guard())
-            parts.append(follow_shard(campaign, space, trace, len(parts), wanted))
+            parts.append(follow_shard(campaign, space, trace, shard, wanted))
             took, fresh = time.perf_counter() - start, fresh + wanted
             folder.keep(name, parts[-1].faults, parts[-1].columns(), took)
         done, hits = done + wanted, hits + int(parts[-1].outcomes["sdc1"].sum())

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radhard.accel.chip import Chip
-from radhard.campaign.campaign import SHARD, Campaign
+from radhard.campaign.campaign import SHARD, Campaign, shards_of
 from radhard.campaign.collect import collect, outcomes
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
@@ -215,8 +215,7 @@ def choose(
         raise ValueError("the campaign has protections already: ask about the plain chip")
     space = campaign.space()
     score = campaign.score(space, Golden(campaign.network))
-    shards = range(-(-faults // SHARD))
-    drawn = Faults.joined([campaign.draw(space, k, SHARD, score) for k in shards])[:faults]
+    drawn = Faults.joined([campaign.draw(space, *part, score) for part in shards_of(faults)])
     bases = []
     offers = _guards(learning, repeat)
     for done, (name, parts) in enumerate(offers):
