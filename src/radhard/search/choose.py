@@ -415,7 +415,7 @@ class _Measure:
         names = [base.name, *(option.name for option in chosen)]
         repeats = _failure(parts) != "sdc1" or any(option.repeats for option in chosen)
         rate = _rate(result, "sdc1")
-        accuracy = result._estimate(result.tally, "correct")
+        accuracy = result.ra
         return Design(", ".join(names), parts, rate, accuracy, area, work, cost, repeats)
 
 
