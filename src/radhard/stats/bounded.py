@@ -70,7 +70,7 @@ def crossed(
     >>> print(crossed(np.ones((50, 100)), reach=0.0))
     100.00 % [97.05, 100.00]
     >>> print(crossed(np.ones((2, 100)), reach=1.0))
-    100.00 % [22.31, 100.00]
+    100.00 % [22.30, 100.00]
     """
     x = np.asarray(table, np.float64)
     columns = bounded(x.mean(0), low, high, confidence)
