@@ -117,6 +117,8 @@ def test_pairs_are_over_the_same_images(work: rh.Workload) -> None:
 #: Seeds for each accuracy; 500 for the figures in the documentation.
 SEEDS = int(os.environ.get("RADHARD_SEEDS", "30"))
 ACCURACIES = (0.5, 0.9, 0.99, 1.0)
+#: Intervals that may miss: what a coverage of 95 % exceeds once in 10,000; with many seeds 7 %.
+ALLOWED = 0.07 * SEEDS if SEEDS >= 500 else binom.ppf(1 - 1e-4, SEEDS, 0.05)
 
 
 def _easy(rng: np.random.Generator, accuracy: float, images: int) -> np.ndarray:
@@ -144,12 +146,12 @@ def _drawn(kind: str, accuracy: float, shape: tuple[int, int], seed: int) -> rh.
 @pytest.mark.parametrize("shape", [(2, 20), (2, 100), (50, 100), (5, 64)])
 @pytest.mark.parametrize("kind", ["neurons, rare", "neurons", "weights, rare", "weights", "ruined"])
 def test_intervals_hold_the_accuracy_over_the_task(kind: str, shape: tuple[int, int]) -> None:
-    """Of each accuracy; a coverage of 95 % fails one of these tests in 3,000."""
+    """Of images that are mostly easy or hard, whatever the accuracy."""
     for accuracy in ACCURACIES:
         truth = 0.9 * accuracy + 0.01 if kind == "ruined" else accuracy
         found = [_drawn(kind, accuracy, shape, seed).accuracy for seed in range(SEEDS)]
         missed = sum(not one.low <= truth <= one.high for one in found)
-        assert missed <= binom.ppf(1 - 1e-4, SEEDS, 0.05), (accuracy, missed)
+        assert missed <= ALLOWED, (accuracy, missed)
         assert all(0 <= one.low < one.high <= 1 for one in found)
 
 
@@ -167,4 +169,4 @@ def test_leads_hold_the_gap_over_the_task(weights: bool, shape: tuple[int, int])
             one, other = (rh.Exposure(errors, draws < p, none) for p in (chance, chance / 2))
             lead = one.lead(other)
             missed += not lead.low <= accuracy / 2 <= lead.high
-        assert missed <= binom.ppf(1 - 1e-4, SEEDS, 0.05), (accuracy, missed)
+        assert missed <= ALLOWED, (accuracy, missed)
