@@ -64,7 +64,7 @@ def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:
         )  # fmt: skip
     title = "Chosen protections"
     lead = f"{name}: failure rate against what protections take."
-    note = "Square brackets hold 95 % intervals."
+    note = "Square brackets hold 95 % intervals, each for itself, not all at once."
     return study_written(
         store / "protect.html", [{"title": name, "entries": entries}], title, lead, note
     )
