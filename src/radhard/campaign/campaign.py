@@ -13,7 +13,6 @@ from radhard.accel.chip import Accelerator, Software
 from radhard.accel.chips import SOFTWARE
 from radhard.campaign.question import Question
 from radhard.engine.guard import StepGuard
-from radhard.engine.margin import Margins
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel
@@ -132,7 +131,7 @@ class Campaign:
         """
         if not self.sampler.scored:
             return None
-        margins = Margins.of(self.network)
+        margins = golden.margins()
 
         def score(faults: Faults) -> Outlook:
             corruption = self.chip.corrupt(self.network, space, faults)
@@ -143,6 +142,14 @@ class Campaign:
             return Outlook(chance, group)
 
         return score
+
+    def flat(self, golden: Golden) -> tuple[str, ...]:
+        """Layers of whose faults the scores say nothing, see `Margins.flat`; none without scores.
+
+        Args:
+            golden: the fault-free run of the campaign's network.
+        """
+        return golden.margins().flat if self.sampler.scored else ()
 
     def draw(
         self, space: SiteSpace, shard: int, count: int = SHARD, score: Score | None = None

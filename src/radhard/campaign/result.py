@@ -68,6 +68,7 @@ class Result:
         cost: what the protections take.
         protections: each in words.
         covered: which share of the network could be struck; ``None`` where there is no saying.
+        flat: layers of whose faults the sampler's scores say nothing, see `Margins.flat`.
     """
 
     id: str
@@ -82,6 +83,7 @@ class Result:
     cost: Cost = Cost()  # noqa: RUF009 - frozen, so it can be shared
     protections: tuple[str, ...] = ()
     covered: Covered | None = None
+    flat: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
