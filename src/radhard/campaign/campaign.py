@@ -13,7 +13,6 @@ from radhard.accel.chip import Accelerator, Software
 from radhard.accel.chips import SOFTWARE
 from radhard.campaign.question import Question
 from radhard.engine.guard import StepGuard
-from radhard.engine.margin import Margins
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel
@@ -146,7 +145,7 @@ class Campaign:
         """
         if not self.sampler.scored:
             return None
-        margins = Margins.of(self.network)
+        margins = golden.margins()
 
         def score(faults: Faults) -> Outlook:
             corruption = self.chip.corrupt(self.network, space, faults)
@@ -157,6 +156,14 @@ class Campaign:
             return Outlook(chance, group)
 
         return score
+
+    def flat(self, golden: Golden) -> tuple[str, ...]:
+        """Layers of whose faults the scores say nothing, see `Margins.flat`; none without scores.
+
+        Args:
+            golden: the fault-free run of the campaign's network.
+        """
+        return golden.margins().flat if self.sampler.scored else ()
 
     def draw(
         self, space: SiteSpace, shard: int, count: int | None = None, score: Score | None = None

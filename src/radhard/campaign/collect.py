@@ -95,12 +95,15 @@ def collect(
         accuracy = folder.golden_accuracy(campaign.id) if folder is not None else None
         if accuracy is None:
             accuracy = campaign.golden_accuracy(golden)
+        flat = folder.flat(campaign.id) if folder is not None else None
+        if flat is None:
+            flat = campaign.flat(golden)
         if prepared:  # the values of one campaign at a time
             golden.forget()
         if folder is not None:
             more = {**(about or {}), **_goal(until), "budget": _budget(until)}
-            folder.begin(campaign, space, accuracy, more)
-        prepared.append(_Run(campaign, space, golden, accuracy, folder, until, watch))
+            folder.begin(campaign, space, accuracy, more, flat)
+        prepared.append(_Run(campaign, space, golden, accuracy, folder, until, watch, flat))
     return (run.result() for run in prepared)
 
 
@@ -157,6 +160,7 @@ class _Run:
         folder: Folder | None,
         until: Until,
         watch: Watcher | None,
+        flat: tuple[str, ...],
     ) -> None:
         if isinstance(until, Precision) and until.metric not in campaign.metrics:
             raise ValueError(
@@ -164,7 +168,7 @@ class _Run:
             )
         self.campaign, self.space, self.folder = campaign, space, folder
         self.golden_accuracy = golden_accuracy
-        self.watch, self.golden = watch, golden
+        self.watch, self.golden, self.flat = watch, golden, flat
         self.precise = until if isinstance(until, Precision) else None
         self.most = until.most if isinstance(until, Precision) else until
         self.metric = until.metric if isinstance(until, Precision) else "sdc1"
@@ -222,7 +226,7 @@ class _Run:
             cost=self.cost,
             protections=self.protections,
             covered=self.campaign.workload.covered,
-            images=len(self.campaign.workload.images),
+            flat=self.flat,
         )
 
     def _progress(self, estimate: Estimate) -> Progress:

@@ -79,6 +79,7 @@ class Result:
         covered: which share of the network could be struck; ``None`` where there is no saying.
         images: how many images are meant, where those that were struck are a sample of them.
         drawn: the population that the faults were drawn from; ``space`` where ``None``.
+        flat: layers of whose faults the sampler's scores say nothing, see `Margins.flat`.
     """
 
     id: str
@@ -95,6 +96,7 @@ class Result:
     covered: Covered | None = None
     images: int | None = None
     drawn: SiteSpace | None = None
+    flat: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from radhard.engine.guard import Guard, StepGuard
+from radhard.engine.margin import Margins
 from radhard.engine.resume import Resumed, resume
 from radhard.engine.strike import Change
 from radhard.engine.trace import Trace, images_within, record
@@ -39,6 +40,7 @@ class Golden:
     memory: int | None = None
     _held: tuple[int, Trace] | None = field(default=None, init=False)
     _other: Golden | None = field(default=None, init=False)
+    _margins: Margins | None = field(default=None, init=False)
 
     def resume(self, corruption: Corruption) -> Resumed:
         """See `radhard.engine.resume.resume`; the result does not depend on the segments."""
@@ -96,6 +98,12 @@ class Golden:
         traces = (self._segment(k, size) for k in range(-(-len(self.workload.images) // size)))
         logits, detected = zip(*((t.logits, t.detected) for t in traces), strict=True)
         return torch.cat(logits), torch.cat(detected)
+
+    def margins(self) -> Margins:
+        """What changes do to the decision margin; found when it is first needed, and kept."""
+        if self._margins is None:
+            self._margins = Margins.of(self.workload)
+        return self._margins
 
     def forget(self) -> None:
         """Drop the golden values; they are recorded again when they are next needed."""
