@@ -91,7 +91,7 @@ def collect(
     for campaign in campaigns:
         space = campaign.space()
         folder = Folder(Path(store) / campaign.name, campaign.id) if store is not None else None
-        golden = Golden(campaign.network, campaign.guard(), memory)
+        golden = campaign.golden(memory)
         accuracy = folder.golden_accuracy(campaign.id) if folder is not None else None
         if accuracy is None:
             accuracy = campaign.golden_accuracy(golden)
@@ -135,13 +135,12 @@ def _resumed(
     through = np.flatnonzero(~stopped.harmless)
     if not len(through):
         through = np.arange(1)  # one run, for the golden logits
-    run, fault_free = golden.resume(corruption[through]), golden.answers()
-    image = torch.from_numpy(corruption.image).to(run.logits.device)
-    logits, (clean, detected) = fault_free[0][image], (part[image] for part in fault_free)
-    detected = detected | torch.from_numpy(stopped.alarmed).to(image.device)
-    went = torch.from_numpy(~stopped.harmless[through]).to(image.device)
-    place = torch.from_numpy(through).to(image.device)[went]
-    otherwise = logits.clone()
+    run = golden.resume(corruption[through])
+    clean, detected = golden.fault_free(corruption)
+    detected = detected | torch.from_numpy(stopped.alarmed).to(clean.device)
+    went = torch.from_numpy(~stopped.harmless[through]).to(clean.device)
+    place = torch.from_numpy(through).to(clean.device)[went]
+    logits, otherwise = clean.clone(), clean.clone()
     otherwise[place] = golden.otherwise(corruption[through], run)[went]
     logits[place] = run.logits[went]
     detected[place] |= run.detected[went]
@@ -226,6 +225,7 @@ class _Run:
             cost=self.cost,
             protections=self.protections,
             covered=self.campaign.workload.covered,
+            images=self.campaign.of_images,
             flat=self.flat,
         )
 

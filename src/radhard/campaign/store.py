@@ -153,6 +153,8 @@ class Folder:
             "cost": asdict(campaign.cost),
             "covered": asdict(campaign.workload.covered),
         }
+        if campaign.of_images is not None:
+            identity["of_images"] = campaign.of_images
         if space.rate_fit is not None:
             identity["rate_fit"] = space.rate_fit
         if campaign.sampler.scored:
@@ -263,6 +265,7 @@ class Folder:
             seconds=seconds,
             cost=Cost(**identity["cost"]),
             protections=tuple(map(in_words, held["protections"])),
+            images=identity.get("of_images"),
             covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
             flat=tuple(identity.get("flat", ())),
         )

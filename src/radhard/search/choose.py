@@ -15,7 +15,6 @@ from radhard.campaign.campaign import SHARD, Campaign, shards_of
 from radhard.campaign.collect import collect, outcomes
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
-from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace, is_control
 from radhard.network.workload import Workload
@@ -214,7 +213,7 @@ def choose(
     if campaign.protections:
         raise ValueError("the campaign has protections already: ask about the plain chip")
     space = campaign.space()
-    score = campaign.score(space, Golden(campaign.network))
+    score = campaign.score(space, campaign.golden())
     drawn = Faults.joined([campaign.draw(space, *part, score) for part in shards_of(faults)])
     bases = []
     offers = _guards(learning, repeat)
@@ -270,7 +269,7 @@ def _base(
     protections: tuple[Protection, ...], store: Path | None,
 ) -> Base:  # fmt: skip
     guarded = campaign.with_(protections=protections, name=campaign.name)
-    golden = Golden(guarded.network, guarded.guard())
+    golden = guarded.golden()
     path = store / "tried" / f"{guarded.id}-{len(faults)}.npz" if store is not None else None
     columns = reusable_arrays(path) if path is not None else None
     if columns is None:
