@@ -82,12 +82,12 @@ def _behind(low, high, b, m, element, chain):
 
     Infinity where infinities may turn into not-a-number.
     """
-    codes, numbers, sides, golden, _, _ = chain
+    codes, numbers, added, golden, _, _ = chain
     for k in range(len(codes)):
         if not low <= high:
             return np.inf
         code = codes[k]
-        side = sides[k, b, element] if code == ADD else np.float32(0)
+        side = added[b, element] if code == ADD else np.float32(0)
         low, high = _step(code, numbers[k], m, side, low, high)
     if not low <= high:
         return np.inf

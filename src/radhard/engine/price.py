@@ -39,7 +39,7 @@ _HALF, _SPARE = 2.0**-24, 1.01
 #: By which share of its terms normalisation may err.
 _AFFINE_ERROR = 2.0**-20
 #: No value may reach this, and of the room up to where a format ends changes may take this part.
-_LARGEST, _NEAR = 2.0**100, 0.9
+_LARGEST, _NEAR = 2.0**60, 0.9
 #: Steps that are linear without negative factors, and only move values.
 _MOVING = {
     aten.reshape.default, aten.flatten.using_ints, aten.unflatten.int, aten.permute.default,
@@ -201,8 +201,7 @@ class _Backward:
         ):  # fmt: skip
             return None
         cost = self.costs[step]
-        room = _NEAR * (out.limit - held[step].abs().amax(0))
-        cost[-1] = torch.maximum(cost[-1], torch.where(room > 0, 1 / room, math.inf))
+        _leave_room(cost, out.limit, held[step])
         cost = cost * (1 + out.share)
         self._lose(step, out.share * cost, out.quantum)
         error = 0.0 if how.exact else rounding_error(layer.fan_in)
@@ -212,6 +211,7 @@ class _Backward:
         weight = work.weight(number).abs()
         found = self._linear(step, [source], lambda v: layer.product(v(source), weight, None), cost)
         back = found[source] * ((1 + error) * (1 + into.share))
+        _leave_room(back, into.limit, held[source])
         self._lose(source, (error + into.share) * back, 0.0, into.quantum * back.sum(1))
         return {source: back}
 
@@ -297,6 +297,12 @@ class _Backward:
         rows = self.trace.workload.program.rows[step]
         assert rows is not None
         return rows
+
+
+def _leave_room(cost: Tensor, limit: float, golden: Tensor) -> None:
+    """Let what takes values (images, elements) up to a limit cost all there is."""
+    room = _NEAR * (limit - golden.abs().amax(0))
+    cost[-1] = torch.maximum(cost[-1], torch.where(room > 0, 1 / room, math.inf))
 
 
 @dataclass(frozen=True, slots=True)

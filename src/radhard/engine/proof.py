@@ -225,15 +225,12 @@ def _chain_arrays(
     for row, link in zip(table, links, strict=True):
         row[: len(link.numbers)] = link.numbers
     none = np.zeros((1, 1), np.float32)
-    adds = any(link.added is not None for link in links)
-    sides = np.zeros((len(links) if adds else 0, *trace.values[end].shape), np.float32)
-    for number, link in enumerate(links):
-        if link.added is not None:
-            sides[number] = trace.values[link.added].numpy()
+    added = [trace.values[link.added] for link in links if link.added is not None]
+    side = added[0].contiguous().numpy() if added else none
     codes = np.array([link.code for link in links], np.int64)
     golden = trace.values[end].contiguous().numpy()
     cost = none if price is None else price.contiguous().numpy()
-    return codes, table, sides, golden, cost, price is not None
+    return codes, table, side, golden, cost, price is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -383,12 +380,15 @@ def _as_torch() -> bool:
 
 
 def _links(workload: Workload, layer: Layer, users: Sequence[Sequence[int]]) -> Iterator[_Link]:
-    """The steps value by value behind a layer, each read by nobody but the next one."""
-    program, step = workload.program, layer.step
+    """The steps behind a layer, value by value and read by the next one only; one adds a value."""
+    program, step, adds = workload.program, layer.step, 0
     while len(users[step]) == 1 and step != program.output:
         after = users[step][0]
         link = _link(workload, layer, after, step)
         if link is None or program.rows[after] != program.rows[layer.step]:
+            return
+        adds += link.added is not None
+        if adds > 1:
             return
         yield link
         step = after
