@@ -174,14 +174,18 @@ class Campaign:
             plain = _on_chip(self.workload, self.chip)
             golden = Golden(plain, None, golden.memory, golden.windows)
         margins = golden.margins()
+        proofs = golden.proofs() if getattr(self.sampler, "proofs", False) else None
 
         def score(faults: Faults) -> Outlook:
             corruption = self.chip.corrupt(plain, space, faults)
             chance, group = np.zeros(len(faults)), np.zeros(len(faults), np.int64)
+            proof = np.zeros(len(faults), np.uint8)
             for trace, chosen, part in golden.parts(corruption):
                 right = (top_class(trace.logits) == trace.workload.labels).cpu().numpy()
                 chance[chosen], group[chosen] = margins.chance(trace, part), right[part.image]
-            return Outlook(chance, group)
+                if proofs is not None:
+                    proof[chosen] = proofs.level(trace, part)
+            return Outlook(chance, group, proof)
 
         return score
 

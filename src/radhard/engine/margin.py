@@ -5,7 +5,6 @@ A guess that directs sampling. It need not be right, only cheap and telling.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +16,10 @@ from torch import Tensor
 from radhard.engine.layerstage import numbers_of
 from radhard.engine.partial import partial_sums
 from radhard.engine.straight import Straight
-from radhard.engine.strike import altered, of_channels, read_again
+from radhard.engine.strike import altered, by_operand, of_channels, read_again
 from radhard.engine.tail import Tail
 from radhard.engine.trace import Trace
-from radhard.faults.corruption import OPERANDS, Corruption
+from radhard.faults.corruption import Corruption
 from radhard.formats.number import NumberFormat
 from radhard.network.layer import Geometry, Layer
 from radhard.network.workload import Workload
@@ -134,19 +133,9 @@ class Margins:
         best = trace.logits.topk(2, dim=1).values.double()
         margin = (best[:, 0] - best[:, 1]).clamp(min=1e-30)
         found = np.full(len(corruption), _LEAST)
-        kind = corruption.layer * len(OPERANDS)
-        for place, operand in enumerate(OPERANDS):
-            kind[corruption.operand == operand] += place
-        order = np.arange(len(kind))
-        if (kind[1:] < kind[:-1]).any():
-            order = np.argsort(kind, kind="stable")
-            kind, corruption = kind[order], corruption[order]
-        starts = np.flatnonzero(np.diff(kind, prepend=-1))
-        for start, end in itertools.pairwise((*starts.tolist(), len(kind))):
-            number, place = divmod(int(kind[start]), len(OPERANDS))
-            look = _Look(self, trace, number, corruption[start:end], margin)
-            felt = getattr(look, OPERANDS[place])()
-            found[order[start:end]] = (felt / look.margin).cpu().numpy()
+        for number, operand, chosen in by_operand(corruption):
+            look = _Look(self, trace, number, corruption[chosen], margin)
+            found[chosen] = (getattr(look, operand)() / look.margin).cpu().numpy()
         ratio: Reals = np.nan_to_num(found, nan=np.inf, posinf=np.inf).clip(min=_LEAST)
         return ratio
 
