@@ -25,6 +25,7 @@ from radhard.campaign.description import Arrays, array_name, in_words
 from radhard.campaign.question import SEMANTICS, digest, id_of
 from radhard.campaign.rebuild import rebuilt
 from radhard.campaign.result import Result
+from radhard.campaign.runs import Runs
 from radhard.campaign.sealed import (
     StoreError,
     keep_arrays,
@@ -211,10 +212,12 @@ class Folder:
         shards = self.shards()
         if not shards:
             raise StoreError(f"{self.path} holds no finished faults yet: run the campaign first")
-        tally, seconds = own._tally(shards[0], space)
+        tally, seconds, first = own._tally(shards[0], space)
+        runs = [first]
         for shard in shards[1:]:
-            more, took = own._tally(shard, space)
+            more, took, part = own._tally(shard, space)
             tally, seconds = tally + more, seconds + took
+            runs.append(part)
         return Result(
             id=identity["id"],
             name=identity["name"],
@@ -228,9 +231,10 @@ class Folder:
             cost=Cost(**identity["cost"]),
             protections=tuple(map(in_words, held["protections"])),
             covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
+            runs=Runs.joined(runs),
         )
 
-    def _tally(self, shard: int, space: SiteSpace) -> tuple[Tally, float]:
+    def _tally(self, shard: int, space: SiteSpace) -> tuple[Tally, float, Runs]:
         """What a shard that is there adds up to, and its seconds; errors say what to do."""
         try:
             found = self.kept(shard_name(shard))
@@ -240,7 +244,8 @@ class Folder:
             ) from error
         assert found is not None
         faults, columns, seconds = found
-        return Tally.of(faults, columns, len(space.strata)), seconds
+        runs = Runs.of(faults, columns)
+        return Tally.of(faults, columns, len(space.strata)), seconds, runs
 
     def shards(self) -> list[int]:
         """The numbers of the stored shards, ascending."""
