@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from radhard.accel import chips
     from radhard.campaign.campaign import Campaign
     from radhard.campaign.collect import collect
+    from radhard.campaign.difference import Compared, Difference, compare
     from radhard.campaign.follow import Propagation, follow
     from radhard.campaign.rates import Exposure, under_errors
     from radhard.campaign.result import Result
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "campaign.campaign": ["Campaign"],
     "campaign.collect": ["collect"],
+    "campaign.difference": ["Compared", "Difference", "compare"],
     "campaign.follow": ["Propagation", "follow"],
     "campaign.result": ["Result"],
     "campaign.store": ["StoreError"],

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from radhard.campaign.runs import Runs
 from radhard.faults.space import Known, SiteSpace, Stratum, is_control
 from radhard.metrics.fit import ISO26262_FIT, Verdict, fit, judged
 from radhard.metrics.outcome import ONLY_ACTIVATED
@@ -18,6 +20,9 @@ from radhard.protect.protection import Cost
 from radhard.sampling.sampler import Sampler, weighted_share
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
+
+if TYPE_CHECKING:
+    from radhard.campaign.difference import Difference
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +73,7 @@ class Result:
         cost: what the protections take.
         protections: each in words.
         covered: which share of the network could be struck; ``None`` where there is no saying.
+        runs: what each fault did; ``None`` where only sums are known.
     """
 
     id: str
@@ -82,6 +88,7 @@ class Result:
     cost: Cost = Cost()  # noqa: RUF009 - frozen, so it can be shared
     protections: tuple[str, ...] = ()
     covered: Covered | None = None
+    runs: Runs | None = None
 
     @property
     def n(self) -> int:
@@ -102,6 +109,12 @@ class Result:
         if metric not in self.tally.events:
             raise KeyError(f"no outcome {metric!r}: this campaign counted {self.metrics}")
         return self._with_known(self._estimate(self.tally, metric), metric, self.space.known)
+
+    def __sub__(self, other: Result) -> Difference:
+        """This result less another, outcome by outcome; see `Difference`."""
+        from radhard.campaign.difference import Difference
+
+        return Difference(self, other)
 
     @property
     def ra(self) -> Estimate:
@@ -149,7 +162,7 @@ class Result:
         if places[0] != places[1] or (now[before == 0] > 0).any():
             raise ValueError("the population has other strata: it must be one of the same chip")
         factor = np.divide(now, before, where=before > 0, out=np.zeros_like(now))
-        return replace(self, space=space, tally=self.tally.scaled(factor))
+        return replace(self, space=space, tally=self.tally.scaled(factor), runs=None)
 
     @property
     def utilisation(self) -> Estimate:
