@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from radhard.faults.fault import Faults
 from radhard.protect.protection import Flags
 
 Small = NDArray[np.unsignedinteger]
-#: Columns that say which fault it was.
+#: Columns that are arrays of numbers, and those that say which fault it was.
+_COLUMNS = ("id", "stratum", "index", "image", "cell", "weight")
 _PLACE = ("stratum", "index", "image", "weight")
 
 
@@ -21,9 +23,9 @@ class Runs:
     """n faults with their outcomes, a bit each; ``a + b`` holds the faults of both.
 
     Attributes:
-        id, stratum, index, image, weight, cell: columns of `Faults`, (n,), in small types.
-        names: of the outcomes.
+        id, stratum, index, image, cell, weight: columns of `Faults`, (n,), in small types.
         packed: the outcomes, eight to a byte, (n, bytes).
+        names: of the outcomes.
 
     >>> none = np.zeros(3, np.int64)
     >>> faults = Faults(np.arange(3), none, none, none, none, none, np.ones(3))
@@ -36,10 +38,10 @@ class Runs:
     stratum: Small
     index: Small
     image: Small
-    weight: NDArray[np.float64]
     cell: Small
-    names: tuple[str, ...]
+    weight: NDArray[np.float64]
     packed: NDArray[np.uint8]
+    names: tuple[str, ...]
 
     @classmethod
     def of(cls, faults: Faults, columns: Mapping[str, Flags]) -> Runs:
@@ -47,11 +49,8 @@ class Runs:
         held = np.zeros((len(faults), len(columns)), bool)
         for number, hits in enumerate(columns.values()):
             held[:, number] = hits
-        places = (faults.id, faults.stratum, faults.index, faults.image)
-        return cls(
-            *map(_small, places), faults.weight, _small(faults.cell),
-            tuple(columns), np.packbits(held, axis=1),
-        )  # fmt: skip
+        places: list[Any] = [_small(getattr(faults, name)) for name in _COLUMNS]
+        return cls(*places, np.packbits(held, axis=1), tuple(columns))
 
     @classmethod
     def joined(cls, parts: Sequence[Runs]) -> Runs:
@@ -64,10 +63,7 @@ class Runs:
             raise ValueError(
                 f"{len(parts)} parts can't be joined: give at least one, all with the same outcomes"
             )
-        columns = {
-            name: np.concatenate([getattr(part, name) for part in parts]) for name in _arrays()
-        }
-        return replace(parts[0], **columns)
+        return parts[0]._with(lambda name: np.concatenate([getattr(p, name) for p in parts]))
 
     def __add__(self, other: Runs) -> Runs:
         return Runs.joined([self, other])
@@ -76,13 +72,17 @@ class Runs:
         return len(self.id)
 
     def __getitem__(self, chosen: slice | NDArray[np.bool_] | NDArray[np.int64]) -> Runs:
-        return replace(self, **{name: getattr(self, name)[chosen] for name in _arrays()})
+        return self._with(lambda name: getattr(self, name)[chosen])
+
+    def _with(self, made: Callable[[str], NDArray[Any]]) -> Runs:
+        """With other columns, by name."""
+        columns: list[Any] = [made(name) for name in (*_COLUMNS, "packed")]
+        return Runs(*columns, self.names)
 
     @property
     def faults(self) -> Faults:
         """The faults, for a `Tally`; their masks are not kept, and are those of no change."""
-        names = ("id", "stratum", "index", "image", "cell")
-        columns = {name: getattr(self, name).astype(np.int64) for name in names}
+        columns = {name: getattr(self, name).astype(np.int64) for name in _COLUMNS[:-1]}
         none = np.zeros(len(self), np.int64)
         return Faults(keep=none - 1, flip=none, weight=self.weight, **columns)
 
@@ -110,9 +110,8 @@ def common(one: Runs, other: Runs) -> tuple[Runs, Runs]:
     alike = all(np.array_equal(getattr(left, name), getattr(right, name)) for name in _PLACE)
     if not len(left) or not alike:
         raise ValueError(
-            f"not the same faults: of {len(one):,} and {len(other):,} faults, {len(left):,} numbers "
-            "are in both, and what they struck must be equal; use the same population, sampler and "
-            "seed"
+            f"not the same faults: of {len(one):,} and {len(other):,} faults, {len(left):,} "
+            "numbers are in both, and what they struck must be equal: use the same seed"
         )
     return left, right
 
@@ -127,11 +126,8 @@ def paired(one: Runs, other: Runs, metric: str) -> tuple[Flags, Flags]:
     return left & ~right, right & ~left
 
 
-def _arrays() -> list[str]:
-    return [part.name for part in fields(Runs) if part.name != "names"]
-
-
-def _small(numbers: NDArray[np.int64]) -> Small:
-    """The same numbers of 0 or more in as few bytes as hold them."""
-    found: Small = numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
-    return found
+def _small(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers of 0 or more in as few bytes as hold them; others as they are."""
+    if numbers.dtype.kind == "f":
+        return numbers
+    return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
