@@ -50,7 +50,7 @@ class Runs:
         for number, hits in enumerate(columns.values()):
             held[:, number] = hits
         places: list[Any] = [_small(getattr(faults, name)) for name in _COLUMNS]
-        return cls(*places, np.packbits(held, axis=1), tuple(columns))
+        return cls(*places, packed=np.packbits(held, axis=1), names=tuple(columns))
 
     @classmethod
     def joined(cls, parts: Sequence[Runs]) -> Runs:
@@ -77,7 +77,7 @@ class Runs:
     def _with(self, made: Callable[[str], NDArray[Any]]) -> Runs:
         """With other columns, by name."""
         columns: list[Any] = [made(name) for name in (*_COLUMNS, "packed")]
-        return Runs(*columns, self.names)
+        return Runs(*columns, names=self.names)
 
     @property
     def faults(self) -> Faults:
