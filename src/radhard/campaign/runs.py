@@ -49,8 +49,8 @@ class Runs:
         held = np.zeros((len(faults), len(columns)), bool)
         for number, hits in enumerate(columns.values()):
             held[:, number] = hits
-        places: list[Any] = [_small(getattr(faults, name)) for name in _COLUMNS]
-        return cls(*places, packed=np.packbits(held, axis=1), names=tuple(columns))
+        places: dict[str, Any] = {name: _small(getattr(faults, name)) for name in _COLUMNS}
+        return cls(**places, packed=np.packbits(held, axis=1), names=tuple(columns))
 
     @classmethod
     def joined(cls, parts: Sequence[Runs]) -> Runs:
@@ -76,8 +76,8 @@ class Runs:
 
     def _with(self, made: Callable[[str], NDArray[Any]]) -> Runs:
         """With other columns, by name."""
-        columns: list[Any] = [made(name) for name in (*_COLUMNS, "packed")]
-        return Runs(*columns, names=self.names)
+        columns: dict[str, Any] = {name: made(name) for name in (*_COLUMNS, "packed")}
+        return Runs(**columns, names=self.names)
 
     @property
     def faults(self) -> Faults:
