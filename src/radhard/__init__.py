@@ -94,7 +94,8 @@ if TYPE_CHECKING:
         Stratified,
         Uniform,
     )
-    from radhard.search.choose import Choice, Goal, choose
+    from radhard.search.choose import Choice, choose
+    from radhard.search.trial import Goal
     from radhard.stats.estimate import Estimate
     from radhard.stats.stopping import Precision
 
@@ -167,7 +168,8 @@ _ROOMS = {
     "protect.redundancy": ["Redundancy"],
     "protect.storage": ["SECDED", "BitTriplication", "Parity", "WeightSignature"],
     "protect.tap": ["Tap"],
-    "search.choose": ["Choice", "Goal", "choose"],
+    "search.choose": ["Choice", "choose"],
+    "search.trial": ["Goal"],
     "stats.estimate": ["Estimate"],
     "stats.stopping": ["Precision"],
 }

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radhard.campaign.result import Result
 from radhard.campaign.runs import Runs, common
@@ -126,8 +127,8 @@ def _contrast(result: Result, tally: Tally, signs: Mapping[str, float], anytime:
 
     def counted(name: str) -> Estimate:
         found = result.sampler.estimate(result.space, tally, name, result.confidence, anytime)
-        ends = (abs(signs[name]) * end for end in (found.value, found.low, found.high))
-        return replace(found, **dict(zip(("value", "low", "high"), ends, strict=True)))
+        value, low, high = (abs(signs[name]) * e for e in (found.value, found.low, found.high))
+        return replace(found, value=value, low=low, high=high)
 
     plus, minus = (
         total([counted(name) for name, sign in signs.items() if (sign > 0) == wanted])
@@ -136,12 +137,16 @@ def _contrast(result: Result, tally: Tally, signs: Mapping[str, float], anytime:
     return difference(plus, minus, exclusive(plus, minus))
 
 
-def _gains(one: Runs, other: Runs, metric: str) -> np.ndarray:
+def _gains(one: Runs, other: Runs, metric: str) -> NDArray[np.int64]:
     """What each fault adds to the difference; for accuracy, beyond what golden runs differ by."""
-    if metric != "correct":
-        return one.column(metric).astype(int) - other.column(metric)
-    kept = [run.column("gained").astype(int) - run.column("lost") for run in (one, other)]
-    return kept[0] - kept[1]
+
+    def of(run: Runs) -> NDArray[np.int64]:
+        if metric != "correct":
+            return run.column(metric).astype(np.int64)
+        return run.column("gained").astype(np.int64) - run.column("lost").astype(np.int64)
+
+    found: NDArray[np.int64] = of(one) - of(other)
+    return found
 
 
 def _same(one: SiteSpace, other: SiteSpace) -> bool:
