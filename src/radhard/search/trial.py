@@ -172,10 +172,9 @@ class Trials:
         Where the designs close half of what was struck so far, faults are drawn anew from what
         some of them leave open.
         """
-        kept = np.max([d.open_strata(self.campaign, self.space) for d in designs], axis=0)
-        left = spared(self.space, kept)
-        if left.exposure.sum() <= self._left.exposure.sum() / 2:
-            self._left, self._batches = left, []
+        share = np.max([d.open_strata(self.campaign, self.space) for d in designs], axis=0)
+        if 0 < (share * self.space.exposure).sum() <= self._left.exposure.sum() / 2:
+            self._left, self._batches = spared(self.space, share), []
         lacking = total - sum(len(batch.faults) for batch in self._batches)
         self._drawn += 1
         fresh = self.campaign.with_(seed=self.campaign.seed + self._drawn, name=self.campaign.name)
