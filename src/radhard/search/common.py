@@ -27,7 +27,7 @@ from radhard.sampling.tally import Tally
 
 Reals = NDArray[np.float64]
 #: Outcomes of a run that are kept.
-_METRICS = ("sdc1", "lost", "gained", "sdc1_undetected", "detected")
+_METRICS = ("sdc1", "correct", "lost", "gained", "sdc1_undetected", "detected")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,12 +76,15 @@ class Seen(NamedTuple):
     """What faults do under a guard.
 
     Attributes:
-        columns: outcomes by name, (n,); a fault that a detector sees counts as harmless.
+        columns: failures as ``sdc1``, and right answers that are ``lost`` and ``gained``, (n,); a
+            fault that a detector sees counts as harmless.
+        right: whether the fault-free answer is, (n,).
         detected: the guard's alarms, (n,).
         golden_accuracy: fault-free, with the guard on.
     """
 
     columns: dict[str, Flags]
+    right: Flags
     detected: Flags
     golden_accuracy: float
 
@@ -136,7 +139,8 @@ class Common:
             "lost": columns["lost"] & ~seen,
             "gained": columns["gained"] & ~seen,
         }
-        return Seen(kept, columns["detected"], guarded.golden_accuracy(golden))
+        right = columns["lost"] | (columns["correct"] & ~columns["gained"])
+        return Seen(kept, right, columns["detected"], guarded.golden_accuracy(golden))
 
     def _outcomes(self, guarded: Campaign, golden: Golden) -> dict[str, Flags]:
         ends = np.cumsum([0, *(count for _, count in shards_of(len(self.faults)))])
@@ -199,7 +203,9 @@ class Common:
         for option in chosen:
             left = left * self.passes(option)
         strikes = self._coin < left
-        columns = {name: hits & strikes for name, hits in self.under(guard).columns.items()}
+        seen = self.under(guard)
+        columns = {name: hits & strikes for name, hits in seen.columns.items()}
+        columns["correct"] = (seen.right & ~columns["lost"]) | columns["gained"]
         return Tally.of(self.faults, columns, len(self.plain.strata))
 
     @cached_property

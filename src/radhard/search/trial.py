@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from radhard.campaign.campaign import Campaign
-from radhard.campaign.result import Result
 from radhard.faults.space import SiteSpace
-from radhard.metrics.resiliency import resiliency_accuracy
 from radhard.protect.protection import spared
 from radhard.search.common import Common
 from radhard.search.design import Design, rate_of
@@ -164,7 +162,7 @@ class Trials:
         rate = rate_of(result)
         if not design.open_strata(self.campaign, self.space).any():
             rate = replace(rate, value=0.0, low=0.0, high=0.0, method="exact")
-        return Trial(design, found, rate, _accuracy(result), result.n)
+        return Trial(design, found, rate, result.ra, result.n)
 
     def _grow(self, designs: Sequence[Design], total: int) -> None:
         """Draw, and run, as many faults as are lacking.
@@ -204,8 +202,3 @@ class Trials:
         if rate.low > goal:
             return f"fresh lower end {rate.low:.3g}{unit} is above {goal:g} {after}"
         return f"fresh upper end {rate.high:.3g}{unit} misses {goal:g} {after}"
-
-
-def _accuracy(found: Result) -> Estimate:
-    """Under a fault."""
-    return resiliency_accuracy(found.golden_accuracy, found["lost"], found["gained"])
