@@ -1,6 +1,5 @@
 """Choosing protections: found on common faults, judged on fresh ones, and every verdict said."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
