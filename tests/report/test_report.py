@@ -5,6 +5,7 @@ import pytest
 
 import radhard as rh
 from radhard.campaign.result import Result
+from radhard.report.joint import at_once_words
 from radhard.report.wording import covered_words, percent, verdict_words
 
 
@@ -23,6 +24,15 @@ def test_a_store_of_several_campaigns_has_one_page(campaign, tmp_path: Path) -> 
     assert text.count("Layer by bit: activation") == 1
     assert text.count("Layer by bit: weight") == 2
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_page_says_once_what_intervals_of_many_parts_are(campaign, tmp_path: Path) -> None:
+    (result,) = rh.collect([campaign], 2000, tmp_path)
+    text = rh.report(tmp_path).read_text()
+    assert text.count(at_once_words(0.95)) == 1
+    assert text.count('"label":"each for itself"') == 2  # by layer, by bit
+    cells = sum(part.n >= 10 for part in result.strata)
+    assert f"all {cells} at once: " in text  # in the map
 
 
 def test_campaigns_without_a_named_format_have_pages(residual, images, labels, tmp_path) -> None:

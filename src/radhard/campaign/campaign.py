@@ -26,7 +26,9 @@ from radhard.metrics.outcome import (
     top_class,
 )
 from radhard.network.workload import Workload
+from radhard.protect.checksum import Checksum
 from radhard.protect.protection import Cost, Protection, hardened, joined, retuned
+from radhard.protect.ranges import RangeDetector
 from radhard.sampling.proposals import Importance
 from radhard.sampling.sampler import Outlook, Sampler, Score
 from radhard.stats.stopping import Precision
@@ -115,6 +117,18 @@ class Campaign:
         return joined(self.protections, self.network)
 
     @property
+    def proofs_hold(self) -> bool:
+        """Whether what is proved of faults in the plain network holds under the protections.
+
+        It does where none of them changes what is computed without an alarm.
+        """
+        kept = all(part.retune(self.workload) is self.workload for part in self.protections)
+        return kept and all(
+            isinstance(part, RangeDetector | Checksum) or part.guard(self.network) is None
+            for part in self.protections
+        )
+
+    @property
     def cost(self) -> Cost:
         """What the protections take, together."""
         parts = (protection.cost(self.workload, self.chip) for protection in self.protections)
@@ -157,7 +171,7 @@ class Campaign:
         rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, shard]))
         # candidates for faults that are not wanted yet would cost more than the faults
         whole = count if self.sampler.scored else size
-        drawn = self.sampler.draw(space, whole, rng, score)
+        drawn = self.sampler.draw(space, whole, rng, score, first)
         drawn = replace(drawn, id=np.arange(len(drawn)) + first)[:count]
         seen = self.chip.corrupt(self.network, space, drawn)
         return replace(drawn, keep=seen.keep, flip=seen.flip)

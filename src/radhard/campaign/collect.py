@@ -193,13 +193,13 @@ class _Run:
         return replace(self._answer(tally, seconds), runs=Runs.joined(self.runs))
 
     def _shard(self, shard: int, count: int) -> tuple[Tally, float]:
-        strata = len(self.space.strata)
+        strata, proofs = len(self.space.strata), self.campaign.proofs_hold
         stored = self.folder.reusable(shard_name(shard)) if self.folder else None
         if stored is not None and len(stored[0]) >= count:
             faults, columns, seconds = stored
             part = {name: hits[:count] for name, hits in columns.items()}
             self.runs.append(Runs.of(faults[:count], part))
-            return Tally.of(faults[:count], part, strata), seconds * count / len(faults)
+            return Tally.of(faults[:count], part, strata, proofs), seconds * count / len(faults)
         start = time.perf_counter()
         if self.campaign.sampler.scored and self.score is None:
             self.score = self.campaign.score(self.space, self.golden)
@@ -210,7 +210,7 @@ class _Run:
             self.folder.keep(shard_name(shard), faults, columns, took)
         self.fresh += count
         self.runs.append(Runs.of(faults, columns))
-        return Tally.of(faults, columns, strata), took
+        return Tally.of(faults, columns, strata, proofs), took
 
     def _answer(self, tally: Tally, seconds: float) -> Result:
         return Result(
@@ -226,6 +226,7 @@ class _Run:
             cost=self.cost,
             protections=self.protections,
             covered=self.campaign.workload.covered,
+            images=len(self.campaign.workload.images),
         )
 
     def _progress(self, estimate: Estimate) -> Progress:

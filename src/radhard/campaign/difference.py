@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from radhard.metrics.fit import fit
 from radhard.protect.protection import Flags
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
-from radhard.stats.interval import difference, exclusive, total
+from radhard.stats.interval import difference
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +86,15 @@ class Difference:
     def _common(self) -> tuple[Runs, Runs] | None:
         """The faults of both, in one order; ``None`` where they are not the same."""
         one, other = self.one, self.other
-        alike = one.sampler == other.sampler and _same(one.space, other.space)
+        drawn = [result.drawn or result.space for result in (one, other)]
+        alike = _same(*drawn) and _same(one.space, other.space) and one.sampler == other.sampler
         if not alike or one.runs is None or other.runs is None:
             return None
         try:
-            return common(one.runs, other.runs)
+            found = common(one.runs, other.runs)
         except ValueError:
             return None
+        return found if len(found[0]) == min(one.n, other.n) else None
 
     def _tried(self, metric: str) -> Estimate:
         """The difference given that a fault strikes one of the strata."""
@@ -110,31 +112,20 @@ class Difference:
     def _contrast(self, columns: dict[str, Flags]) -> Estimate:
         """Sum of the shares of outcomes, each times the number that is its name."""
         assert self._common is not None
-        one = self.one
-        tally = Tally.of(self._common[0].faults, columns, len(one.space.strata))
-        anytime = one.anytime or self.other.anytime
-        found = _contrast(one, tally, {name: float(name) for name in columns}, anytime)
+        one = min(self.one, self.other, key=lambda result: result.n)
+        proofs = self.one.tally.proofs and self.other.tally.proofs
+        tally = Tally.of(self._common[0].faults, columns, len(one.space.strata), proofs)
+        tally = replace(tally, offered=one.tally.offered, looked_at=one.tally.looked_at)
+        both = replace(one, tally=tally, anytime=self.one.anytime or self.other.anytime)
+        events = [{name: 1} for name in columns]
+        signs = [float(name) for name in columns]
+        found = both._contrast(events, signs, one.space.probability)
         return replace(found, method=f"{found.method}, paired")
 
     def _known(self, metric: str) -> float:
         """The difference that known sites make: none, but for accuracies that differ."""
         one, other = (r._of_known(metric, r.space.known) for r in (self.one, self.other))
         return one - other
-
-
-def _contrast(result: Result, tally: Tally, signs: Mapping[str, float], anytime: bool) -> Estimate:
-    """The shares of outcomes that exclude each other, each times its sign, summed up."""
-
-    def counted(name: str) -> Estimate:
-        found = result.sampler.estimate(result.space, tally, name, result.confidence, anytime)
-        value, low, high = (abs(signs[name]) * e for e in (found.value, found.low, found.high))
-        return replace(found, value=value, low=low, high=high)
-
-    plus, minus = (
-        total([counted(name) for name, sign in signs.items() if (sign > 0) == wanted])
-        for wanted in (True, False)
-    )
-    return difference(plus, minus, exclusive(plus, minus))
 
 
 def _gains(one: Runs, other: Runs, metric: str) -> NDArray[np.int64]:

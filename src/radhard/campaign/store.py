@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,17 +36,21 @@ from radhard.campaign.sealed import (
     set_aside,
     write_table,
 )
-from radhard.faults.fault import Faults
+from radhard.faults.fault import COLUMNS, Faults, Offered
 from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.sampling.tally import Tally
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = ["TENSORS", "Folder", "StoreError", "folders", "read_arrays", "shard_name"]
 
 #: What learned protections hold, by hash.
 TENSORS = "tensors.npz"
-_FAULT_COLUMNS = ("id", "stratum", "index", "image", "keep", "flip", "weight", "cell")
+#: Columns of lists, in the row of the first fault of a block: the candidates that were offered.
+_OFFERED = ("offered_stratum", "offered_cell", "offered_count")
 #: Keys of ``campaign.toml`` that say how much was asked for last.
 _GOALS = {"faults", "until", "metric", "confidence", "most"}
 #: Decimal digits of a shard's number, at least.
@@ -120,6 +124,8 @@ class Folder:
             "fault_model": campaign.model.name,
             "seed": campaign.seed,
             "images": space.images,
+            "of_images": len(campaign.workload.images),
+            "proofs_hold": campaign.proofs_hold,
             "metrics": list(campaign.metrics),
             "golden_accuracy": golden,
             "known": [asdict(part) for part in space.known],
@@ -172,9 +178,13 @@ class Folder:
         """Store a table with a row per fault as ``NAME.parquet``."""
         import pyarrow as pa
 
-        data = {name: getattr(faults, name) for name in _FAULT_COLUMNS}
+        data = {name: getattr(faults, name) for name in COLUMNS}
+        notes = {"seconds": repr(seconds)}
+        if faults.offered is not None:
+            data |= _lists(faults.offered, len(faults))
+            notes["candidates"] = str(faults.offered.size)
         table = pa.table({**data, **columns})
-        write_table(self.path / f"{name}.parquet", table, self._own, seconds=repr(seconds))
+        write_table(self.path / f"{name}.parquet", table, self._own, **notes)
 
     def kept(self, name: str) -> tuple[Faults, dict[str, np.ndarray], float] | None:
         """The table that `keep` stored, and its seconds; ``None`` where there is none.
@@ -186,9 +196,11 @@ class Folder:
         if not os.path.lexists(path):
             return None
         table, notes = read_table(path, self._own)
-        held = {name: table[name].to_numpy().copy() for name in table.column_names}
-        faults = Faults(*(held.pop(name) for name in _FAULT_COLUMNS))
-        return faults, held, float(notes["seconds"])
+        offered = _offered(table, int(notes["candidates"])) if "candidates" in notes else None
+        names = [name for name in table.column_names if name not in _OFFERED]
+        held = {name: table[name].to_numpy().copy() for name in names}
+        columns = {name: hits for name, hits in held.items() if name not in COLUMNS}
+        return Faults.of(held, offered), columns, float(notes["seconds"])
 
     def reusable(self, name: str) -> tuple[Faults, dict[str, np.ndarray], float] | None:
         """The same for a run: a file that can't be used is set aside with a warning."""
@@ -230,6 +242,7 @@ class Folder:
             seconds=seconds,
             cost=Cost(**identity["cost"]),
             protections=tuple(map(in_words, held["protections"])),
+            images=identity.get("of_images"),
             covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
             runs=Runs.joined(runs),
         )
@@ -244,8 +257,9 @@ class Folder:
             ) from error
         assert found is not None
         faults, columns, seconds = found
-        runs = Runs.of(faults, columns)
-        return Tally.of(faults, columns, len(space.strata)), seconds, runs
+        proofs = bool(self.about()["identity"]["proofs_hold"])
+        tally = Tally.of(faults, columns, len(space.strata), proofs)
+        return tally, seconds, Runs.of(faults, columns)
 
     def shards(self) -> list[int]:
         """The numbers of the stored shards, ascending."""
@@ -327,6 +341,31 @@ def folders(store: Path) -> list[Folder]:
     if not own and not inner:
         raise StoreError(f"{store} holds no campaign: name the folder given to --out or store=")
     return [Folder(path) for path in own + inner]
+
+
+def _lists(offered: Offered, count: int) -> dict[str, Any]:
+    """Candidates as columns of lists, (count,): of each block in the row of its first fault."""
+    import pyarrow as pa
+
+    order = np.argsort(offered.first, kind="stable")
+    ends = np.searchsorted(offered.first[order], np.arange(count + 1)).astype(np.int32)
+    kinds = (np.int32, np.int16, np.int32)
+    columns = (offered.stratum, offered.cell, offered.count)
+    return {
+        name: pa.ListArray.from_arrays(ends, pa.array(column[order].astype(kind)))
+        for name, column, kind in zip(_OFFERED, columns, kinds, strict=True)
+    }
+
+
+def _offered(table: pa.Table, size: int) -> Offered:
+    """What `_lists` made columns of."""
+    lists = [table[name].combine_chunks() for name in _OFFERED]
+    ends = lists[0].offsets.to_numpy()
+    first = np.repeat(np.arange(len(table)), np.diff(ends))
+    stratum, cell, count = (
+        part.flatten().to_numpy(zero_copy_only=False).astype(np.int64) for part in lists
+    )
+    return Offered(first, stratum, cell, count, size)
 
 
 def shard_name(shard: int, kind: str = "rows") -> str:

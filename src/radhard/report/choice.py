@@ -73,7 +73,7 @@ def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:
     ]  # fmt: skip
     title = "Chosen protections"
     lead = f"{name}: failure rate against what protections take."
-    note = f"Square brackets hold intervals: of common faults at 95 % each. {TOGETHER}"
+    note = f"Square brackets hold intervals; of common faults 95 % each, for itself. {TOGETHER}"
     return study_written(
         store / "protect.html", [{"title": name, "entries": entries}], title, lead, note
     )

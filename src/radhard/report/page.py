@@ -17,7 +17,7 @@ from radhard.campaign.sealed import replace_file
 from radhard.campaign.store import Folder, folders
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
-from radhard.report.summary import FEW, Golden, Line, activated, formulations, lines
+from radhard.report.summary import FEW, Golden, Line, activated, enough, formulations, lines
 from radhard.report.wording import cost_words, covered_words, duration, percent, verdict_words
 from radhard.stats.estimate import Estimate
 
@@ -138,6 +138,8 @@ def _software_twin(folder: Folder, software: Sequence[Folder]) -> Result | None:
 
 
 def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
+    from radhard.report.joint import at_once_words
+
     result, about = folder.result(), folder.about()
     identity = about["identity"]
     notions = (
@@ -160,6 +162,7 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
             *_of_places(result, identity["format"]),
         ],
         "asked": _asked(about),
+        "at_once": at_once_words(result.confidence),
         "method": _method(result, identity),
     }
 
@@ -191,6 +194,7 @@ def _of_places(result: Result, format_name: str) -> list[_Figure]:
     """Where faults hurt: layers, bits, and both."""
     from radhard.report import plot
     from radhard.report.heatmap import highest_rate, layer_by_bit
+    from radhard.report.joint import at_once
 
     shown, strata = plot.often_struck(result), result.strata
     rare = len(shown) < len({s.component for s in result.space.strata})
@@ -202,10 +206,11 @@ def _of_places(result: Result, format_name: str) -> list[_Figure]:
     ]
     found = [(title, note + few, figure) for title, note, figure in found]
     maps = {name: [part for part in strata if part.label[0] == name] for name in shown}
+    joint = at_once(result, enough(strata), lambda s: (s.component, s.layer, s.bit))
     named, highest = plot.fields(format_name, result), max(map(highest_rate, maps.values()))
     for name, parts in maps.items():
         none = "" if highest_rate(parts) else " No fault in the other cells changed the answer."
-        figure = layer_by_bit(parts, named, highest)
+        figure = layer_by_bit(parts, named, highest, joint=joint)
         found.append((f"Layer by bit: {name}", _MAP_NOTE + none, figure))
     return [(title, note if figure else _TOO_FEW, figure) for title, note, figure in found]
 

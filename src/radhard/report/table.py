@@ -13,6 +13,7 @@ from radhard.campaign.comparison import Comparison
 from radhard.campaign.propagation import Finding, hardening_area
 from radhard.campaign.result import Part, Result
 from radhard.campaign.suppression import Curves
+from radhard.report.joint import Key, at_once
 from radhard.report.summary import FEW, Golden, Line, activated, enough, formulations, lines
 from radhard.report.terminal import print_tables
 from radhard.report.wording import covered_words, percent, share_bar
@@ -36,8 +37,8 @@ def summary(
         *([_formulations(result, software)] if compared else []),
         *([_rates(result)] if result.space.rate_fit is not None else []),
         *_activated(result),
-        _parts("layer", result.by(lambda s: (s.layer, s.component))),
-        _parts("bit", result.by(lambda s: (f"bit {s.bit}", s.component))),
+        _parts("layer", result, lambda s: (s.layer, s.component)),
+        _parts("bit", result, lambda s: (s.bit, s.component)),
     ]
 
 
@@ -186,23 +187,35 @@ def _table(title: str, words: tuple[str, ...], numbers: tuple[str, ...]) -> Tabl
     return table
 
 
-def _parts(what: str, parts: list[Part]) -> Table:
+def _parts(what: str, result: Result, key: Key) -> Table:
     """The parts that hurt for certain: highest lower ends first, none that stands on few faults."""
+    parts = result.by(key)
     told = enough(parts)
+    joint = at_once(result, told, key)
     hurt = [part for part in told if part["sdc1"].value > 0]
     shown = sorted(hurt, key=lambda part: -part["sdc1"].low)[:_MOST_ROWS]
     title = f"SDC-1 by {what}, worst lower end first"
-    table = _table(title, (what, "value"), ("faults", "sdc1", "interval"))
+    table = _table(title, (what, "value"), ("faults", "sdc1", "interval", "joint"))
     table.add_column("", no_wrap=True)
-    table.caption = _left_out(parts, hurt, shown)
+    table.caption = _left_out(parts, hurt, shown) + _joint_words(result.confidence, len(told))
     table.caption_justify = "left"
     highest = max((part["sdc1"].value for part in shown), default=0.0)
     for part in shown:
         found = part["sdc1"]
-        interval = f"{percent(found.low)} to {percent(found.high)}"
+        interval = f"{percent(found.low).removesuffix(' %')} to {percent(found.high)}"
+        least = percent(joint[part.label]["sdc1"].low)
         bar = Text(share_bar(found.value, highest), style="red")
-        table.add_row(*map(str, part.label), f"{part.n:,}", percent(found.value), interval, bar)
+        row = f"{part.n:,}", percent(found.value), interval, least, bar
+        table.add_row(*map(str, part.label), *row)
     return table
+
+
+def _joint_words(confidence: float, count: int) -> str:
+    """What the columns of a table of parts are."""
+    if not count:
+        return ""
+    level = f"{100 * confidence:g} %"
+    return f"interval: {level}, each for itself; joint: {level} that all {count} rates are above\n"
 
 
 def _left_out(parts: list[Part], hurt: list[Part], shown: list[Part]) -> str:

@@ -9,7 +9,7 @@ from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.stats.estimate import Estimate
 
-_BAR = 8
+_BAR = 5
 
 
 def percent(share: float) -> str:

@@ -1,22 +1,29 @@
-"""What all samplers share: drawing with weights, and estimating from weighted faults."""
+"""What all samplers share: drawing with weights, and cutting weighted faults into cells."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.faults.fault import Faults
+from radhard.faults.fault import CELLS, Faults
+from radhard.faults.model import Integers
 from radhard.faults.space import SiteSpace
 from radhard.sampling.tally import Tally
+from radhard.stats.ball import Cells, contrast
 from radhard.stats.estimate import Estimate
-from radhard.stats.interval import wilson, wilson_effective
-from radhard.stats.stopping import anytime_proportion
 
 Reals = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+#: Outcomes of a tally, each with a sign; they say of a fault that it has some and lacks others,
+#: such as ``{"activated": 1, "sdc1": -1}``. The first one is implied.
+Event = Mapping[str, int]
+#: Weights of a cell differ by this in log at most, where they follow from the stratum.
+_LEVEL = 0.5
 
 
 class Outlook(NamedTuple):
@@ -24,14 +31,48 @@ class Outlook(NamedTuple):
 
     Attributes:
         chance: of another answer, (n,), in [0, 1].
-        group: which of up to 8 kinds of faults may do differently at the same chance, (n,).
+        group: which of up to 4 kinds of faults may do differently at the same chance, (n,).
+        proof: what is proved, which must be true: 1 where the answer stays, 2 where nothing
+            changes, 0 elsewhere, (n,); nothing where ``None``.
     """
 
     chance: Reals
     group: NDArray[np.int64]
+    proof: NDArray[np.uint8] | None = None
 
 
 Score = Callable[[Faults], Outlook]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """Which faults an estimate is about.
+
+    Attributes:
+        drawn: the population that the faults were drawn from.
+        target: probability of each stratum in the population that is meant, (strata,).
+        events: what is counted; they exclude each other.
+        ruled_out: for each, the proof from which on it can't be, as in `Outlook`: 0 where it can't
+            be at all, 3 where no proof says so, as where nothing is stated.
+        least: runs that a cell has at least; others are joined with their neighbours.
+    """
+
+    drawn: SiteSpace
+    target: Reals
+    events: Sequence[Event]
+    ruled_out: Sequence[int] = ()
+    least: int = 1
+
+    def never(self, proof: int) -> list[bool]:
+        """Which of the events a proof rules out."""
+        return [least <= proof for least in self.ruled_out or [3] * len(self.events)]
+
+    @property
+    def factor(self) -> Reals:
+        """By which the weights of each stratum's faults are to be multiplied, (strata,)."""
+        true = self.drawn.probability
+        found: Reals = np.divide(self.target, true, out=np.zeros_like(true), where=true > 0)
+        return found
 
 
 class Sampler(Protocol):
@@ -48,27 +89,49 @@ class Sampler(Protocol):
         ...
 
     def draw(
-        self, space: SiteSpace, n: int, rng: np.random.Generator, score: Score | None = None
+        self,
+        space: SiteSpace,
+        n: int,
+        rng: np.random.Generator,
+        score: Score | None = None,
+        start: int = 0,
     ) -> Faults:
-        """``n`` faults of ``space``, numbered from 0, each with its weight."""
+        """``n`` faults of ``space`` after ``start`` others, numbered from 0, each with a weight."""
         ...
 
+    def cells(self, asked: Asked, tally: Tally) -> Cells:
+        """The faults in cells of like weight, whose share of the population is known."""
+        ...
+
+
+class Estimating:
+    """What a sampler's cells say of one outcome."""
+
+    __slots__ = ()
+
     def estimate(
-        self, space: SiteSpace, tally: Tally, metric: str, confidence: float, anytime: bool
+        self: Sampler,
+        space: SiteSpace,
+        tally: Tally,
+        metric: str,
+        confidence: float = 0.95,
+        anytime: bool = False,
     ) -> Estimate:
         """The probability of outcome ``metric`` in ``space``.
 
         ``anytime`` asks for an interval that stays valid when a look at it decides whether to
         go on.
         """
-        ...
+        asked = Asked(space, space.probability, [{metric: 1}])
+        return contrast(self.cells(asked, tally), [1.0], confidence, anytime)
 
 
 @dataclass(frozen=True, slots=True)
-class Tilted:
+class Tilted(Estimating):
     """Strata drawn from a proposal of the subclass, sites and images uniformly within them.
 
-    The weight of a fault is the probability of its stratum over that in the proposal.
+    The weight of a fault is the probability of its stratum over that in the proposal. Strata of
+    like weight are a cell, of which it is known how probable it is.
     """
 
     @property
@@ -81,7 +144,12 @@ class Tilted:
         raise NotImplementedError
 
     def draw(
-        self, space: SiteSpace, n: int, rng: np.random.Generator, score: Score | None = None
+        self,
+        space: SiteSpace,
+        n: int,
+        rng: np.random.Generator,
+        score: Score | None = None,
+        start: int = 0,
     ) -> Faults:
         """``n`` faults of ``space``."""
         return drawn(space, self.proposal(space), self.places(n, rng), rng)
@@ -90,11 +158,89 @@ class Tilted:
         """Where in the proposal to draw, (n,) in [0, 1)."""
         return rng.random(n)
 
-    def estimate(
-        self, space: SiteSpace, tally: Tally, metric: str, confidence: float, anytime: bool
-    ) -> Estimate:
-        """Weighted share of the faults that had the outcome; see `weighted_share`."""
-        return weighted_share(tally, metric, confidence, anytime)
+    def order(self, proposal: Reals, level: Integers, runs: int) -> Integers:
+        """The cell of each stratum, (strata,), of those with weights of such a level."""
+        return level
+
+    def cells(self, asked: Asked, tally: Tally) -> Cells:
+        """Strata of like weight."""
+        proposal = self.proposal(asked.drawn)
+        weight = np.divide(asked.target, proposal, out=np.zeros_like(proposal), where=proposal > 0)
+        level = np.rint(np.log(weight.clip(1e-300)) / _LEVEL).astype(np.int64)
+        cell = self.order(proposal, level, tally.total)
+        members = np.flatnonzero(asked.target > 0)
+        runs = cell[tally.groups.key // CELLS]
+        rows = cut((cell[members], asked.target[members]), runs, tally, asked)
+        return as_cells([rows], [asked.never(0)])
+
+
+def cut(
+    population: tuple[Integers, Reals],
+    cell: Integers,
+    tally: Tally,
+    asked: Asked,
+    chosen: Flags | None = None,
+) -> Reals:
+    """Cells by number, neighbours joined until each has enough runs.
+
+    Args:
+        population: number and probability of what the population consists of, (m,) each.
+        cell: number of each group of the tally, (g,).
+        tally: the faults.
+        asked: what is counted.
+        chosen: which groups of the tally belong to this population, (g,); all where ``None``.
+
+    Returns:
+        Per cell: probability, runs, sums of their weights and of the squares; of those with each
+        event how many, and the sum of weights, (k, 4 + 2 events).
+    """
+    sums, factor = tally.groups, asked.factor[tally.groups.key // CELLS]
+    live = factor > 0 if chosen is None else chosen & (factor > 0)
+    numbers, place = np.unique(np.concatenate([population[0], cell[live]]), return_inverse=True)
+    first, later = place[: len(population[0])], place[len(population[0]) :]
+    parts = [sums.n, *(sums.weights[k] * factor ** (k + 1) for k in (0, 1))]
+    parts += [_signed(sums.events, event) for event in asked.events]
+    parts += [factor * _signed(sums.weighted, event)[0] for event in asked.events]
+    size = len(numbers)
+    columns = [np.bincount(first, population[1], size)]
+    columns += [np.bincount(later, part[live], size) for part in parts]
+    return _joined(np.stack(columns, 1), asked.least)
+
+
+def as_cells(
+    parts: Sequence[Reals], never: Sequence[Sequence[bool]], looked_at: float = np.inf
+) -> Cells:
+    """What `cut` made of one or more populations, in each of which some events are ruled out."""
+    rows = np.concatenate(parts)
+    mass, runs, weight, weight2 = rows[:, :4].T
+    n = np.divide(weight**2, weight2, out=np.zeros_like(weight), where=weight2 > 0)
+    events = (rows.shape[1] - 4) // 2
+    hits = tuple(rows[:, 4 : 4 + events].sum(0).round().astype(int).tolist())
+    shares = (rows[:, 4 + events :] / np.maximum(weight, 1e-300)[:, None]).clip(0, 1)
+    excluded = [np.tile(one, (len(part), 1)) for part, one in zip(parts, never, strict=True)]
+    total = max(float(mass.sum()), 1e-300)
+    ran = round(float(runs.sum()))
+    return Cells(mass / total, n, shares, np.concatenate(excluded), ran, hits, looked_at)
+
+
+def _signed(parts: Mapping[str, np.ndarray], event: Event) -> np.ndarray:
+    """What the faults with an event add up to."""
+    found: np.ndarray = np.sum([sign * parts[name] for name, sign in event.items()], 0)
+    return found
+
+
+def _joined(rows: Reals, least: int) -> Reals:
+    """Rows added to their neighbours until each has enough runs, which the second column counts."""
+    found: list[Reals] = []
+    own = np.zeros(rows.shape[1])
+    for row in rows:
+        own = own + row
+        if own[1] >= least:
+            found.append(own)
+            own = np.zeros(rows.shape[1])
+    if found:
+        found[-1] = found[-1] + own
+    return np.stack(found or [own])
 
 
 def drawn(space: SiteSpace, proposal: Reals, places: Reals, rng: np.random.Generator) -> Faults:
@@ -118,31 +264,3 @@ def within(
     bit, width = space.bits[:, stratum]
     keep, flip = space.model.masks(bit, width, rng)
     return Faults(np.arange(n), stratum, index, image, keep, flip, weight)
-
-
-def weighted_share(
-    tally: Tally, metric: str, confidence: float, anytime: bool, extra: float = 0.0
-) -> Estimate:
-    """Sum of the weights of faults with the outcome over that of all, with a Wilson interval.
-
-    The interval is that of as many unweighted faults as have the same variance (linearised); with
-    equal weights, of the faults themselves. The ratio has a bias of order 1/n; it stays in [0, 1].
-
-    Args:
-        tally: of the faults.
-        metric: the outcome.
-        confidence: of the interval.
-        anytime: for a confidence sequence instead; asymptotic unless all weights are 1.
-        extra: variance to be added, as a multiple of that of n unweighted faults.
-    """
-    mass, mass2 = tally.weights.sum(axis=1)
-    hits, hits2 = tally.weighted[metric].sum(axis=1)
-    if not mass or (mass == mass2 == tally.total and not extra):
-        interval = anytime_proportion if anytime else wilson
-        return interval(int(tally.events[metric].sum()), tally.total, confidence)
-    share = min(hits / mass, 1.0)
-    plain = share * (1 - share)
-    variance = (hits2 * (1 - 2 * share) + share**2 * mass2) / mass**2 + extra * plain / tally.total
-    if plain <= 0 or variance <= 0:  # no event, or nothing else: weights say nothing of the spread
-        variance, plain = mass2 / mass**2 + extra / tally.total, 1.0
-    return wilson_effective(share, plain / variance, tally.total, confidence, anytime)

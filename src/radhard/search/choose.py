@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.store import Folder
 from radhard.network.workload import Workload
+from radhard.sampling.gradient import GradientImportance
 from radhard.sampling.sampler import Sampler
 from radhard.search.common import Common
 from radhard.search.design import Design, front, grown
@@ -123,7 +124,7 @@ def _candidates(found: list[Design], goal: Goal) -> list[Design]:
 
 def _plain_sampler(sampler: Sampler) -> Sampler:
     """The sampler without what it may take for granted on the plain network alone."""
-    return sampler
+    return replace(sampler, proofs=False) if isinstance(sampler, GradientImportance) else sampler
 
 
 def _keep(campaign: Campaign, design: Design, store: Path, about: Mapping[str, Any]) -> None:
