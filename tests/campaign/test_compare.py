@@ -174,7 +174,9 @@ def test_results_keep_their_runs(pair, tmp_path) -> None:
         assert found.runs.column("sdc1").sum() == found.tally.events["sdc1"].sum()
         assert (found - whole).paired
         assert (found - whole)["sdc1"].value == 0
-    assert whole.under(whole.space.uniform).runs is None
+    elsewhere = whole.under(replace(whole.space.uniform, rate_fit=1.0))
+    assert (elsewhere - elsewhere).paired
+    assert not (elsewhere - whole).paired
 
 
 def test_a_row_per_result(pair) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.store import Folder
 from radhard.network.workload import Workload
-from radhard.sampling.gradient import GradientImportance
-from radhard.sampling.sampler import Sampler
 from radhard.search.common import Common
 from radhard.search.design import Design, front, grown
 from radhard.search.offer import guards, options
@@ -94,10 +92,9 @@ def choose(
     if not 1 <= faults <= most:
         raise ValueError(f"{faults} faults and {most} fresh ones at most can't be: use 1 or more, "
                          "and as many fresh ones or more")  # fmt: skip
-    campaign = campaign.with_(sampler=_plain_sampler(campaign.sampler), name=campaign.name)
     tried = store / "tried" if store is not None else None
     space = campaign.space()
-    common = Common.drawn(campaign, space, space, faults, tried)
+    common = Common.drawn(campaign, space, space, faults, tried, proofs=False)
     offered = guards(campaign, learning, repeat)
     for done, guard in enumerate(offered):
         if watch:
@@ -120,11 +117,6 @@ def _candidates(found: list[Design], goal: Goal) -> list[Design]:
     chosen = dict.fromkeys([*front(found), *front(allowed)])
     rest = [design for design in chosen if design is not found[0]]
     return [found[0], *sorted(rest, key=lambda design: (design.overhead, -design.weight))]
-
-
-def _plain_sampler(sampler: Sampler) -> Sampler:
-    """The sampler without what it may take for granted on the plain network alone."""
-    return replace(sampler, proofs=False) if isinstance(sampler, GradientImportance) else sampler
 
 
 def _keep(campaign: Campaign, design: Design, store: Path, about: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,8 @@ from radhard.faults.space import SiteSpace
 from radhard.protect.checksum import Checksum
 from radhard.protect.protection import Cost, Flags, Protection, Struck, hardened, stopped_by
 from radhard.protect.ranges import RangeDetector
+from radhard.sampling.gradient import GradientImportance
+from radhard.sampling.sampler import Sampler
 from radhard.sampling.tally import Tally
 
 Reals = NDArray[np.float64]
@@ -49,6 +51,11 @@ class Watched:
         """The outcome that is a failure: what a detector sees is repaired by repetition."""
         detects = any(isinstance(part, RangeDetector | Checksum) for part in self.protections)
         return "sdc1_undetected" if detects else "sdc1"
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it changes what is computed, rather than raise an alarm."""
+        return bool(self.protections) and self.failure == "sdc1"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,9 +118,25 @@ class Common:
 
     @classmethod
     def drawn(
-        cls, campaign: Campaign, plain: SiteSpace, space: SiteSpace, count: int, store: Path | None
+        cls,
+        campaign: Campaign,
+        plain: SiteSpace,
+        space: SiteSpace,
+        count: int,
+        store: Path | None = None,
+        proofs: bool = False,
     ) -> Common:
-        """``count`` faults of ``space``."""
+        """``count`` faults of ``space``.
+
+        Args:
+            campaign, plain, space, store: see `Common`.
+            count: how many.
+            proofs: whether the sampler may leave out what is proved to be harmless in the plain
+                network: where no guard that meets the faults corrects.
+        """
+        if not proofs:
+            own = without_proofs(campaign.sampler)
+            campaign = campaign.with_(sampler=own, name=campaign.name)
         score = campaign.score(space, Golden(campaign.network))
         parts = [campaign.draw(space, *part, score) for part in shards_of(count)]
         return cls(campaign, plain, space, Faults.joined(parts), store)
@@ -206,7 +229,7 @@ class Common:
         seen = self.under(guard)
         columns = {name: hits & strikes for name, hits in seen.columns.items()}
         columns["correct"] = (seen.right & ~columns["lost"]) | columns["gained"]
-        return Tally.of(self.faults, columns, len(self.plain.strata))
+        return Tally.of(self.faults, columns, len(self.plain.strata), not guard.corrects)
 
     @cached_property
     def _coin(self) -> Reals:
@@ -219,7 +242,13 @@ class Common:
         return Result(
             self.campaign.id, self.campaign.name, self.space, self.campaign.sampler, tally,
             self.under(guard).golden_accuracy, confidence, False, 0.0,
+            images=len(self.campaign.workload.images),
         )  # fmt: skip
+
+
+def without_proofs(sampler: Sampler) -> Sampler:
+    """The sampler without proofs, which are of the plain network: a guard may break them."""
+    return replace(sampler, proofs=False) if isinstance(sampler, GradientImportance) else sampler
 
 
 def share_left(protections: Sequence[Protection], space: SiteSpace) -> Reals:

@@ -98,7 +98,7 @@ def rate_of(found: Result) -> Estimate:
 
 def grown(common: Common, guard: Watched, options: Sequence[Option]) -> Iterator[Design]:
     """Designs that begin with a guard: the best option for its overhead is added each time."""
-    if guard.protections and guard.failure == "sdc1":
+    if guard.corrects:
         # its alarms say that it has corrected, not that a run must be repeated
         options = [one for one in options if not isinstance(one.protection, Checksum)]
     now, chosen = Design.of(common, guard, []), dict[str, Option]()

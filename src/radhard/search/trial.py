@@ -132,7 +132,7 @@ class Trials:
         while goal.rate is not None and doubled[-1] < most:
             doubled.append(min(2 * doubled[-1], most))
         self.sizes, self.store, self.watch = doubled, store, watch
-        self._left, self._batches, self._drawn = space, list[Common](), 0
+        self._left, self._batches, self._drawn, self._proofs = space, list[Common](), 0, False
 
     def judged(self, designs: Sequence[Design], common: Common) -> list[Trial]:
         """A trial of each design, in the same order, with verdicts.
@@ -168,15 +168,20 @@ class Trials:
         """Draw, and run, as many faults as are lacking.
 
         Where the designs close half of what was struck so far, faults are drawn anew from what
-        some of them leave open.
+        some of them leave open; also where none of them corrects any more, so that proofs hold.
         """
         share = np.max([d.open_strata(self.campaign, self.space) for d in designs], axis=0)
+        proofs = not any(design.guard.corrects for design in designs)
         if 0 < (share * self.space.exposure).sum() <= self._left.exposure.sum() / 2:
             self._left, self._batches = spared(self.space, share), []
+        elif proofs != self._proofs:
+            self._batches = []
+        self._proofs = proofs
         lacking = total - sum(len(batch.faults) for batch in self._batches)
         self._drawn += 1
         fresh = self.campaign.with_(seed=self.campaign.seed + self._drawn, name=self.campaign.name)
-        self._batches.append(Common.drawn(fresh, self.space, self._left, lacking, self.store))
+        batch = Common.drawn(fresh, self.space, self._left, lacking, self.store, proofs)
+        self._batches.append(batch)
         guards = list(dict.fromkeys(
             guard for d in designs for guard in (d.guard, *(o.by for o in d.options)) if guard
         ))  # fmt: skip
@@ -184,7 +189,7 @@ class Trials:
             if self.watch:
                 words = f"{total:,} fresh faults for {len(designs)} designs, {guard.name}"
                 self.watch(words, done, len(guards))
-            self._batches[-1].under(guard)
+            batch.under(guard)
 
     def _verdict(self, trial: Trial, best: Trial | None) -> str:
         if trial is best:
