@@ -15,6 +15,7 @@ from radhard.accel.readers import activated
 from radhard.campaign.campaign import FIRST_SHARD, Campaign, shards_of
 from radhard.campaign.description import in_words
 from radhard.campaign.result import Result
+from radhard.campaign.runs import Runs
 from radhard.campaign.store import Folder, shard_name
 from radhard.engine.resume import Resumed
 from radhard.engine.segment import Golden
@@ -179,6 +180,7 @@ class _Run:
     def result(self) -> Result:
         """Run, or read, shard after shard until the budget or the precision is reached."""
         tally, seconds = Tally.nothing(self.campaign.metrics, len(self.space.strata)), 0.0
+        self.runs: list[Runs] = []
         if self.watch:
             self.watch(self._progress(self._answer(tally, 0.0)[self.metric]))
         for shard, count in shards_of(self.most):
@@ -191,7 +193,7 @@ class _Run:
                 self.watch(self._progress(estimate))
             if self.precise and self.precise.reached(estimate):
                 break
-        return self._answer(tally, seconds)
+        return replace(self._answer(tally, seconds), runs=Runs.joined(self.runs))
 
     def _shard(self, shard: int, count: int) -> tuple[Tally, float]:
         strata, proofs = len(self.space.strata), self.campaign.proofs_hold
@@ -199,6 +201,7 @@ class _Run:
         if stored is not None and len(stored[0]) >= count:
             faults, columns, seconds = stored
             part = {name: hits[:count] for name, hits in columns.items()}
+            self.runs.append(Runs.of(faults[:count], part))
             return Tally.of(faults[:count], part, strata, proofs), seconds * count / len(faults)
         start = time.perf_counter()
         if self.campaign.sampler.scored and self.score is None:
@@ -209,6 +212,7 @@ class _Run:
         if self.folder:
             self.folder.keep(shard_name(shard), faults, columns, took)
         self.fresh += count
+        self.runs.append(Runs.of(faults, columns))
         return Tally.of(faults, columns, strata, proofs), took
 
     def _answer(self, tally: Tally, seconds: float) -> Result:

@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from radhard.campaign.runs import Runs
 from radhard.faults.space import Known, SiteSpace, Stratum, is_control
 from radhard.metrics.fit import ISO26262_FIT, Verdict, fit, judged
 from radhard.metrics.outcome import ONLY_ACTIVATED, RULED_OUT
@@ -27,6 +29,9 @@ _SEEN: Event = {"sdc1": 1, "sdc1_undetected": -1}
 _FALSE_ALARM: Event = {"detected": 1, "sdc1": -1, "sdc1_undetected": 1}
 #: Runs that a cell has at least in an estimate of a part.
 _PART = 3
+
+if TYPE_CHECKING:
+    from radhard.campaign.difference import Difference
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +85,7 @@ class Result:
         images: how many images are meant, where those that were struck are a sample of them.
         drawn: the population that the faults were drawn from; ``space`` where ``None``.
         flat: layers of whose faults the sampler's scores say nothing, see `Margins.flat`.
+        runs: what each fault did; ``None`` where only sums are known.
     """
 
     id: str
@@ -97,6 +103,7 @@ class Result:
     images: int | None = None
     drawn: SiteSpace | None = None
     flat: tuple[str, ...] = ()
+    runs: Runs | None = None
 
     @property
     def n(self) -> int:
@@ -117,6 +124,12 @@ class Result:
         if metric not in self.tally.outcomes:
             raise KeyError(f"no outcome {metric!r}: this campaign counted {self.metrics}")
         return self._with_known(self._tried(metric), metric, self.space.known)
+
+    def __sub__(self, other: Result) -> Difference:
+        """This result less another, outcome by outcome; see `Difference`."""
+        from radhard.campaign.difference import Difference
+
+        return Difference(self, other)
 
     @property
     def ra(self) -> Estimate:

@@ -25,6 +25,7 @@ from radhard.campaign.description import Arrays, array_name, in_words
 from radhard.campaign.question import SEMANTICS, digest, id_of
 from radhard.campaign.rebuild import rebuilt
 from radhard.campaign.result import Result
+from radhard.campaign.runs import Runs
 from radhard.campaign.sealed import (
     StoreError,
     keep_arrays,
@@ -249,10 +250,12 @@ class Folder:
         shards = self.shards()
         if not shards:
             raise StoreError(f"{self.path} holds no finished faults yet: run the campaign first")
-        tally, seconds = own._tally(shards[0], space)
+        tally, seconds, first = own._tally(shards[0], space)
+        runs = [first]
         for shard in shards[1:]:
-            more, took = own._tally(shard, space)
+            more, took, part = own._tally(shard, space)
             tally, seconds = tally + more, seconds + took
+            runs.append(part)
         return Result(
             id=identity["id"],
             name=identity["name"],
@@ -268,9 +271,10 @@ class Folder:
             images=identity.get("of_images"),
             covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
             flat=tuple(identity.get("flat", ())),
+            runs=Runs.joined(runs),
         )
 
-    def _tally(self, shard: int, space: SiteSpace) -> tuple[Tally, float]:
+    def _tally(self, shard: int, space: SiteSpace) -> tuple[Tally, float, Runs]:
         """What a shard that is there adds up to, and its seconds; errors say what to do."""
         try:
             found = self.kept(shard_name(shard))
@@ -281,7 +285,8 @@ class Folder:
         assert found is not None
         faults, columns, seconds = found
         proofs = bool(self.about()["identity"]["proofs_hold"])
-        return Tally.of(faults, columns, len(space.strata), proofs), seconds
+        tally = Tally.of(faults, columns, len(space.strata), proofs)
+        return tally, seconds, Runs.of(faults, columns)
 
     def shards(self) -> list[int]:
         """The numbers of the stored shards, ascending."""

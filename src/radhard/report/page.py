@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from radhard.campaign.description import in_words
+from radhard.campaign.difference import compare
 from radhard.campaign.question import digest
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import replace_file
@@ -72,7 +73,23 @@ def report(store: str | Path) -> Path:
         return path
     software = [f for f in held if f.about()["identity"]["chip"] == "software"]
     sections = [_section(folder, _software_twin(folder, software)) for folder in held]
-    return written(path, "page.html", sections=sections, made_from=made_from)
+    baseline = _add_differences(sections)
+    return written(path, "page.html", sections=sections, baseline=baseline, made_from=made_from)
+
+
+def _add_differences(sections: Sequence[dict[str, Any]]) -> str:
+    """Give each section its difference to one without protections, whose name is returned.
+
+    There is none where campaigns are alone, or their intervals are of different confidence.
+    """
+    results = [section["result"] for section in sections]
+    if len(results) < 2 or len({result.confidence for result in results}) > 1:
+        return ""
+    plain = [number for number, result in enumerate(results) if not result.protections]
+    baseline = plain[0] if plain else 0
+    for section, row in zip(sections, compare(results, "sdc1", baseline), strict=True):
+        section["difference"] = row if row.difference is not None else None
+    return str(results[baseline].name)
 
 
 def _made_from(held: Sequence[Folder]) -> str:
@@ -145,6 +162,7 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
         "notions": notions,
         "activated": activated(result),
         "flat": flat_words(result.flat) if result.flat else "",
+        "difference": None,
         "verdict": verdict_words(result.fit("sdc1"), result.fit_verdict()) if rated else "",
         "figures": [
             *_of_notions(notions, result),

@@ -17,7 +17,8 @@ from radhard.report.joint import Key, at_once
 from radhard.report.summary import FEW, Golden, Line, activated, enough, formulations, lines
 from radhard.report.terminal import print_tables
 from radhard.report.wording import covered_words, flat_words, percent, share_bar
-from radhard.search.choose import Choice, Goal
+from radhard.search.choose import Choice
+from radhard.search.trial import Goal
 from radhard.stats.estimate import Estimate
 
 #: Layers and bits shown in the terminal; the page shows all.
@@ -131,25 +132,29 @@ def show_suppression(found: Sequence[Curves]) -> None:
 
 
 def show_choice(found: Choice, goal: Goal, name: str) -> None:
-    """Print the front, and the winner on fresh faults."""
-    from radhard.report.choice import goal_words, rate_words
+    """Print the designs that were judged, why each other one was not chosen, and the winner."""
+    from radhard.report.choice import TOGETHER, beaten_words, goal_words, rate_words
 
     unit = rate_words(found.plain)
-    table = _table(f"{name}: {unit} against overhead", ("design",), _FRONT_HEADS)
-    table.columns[0].no_wrap = False
-    for design in found.front:
-        rate = _rate(design.rate) if design.rate.unit else _share(design.rate)
+    table = _table(f"{name}: {unit} on fresh faults", ("", "design"), _CHOICE_HEADS)
+    table.columns[1].no_wrap = False
+    for number, trial in enumerate(found.trials, 1):
+        design, rate = trial.design, _rate(trial.rate) if trial.rate.unit else _share(trial.rate)
         shares = percent(design.area), percent(design.work)
         repeats = "yes" if design.repeats else ""
-        table.add_row(design.name, rate, _share(design.accuracy), *shares, repeats)
+        table.add_row(str(number), design.name, rate, _share(trial.accuracy), *shares, repeats)
     print_tables(table)
-    if found.winner is not None and found.fresh_rate is not None:
-        print(f"asked for: {goal_words(goal, unit)}")
-        print(f"chosen: {found.winner.name}")
-        print(f"on fresh faults: {found.fresh_rate}")
+    print(f"asked for: {goal_words(goal, unit)}")
+    for number, trial in enumerate(found.trials, 1):
+        print(f"{number:>2}: {trial.verdict}")
+    print(f"{beaten_words(found)} {TOGETHER}")
+    if found.winner is not None:
+        winner = found.winner
+        print(f"chosen: {winner.design.name}")
+        print(f"on {winner.faults:,} fresh faults: {winner.rate}")
 
 
-_FRONT_HEADS = ("rate", "accuracy", "area", "work", "repeats")
+_CHOICE_HEADS = ("rate", "accuracy", "area", "work", "repeats")
 
 
 def show_samplers(found: Sequence[Comparison], name: str, metric: str, half_width: float) -> None:
