@@ -163,7 +163,7 @@ def test_layers_without_slopes_are_remembered(images, labels, tmp_path: Path) ->
     torch.manual_seed(0)
     steps = nn.Flatten(), nn.Linear(128, 4), Ranked(), nn.Linear(4, 5)
     work = rh.capture(nn.Sequential(*steps), images, labels)
-    plain = rh.Campaign(work, name="plain")
+    plain = rh.Campaign(work, sampler=rh.Importance(), name="plain")
     scored = plain.with_(sampler=rh.GradientImportance(candidates=5), name="scored")
     live = {found.name: found for found in rh.collect([plain, scored], 20, tmp_path)}
     assert (live["plain"].flat, live["scored"].flat) == ((), ("1",))

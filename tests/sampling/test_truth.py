@@ -73,7 +73,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say(population, metric: str)
     assert 930 <= covered <= 970
 
 
-def test_a_campaign_s_own_faults_tell_the_truth(work: Workload, population) -> None:
+@pytest.mark.parametrize("sampler", [rh.Importance(), rh.GradientImportance(candidates=20)])
+def test_a_campaign_s_own_faults_tell_the_truth(work: Workload, population, sampler) -> None:
     """The whole path, id to interval: 40 campaigns, of which at least 33 must cover the truth.
 
     At 95 % coverage fewer than 33 of 40 happen once in 10^4.
@@ -81,17 +82,18 @@ def test_a_campaign_s_own_faults_tell_the_truth(work: Workload, population) -> N
     truth = float(population[2]["sdc1"].mean())
     covered = 0
     for seed in range(40):
-        found = rh.Campaign(work, seed=seed).run(until=500)["sdc1"]
+        found = rh.Campaign(work, sampler=sampler, seed=seed).run(until=500)["sdc1"]
         covered += found.low <= truth <= found.high
     assert covered >= 33
 
 
-def test_stopping_by_precision_is_honest(work: Workload, population) -> None:
+@pytest.mark.parametrize("sampler", [rh.Importance(), rh.GradientImportance(candidates=20)])
+def test_stopping_by_precision_is_honest(work: Workload, population, sampler) -> None:
     """Campaigns that stop by their own estimate: at least 36 of 40 cover the truth."""
     truth = float(population[2]["sdc1"].mean())
     covered = 0
     for seed in range(40):
-        result = rh.Campaign(work, seed=seed).run(until=rh.Precision(0.03))
+        result = rh.Campaign(work, sampler=sampler, seed=seed).run(until=rh.Precision(0.03))
         found = result["sdc1"]
         assert found.half_width <= 0.03
         assert result.anytime
@@ -122,4 +124,4 @@ def test_tallies_add_up(population) -> None:
     for both in (head + tail, tail + head):
         assert both.total == whole.total
         assert np.array_equal(both.events["sdc1"], whole.events["sdc1"])
-        assert both.weighted["sdc1"] == pytest.approx(whole.weighted["sdc1"])
+        assert both.groups.weighted["sdc1"] == pytest.approx(whole.groups.weighted["sdc1"])

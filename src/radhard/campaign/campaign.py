@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator, Software
@@ -29,7 +30,7 @@ from radhard.network.workload import Workload
 from radhard.protect.checksum import Checksum
 from radhard.protect.protection import Cost, Protection, hardened, joined, retuned
 from radhard.protect.ranges import RangeDetector
-from radhard.sampling.proposals import Importance
+from radhard.sampling.gradient import GradientImportance
 from radhard.sampling.sampler import Outlook, Sampler, Score
 from radhard.stats.stopping import Precision
 
@@ -80,7 +81,7 @@ class Campaign:
 
     workload: Workload
     chip: Accelerator = SOFTWARE
-    sampler: Sampler = Importance()  # noqa: RUF009 - frozen, so it can be shared
+    sampler: Sampler = GradientImportance()  # noqa: RUF009 - frozen, so it can be shared
     model: FaultModel = BitFlip()  # noqa: RUF009 - the same
     criteria: Mapping[str, Criterion] = field(default_factory=dict)
     seed: int = 0
@@ -183,8 +184,9 @@ class Campaign:
             for trace, chosen, part in golden.parts(corruption):
                 right = (top_class(trace.logits) == trace.workload.labels).cpu().numpy()
                 chance[chosen], group[chosen] = margins.chance(trace, part), right[part.image]
-                if proofs is not None:
-                    proof[chosen] = proofs.level(trace, part)
+                if proofs is not None:  # an answer that is no number is no number without a change
+                    number = ~torch.isnan(trace.logits).any(1).cpu().numpy()
+                    proof[chosen] = proofs.level(trace, part) * number[part.image]
             return Outlook(chance, group, proof)
 
         return score
@@ -203,8 +205,11 @@ class Campaign:
         """The first ``count`` faults of a shard, or all: numbers as `span` says.
 
         They strike the images of one window. Their masks are those that the chip applies, which may
-        have rules of its own.
+        have rules of its own. Without a score, a sampler that needs one has it made from a
+        fault-free run of its own.
         """
+        if score is None:
+            score = self.score(space, self.golden())
         first, size = span(shard)
         count = size if count is None else count
         key = np.array(divmod(int(self.question.draws, 16), 2**64), np.uint64)

@@ -18,8 +18,8 @@ from radhard.metrics.outcome import ONLY_ACTIVATED, RULED_OUT
 from radhard.metrics.resiliency import known_outcome, resiliency_accuracy
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
-from radhard.sampling.sampler import Asked, Event, Sampler
-from radhard.sampling.tally import Tally
+from radhard.sampling.sampler import Asked, Sampler
+from radhard.sampling.tally import ANY, Event, Tally
 from radhard.stats.ball import contrast, ratio, widened
 from radhard.stats.estimate import Estimate
 from radhard.stats.moments import between
@@ -27,6 +27,8 @@ from radhard.stats.moments import between
 #: Faults whose detected corruption a guard saw, and those that it took for one.
 _SEEN: Event = {"sdc1": 1, "sdc1_undetected": -1}
 _FALSE_ALARM: Event = {"detected": 1, "sdc1": -1, "sdc1_undetected": 1}
+#: Faults that change a logit, which proofs rule out where they can't rule its opposite in.
+_CHANGED: Event = {ANY: 1, "masked": -1}
 #: Runs that a cell has at least in an estimate of a part.
 _PART = 3
 
@@ -251,7 +253,7 @@ class Result:
         What Li et al., SC'17, section 6.2, call precision.
         """
         found = self._contrast([_FALSE_ALARM], [1.0], self.space.probability)
-        return replace(found, value=1 - found.value, low=1 - found.high, high=1 - found.low)
+        return _opposite(found)
 
     def by(self, key: Callable[[Stratum], tuple[str | int, ...]]) -> list[Part]:
         """The parts of the space whose strata share ``key``, in the space's order.
@@ -302,6 +304,8 @@ class Result:
         if metric == "correct":
             drop = self._contrast([{"lost": 1}, {"gained": 1}], [1.0, -1.0], target, least)
             return resiliency_accuracy(self.golden_accuracy, drop)
+        if metric == "masked":
+            return _opposite(self._contrast([_CHANGED], [1.0], target, least))
         return self._contrast([{metric: 1}], [1.0], target, least)
 
     def _contrast(
@@ -340,9 +344,7 @@ class Result:
         sums = self.tally.images
         if not self.images or len(sums.key) >= self.images or math.isnan(found.value):
             return found
-        parts = [
-            np.sum([sign * sums.weighted[k] for k, sign in event.items()], 0) for event in events
-        ]
+        parts = [sums.having(event)[1] for event in events]
         events_per_fault = float(np.sum(parts, (0, 2))[0] / sums.weights[0].sum())
         if events_per_fault <= 0:
             return found
@@ -361,6 +363,11 @@ class Result:
             self.space.known_share(part) * known_outcome(part, metric, self.golden_accuracy)
             for part in known
         )
+
+
+def _opposite(found: Estimate) -> Estimate:
+    """The probability that an outcome is not had."""
+    return replace(found, value=1 - found.value, low=1 - found.high, high=1 - found.low)
 
 
 def _mixed(found: Estimate, share: float, rest: float) -> Estimate:

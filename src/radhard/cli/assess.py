@@ -76,7 +76,7 @@ def assess(
     ] = "sdc1",
     sampler: Annotated[
         str, typer.Option(help="How faults are drawn: radhard list samplers.")
-    ] = "importance",
+    ] = "gradient-importance",
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
     nan: Annotated[
         str | None,

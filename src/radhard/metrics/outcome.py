@@ -42,6 +42,7 @@ ONLY_ACTIVATED = frozenset(
 #: From which proof on an outcome can't be: 1 says that the top class stays, 2 that all logits do.
 RULED_OUT: Mapping[str, int] = {
     "sdc1": 1, "sdc5": 1, "lost": 1, "gained": 1, "sdc1_undetected": 1, "sdc10": 2, "sdc20": 2,
+    "nan": 2,
 }  # fmt: skip
 
 

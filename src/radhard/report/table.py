@@ -159,10 +159,11 @@ _CHOICE_HEADS = ("rate", "accuracy", "area", "work", "repeats")
 
 def show_samplers(found: Sequence[Comparison], name: str, metric: str, half_width: float) -> None:
     """Print what each sampler needs."""
-    from radhard.report.samplers import HEADS, rows_of
+    from radhard.report.samplers import HEADS, NOTES, rows_of, truth_words
 
     title = f"{name}: {metric} to ± {percent(half_width)} at 95 %"
     table = _table(title, HEADS[:1], HEADS[1:])
+    table.caption, table.caption_justify = "\n".join([*NOTES, truth_words(found)]), "left"
     for row in rows_of(found):
         table.add_row(*row)
     print_tables(table)

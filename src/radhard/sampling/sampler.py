@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -12,16 +12,13 @@ from numpy.typing import NDArray
 from radhard.faults.fault import CELLS, Faults
 from radhard.faults.model import Integers
 from radhard.faults.space import SiteSpace
-from radhard.sampling.tally import Tally
+from radhard.sampling.tally import Event, Tally
 from radhard.stats.ball import Cells, contrast
 from radhard.stats.estimate import Estimate
 
 Reals = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-#: Outcomes of a tally, each with a sign; they say of a fault that it has some and lacks others,
-#: such as ``{"activated": 1, "sdc1": -1}``. The first one is implied.
-Event = Mapping[str, int]
 #: Weights of a cell differ by this in log at most, where they follow from the stratum.
 _LEVEL = 0.5
 
@@ -199,8 +196,9 @@ def cut(
     numbers, place = np.unique(np.concatenate([population[0], cell[live]]), return_inverse=True)
     first, later = place[: len(population[0])], place[len(population[0]) :]
     parts = [sums.n, *(sums.weights[k] * factor ** (k + 1) for k in (0, 1))]
-    parts += [_signed(sums.events, event) for event in asked.events]
-    parts += [factor * _signed(sums.weighted, event)[0] for event in asked.events]
+    had = [sums.having(event) for event in asked.events]
+    parts += [n for n, _ in had]
+    parts += [factor * weights[0] for _, weights in had]
     size = len(numbers)
     columns = [np.bincount(first, population[1], size)]
     columns += [np.bincount(later, part[live], size) for part in parts]
@@ -221,12 +219,6 @@ def as_cells(
     total = max(float(mass.sum()), 1e-300)
     ran = round(float(runs.sum()))
     return Cells(mass / total, n, shares, np.concatenate(excluded), ran, hits, looked_at)
-
-
-def _signed(parts: Mapping[str, np.ndarray], event: Event) -> np.ndarray:
-    """What the faults with an event add up to."""
-    found: np.ndarray = np.sum([sign * parts[name] for name, sign in event.items()], 0)
-    return found
 
 
 def _joined(rows: Reals, least: int) -> Reals:

@@ -14,6 +14,12 @@ from radhard.faults.model import Integers
 Reals = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+#: Outcomes of a tally, each with a sign; they say of a fault that it has some and lacks others,
+#: such as ``{"activated": 1, "sdc1": -1}``. The first one is implied.
+Event = Mapping[str, int]
+#: An outcome that every fault has, in events.
+ANY = "any"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sums:
@@ -51,6 +57,13 @@ class Sums:
             sums(slice(None)),
             {name: sums(hit) for name, hit in columns.items()},
         )
+
+    def having(self, event: Event) -> tuple[Integers, Reals]:
+        """Faults with an event, (g,), and sums of their weights and of the squares, (2, g)."""
+        counts, sums = {ANY: self.n, **self.events}, {ANY: self.weights, **self.weighted}
+        n: Integers = np.sum([sign * counts[name] for name, sign in event.items()], 0)
+        weights: Reals = np.sum([sign * sums[name] for name, sign in event.items()], 0)
+        return n, weights
 
     def __add__(self, other: Sums) -> Sums:
         key, place = np.unique(np.concatenate([self.key, other.key]), return_inverse=True)
