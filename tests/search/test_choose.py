@@ -36,7 +36,7 @@ def store(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(campaign: rh.Campaign, store: Path) -> Choice:
-    return choose(campaign, campaign.workload, Goal(rate=TARGET), 600, 4800, store=store)
+    return choose(campaign, campaign.workload, Goal(rate=TARGET), 400, 3200, store=store)
 
 
 def test_the_front_is_a_front(found: Choice) -> None:
@@ -63,13 +63,13 @@ def test_the_cheapest_that_meets_the_target_wins_and_the_others_say_why_not(foun
             end = "lower" if trial.rate.low > TARGET else "upper"
             assert f"fresh {end} end" in trial.verdict
             assert f"after {trial.faults:,} faults" in trial.verdict
-            assert trial.faults == 4800 or trial.rate.low > TARGET
+            assert trial.faults == 3200 or trial.rate.low > TARGET
         elif trial is not found.winner:
             assert trial.verdict == "takes more than the chosen one"
 
 
 def test_intervals_share_the_error_that_is_allowed(found: Choice) -> None:
-    looks = 4  # 600, 1,200, 2,400 and 4,800 faults
+    looks = 4  # 400, 800, 1,600 and 3,200 faults
     for trial in found.trials:
         assert trial.rate.confidence == pytest.approx(1 - 0.05 / looks / len(found.trials))
 
