@@ -105,7 +105,7 @@ def test_parameters_are_part_of_the_question(campaign: rh.Campaign) -> None:
 
 
 def test_a_question_holds_all_that_is_asked(campaign: rh.Campaign) -> None:
-    apart = {"workload", "network", "question", "id", "name", "model"}
+    apart = {"workload", "windows", "network", "question", "id", "name", "model"}
     given = set(rh.Campaign.__dataclass_fields__) - apart
     keys = Question.of(campaign).keys
     assert set(keys) == given | {"fingerprint", "format", "fault_model"}

@@ -172,5 +172,8 @@ def test_a_verdict_agrees_with_the_interval_and_its_forecast_decides(
 
 def _grown(tally: Tally, factor: float) -> Tally:
     """The same shares from so many times the faults, as far as intervals can tell."""
-    weighted = {name: sums * factor for name, sums in tally.weighted.items()}
-    return replace(tally, weights=tally.weights * factor, weighted=weighted)
+    sums, factor = tally.groups, round(factor * tally.total) / tally.total
+    weighted = {name: part * factor for name, part in sums.weighted.items()}
+    return replace(tally, groups=replace(
+        sums, n=sums.n * factor, weights=sums.weights * factor, weighted=weighted,
+    ))  # fmt: skip

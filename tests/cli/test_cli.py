@@ -106,6 +106,7 @@ def test_json_has_every_key(folder: Path, demo) -> None:
     for key in ("id", "model", "format", "chip", "faults", "seconds", "metrics", "strata"):
         assert key in shown
     assert (shown["model"], shown["format"], shown["chip"]) == ("digits-cnn", "fp16", "eyeriss")
+    assert (shown["flat_layers"], shown["notes"]) == ([], [])
     metrics = ("sdc1", "sdc5", "sdc10", "sdc20", "golden_accuracy", "ra", "masked", "nan")
     for name in metrics:
         assert set(shown["metrics"][name]) == {"value", "low", "high", "n"}

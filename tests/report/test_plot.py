@@ -14,7 +14,7 @@ from radhard.report.plot import SHARES, by_bit, by_layer, formulations
 from radhard.report.rate import fit_by_component, fit_total
 from radhard.report.summary import formulations as notions
 from radhard.report.wording import percent
-from radhard.stats.interval import wilson
+from radhard.stats.ball import proportion
 
 Made = Callable[..., Result]
 
@@ -183,7 +183,7 @@ def test_error_bars_can_be_read_all_at_once(made: Made) -> None:
             assert list(own) == list(bar[f"error_{side}"].array)
             assert all(a < b for a, b in zip(own, wide, strict=True))
     tops = layers.layout.updatemenus[0].buttons[1].args[0]["error_y.array"][0]
-    wide = [wilson(10 * k, 200, 1 - 0.05 / 7) for k in range(6)]  # the bar of 5 faults is none
+    wide = [proportion(10 * k, 200, 1 - 0.05 / 7) for k in range(6)]  # the bar of 5 faults is none
     assert list(tops) == pytest.approx([found.high - found.value for found in wide])
     assert (
         f"all 7 at once: {percent(wide[0].low)} to {percent(wide[0].high)}"

@@ -8,8 +8,8 @@ import pytest
 from radhard.campaign.result import Result
 from radhard.network.coverage import Covered
 from radhard.report.table import show, summary
-from radhard.report.wording import covered_words, percent
-from radhard.stats.interval import wilson
+from radhard.report.wording import covered_words, flat_words, percent
+from radhard.stats.ball import proportion
 
 Made = Callable[..., Result]
 
@@ -48,7 +48,7 @@ def test_lower_ends_of_the_worst_are_those_of_all_that_were_compared(made: Made)
     table = next(t for t in summary(result) if "by layer" in str(t.title))
     told = table.columns[5]
     assert told.header == "joint"
-    ends = [wilson(events, 100, 1 - 0.05 / 30).low for events in range(30, 18, -1)]
+    ends = [proportion(events, 100, 1 - 0.05 / 30).low for events in range(30, 18, -1)]
     assert list(told.cells) == [percent(low) for low in ends]
 
 
@@ -56,6 +56,14 @@ def test_the_share_that_is_struck_is_said(made: Made) -> None:
     covered = Covered(0.75, 0.9, ("einsum of head",))
     first = summary(replace(made({("w", "a", 0): (10, 1)}), covered=covered))[0]
     assert first.caption == f"struck: {covered_words(covered)}\n"
+
+
+def test_layers_of_which_scores_say_nothing_are_named(made: Made) -> None:
+    first = summary(replace(made({("w", "a", 0): (10, 1)}), flat=("a", "b")))[0]
+    assert first.caption == f"note: {flat_words(('a', 'b'))}\n"
+    many = flat_words([f"layer{k}" for k in range(9)])
+    assert "layer5 and 3 more" in many
+    assert "layer6" not in many
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])

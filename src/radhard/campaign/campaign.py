@@ -12,11 +12,11 @@ from torch import Tensor
 from radhard.accel.chip import Accelerator, Software
 from radhard.accel.chips import SOFTWARE
 from radhard.campaign.question import Question
+from radhard.campaign.windows import Windows
 from radhard.engine.guard import StepGuard
-from radhard.engine.margin import Margins
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
-from radhard.faults.model import BitFlip, FaultModel
+from radhard.faults.model import BitFlip, FaultModel, Integers
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import (
     STANDARD,
@@ -46,10 +46,11 @@ _BATCH = 100
 class Campaign:
     """A network, a chip, what strikes, and how faults are chosen: all that decides the answer.
 
-    Fault i depends only on (`id`, i), so budget, batches and interruptions change nothing.
+    Fault i depends only on the question and i, so budget, batches and interruptions change nothing;
+    nor does what watches the run: with other protections, the same faults strike.
 
     Attributes:
-        workload: from `radhard.capture`.
+        workload: from `radhard.capture`. What is asked is asked of all its images.
         chip: from `radhard.chips`.
         sampler: how faults are drawn.
         model: what a fault does to a stored value.
@@ -58,6 +59,9 @@ class Campaign:
         protections: what changes the chip, the network or the run, such as `RangeDetector`.
         name: for tables, pages and the store's folder; made from the parts where empty.
         confidence_of: what SDC-10 % and SDC-20 % compare; see `radhard.metrics.outcome.classify`.
+        images: how many are struck at a time, about: a window of so many, spread over classes, then
+            the next one. ``None`` strikes all from the beginning, and holds golden values of all.
+        windows: the images by number, window by window.
         network: the workload with the weights that protections have retuned, and with the chip's
             rule for not-a-number where `Workload.nan` is ``None``: zero, but propagate in software.
         question: all that decides the answer, as data.
@@ -83,6 +87,8 @@ class Campaign:
     name: str = ""
     protections: tuple[Protection, ...] = ()
     confidence_of: ConfidenceOf = "top-class"
+    images: int | None = None
+    windows: Windows = field(init=False, repr=False)
     network: Workload = field(init=False)
     question: Question = field(init=False, repr=False)
     id: str = field(init=False)
@@ -98,6 +104,7 @@ class Campaign:
             parts = (self.workload.name, self.workload.formats.name, self.chip.name)
             object.__setattr__(self, "name", "-".join(parts).replace("/", "_"))
         _check_name(self.name)
+        object.__setattr__(self, "windows", _windows(self.workload, self.images, self.seed))
         network = _on_chip(self.workload, self.chip)
         object.__setattr__(self, "network", retuned(self.protections, network))
         object.__setattr__(self, "question", Question.of(self))
@@ -115,6 +122,21 @@ class Campaign:
     def guard(self) -> StepGuard | None:
         """What watches the runs."""
         return joined(self.protections, self.network)
+
+    def golden(self, memory: int | None = None) -> Golden:
+        """The fault-free run, by windows.
+
+        Args:
+            memory: bytes for golden values and batches; ``None`` for no limit.
+        """
+        if memory is not None and self.protections and self.sampler.scored:
+            memory //= 2  # the other half is for the plain network's, which `score` looks at
+        return Golden(self.network, self.guard(), memory, self.windows.images)
+
+    @property
+    def of_images(self) -> int | None:
+        """How many images those of a window stand for; ``None`` where it holds all of them."""
+        return len(self.workload.images) if len(self.windows.images) > 1 else None
 
     @property
     def proofs_hold(self) -> bool:
@@ -137,8 +159,9 @@ class Campaign:
     def score(self, space: SiteSpace, golden: Golden) -> Score | None:
         """What `draw` needs with a sampler that asks what to expect of each fault.
 
-        Images whose fault-free answer is right are one group, and the others another: only the
-        first can be lost, only the others gained.
+        It expects it of the network without protections, so that these do not decide which faults
+        strike. Images whose fault-free answer is right are one group, and the others another: only
+        the first can be lost, only the others gained.
 
         Args:
             space: the population.
@@ -146,43 +169,62 @@ class Campaign:
         """
         if not self.sampler.scored:
             return None
-        margins = Margins.of(self.network)
+        plain = self.network
+        if self.protections:
+            plain = _on_chip(self.workload, self.chip)
+            golden = Golden(plain, None, golden.memory, golden.windows)
+        margins = golden.margins()
+        proofs = golden.proofs() if getattr(self.sampler, "proofs", False) else None
 
         def score(faults: Faults) -> Outlook:
-            corruption = self.chip.corrupt(self.network, space, faults)
+            corruption = self.chip.corrupt(plain, space, faults)
             chance, group = np.zeros(len(faults)), np.zeros(len(faults), np.int64)
+            proof = np.zeros(len(faults), np.uint8)
             for trace, chosen, part in golden.parts(corruption):
                 right = (top_class(trace.logits) == trace.workload.labels).cpu().numpy()
                 chance[chosen], group[chosen] = margins.chance(trace, part), right[part.image]
-            return Outlook(chance, group)
+                if proofs is not None:
+                    proof[chosen] = proofs.level(trace, part)
+            return Outlook(chance, group, proof)
 
         return score
+
+    def flat(self, golden: Golden) -> tuple[str, ...]:
+        """Layers of whose faults the scores say nothing, see `Margins.flat`; none without scores.
+
+        Args:
+            golden: the fault-free run of the campaign's network.
+        """
+        return golden.margins().flat if self.sampler.scored else ()
 
     def draw(
         self, space: SiteSpace, shard: int, count: int | None = None, score: Score | None = None
     ) -> Faults:
         """The first ``count`` faults of a shard, or all: numbers as `span` says.
 
-        Their masks are those that the chip applies, which may have rules of its own.
+        They strike the images of one window. Their masks are those that the chip applies, which may
+        have rules of its own.
         """
         first, size = span(shard)
         count = size if count is None else count
-        key = np.array(divmod(int(self.id, 16), 2**64), np.uint64)
+        key = np.array(divmod(int(self.question.draws, 16), 2**64), np.uint64)
         rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, shard]))
         # candidates for faults that are not wanted yet would cost more than the faults
         whole = count if self.sampler.scored else size
-        drawn = self.sampler.draw(space, whole, rng, score, first)
-        drawn = replace(drawn, id=np.arange(len(drawn)) + first)[:count]
-        seen = self.chip.corrupt(self.network, space, drawn)
-        return replace(drawn, keep=seen.keep, flip=seen.flip)
+        window = self.windows.of_shard(_sizes(shard + 1))
+        seen = _of_window(score, window) if score is not None else None
+        drawn = self.sampler.draw(replace(space, images=len(window)), whole, rng, seen, first)
+        drawn = replace(drawn, id=np.arange(len(drawn)) + first, image=window[drawn.image])[:count]
+        struck = self.chip.corrupt(self.network, space, drawn)
+        return replace(drawn, keep=struck.keep, flip=struck.flip)
 
     def golden_accuracy(self, golden: Golden | None = None) -> float:
-        """Share of the campaign's images that the protected network gets right without a fault.
+        """Share of all the images that the protected network gets right without a fault.
 
         Args:
             golden: its fault-free run, where there is one.
         """
-        logits, _ = (golden or Golden(self.network, self.guard())).answers()
+        logits, _ = (golden or self.golden()).answers()
         return float((top_class(logits) == self.network.labels).double().mean())
 
     def with_(
@@ -196,6 +238,7 @@ class Campaign:
         name: str | None = None,
         protections: Sequence[Protection] | None = None,
         confidence_of: ConfidenceOf | None = None,
+        images: int | None = None,
     ) -> Campaign:
         """A copy with some parts replaced; the name is made anew unless stated."""
         return Campaign(
@@ -208,6 +251,7 @@ class Campaign:
             name or "",
             self.protections if protections is None else tuple(protections),
             confidence_of or self.confidence_of,
+            images or self.images,
         )
 
     def run(self, until: int | Precision = 10_000) -> Result:
@@ -223,10 +267,17 @@ def span(shard: int) -> tuple[int, int]:
     >>> [span(shard) for shard in (0, 1, 2, 3, 7)]
     [(0, 100), (100, 100), (200, 200), (400, 400), (5200, 2000)]
     """
-    first, size = 0, min(FIRST_SHARD, SHARD)
-    for _ in range(shard):
-        first, size = first + size, min(first + size, SHARD)
-    return first, size
+    sizes = _sizes(shard + 1)
+    return sum(sizes[:-1]), sizes[-1]
+
+
+def _sizes(count: int) -> list[int]:
+    """Faults of each of the first shards."""
+    sizes, done = [], 0
+    for _ in range(count):
+        sizes.append(min(max(done, FIRST_SHARD), SHARD))
+        done += sizes[-1]
+    return sizes
 
 
 def shards_of(count: int) -> Iterator[tuple[int, int]]:
@@ -249,6 +300,21 @@ def _check_name(name: str) -> None:
             f"name {name[:60]!r} ({len(name)} characters) can't be: it names a folder of the "
             f'store, so use up to {_NAME_BYTES} bytes, printable and none of / \\ : * ? " < > |'
         )
+
+
+def _windows(workload: Workload, images: int | None, seed: int) -> Windows:
+    count = len(workload.images)
+    if images is not None and not 1 <= images <= count:
+        raise ValueError(
+            f"{images} images at a time can't be: the workload has {count}, so use 1 to {count}, "
+            "or None for all"
+        )
+    return Windows.of(workload.labels.cpu().numpy(), images or count, seed)
+
+
+def _of_window(score: Score, window: Integers) -> Score:
+    """A score of faults that number images within a window."""
+    return lambda faults: score(replace(faults, image=window[faults.image]))
 
 
 def right_answers(work: Workload, images: Tensor, labels: Tensor) -> list[bool]:

@@ -92,16 +92,19 @@ def collect(
     for campaign in campaigns:
         space = campaign.space()
         folder = Folder(Path(store) / campaign.name, campaign.id) if store is not None else None
-        golden = Golden(campaign.network, campaign.guard(), memory)
+        golden = campaign.golden(memory)
         accuracy = folder.golden_accuracy(campaign.id) if folder is not None else None
         if accuracy is None:
             accuracy = campaign.golden_accuracy(golden)
+        flat = folder.flat(campaign.id) if folder is not None else None
+        if flat is None:
+            flat = campaign.flat(golden)
         if prepared:  # the values of one campaign at a time
             golden.forget()
         if folder is not None:
             more = {**(about or {}), **_goal(until), "budget": _budget(until)}
-            folder.begin(campaign, space, accuracy, more)
-        prepared.append(_Run(campaign, space, golden, accuracy, folder, until, watch))
+            folder.begin(campaign, space, accuracy, more, flat)
+        prepared.append(_Run(campaign, space, golden, accuracy, folder, until, watch, flat))
     return (run.result() for run in prepared)
 
 
@@ -133,13 +136,12 @@ def _resumed(
     through = np.flatnonzero(~stopped.harmless)
     if not len(through):
         through = np.arange(1)  # one run, for the golden logits
-    run, fault_free = golden.resume(corruption[through]), golden.answers()
-    image = torch.from_numpy(corruption.image).to(run.logits.device)
-    logits, (clean, detected) = fault_free[0][image], (part[image] for part in fault_free)
-    detected = detected | torch.from_numpy(stopped.alarmed).to(image.device)
-    went = torch.from_numpy(~stopped.harmless[through]).to(image.device)
-    place = torch.from_numpy(through).to(image.device)[went]
-    otherwise = logits.clone()
+    run = golden.resume(corruption[through])
+    clean, detected = golden.fault_free(corruption)
+    detected = detected | torch.from_numpy(stopped.alarmed).to(clean.device)
+    went = torch.from_numpy(~stopped.harmless[through]).to(clean.device)
+    place = torch.from_numpy(through).to(clean.device)[went]
+    logits, otherwise = clean.clone(), clean.clone()
     otherwise[place] = golden.otherwise(corruption[through], run)[went]
     logits[place] = run.logits[went]
     detected[place] |= run.detected[went]
@@ -158,6 +160,7 @@ class _Run:
         folder: Folder | None,
         until: Until,
         watch: Watcher | None,
+        flat: tuple[str, ...],
     ) -> None:
         if isinstance(until, Precision) and until.metric not in campaign.metrics:
             raise ValueError(
@@ -165,7 +168,7 @@ class _Run:
             )
         self.campaign, self.space, self.folder = campaign, space, folder
         self.golden_accuracy = golden_accuracy
-        self.watch, self.golden = watch, golden
+        self.watch, self.golden, self.flat = watch, golden, flat
         self.precise = until if isinstance(until, Precision) else None
         self.most = until.most if isinstance(until, Precision) else until
         self.metric = until.metric if isinstance(until, Precision) else "sdc1"
@@ -226,7 +229,8 @@ class _Run:
             cost=self.cost,
             protections=self.protections,
             covered=self.campaign.workload.covered,
-            images=len(self.campaign.workload.images),
+            images=self.campaign.of_images,
+            flat=self.flat,
         )
 
     def _progress(self, estimate: Estimate) -> Progress:

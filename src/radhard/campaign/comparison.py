@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from radhard.campaign.campaign import Campaign, shards_of
 from radhard.campaign.collect import outcomes
 from radhard.campaign.result import Result
-from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.sampling.catalogue import SAMPLERS
-from radhard.sampling.sampler import Sampler, Score
+from radhard.sampling.sampler import Sampler
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import wilson
@@ -85,18 +84,16 @@ def compare(
             f"{seeds} seeds, {faults} faults and a half width of {half_width} can't be: use at "
             f"least 1 and {_FIRST}, and a width above 0"
         )
-    space, golden = campaign.space(), Golden(campaign.network, campaign.guard())
-    accuracy = campaign.golden_accuracy(golden)
+    space, accuracy = campaign.space(), campaign.golden_accuracy()
     steps = 1 + int(np.log(faults / _FIRST) / np.log(_RATIO))
     sizes = np.unique([*(_FIRST * _RATIO ** np.arange(steps)).astype(int), faults])
     found, spent = [], []
     for number, sampler in enumerate(samplers):
         start = time.perf_counter()
-        score = campaign.with_(sampler=sampler).score(space, golden)
         runs = []
         for seed in range(seeds):
             one = campaign.with_(sampler=sampler, seed=seed)
-            drawn, columns = _faults(one, space, golden, score, faults)
+            drawn, columns = _faults(one, space, faults)
             runs.append([_estimate(one, space, accuracy, drawn, columns, metric, n) for n in sizes])
             if watch:
                 watch(number * seeds + seed + 1, len(samplers) * seeds)
@@ -112,8 +109,10 @@ def compare(
 
 
 def _faults(
-    campaign: Campaign, space: SiteSpace, golden: Golden, score: Score | None, count: int
+    campaign: Campaign, space: SiteSpace, count: int
 ) -> tuple[Faults, dict[str, NDArray[np.bool_]]]:
+    golden = campaign.golden()  # seeds strike images in orders of their own
+    score = campaign.score(space, golden)
     parts, columns = [], []
     for shard, size in shards_of(count):
         drawn = campaign.draw(space, shard, size, score)

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from radhard.campaign.campaign import Campaign
 
 #: Counted up when the same question would get other faults or outcomes than before.
-SEMANTICS = 6
+SEMANTICS = 7
 #: What the fields of a `Campaign` are called in a campaign file, where it is something else.
 _KEYS = {"model": "fault_model"}
 #: Those that do not decide the answer, or stand under names of their own.
 _APART = {"workload", "name"}
+#: Those that judge a run, and do not choose its faults.
+_WATCHING = {"protections", "criteria", "confidence_of"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,12 +57,19 @@ class Question:
             if part.init and part.name not in _APART:
                 value, name = getattr(campaign, part.name), _KEYS.get(part.name, part.name)
                 keys[name] = _top(value, name, arrays)
+        if campaign.images is None:
+            keys["images"] = len(work.images)
         return cls(keys, arrays)
 
     @property
     def id(self) -> str:
         """A hash of the data, 32 hexadecimal digits."""
         return id_of(self.keys)
+
+    @property
+    def draws(self) -> str:
+        """The same of what decides the faults: nothing that watches them or judges their runs."""
+        return id_of({key: part for key, part in self.keys.items() if key not in _WATCHING})
 
 
 def id_of(keys: Mapping[str, Any]) -> str:

@@ -84,6 +84,7 @@ class Result:
         covered: which share of the network could be struck; ``None`` where there is no saying.
         images: how many images are meant, where those that were struck are a sample of them.
         drawn: the population that the faults were drawn from; ``space`` where ``None``.
+        flat: layers of whose faults the sampler's scores say nothing, see `Margins.flat`.
         runs: what each fault did; ``None`` where only sums are known.
     """
 
@@ -101,6 +102,7 @@ class Result:
     covered: Covered | None = None
     images: int | None = None
     drawn: SiteSpace | None = None
+    flat: tuple[str, ...] = ()
     runs: Runs | None = None
 
     @property

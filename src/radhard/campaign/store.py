@@ -70,7 +70,12 @@ class Folder:
     id: str = ""
 
     def begin(
-        self, campaign: Campaign, space: SiteSpace, golden: float, about: Mapping[str, Any]
+        self,
+        campaign: Campaign,
+        space: SiteSpace,
+        golden: float,
+        about: Mapping[str, Any],
+        flat: tuple[str, ...] = (),
     ) -> None:
         """Make the folder, or check that it belongs to ``campaign``.
 
@@ -79,6 +84,7 @@ class Folder:
             space: its population.
             golden: fault-free accuracy over its images.
             about: whatever else a reader of ``campaign.toml`` should know.
+            flat: layers of whose faults the sampler's scores say nothing.
 
         Raises:
             StoreError: when the folder holds another campaign.
@@ -93,7 +99,8 @@ class Folder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._begin_strata(campaign.id, space)
         held = {key: value for key, value in held.items() if key not in _GOALS}
-        self._describe(campaign, space, golden, {"images": space.images, **held, **about})
+        more = {"images": space.images, **held, **about}
+        self._describe(campaign, space, golden, more, flat)
         self._warn_of_strays()
         for shard in self.shards():  # also those that this run does not need: a report counts all
             self.reusable(shard_name(shard))
@@ -105,8 +112,24 @@ class Folder:
         identity = self.about()["identity"]
         return float(identity["golden_accuracy"]) if identity["id"] == campaign_id else None
 
+    def flat(self, campaign_id: str) -> tuple[str, ...] | None:
+        """The stored layers of whose faults scores say nothing; ``None`` where there is no saying.
+
+        That is where this campaign has not begun, or its sampler has no scores.
+        """
+        if not (self.path / "campaign.toml").exists():
+            return None
+        identity = self.about()["identity"]
+        known = identity["id"] == campaign_id and "flat" in identity
+        return tuple(identity["flat"]) if known else None
+
     def _describe(
-        self, campaign: Campaign, space: SiteSpace, golden: float, about: Mapping[str, Any]
+        self,
+        campaign: Campaign,
+        space: SiteSpace,
+        golden: float,
+        about: Mapping[str, Any],
+        flat: tuple[str, ...],
     ) -> None:
         import tomli_w
 
@@ -124,7 +147,6 @@ class Folder:
             "fault_model": campaign.model.name,
             "seed": campaign.seed,
             "images": space.images,
-            "of_images": len(campaign.workload.images),
             "proofs_hold": campaign.proofs_hold,
             "metrics": list(campaign.metrics),
             "golden_accuracy": golden,
@@ -132,8 +154,12 @@ class Folder:
             "cost": asdict(campaign.cost),
             "covered": asdict(campaign.workload.covered),
         }
+        if campaign.of_images is not None:
+            identity["of_images"] = campaign.of_images
         if space.rate_fit is not None:
             identity["rate_fit"] = space.rate_fit
+        if campaign.sampler.scored:
+            identity["flat"] = list(flat)
         found = {"name": campaign.name, **about, **question.keys, "identity": identity}
         if question.arrays:
             found["tensors"] = TENSORS
@@ -244,6 +270,7 @@ class Folder:
             protections=tuple(map(in_words, held["protections"])),
             images=identity.get("of_images"),
             covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
+            flat=tuple(identity.get("flat", ())),
             runs=Runs.joined(runs),
         )
 

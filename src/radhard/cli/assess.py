@@ -219,6 +219,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
     from dataclasses import asdict
 
     from radhard.engine.memory import peak_bytes
+    from radhard.report.wording import flat_words
 
     work, question = prepared.campaign.workload, prepared.campaign.question.keys
     names = {"correct": "ra"}
@@ -251,6 +252,8 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "nan": prepared.campaign.network.nan,
         "confidence_of": prepared.campaign.confidence_of,
         "sampler": question["sampler"],
+        "flat_layers": list(result.flat),
+        "notes": [flat_words(result.flat)] if result.flat else [],
         "protections": question["protections"],
         "cost": asdict(result.cost),
         "rounding": work.formats.rounding,

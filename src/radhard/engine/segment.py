@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from radhard.engine.guard import Guard, StepGuard
+from radhard.engine.margin import Margins
+from radhard.engine.proof import Proofs
 from radhard.engine.resume import Resumed, resume
 from radhard.engine.strike import Change
-from radhard.engine.trace import Trace, images_within, record
+from radhard.engine.trace import Trace, answered, images_within, record
 from radhard.faults.corruption import Corruption
 from radhard.faults.model import Integers
 from radhard.formats.floating import FloatFormat
@@ -22,13 +24,16 @@ from radhard.network.workload import Workload
 class Golden:
     """The golden run of a workload; recorded when it is first needed.
 
-    Where ``memory`` can't hold the values of all images, those of a segment of them are recorded,
-    used for all corruptions of its images, and dropped for the next segment.
+    The values of one segment of the images are held at a time: a window, or a part of one where
+    ``memory`` can't hold all of it. They are used for all corruptions of these images, and dropped
+    for the next segment.
 
     Attributes:
         workload: the network.
         guard: watches golden and faulty runs.
         memory: bytes for golden values and batches together; ``None`` for no limit.
+        windows: numbers of the images that are needed together; each image is in one window. All
+            are in one where empty.
 
     Raises:
         ValueError: on `resume`, where one image and a batch do not fit ``memory``.
@@ -37,8 +42,24 @@ class Golden:
     workload: Workload
     guard: Guard | StepGuard | None = None
     memory: int | None = None
+    windows: tuple[Integers, ...] = ()
+    _segments: list[Integers] = field(init=False)
+    _places: Integers = field(init=False)
     _held: tuple[int, Trace] | None = field(default=None, init=False)
     _other: Golden | None = field(default=None, init=False)
+    _margins: Margins | None = field(default=None, init=False)
+    _proofs: Proofs | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.workload.images)
+        windows = self.windows or (np.arange(count),)
+        size = images_within(self.workload, self.memory, max(map(len, windows)))
+        self._segments = [
+            window[k : k + size] for window in windows for k in range(0, len(window), size)
+        ]
+        self._places = np.zeros((2, count), np.int64)
+        for number, segment in enumerate(self._segments):
+            self._places[:, segment] = np.full(len(segment), number), np.arange(len(segment))
 
     def resume(self, corruption: Corruption) -> Resumed:
         """See `radhard.engine.resume.resume`; the result does not depend on the segments."""
@@ -70,7 +91,7 @@ class Golden:
             return run.logits
         if self._other is None:
             other = work.with_(nan="propagate" if zero else "zero")
-            self._other = Golden(other, self.guard, self.memory)
+            self._other = Golden(other, self.guard, self.memory, self.windows)
         logits = run.logits.clone()
         logits[doubtful] = self._other.resume(corruption[chosen]).logits
         return logits
@@ -80,34 +101,70 @@ class Golden:
 
         Without any corruption, the first segment with none.
         """
-        size = images_within(self.workload, self.memory)
-        if size >= len(self.workload.images):
-            yield self._segment(0, size), np.arange(len(corruption)), corruption
+        number, place = self._places[:, corruption.image]
+        needed = np.unique(number) if len(number) else (0,)
+        if len(needed) == 1:
+            found = self._segment(int(needed[0]))
+            yield found, np.arange(len(number)), replace(corruption, image=place)
             return
-        number = corruption.image // size
-        for segment in np.unique(number) if len(number) else (0,):
+        for segment in needed:
             chosen = np.flatnonzero(number == segment)
-            part = corruption[chosen].of_images(segment * size)
-            yield self._segment(int(segment), size), chosen, part
+            part = replace(corruption[chosen], image=place[chosen])
+            yield self._segment(int(segment)), chosen, part
+
+    def fault_free(self, corruption: Corruption) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (n, classes) and alarms (n,) that n corruptions' images have without a fault."""
+        order, found = [], []
+        for trace, chosen, part in self.parts(corruption):
+            image = torch.from_numpy(part.image).to(trace.logits.device)
+            found.append((trace.logits[image], trace.detected[image]))
+            order.append(chosen)
+        back = torch.from_numpy(np.concatenate(order)).argsort()
+        logits, detected = (torch.cat(column) for column in zip(*found, strict=True))
+        back = back.to(logits.device)
+        return logits[back], detected[back]
 
     def answers(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fault-free logits of all images, (b, classes), and the guard's alarms, (b,)."""
-        size = images_within(self.workload, self.memory)
-        traces = (self._segment(k, size) for k in range(-(-len(self.workload.images) // size)))
-        logits, detected = zip(*((t.logits, t.detected) for t in traces), strict=True)
-        return torch.cat(logits), torch.cat(detected)
+        """Fault-free logits of all images, (b, classes), and the guard's alarms, (b,).
+
+        Of several segments no golden values are kept.
+        """
+        if len(self._segments) == 1:
+            trace = self._segment(0)
+            found = [(trace.logits, trace.detected)]
+        else:
+            found = [answered(self._part(s), self.guard, self.memory) for s in self._segments]
+        logits, detected = (torch.cat(column) for column in zip(*found, strict=True))
+        back = torch.from_numpy(np.concatenate(self._segments)).argsort().to(logits.device)
+        return logits[back], detected[back]
+
+    def margins(self) -> Margins:
+        """What changes do to the decision margin; found when it is first needed, and kept."""
+        if self._margins is None:
+            self._margins = Margins.of(self.workload)
+        return self._margins
+
+    def proofs(self) -> Proofs:
+        """What can be said of faults without running them; made when it is first needed."""
+        if self._proofs is None:
+            self._proofs = Proofs.of(self.workload)
+        return self._proofs
 
     def forget(self) -> None:
         """Drop the golden values; they are recorded again when they are next needed."""
         self._held = self._other = None
 
-    def _segment(self, number: int, size: int) -> Trace:
+    def _segment(self, number: int) -> Trace:
         if self._held is None or self._held[0] != number:
             self._held = None  # before the next one is made
-            part = slice(number * size, (number + 1) * size)
-            work = self.workload.with_(self.workload.images[part], self.workload.labels[part])
-            self._held = number, record(work, self.guard, memory=self.memory)
+            part = self._part(self._segments[number])
+            self._held = number, record(part, self.guard, memory=self.memory)
         return self._held[1]
+
+    def _part(self, images: Integers) -> Workload:
+        """The workload with some of its images."""
+        chosen = torch.from_numpy(images).to(self.workload.images.device)
+        return self.workload.with_(self.workload.images[chosen], self.workload.labels[chosen])
 
 
 def _largest(workload: Workload) -> float:

@@ -123,6 +123,24 @@ def record(
     return Trace(workload, watching, rows, pool, values, last, logits, torch.cat(alarms), finite)
 
 
+def answered(
+    workload: Workload, guard: Guard | StepGuard | None = None, memory: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """The logits (b, classes) and alarms (b,) of what `record` records, without the rest of it."""
+    needs = _needs(workload)
+    watching = step_guard(guard, workload) if guard is not None else None
+    rows, _ = _plan(workload, needs, None, memory)
+    output = workload.program.output
+    span = Span(1, len(workload.program.steps), (output,), needs.last_reader)
+    logits, alarms = [], []
+    with torch.no_grad():
+        for part in workload.images.flatten(1).split(rows):
+            found, alarm = run_steps(workload, {0: filled(part, rows)}, span, watching, rows)
+            logits.append(found[output][: len(part)])
+            alarms.append(alarm[: len(part)])
+    return torch.cat(logits), torch.cat(alarms)
+
+
 def _finite(value: Tensor) -> bool:
     """Whether all values are numbers; a finite sum says so at once."""
     return bool(torch.isfinite(value.sum())) or bool(torch.isfinite(value).all())
@@ -262,15 +280,15 @@ def _plan(
     return rows, int(max(rows, min(_POOL, room // (2 * row))))
 
 
-def images_within(workload: Workload, memory: int | None) -> int:
-    """How many images' golden values, at least 1, leave room for batches within ``memory``."""
+def images_within(workload: Workload, memory: int | None, count: int) -> int:
+    """How many of ``count`` images' golden values, at least 1, leave room within ``memory``."""
     if memory is None:
-        return len(workload.images)
+        return count
     needs = _needs(workload)
     row, golden = needs.row, needs.golden
-    all_fit = golden * len(workload.images) + _BATCHES_ROOM * row <= memory
+    all_fit = golden * count + _BATCHES_ROOM * row <= memory
     roomy = max(memory - _WIDE_ROOM * row, min(memory // 2, memory - _BATCHES_ROOM * row))
-    return len(workload.images) if all_fit else max(1, roomy // golden)
+    return count if all_fit else max(1, min(count, roomy // golden))
 
 
 def _read_steps(workload: Workload, last: Sequence[int]) -> set[int]:

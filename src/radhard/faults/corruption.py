@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 import numpy as np
@@ -66,10 +66,6 @@ class Corruption:
 
     def __getitem__(self, part: slice | NDArray[np.bool_] | Integers) -> Corruption:
         return Corruption(*(getattr(self, column.name)[part] for column in fields(self)))
-
-    def of_images(self, first: int) -> Corruption:
-        """The same with images counted from number ``first``."""
-        return replace(self, image=self.image - first)
 
 
 def whole_box(n: int) -> Integers:

@@ -18,7 +18,14 @@ from radhard.campaign.store import Folder, folders
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.report.summary import FEW, Golden, Line, activated, enough, formulations, lines
-from radhard.report.wording import cost_words, covered_words, duration, percent, verdict_words
+from radhard.report.wording import (
+    cost_words,
+    covered_words,
+    duration,
+    flat_words,
+    percent,
+    verdict_words,
+)
 from radhard.stats.estimate import Estimate
 
 _FIT_NOTE = (
@@ -154,6 +161,7 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
         "rows": lines(result, _golden(about)),
         "notions": notions,
         "activated": activated(result),
+        "flat": flat_words(result.flat) if result.flat else "",
         "difference": None,
         "verdict": verdict_words(result.fit("sdc1"), result.fit_verdict()) if rated else "",
         "figures": [

@@ -16,7 +16,7 @@ from radhard.campaign.suppression import Curves
 from radhard.report.joint import Key, at_once
 from radhard.report.summary import FEW, Golden, Line, activated, enough, formulations, lines
 from radhard.report.terminal import print_tables
-from radhard.report.wording import covered_words, percent, share_bar
+from radhard.report.wording import covered_words, flat_words, percent, share_bar
 from radhard.search.choose import Choice
 from radhard.search.trial import Goal
 from radhard.stats.estimate import Estimate
@@ -49,8 +49,10 @@ def show(result: Result, golden: Golden | None = None, software: Result | None =
 
 def _metrics(result: Result, golden: Golden | None) -> Table:
     table = _lines(f"{result.name}: {result.n:,} faults", "outcome", lines(result, golden))
-    if result.covered is not None:
-        table.caption, table.caption_justify = f"struck: {covered_words(result.covered)}\n", "left"
+    notes = [f"struck: {covered_words(result.covered)}"] if result.covered is not None else []
+    notes += [f"note: {flat_words(result.flat)}"] if result.flat else []
+    if notes:
+        table.caption, table.caption_justify = "\n".join(notes) + "\n", "left"
     return table
 
 

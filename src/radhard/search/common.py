@@ -137,7 +137,7 @@ class Common:
         if not proofs:
             own = without_proofs(campaign.sampler)
             campaign = campaign.with_(sampler=own, name=campaign.name)
-        score = campaign.score(space, Golden(campaign.network))
+        score = campaign.score(space, campaign.golden())
         parts = [campaign.draw(space, *part, score) for part in shards_of(count)]
         return cls(campaign, plain, space, Faults.joined(parts), store)
 
@@ -149,7 +149,7 @@ class Common:
 
     def _run(self, guard: Watched) -> Seen:
         guarded = self.campaign.with_(protections=guard.protections, name=self.campaign.name)
-        golden = Golden(guarded.network, guarded.guard())
+        golden = guarded.golden()
         path = self.store / f"{guarded.id[:16]}-{self._digest}.npz" if self.store else None
         columns = reusable_arrays(path) if path is not None else None
         if columns is None:

@@ -66,6 +66,20 @@ class Cells:
         return float(self.mass @ (self.shares @ signs))
 
 
+def proportion(
+    events: float, n: float, confidence: float = 0.95, anytime: bool = False
+) -> Estimate:
+    """Probability of an outcome from runs of equal weight.
+
+    >>> print(proportion(0, 100))
+    0.00 % [0.00, 2.95]
+    """
+    share = np.full((1, 1), events / n if n else 0.0)
+    none = np.zeros((1, 1), bool)
+    one = Cells(np.ones(1), np.full(1, float(n)), share, none, round(n), (round(events),))
+    return contrast(one, [1.0], confidence, anytime)
+
+
 def contrast(
     cells: Cells, signs: Sequence[float], confidence: float = 0.95, anytime: bool = False
 ) -> Estimate:
@@ -77,9 +91,10 @@ def contrast(
         confidence: of the interval.
         anytime: for an interval that may be looked at after every few runs.
 
-    >>> one = Cells(np.ones(1), np.full(1, 100.0), np.zeros((1, 1)), np.zeros((1, 1), bool), 100)
-    >>> print(contrast(one, [1.0]))
-    0.00 % [0.00, 2.95]
+    >>> shares = np.array([[0.3, 0.1]])
+    >>> one = Cells(np.ones(1), np.full(1, 100.0), shares, np.zeros((1, 2), bool), 100)
+    >>> print(contrast(one, [1.0, -1.0]))
+    20.00 % [7.81, 31.98]
     """
     s = np.asarray(signs, np.float64)
     least, most = min(0.0, float(s.min())), max(0.0, float(s.max()))
@@ -106,7 +121,7 @@ def ratio(cells: Cells, confidence: float = 0.95, anytime: bool = False) -> Esti
     >>> shares = np.array([[0.2, 0.2]])
     >>> one = Cells(np.ones(1), np.full(1, 100.0), shares, np.zeros((1, 2), bool), 100, (20, 20))
     >>> print(ratio(one))
-    50.00 % [34.13, 65.87]
+    50.00 % [33.58, 66.42]
     """
     a, b = cells.mass @ cells.shares if cells.runs else (0.0, 0.0)
     method = ANYTIME if anytime else METHOD
@@ -114,9 +129,7 @@ def ratio(cells: Cells, confidence: float = 0.95, anytime: bool = False) -> Esti
         return Estimate(math.nan, 0.0, 1.0, confidence, 0, method)
     value, n = float(a / (a + b)), sum(cells.hits)
     if cells.plain:  # given how many have either
-        none = np.zeros((1, 1), bool)
-        alone = Cells(np.ones(1), np.full(1, float(n)), np.full((1, 1), value), none, n)
-        return contrast(alone, [1.0], confidence, anytime)
+        return proportion(value * n, n, confidence, anytime)
     ends = []
     for first in (0, 1):  # the largest ratio of either to both
         at = (value, 1 - value)[first]

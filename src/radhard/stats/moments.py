@@ -155,7 +155,7 @@ def between(
 
     >>> clusters = np.array([[4.0, 4.0], [4.0, 4.0]])
     >>> between(clusters, [np.array([[4.0, 0.0], [4.0, 0.0]])], [1.0])
-    0.375
+    0.09375
     """
     total = float(weights[0].sum())
     own = np.einsum("j,jk->k", np.asarray(signs), np.stack([part[0] for part in events]))

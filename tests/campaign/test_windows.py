@@ -1,0 +1,249 @@
+"""Which images are struck, and when."""
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor, nn
+
+import radhard as rh
+from radhard.campaign.campaign import span
+from radhard.campaign.collect import outcomes
+from radhard.campaign.store import Folder
+from radhard.campaign.windows import Windows, spread
+from radhard.engine import segment
+from radhard.engine.segment import Golden
+from radhard.sampling.sampler import Sampler
+
+TOTAL = 40
+
+
+@pytest.fixture(scope="module")
+def many(residual: nn.Module) -> rh.Workload:
+    """Forty images of five classes, one of which is rare."""
+    images = torch.randn(TOTAL, 2, 8, 8, generator=torch.Generator().manual_seed(5))
+    labels = torch.arange(TOTAL) % 4
+    labels[7] = 4
+    return rh.capture(residual, images, labels, format=rh.FLOAT16, name="many")
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("radhard.campaign.campaign.SHARD", 100)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_first_images_hold_classes_in_proportion(seed: int) -> None:
+    labels = np.random.default_rng(seed).permutation(np.repeat([3, 5, 0, 9], [400, 200, 90, 10]))
+    order = spread(labels, seed)
+    assert sorted(order) == list(range(700))
+    shares = np.bincount(labels) / 700
+    for first in (1, 7, 64, 350, 699):
+        held = np.bincount(labels[order[:first]], minlength=10)
+        assert (np.abs(held - shares * first) <= 2.5).all()
+    assert (order == spread(labels, seed)).all()
+    assert (order != spread(labels, seed + 1)).any()
+
+
+def test_each_image_is_as_likely_to_come_first() -> None:
+    """Also those of rare classes: over many seeds, each is among the first of the order equally."""
+    labels = np.repeat([0, 1, 2], [30, 9, 1])
+    first = np.zeros(40)
+    for seed in range(4000):
+        first[spread(labels, seed)[:8]] += 1
+    expected, deviation = 4000 * 8 / 40, (4000 * 0.2 * 0.8) ** 0.5
+    for own in (first[:30], first[30:39], first[39:]):
+        assert own.mean() == pytest.approx(expected, abs=5 * deviation / len(own) ** 0.5 + 25)
+
+
+@pytest.mark.parametrize(
+    ("total", "size", "count"),
+    [(500, 64, 8), (500, 500, 1), (65, 64, 1), (100, 64, 2), (7, 2, 4), (10, 1, 10), (1, 1, 1)],
+)
+def test_windows_part_the_images_and_are_visited_alike(total: int, size: int, count: int) -> None:
+    windows = Windows.of(np.arange(total) % 3, size, 4)
+    assert len(windows.images) == count
+    assert sorted(np.concatenate(windows.images)) == list(range(total))
+    assert np.ptp([len(window) for window in windows.images]) <= 1
+    # a visit strikes each of its images with one over their number: in all, each image alike
+    struck = np.zeros(total)
+    for visit in range(total):
+        own = windows.visited(visit)
+        struck[own] += 1 / len(own)
+    assert struck == pytest.approx(np.ones(total))
+    first = [windows.visited(visit) for visit in range(count)]
+    assert all(a is b for a, b in zip(first, windows.images, strict=True))
+
+
+def test_windows_serve_tens_of_faults_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("radhard.campaign.campaign.SHARD", 2000)
+    windows = Windows.of(np.arange(10_000) % 10, 64, 0)
+    sizes = [span(shard)[1] for shard in range(12)]
+    assert sizes == [100, 100, 200, 400, 800, 1600, 2000, 2000, 2000, 2000, 2000, 2000]
+    numbers = [
+        next(k for k, window in enumerate(windows.images) if window is windows.of_shard(sizes[:n]))
+        for n in range(1, 13)
+    ]
+    assert numbers == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]
+    few = Windows.of(np.arange(10), 10, 0)
+    assert all(len(few.of_shard(sizes[:n])) == 10 for n in range(1, 13))
+
+
+@pytest.mark.parametrize("sampler", [rh.Importance(), rh.GradientImportance(candidates=5)])
+def test_faults_carry_the_numbers_of_their_images(many: rh.Workload, sampler: Sampler) -> None:
+    """Each shard strikes its window, and its outcomes are those of a plain run over all images."""
+    campaign = rh.Campaign(many, sampler=sampler, images=10, seed=3)
+    space, golden = campaign.space(), campaign.golden()
+    assert space.images == TOTAL
+    score, met = campaign.score(space, golden), Counter()
+    for shard in range(9):
+        faults = campaign.draw(space, shard, score=score)
+        window = campaign.windows.of_shard([span(k)[1] for k in range(shard + 1)])
+        assert set(faults.image) <= set(window)
+        assert len(set(faults.image)) >= 8
+        met.update(faults.image.tolist())
+        found = outcomes(campaign, space, golden, faults)
+        plain = outcomes(campaign, space, Golden(campaign.network), faults)
+        for name, column in plain.items():
+            assert np.array_equal(found[name], column), name
+    assert len(met) == TOTAL
+
+
+def test_scores_see_the_images_that_are_struck(many: rh.Workload) -> None:
+    campaign = rh.Campaign(many, sampler=rh.GradientImportance(candidates=5), images=10)
+    space, seen = campaign.space(), []
+    inner = campaign.score(space, campaign.golden())
+    assert inner is not None
+
+    def score(faults: rh.Faults) -> object:
+        seen.append(set(faults.image))
+        return inner(faults)
+
+    for shard in range(4):
+        campaign.draw(space, shard, score=score)
+        window = set(campaign.windows.of_shard([span(k)[1] for k in range(shard + 1)]))
+        assert set().union(*seen) == window
+        seen.clear()
+
+
+def test_only_a_window_is_recorded(many: rh.Workload, monkeypatch) -> None:
+    sizes, record = [], segment.record
+
+    def recorded(work: rh.Workload, *more: object, **other: object) -> object:
+        if work.nan == "propagate":  # some runs are repeated by the other rule
+            sizes.append(len(work.images))
+        return record(work, *more, **other)
+
+    monkeypatch.setattr(segment, "record", recorded)
+    campaign = rh.Campaign(many, sampler=rh.GradientImportance(candidates=5), images=10)
+    campaign.run(until=100)
+    assert sizes == [10]
+    sizes.clear()
+    campaign.run(until=500)  # each of the 4 windows serves 100 faults, and the first comes again
+    assert sizes == [10] * 5
+
+
+def test_a_run_in_pieces_is_one_run(many: rh.Workload, tmp_path: Path) -> None:
+    campaign = rh.Campaign(many, rh.chips.Systolic(2, 2), images=10, name="many")
+    for until in (70, 150, 420):
+        pieces = next(rh.collect([campaign], until, tmp_path / "pieces"))
+    whole = next(rh.collect([campaign], 420, tmp_path / "whole"))
+    assert pieces["sdc1"] == whole["sdc1"] == campaign.run(until=420)["sdc1"]
+    assert pieces.ra == whole.ra == Folder(tmp_path / "pieces" / "many").result().ra
+    rows = [
+        [row for path in sorted((tmp_path / name / "many").glob("rows-*.parquet"))
+         for row in pq.read_table(path).to_pylist()]
+        for name in ("pieces", "whole")
+    ]  # fmt: skip
+    assert rows[0] == rows[1]
+    assert len({row["image"] for row in rows[0]}) == TOTAL
+
+
+def test_fault_free_accuracy_is_over_all_images(many: rh.Workload, tmp_path: Path) -> None:
+    campaign = rh.Campaign(many, images=10)
+    right = (many.logits(many.images).argmax(1) == many.labels).double().mean()
+    assert campaign.golden_accuracy() == pytest.approx(float(right))
+    result = next(rh.collect([campaign], 100, tmp_path))
+    assert result.golden_accuracy == pytest.approx(float(right))
+    text = rh.Campaign(many, images=10).draw(campaign.space(), 1).to_text(campaign.space())
+    assert rh.Faults.from_text(text, campaign.space()).to_text(campaign.space()) == text
+
+
+def test_the_question_says_how_many_images(many: rh.Workload) -> None:
+    all_at_once = rh.Campaign(many)
+    assert all_at_once.question.keys["images"] == TOTAL
+    assert rh.Campaign(many, images=TOTAL).id == all_at_once.id
+    some = rh.Campaign(many, images=10)
+    assert some.id != all_at_once.id
+    assert some.with_(seed=2).images == 10
+    assert some.with_(images=20).images == 20
+    for wrong in (0, -1, TOTAL + 1):
+        with pytest.raises(ValueError, match=f"{wrong} images at a time can't be.*use 1 to 40"):
+            rh.Campaign(many, images=wrong)
+
+
+class Watched:
+    """Counts what it sees, and leaves it."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def inspect(self, layer: int, output: Tensor) -> tuple[Tensor, Tensor]:
+        self.seen += len(output)
+        return output, torch.zeros(len(output), dtype=torch.bool)
+
+
+def test_answers_of_segments_are_those_of_a_record(many: rh.Workload) -> None:
+    guard, limits = (
+        Watched(),
+        rh.RangeDetector().learned(many.with_(many.images[:2], many.labels[:2])),
+    )
+    windows = Windows.of(many.labels.numpy(), 10, 1).images
+    for watching in (guard, limits.guard(many)):
+        whole = rh.record(many, watching, rows=16)
+        logits, alarms = Golden(many, watching, None, windows).answers()
+        assert torch.equal(logits, whole.logits)
+        assert torch.equal(alarms, whole.detected)
+    assert guard.seen > 0
+    assert alarms.any()
+
+
+PROTECTIONS = {
+    "clamp": lambda work: rh.RangeRestriction().learned(work),
+    "detector": lambda work: rh.RangeDetector().learned(work),
+    "median": lambda work: rh.MedianFeature(),
+    "clipped": lambda work: rh.ClippedActivation().learned(work),
+}
+
+
+@pytest.mark.parametrize("name", PROTECTIONS)
+@pytest.mark.parametrize("sampler", [rh.Importance(), rh.GradientImportance(candidates=10)])
+def test_protections_do_not_choose_the_faults(many, sampler: Sampler, name: str) -> None:
+    few = many.with_(many.images[:5], many.labels[:5])
+    plain = rh.Campaign(many, rh.chips.Systolic(2, 2), sampler, images=10)
+    guarded = plain.with_(protections=(PROTECTIONS[name](few),))
+    judged = plain.with_(confidence_of="top-score")
+    assert len({plain.id, guarded.id, judged.id}) == 3
+    for shard in (0, 2):
+        drawn = []
+        for campaign in (plain, guarded, judged):
+            space = campaign.space()
+            score = campaign.score(space, campaign.golden())
+            drawn.append(campaign.draw(space, shard, score=score))
+        for one, other in itertools.pairwise(drawn):
+            for column in ("stratum", "index", "image", "keep", "flip", "weight", "cell"):
+                assert np.array_equal(getattr(one, column), getattr(other, column)), column
+
+
+def test_memory_is_shared_with_the_plain_network(many: rh.Workload) -> None:
+    few = many.with_(many.images[:5], many.labels[:5])
+    clamp = rh.RangeRestriction().learned(few)
+    told = rh.Campaign(many, sampler=rh.GradientImportance(candidates=5), protections=(clamp,))
+    assert told.golden(1000).memory == 500
+    assert told.golden().memory is None
+    assert told.with_(sampler=rh.Importance()).golden(1000).memory == 1000
+    assert told.with_(protections=()).golden(1000).memory == 1000
