@@ -18,6 +18,7 @@ from radhard.protect.protection import Cost
 from radhard.sampling.sampler import Sampler, weighted_share
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
+from radhard.stats.interval import wilson
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +61,7 @@ class Result:
         space: the population of faults.
         sampler: how they were drawn.
         tally: what they did.
-        golden_accuracy: of the fault-free network over the images that are struck.
+        golden_accuracy: of the fault-free network over all images of the campaign.
         confidence: of all intervals.
         anytime: whether the number of faults was decided by looking at the estimates; intervals
             are then confidence sequences.
@@ -102,6 +103,12 @@ class Result:
         if metric not in self.tally.events:
             raise KeyError(f"no outcome {metric!r}: this campaign counted {self.metrics}")
         return self._with_known(self._estimate(self.tally, metric), metric, self.space.known)
+
+    @property
+    def golden(self) -> Estimate:
+        """Fault-free accuracy; known of the images at hand, which are a sample of the task's."""
+        count = self.space.images
+        return wilson(round(self.golden_accuracy * count), count, self.confidence)
 
     @property
     def ra(self) -> Estimate:
