@@ -241,6 +241,20 @@ def test_what_is_certain_is_proved() -> None:
     assert level("input", 0, 1, 0) == 1
 
 
+def test_infinite_weights_make_zeros_of_padding_no_numbers() -> None:
+    """Also where the only position that reads the wrong weight reads padding."""
+    conv = nn.Conv2d(1, 1, 3, padding=1)
+    with torch.no_grad():
+        conv.weight.fill_(1.0)
+    work = rh.capture(nn.Sequential(conv, nn.Flatten()), torch.ones(1, 1, 2, 2), torch.tensor([0]))
+    for operand, bit, expected in (("weight", 30, 0), ("weight", 29, 2), ("input", 30, 0)):
+        columns = [0], [operand], [0 if operand == "weight" else -1], [0], [-1], [1 << bit]
+        one = Corruption(*map(np.array, (*columns, [(0, 1)], [(0, 1)], [0], [(0, 1)])))
+        level, wrong = exceptions(work, one)
+        assert level[0] == expected or operand == "input"
+        assert not wrong.any()
+
+
 def test_weights_that_are_read_again_are_not_proved(images: Tensor, labels: Tensor) -> None:
     work = captured("twice", images, labels)
     corruption = drawn(work, rh.chips.Software(("weight",)), 3000)

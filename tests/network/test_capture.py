@@ -393,3 +393,42 @@ def test_padding_in_words_is_that_in_numbers(images: Tensor, labels: Tensor) -> 
     ours, theirs = (rh.capture(model, images, labels, name="net") for model in (words, numbers))
     assert ours.fingerprint() == theirs.fingerprint()
     assert ours.layers[0].geometry == theirs.layers[0].geometry
+
+
+def test_formats_are_fitted_to_other_images(residual, images, labels) -> None:
+    """What is fitted follows ``fit_to``; what is run follows the images."""
+    wide = rh.capture(residual, 3 * images, labels, rh.INT8)
+    fitted = rh.capture(residual, images, labels, rh.INT8, fit_to=(3 * images).double().numpy())
+    for own, other in zip(fitted.extremes, wide.extremes, strict=True):
+        assert all(map(torch.equal, own, other))
+    narrow = rh.capture(residual, images, labels, rh.INT8)
+    assert torch.equal(fitted.images, narrow.images)
+    assert not torch.equal(fitted.logits(images), narrow.logits(images))
+    assert torch.equal(fitted.logits(images), wide.logits(images))
+    assert len({work.fingerprint() for work in (wide, fitted, narrow)}) == 3
+    for wrong in (images[:0], images[:, :1], torch.zeros(3)):
+        with pytest.raises(ValueError, match=r"fit_to of shape .* can't be: use at least one"):
+            rh.capture(residual, images, labels, fit_to=wrong)
+
+
+def test_only_the_images_of_the_fit_are_looked_at(residual, images, labels) -> None:
+    huge = images.clone()
+    huge[3] = 3e38
+    with pytest.warns(UserWarning, match="are not numbers"):
+        rh.capture(residual, huge, labels)
+    rh.capture(residual, huge, labels, fit_to=images)
+
+
+def test_fingerprints_follow_images_that_are_written_to(residual, images, labels) -> None:
+    work = rh.capture(residual, images.clone(), labels)
+    before = work.fingerprint()
+    assert work.fingerprint() == before == rh.capture(residual, images, labels).fingerprint()
+    work.images[2, 0, 0, 0] += 1
+    changed = work.fingerprint()
+    assert changed != before
+    work.images[2, 0, 0, 0] -= 1
+    assert work.fingerprint() != changed
+    assert work.with_(format=rh.FLOAT64).fingerprint() == work.fingerprint()
+    with torch.inference_mode():
+        inside = rh.capture(residual, images.clone() + 0, labels)
+        assert inside.fingerprint() == before

@@ -6,33 +6,38 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from radhard.accel.chips import chip_named
 from radhard.campaign.campaign import Campaign, right_answers
 from radhard.campaign.rebuild import function_named, rebuilt
 from radhard.campaign.store import TENSORS, read_arrays
+from radhard.campaign.windows import spread
 from radhard.faults.model import fault_model_named
 from radhard.formats.catalogue import format_named
+from radhard.formats.number import NumberFormat
 from radhard.metrics.outcome import STANDARD, ConfidenceOf
 from radhard.network.arithmetic import Formats, Rounding
 from radhard.network.capture import capture
 from radhard.network.comparator import NanRule
 from radhard.network.folder import Reading
 from radhard.network.source import Subject, subject
-from radhard.network.workload import Workload
+from radhard.network.workload import Workload, check_pairs
 from radhard.protect.catalogue import protection_named
 from radhard.sampling.catalogue import sampler_named
-from radhard.stats.estimate import Estimate
 from radhard.stats.interval import wilson
 from radhard.stats.stopping import Precision
 
-#: Test images on which fault-free accuracy is measured, at most.
-_ACCURACY_IMAGES = 1000
-#: Input images where no number is given and there are as many.
+#: Test images at hand: at most; where that is no more work than so many multiply-accumulates; and
+#: whatever the work, which is also how many are read from a folder. A function's own are all taken.
+_MOST_AT_HAND, _WORK, _AT_HAND = 10_000, 2e11, 1000
+#: Images that are struck at a time where no number is given and there are as many.
 _IMAGES = 64
+#: Images that formats are fitted to, and those that show whether the network is guessing.
+_FITTED, _DOUBTED = 64, 256
 
 
 def _as_text(size: Any) -> Any:
@@ -44,6 +49,15 @@ def _numbers(given: Any) -> Any:
     if isinstance(given, str):
         return tuple(part.strip() for part in given.split(","))
     return (given,) if isinstance(given, int | float) else given
+
+
+def _count(given: Any) -> Any:
+    """A number of images, or ``all``."""
+    if given is None or given == "all":
+        return given
+    if not str(given).strip().isdecimal() or int(given) < 1:
+        raise ValueError("use a number of 1 or more, or all")
+    return int(given)
 
 
 #: What the store writes from the campaign and its goal.
@@ -59,7 +73,10 @@ class Ask(BaseModel):
         model: a zoo name, ``package.module:function`` or a ``.pt2`` file.
         data: a data set's name or an image folder; a zoo model has a home data set.
         weights: a checkpoint for a zoo model.
-        images: input images, the first of the test set; where left out 64, or all of fewer.
+        images: test images that are struck at a time, about, or ``all``; where left out 64, or all
+            of fewer.
+        target: what the answer is about: the ``task``, which is all test images at hand, or these
+            ``images`` only, drawn by the seed and spread over classes.
         size, grey, mean, std: how images are read, as in `radhard.network.folder.Reading`.
         format: number format.
         chip: what is struck: a chip's name, or a ``.toml`` file that describes one.
@@ -88,7 +105,8 @@ class Ask(BaseModel):
     model: str
     data: str | None = None
     weights: Path | None = None
-    images: Annotated[int, Field(ge=1)] | None = None
+    images: Annotated[int | Literal["all"] | None, BeforeValidator(_count)] = None
+    target: Literal["task", "images"] = "task"
     size: Annotated[str | None, BeforeValidator(_as_text)] = None
     grey: bool = False
     mean: Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)] = None
@@ -131,14 +149,19 @@ class Ask(BaseModel):
             return self.faults or 10_000
         return Precision(self.until, self.confidence, names[self.metric], self.most)
 
-    def reading(self, more: int) -> Reading:
-        """How the images are read: of a folder, so many more than the input images.
+    def reading(self, more: int = 0) -> Reading:
+        """How the images are read: of a folder, so many more than the test images at hand.
 
         Raises:
             ValueError: for a size that is none.
         """
         how = Reading.of(self.size, self.grey, self.mean, self.std)
-        return replace(how, most=(self.images or _IMAGES) + more)
+        return replace(how, most=self.at_least + more)
+
+    @property
+    def at_least(self) -> int:
+        """Test images that are at hand whatever the work, where there are as many."""
+        return max(_AT_HAND, self.images if isinstance(self.images, int) else 0)
 
     def as_toml(self) -> dict[str, Any]:
         """The fields that say something of model and data, for ``campaign.toml``.
@@ -150,21 +173,17 @@ class Ask(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """What an `Ask` stands for: the campaign, and the fault-free accuracy behind it.
+    """What an `Ask` stands for.
 
     Attributes:
         campaign: ready to be collected.
         data: where its images are from.
-        golden_accuracy: of the fault-free network in its formats, over up to 1,000 test images.
-        golden_accuracy_images: the same over the campaign's own images.
         notes: what to tell before any result: classes, files that are not the published ones, an
             accuracy that looks like guessing.
     """
 
     campaign: Campaign
     data: str
-    golden_accuracy: Estimate
-    golden_accuracy_images: Estimate
     notes: tuple[str, ...] = ()
 
 
@@ -187,7 +206,7 @@ def asked(path: Path, model: str | None = None) -> Ask:
             f"campaign file {path}: trust can't be said by a file: radhard run {path} --trust"
         )
     of_python = held.get("identity", {}).get("model")
-    for made_by_radhard in ("identity", "budget", "golden"):
+    for made_by_radhard in ("identity", "budget"):
         held.pop(made_by_radhard, None)
     if model is not None:
         held["model"] = model
@@ -227,11 +246,12 @@ def validated(fields: dict[str, Any], where: str) -> Ask:
             raise ValueError(
                 f"{where}: no key {name!r}: use {', '.join(Ask.model_fields)}"
             ) from None
-        raise ValueError(f"{where}: {name}: {first['msg']} (got {first['input']!r})") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}: {name}: {said} (got {first['input']!r})") from None
 
 
 def prepare(ask: Ask, trust: bool = False) -> Prepared:
-    """Load the model and data, capture, and measure the fault-free accuracy.
+    """Load the model and data, and capture.
 
     Args:
         ask: the question.
@@ -255,24 +275,47 @@ def prepare(ask: Ask, trust: bool = False) -> Prepared:
     criteria = {
         name: part(f"criteria.{name}", one, function_named) for name, one in ask.criteria.items()
     }
-    how = ask.reading(max(0, _ACCURACY_IMAGES - (ask.images or _IMAGES)))
-    whole = subject(ask.model, ask.data, ask.weights, how=how, trust=trust)
-    count = ask.images or min(_IMAGES, len(whole.images))
-    if count > len(whole.images):
-        raise ValueError(
-            f"{count} images asked for, but {whole.data} has {len(whole.images)}: use fewer"
-        )
-    images, labels = whole.images[:count], whole.labels[:count]
-    work = capture(whole.model, images, labels, fmt, whole.name, ask.nan)
+    whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
+    work = _captured(whole, ask, fmt)
     _check(work, ask)
+    struck = _struck(ask, len(work.images), whole.data)
     given = (sampler, model, criteria, ask.seed, ask.name, tuple(protections), ask.confidence_of)
-    campaign = Campaign(work, chip, *given)
-    accuracies = _golden_accuracies(work, whole)
-    notes = (*whole.notes, *_doubts(work, whole, accuracies[0]))
-    return Prepared(campaign, whole.data, *accuracies, notes)
+    campaign = Campaign(work, chip, *given, struck)
+    return Prepared(campaign, whole.data, (*whole.notes, *_doubts(work, whole)))
 
 
-def _doubts(work: Workload, whole: Subject, accuracy: Estimate) -> list[str]:
+def _captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats) -> Workload:
+    """The network with the images that the answer is about.
+
+    Formats are fitted to the same few images, whichever are struck.
+    """
+    check_pairs(whole.images, whole.labels)
+    own = whole.data == ask.model  # a function's own images are all taken
+    count = len(whole.images) if own else max(_MOST_AT_HAND, ask.at_least)
+    images, labels = whole.images[:count], whole.labels[:count]
+    fitted = images[spread(labels[:_AT_HAND].cpu().numpy(), 0)[:_FITTED]]
+    work = capture(whole.model, images, labels, fmt, whole.name, ask.nan, fitted)
+    count = len(work.images)
+    if not own:
+        affordable = int(_WORK // sum(layer.macs for layer in work.layers))
+        count = min(count, max(ask.at_least, affordable))
+    struck = _struck(ask, count, whole.data)
+    order = np.arange(count)
+    if ask.target == "images":
+        order = np.sort(spread(work.labels[:count].cpu().numpy(), ask.seed)[:struck])
+    return work.with_(work.images[order], work.labels[order])
+
+
+def _struck(ask: Ask, count: int, data: str) -> int:
+    """How many of so many images are struck at a time."""
+    if isinstance(ask.images, int) and ask.images > count:
+        raise ValueError(
+            f"{ask.images} images asked for, but {data} has {count}: use fewer, or all"
+        )
+    return count if ask.images == "all" else ask.images or min(_IMAGES, count)
+
+
+def _doubts(work: Workload, whole: Subject) -> list[str]:
     """That labels may mean something else, or that the fault-free network may be guessing."""
     classes, doubts = work.logits(work.images[:1]).shape[1], []
     if whole.classes and whole.classes != classes:
@@ -280,12 +323,15 @@ def _doubts(work: Workload, whole: Subject, accuracy: Estimate) -> list[str]:
             f"{whole.data} has {whole.classes} classes, but the network tells {classes} apart: "
             "folder k in the order above must be the network's class k"
         )
+    some = spread(work.labels.cpu().numpy(), 0)[:_DOUBTED]
+    right = right_answers(work, work.images[some], work.labels[some])
+    accuracy = wilson(sum(right), len(right))
     if accuracy.low <= 1 / classes:
         doubts.append(
             f"fault-free accuracy {accuracy} is not better than guessing among {classes} classes "
-            f"({100 / classes:.2f} %), as far as can be seen. Usual reasons: images are not "
-            "standardised as in training (--mean, --std), classes are numbered in another order, "
-            "the weights are not trained or belong to other data"
+            f"({100 / classes:.2f} %), as far as {len(right)} images show. Usual reasons: images "
+            "are not standardised as in training (--mean, --std), classes are numbered in another "
+            "order, the weights are not trained or belong to other data"
         )
     return doubts
 
@@ -293,14 +339,7 @@ def _doubts(work: Workload, whole: Subject, accuracy: Estimate) -> list[str]:
 def _check(work: Workload, ask: Ask) -> None:
     if ask.fingerprint not in (None, work.fingerprint()):
         raise ValueError(
-            f"{ask.model} with its first {len(work.images)} images of {ask.data or 'its own'} is "
+            f"{ask.model} with {len(work.images)} images of {ask.data or 'its own'} is "
             "not the network that was asked about: weights, images or operations differ; bring "
             "those back, or take the line `fingerprint` out to ask about the new ones"
         )
-
-
-def _golden_accuracies(work: Workload, whole: Subject) -> tuple[Estimate, Estimate]:
-    count = max(_ACCURACY_IMAGES, len(work.images))
-    right = right_answers(work, whole.images[:count], whole.labels[:count])
-    own = right[: len(work.images)]
-    return wilson(sum(right), len(right)), wilson(sum(own), len(own))

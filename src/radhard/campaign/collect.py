@@ -15,7 +15,7 @@ from radhard.accel.readers import activated
 from radhard.campaign.campaign import FIRST_SHARD, Campaign, shards_of
 from radhard.campaign.description import in_words
 from radhard.campaign.result import Result
-from radhard.campaign.runs import Runs
+from radhard.campaign.runs import Runs, tallied
 from radhard.campaign.store import Folder, shard_name
 from radhard.engine.resume import Resumed
 from radhard.engine.segment import Golden
@@ -196,13 +196,12 @@ class _Run:
         return replace(self._answer(tally, seconds), runs=Runs.joined(self.runs))
 
     def _shard(self, shard: int, count: int) -> tuple[Tally, float]:
-        strata, proofs = len(self.space.strata), self.campaign.proofs_hold
         stored = self.folder.reusable(shard_name(shard)) if self.folder else None
         if stored is not None and len(stored[0]) >= count:
             faults, columns, seconds = stored
             part = {name: hits[:count] for name, hits in columns.items()}
             self.runs.append(Runs.of(faults[:count], part))
-            return Tally.of(faults[:count], part, strata, proofs), seconds * count / len(faults)
+            return self._tally(faults[:count], part), seconds * count / len(faults)
         start = time.perf_counter()
         if self.campaign.sampler.scored and self.score is None:
             self.score = self.campaign.score(self.space, self.golden)
@@ -213,7 +212,10 @@ class _Run:
             self.folder.keep(shard_name(shard), faults, columns, took)
         self.fresh += count
         self.runs.append(Runs.of(faults, columns))
-        return Tally.of(faults, columns, strata, proofs), took
+        return self._tally(faults, columns), took
+
+    def _tally(self, faults: Faults, columns: Mapping[str, np.ndarray]) -> Tally:
+        return tallied(faults, columns, self.space, self.campaign.proofs_hold)
 
     def _answer(self, tally: Tally, seconds: float) -> Result:
         return Result(

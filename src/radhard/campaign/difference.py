@@ -14,8 +14,11 @@ from radhard.campaign.result import Result
 from radhard.campaign.runs import Runs, common
 from radhard.faults.space import SiteSpace
 from radhard.metrics.fit import fit
+from radhard.metrics.outcome import RULED_OUT
 from radhard.protect.protection import Flags
+from radhard.sampling.sampler import Asked
 from radhard.sampling.tally import Tally
+from radhard.stats.ball import contrast
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import difference
 
@@ -102,24 +105,31 @@ class Difference:
         gains = _gains(*self._common, metric)
         steps = {f"{step:+d}": gains == step for step in (1, -1, 2, -2)}
         used = {name: hits for name, hits in steps.items() if name[1] == "1" or hits.any()}
-        found = self._contrast(used)
+        found = self._contrast(used, RULED_OUT.get("lost" if metric == "correct" else metric, 3))
         if metric != "correct":
             return found
         rest = self.one.golden_accuracy - self.other.golden_accuracy
         value, low, high = (end + rest for end in (found.value, found.low, found.high))
         return replace(found, value=value, low=low, high=high)
 
-    def _contrast(self, columns: dict[str, Flags]) -> Estimate:
-        """Sum of the shares of outcomes, each times the number that is its name."""
+    def _contrast(self, columns: dict[str, Flags], ruled_out: int) -> Estimate:
+        """Sum of the shares of outcomes, each times the number that is its name.
+
+        They can't be from a proof on that rules the outcome out in both.
+        """
         assert self._common is not None
         one = min(self.one, self.other, key=lambda result: result.n)
         proofs = self.one.tally.proofs and self.other.tally.proofs
         tally = Tally.of(self._common[0].faults, columns, len(one.space.strata), proofs)
         tally = replace(tally, offered=one.tally.offered, looked_at=one.tally.looked_at)
-        both = replace(one, tally=tally, anytime=self.one.anytime or self.other.anytime)
+        anytime, target = self.one.anytime or self.other.anytime, one.space.probability
         events = [{name: 1} for name in columns]
-        signs = [float(name) for name in columns]
-        found = both._contrast(events, signs, one.space.probability)
+        drawn, signs = one.drawn or one.space, [float(name) for name in columns]
+        asked = Asked(drawn, target, events, [ruled_out] * len(events))
+        cells = one.sampler.cells(asked, tally)
+        found = contrast(cells, signs, one.confidence, anytime)
+        both = replace(one, tally=tally, anytime=anytime)
+        found = both._of_images(found, events, signs, cells.value(np.ones(len(signs))))
         return replace(found, method=f"{found.method}, paired")
 
     def _known(self, metric: str) -> float:

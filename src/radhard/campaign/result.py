@@ -22,6 +22,7 @@ from radhard.sampling.sampler import Asked, Sampler
 from radhard.sampling.tally import ANY, Event, Tally
 from radhard.stats.ball import contrast, ratio, widened
 from radhard.stats.estimate import Estimate
+from radhard.stats.interval import wilson
 from radhard.stats.moments import between
 
 #: Faults whose detected corruption a guard saw, and those that it took for one.
@@ -76,7 +77,7 @@ class Result:
         space: the population of faults.
         sampler: how they were drawn.
         tally: what they did.
-        golden_accuracy: of the fault-free network over the images that are struck.
+        golden_accuracy: of the fault-free network over all images of the campaign.
         confidence: of all intervals.
         anytime: whether the number of faults was decided by looking at the estimates; intervals
             are then confidence sequences.
@@ -132,6 +133,12 @@ class Result:
         from radhard.campaign.difference import Difference
 
         return Difference(self, other)
+
+    @property
+    def golden(self) -> Estimate:
+        """Fault-free accuracy; known of the images at hand, which are a sample of the task's."""
+        count = self.space.images
+        return wilson(round(self.golden_accuracy * count), count, self.confidence)
 
     @property
     def ra(self) -> Estimate:

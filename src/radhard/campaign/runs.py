@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radhard.faults.fault import Faults
+from radhard.faults.space import SiteSpace
+from radhard.metrics.outcome import RULED_OUT
 from radhard.protect.protection import Flags
+from radhard.sampling.gradient import proof_of
+from radhard.sampling.tally import Tally
 
 Small = NDArray[np.unsignedinteger]
 #: Columns that are arrays of numbers, and those that say which fault it was.
@@ -131,3 +136,27 @@ def _small(numbers: NDArray[Any]) -> NDArray[Any]:
     if numbers.dtype.kind == "f":
         return numbers
     return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
+
+
+def tallied(
+    faults: Faults, columns: Mapping[str, np.ndarray], space: SiteSpace, proofs: bool
+) -> Tally:
+    """Sums over faults; where one does what was proved to be impossible, no proof counts.
+
+    Args:
+        faults: that were run.
+        columns: what they did, (n,) of bool each.
+        space: their population.
+        proofs: whether proofs hold at all in what was run.
+    """
+    proved, ids = proof_of(faults.cell), []
+    for name, least in RULED_OUT.items() if proofs else ():
+        ids += faults.id[columns.get(name, False) & (proved >= least)].tolist()
+    if ids:
+        warnings.warn(
+            f"{len(set(ids))} faults (such as number {ids[0]}) did what was proved impossible: "
+            "proofs are left aside, so intervals are wider; please report this network",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return Tally.of(faults, columns, len(space.strata), proofs and not ids)

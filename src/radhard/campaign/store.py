@@ -25,7 +25,7 @@ from radhard.campaign.description import Arrays, array_name, in_words
 from radhard.campaign.question import SEMANTICS, digest, id_of
 from radhard.campaign.rebuild import rebuilt
 from radhard.campaign.result import Result
-from radhard.campaign.runs import Runs
+from radhard.campaign.runs import Runs, tallied
 from radhard.campaign.sealed import (
     StoreError,
     keep_arrays,
@@ -285,8 +285,7 @@ class Folder:
         assert found is not None
         faults, columns, seconds = found
         proofs = bool(self.about()["identity"]["proofs_hold"])
-        tally = Tally.of(faults, columns, len(space.strata), proofs)
-        return tally, seconds, Runs.of(faults, columns)
+        return tallied(faults, columns, space, proofs), seconds, Runs.of(faults, columns)
 
     def shards(self) -> list[int]:
         """The numbers of the stored shards, ascending."""

@@ -24,8 +24,12 @@ Memory = Annotated[
     str | None, typer.Option(help="Most memory for golden values and batches, such as 4GiB.")
 ]
 Images = Annotated[
-    int | None,
-    typer.Option(help="Input images: the first of the test set; 64, or all of fewer, by default."),
+    str | None,
+    typer.Option(help="Test images struck at a time, about, or all; 64, or all of fewer."),
+]
+Target = Annotated[
+    str,
+    typer.Option(help="What the answer is about: task (all test images), or these images only."),
 ]
 Size = Annotated[
     str | None,
@@ -53,6 +57,7 @@ def assess(
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
     images: Images = None,
+    target: Target = "task",
     size: Size = None,
     grey: Grey = False,
     mean: Mean = None,
@@ -105,6 +110,7 @@ def assess(
         "data": data,
         "weights": weights,
         "images": images,
+        "target": target,
         "size": size,
         "grey": grey,
         "mean": mean,
@@ -149,11 +155,9 @@ def answer(ask: Ask, out: Path | None, memory: str | None, json: bool, trust: bo
     if json:
         _print_json(result, prepared, software)
     else:
-        from radhard.report.summary import Golden
         from radhard.report.table import show
 
-        golden = Golden(prepared.golden_accuracy, prepared.golden_accuracy_images)
-        show(result, golden, software)
+        show(result, software)
         for words in result.protections:
             print(f"protected by {words}")
     if out is not None or not json:
@@ -198,14 +202,7 @@ def _collected(ask: Ask, prepared: Prepared, store: Path, memory: int | None) ->
     from radhard.campaign.collect import collect
     from radhard.report.bar import ProgressBar
 
-    about: dict[str, Any] = {
-        **ask.as_toml(),
-        "data": prepared.data,
-        "golden": {
-            "accuracy": _plain(prepared.golden_accuracy),
-            "accuracy_images": _plain(prepared.golden_accuracy_images),
-        },
-    }
+    about: dict[str, Any] = {**ask.as_toml(), "data": prepared.data}
     try:
         with ProgressBar() as bar:
             return next(collect([prepared.campaign], ask.budget(), store, bar, about, memory))
@@ -224,8 +221,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
     work, question = prepared.campaign.workload, prepared.campaign.question.keys
     names = {"correct": "ra"}
     metrics = {names.get(name, name): result[name] for name in result.metrics}
-    metrics["golden_accuracy"] = prepared.golden_accuracy
-    metrics["golden_accuracy_images"] = prepared.golden_accuracy_images
+    metrics["golden_accuracy"] = result.golden
     if prepared.campaign.chip.name != "software":
         metrics["ra_without_control"] = result.ra_without_control
         metrics["ra_fully_used"] = result.ra_fully_used
@@ -247,6 +243,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "seconds": round(result.seconds, 3),
         "data": prepared.data,
         "images": len(work.images),
+        "images_at_a_time": question["images"],
         "fault_model": prepared.campaign.model.name,
         "seed": prepared.campaign.seed,
         "nan": prepared.campaign.network.nan,
@@ -302,9 +299,3 @@ def _per_activated(result: Result, component: str) -> Estimate:
 def _short(estimate: Estimate) -> dict[str, float | int | None]:
     value = None if estimate.n == 0 else estimate.value
     return {"value": value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
-
-
-def _plain(estimate: Estimate) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(estimate)

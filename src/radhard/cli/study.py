@@ -39,7 +39,7 @@ def study(
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(help="Input images: the first of the test set; 64, or 500 for error rates."),
+        typer.Option(help="Test images of the study; 64, or 500 for error rates."),
     ] = None,
     chip: Annotated[
         str, typer.Option(help="error-propagation: a chip with latches and memories.")
@@ -156,6 +156,7 @@ def _asks(
                 "data": data,
                 "weights": paths.get(name),
                 "images": images,
+                "target": "images",
                 "seed": seed,
             },
             "study",

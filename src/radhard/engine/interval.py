@@ -156,12 +156,14 @@ def of_weights(wrong, reads, inputs, geometry, layer, finish, chain, into):
     kernel_rows, kernel_columns, down, right, above, before, apart_y, apart_x = numbers
     columns, own, members, rows_in, columns_in = shape
     for i in range(len(image)):
-        b, m, k, cost = image[i], channel[i], term[i], 0.0
+        b, m, k = image[i], channel[i], term[i]
+        # times a zero of padding, infinities are no numbers
+        cost = 0.0 if np.isfinite(change[i]) or reads[0][i] >= reads[1][i] else np.inf
         if windows:
             plane = (m // own * members + k // (kernel_rows * kernel_columns)) * rows_in
             down_by = k // kernel_columns % kernel_rows * apart_y - above
             right_by = k % kernel_columns * apart_x - before
-        for p in range(reads[0][i], reads[1][i]):
+        for p in range(reads[0][i], reads[1][i] if cost == 0 else 0):
             if windows:
                 y, x = p // columns * down + down_by, p % columns * right + right_by
                 if y < 0 or y >= rows_in or x < 0 or x >= columns_in:

@@ -32,11 +32,12 @@ def capture(
     format: NumberFormat | Formats = FLOAT32,
     name: str | None = None,
     nan: NanRule | None = None,
+    fit_to: Tensor | ArrayLike | None = None,
 ) -> Workload:
     """Turn a PyTorch model with images and labels into a `Workload`.
 
     The model goes through ``torch.export`` with a dynamic batch; formats without a range of
-    their own (integers, ``FIXED16``) are fitted to the ranges seen on ``images``.
+    their own (integers, ``FIXED16``) are fitted to the ranges seen on some images.
 
     Args:
         model: in evaluation mode it takes (b, ...) and gives logits (b, classes); it is left in
@@ -47,6 +48,8 @@ def capture(
         name: for tables and pages; the class name of the model where ``None``.
         nan: what rectifiers and pooling make of not-a-number: ``propagate``, or ``zero``; ``None``
             for zero on chips and propagate in software. See `Workload`.
+        fit_to: (k, ...), images on which ranges are seen, and whose logits are looked at for what
+            is not a number; ``images`` where ``None``.
 
     Raises:
         CaptureError: when the model can't be exported, mixes images, draws random numbers, or
@@ -68,6 +71,12 @@ def capture(
     check_pairs(images, labels)
     rule = known_rule(nan) if nan is not None else None
     images, labels = _as_numbers(images), labels.to(torch.int64)
+    seen = images if fit_to is None else _as_numbers(tensor_of(fit_to, "fit_to"))
+    if not len(seen) or seen.shape[1:] != images.shape[1:]:
+        raise ValueError(
+            f"fit_to of shape {tuple(seen.shape)} can't be: use at least one image of shape "
+            f"{tuple(images.shape[1:])}, as images are"
+        )
     taken = plain(model)
     with torch.no_grad():
         with evaluating(taken) if isinstance(taken, nn.Module) else nullcontext():
@@ -86,12 +95,12 @@ def capture(
                 f"label {int(labels.max())} can't be: the model tells {classes} classes apart, "
                 f"so labels are 0 to {classes - 1}"
             )
-        extremes = extremes_of(program, layers, images)
+        extremes = extremes_of(program, layers, seen)
         title = name or type(taken).__name__
         covered = covered_by(layers, program, graph, images[:1])
         captured = Captured(program, layers, extremes, covered)
         work = formatted(title, captured, Formats.of(format), images, labels, rule)
-    tell_of_silence(work)
+    tell_of_silence(work, seen.to(work.images))
     tell_of_readers(work)
     return work
 

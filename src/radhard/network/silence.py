@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 _BATCH = 32
 
 
-def tell_of_silence(work: Workload) -> None:
+def tell_of_silence(work: Workload, seen: Tensor) -> None:
     """Warn where the fault-free network says nothing, or ranges were fitted to not-a-number.
 
     Args:
         work: just captured.
+        seen: images to look at, (b, ...).
 
     Warns:
         UserWarning: naming the step or layer with the first value that is not a number.
     """
-    found = next(_silences(work), None)
+    found = next(_silences(work, seen), None)
     if found is not None:
         what, values = found
         warnings.warn(
@@ -71,14 +72,14 @@ def tell_of_readers(work: Workload) -> None:
                     return
 
 
-def _silences(work: Workload) -> Iterator[tuple[str, list[Any]]]:
+def _silences(work: Workload, seen: Tensor) -> Iterator[tuple[str, list[Any]]]:
     """What is not a number, with the values of all steps, for each batch that has such."""
-    torn = any(bool(part.isnan().any()) for seen in work.extremes for part in seen)
+    torn = any(bool(part.isnan().any()) for ends in work.extremes for part in ends)
     with torch.no_grad():
-        for images in work.images.split(_BATCH):
+        for images in seen.split(_BATCH):
             if bool(work.logits(images).isnan().any()):
                 yield "logits", work.program.run(images, work.evaluate)
-        for images in work.images.split(_BATCH) if torn else ():
+        for images in seen.split(_BATCH) if torn else ():
             values = work.source.run(images.to(torch.float32))
             if any(map(_has_none, values)):
                 yield "values", values

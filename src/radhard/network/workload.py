@@ -22,6 +22,8 @@ from radhard.network.sharing import Sharing, first_read, sharing_of
 from radhard.network.stepwise import Latched
 
 Made = TypeVar("Made")
+#: Images that are hashed at once.
+_HASHED = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +54,7 @@ class Workload:
              Without a campaign it propagates.
         origin: the network as captured, where the formats want followers fused into layers.
         learnt: what `once` has made.
+        digests: of images and labels, for `fingerprint`, by how often these were written to.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Workload:
     nan: NanRule | None = None
     origin: Captured | None = None
     learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    digests: dict[tuple[int, int], str] = field(default_factory=dict, init=False, repr=False)
 
     def with_(
         self,
@@ -188,9 +192,17 @@ class Workload:
         for ends in self.extremes:
             for end in ends:
                 _add(digest, end)
-        _add(digest, self.images.to(torch.float64))  # the same in every carrier
-        _add(digest, self.labels)
+        digest.update(self._digest().encode())
         return digest.hexdigest()
+
+    def _digest(self) -> str:
+        """A hash of images and labels, the same in every carrier; made once: many take long."""
+        if self.images.is_inference() or self.labels.is_inference():
+            return _hashed(self.images, self.labels)
+        key = self.images._version, self.labels._version
+        if key not in self.digests:
+            self.digests[key] = _hashed(self.images, self.labels)
+        return self.digests[key]
 
 
 def formatted(
@@ -331,6 +343,14 @@ def check_pairs(images: Tensor, labels: Tensor) -> None:
 def _name(op: Any) -> str:
     """An operation's name, the same in every process."""
     return op.__qualname__ if isinstance(op, FunctionType) else str(op)
+
+
+def _hashed(images: Tensor, labels: Tensor) -> str:
+    digest = hashlib.sha256(repr(tuple(images.shape)).encode())
+    for part in images.split(_HASHED):
+        _add(digest, part.to(torch.float64))
+    _add(digest, labels)
+    return digest.hexdigest()
 
 
 def _add(digest: Any, value: Any) -> None:

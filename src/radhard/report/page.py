@@ -17,7 +17,7 @@ from radhard.campaign.sealed import replace_file
 from radhard.campaign.store import Folder, folders
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
-from radhard.report.summary import FEW, Golden, Line, activated, enough, formulations, lines
+from radhard.report.summary import FEW, Line, activated, enough, formulations, lines
 from radhard.report.wording import (
     cost_words,
     covered_words,
@@ -26,7 +26,6 @@ from radhard.report.wording import (
     percent,
     verdict_words,
 )
-from radhard.stats.estimate import Estimate
 
 _FIT_NOTE = (
     "Silent data corruption in 10^9 hours: raw rate times the share that changes the answer."
@@ -158,7 +157,7 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
     return {
         "name": result.name,
         "result": result,
-        "rows": lines(result, _golden(about)),
+        "rows": lines(result),
         "notions": notions,
         "activated": activated(result),
         "flat": flat_words(result.flat) if result.flat else "",
@@ -223,11 +222,6 @@ def _of_places(result: Result, format_name: str) -> list[_Figure]:
     return [(title, note if figure else _TOO_FEW, figure) for title, note, figure in found]
 
 
-def _golden(about: Mapping[str, Any]) -> Golden | None:
-    held = about.get("golden")
-    return Golden(**{name: Estimate(**held[name]) for name in held}) if held else None
-
-
 def _asked(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     identity, budget = about["identity"], about.get("budget", {})
     goal = (
@@ -237,6 +231,8 @@ def _asked(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     )
     named = ("model", "format", "chip", "fault_model", "images", "seed")
     rows = [(name.replace("_", " "), str(identity[name])) for name in named]
+    if about["images"] < identity["images"]:
+        rows[4] = ("images", f"{identity['images']:,}, about {about['images']:,} at a time")
     rows += [("sampler", _sampler_words(about)), *_protected(about)]
     data = [("data", str(about["data"]))] if "data" in about else []
     covered = covered_words(Covered(**identity["covered"]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from radhard.campaign.result import Part, Result
 from radhard.metrics.outcome import STANDARD
@@ -11,19 +10,6 @@ from radhard.stats.estimate import Estimate
 
 #: (what, its estimate, what it means)
 Line = tuple[str, Estimate, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Golden:
-    """Fault-free accuracy, against which RA is read.
-
-    Attributes:
-        accuracy: over many test images.
-        accuracy_images: over the campaign's own.
-    """
-
-    accuracy: Estimate
-    accuracy_images: Estimate
 
 
 #: Faults that a part's rate must stand on; with fewer, its interval covers most of what can be.
@@ -39,14 +25,13 @@ def enough(parts: Sequence[Part]) -> list[Part]:
 _HIDDEN = {"correct", "lost", "gained", "detected", "sdc1_undetected"}
 
 
-def lines(result: Result, golden: Golden | None) -> list[Line]:
+def lines(result: Result) -> list[Line]:
     """Accuracy without and with a fault, then every other outcome."""
-    found: list[Line] = []
-    if golden is not None:
-        many, own = golden.accuracy, golden.accuracy_images
-        found.append(("golden accuracy", many, f"fault-free, {many.n:,} test images"))
-        found.append(("on these images", own, f"fault-free, the {own.n:,} struck ones"))
-    found.append(("RA", result.ra, "accuracy on them under a fault"))
+    golden = result.golden
+    found: list[Line] = [
+        ("golden accuracy", golden, f"fault-free, {golden.n:,} test images"),
+        ("RA", result.ra, "accuracy under a fault"),
+    ]
     found += [
         (metric, result[metric], STANDARD.get(metric, "a criterion of your own"))
         for metric in result.metrics

@@ -14,7 +14,7 @@ from radhard.campaign.propagation import Finding, hardening_area
 from radhard.campaign.result import Part, Result
 from radhard.campaign.suppression import Curves
 from radhard.report.joint import Key, at_once
-from radhard.report.summary import FEW, Golden, Line, activated, enough, formulations, lines
+from radhard.report.summary import FEW, Line, activated, enough, formulations, lines
 from radhard.report.terminal import print_tables
 from radhard.report.wording import covered_words, flat_words, percent, share_bar
 from radhard.search.choose import Choice
@@ -27,13 +27,12 @@ _MOST_ROWS = 12
 
 def summary(
     result: Result,
-    golden: Golden | None = None,
     software: Result | None = None,
 ) -> list[Table]:
     """The metrics of a result, and the layers and bits where faults hurt most."""
     compared = software is not None or result.space.known
     return [
-        _metrics(result, golden),
+        _metrics(result),
         *([_formulations(result, software)] if compared else []),
         *([_rates(result)] if result.space.rate_fit is not None else []),
         *_activated(result),
@@ -42,13 +41,13 @@ def summary(
     ]
 
 
-def show(result: Result, golden: Golden | None = None, software: Result | None = None) -> None:
+def show(result: Result, software: Result | None = None) -> None:
     """Print `summary` on standard output."""
-    print_tables(*summary(result, golden, software))
+    print_tables(*summary(result, software))
 
 
-def _metrics(result: Result, golden: Golden | None) -> Table:
-    table = _lines(f"{result.name}: {result.n:,} faults", "outcome", lines(result, golden))
+def _metrics(result: Result) -> Table:
+    table = _lines(f"{result.name}: {result.n:,} faults", "outcome", lines(result))
     notes = [f"struck: {covered_words(result.covered)}"] if result.covered is not None else []
     notes += [f"note: {flat_words(result.flat)}"] if result.flat else []
     if notes:

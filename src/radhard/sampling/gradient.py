@@ -151,7 +151,7 @@ class GradientImportance(Estimating):
         place = _place(key, asked)[kept]
         runs = _place(tally.groups.key, asked)
         for proof in range(_PROOFS):
-            ours = _proof(key[kept]) == proof
+            ours = proof_of(key[kept]) == proof
             tried = own // (_GROUPS * _LEVELS) == proof
             if not ours.any() and proof:
                 continue
@@ -187,7 +187,8 @@ def _summed(stratum: Integers, cell: Integers) -> Offered:
     return Offered(zero, key // CELLS, key % CELLS, count, len(cell))
 
 
-def _proof(key: Integers) -> Integers:
+def proof_of(key: Integers) -> Integers:
+    """What is proved of the faults of a cell: see `radhard.sampling.sampler.Outlook`."""
     return key % CELLS // (_GROUPS * _LEVELS)
 
 

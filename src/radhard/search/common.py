@@ -58,6 +58,10 @@ class Watched:
         return bool(self.protections) and self.failure == "sdc1"
 
 
+#: Nothing watches.
+PLAIN = Watched("no guard", (), Cost())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Option:
     """A protection that can be added, one per slot; what it does to faults needs no run.
@@ -86,7 +90,8 @@ class Seen(NamedTuple):
         columns: failures as ``sdc1``, and right answers that are ``lost`` and ``gained``, (n,); a
             fault that a detector sees counts as harmless.
         right: whether the fault-free answer is, (n,).
-        detected: the guard's alarms, (n,).
+        detected: the guard's alarms, (n,); of a guard that does not correct, where the fault does
+            harm without it.
         golden_accuracy: fault-free, with the guard on.
     """
 
@@ -153,7 +158,7 @@ class Common:
         path = self.store / f"{guarded.id[:16]}-{self._digest}.npz" if self.store else None
         columns = reusable_arrays(path) if path is not None else None
         if columns is None:
-            columns = self._outcomes(guarded, golden)
+            columns = self._outcomes(guarded, golden, self._telling(guard))
             if path is not None:
                 keep_arrays(path, columns)
         seen = columns["detected"] & (guard.failure != "sdc1")
@@ -165,13 +170,26 @@ class Common:
         right = columns["lost"] | (columns["correct"] & ~columns["gained"])
         return Seen(kept, right, columns["detected"], guarded.golden_accuracy(golden))
 
-    def _outcomes(self, guarded: Campaign, golden: Golden) -> dict[str, Flags]:
+    def _telling(self, guard: Watched) -> Flags:
+        """The faults to run: a guard that does not correct needs those alone that do harm, (n,)."""
+        if guard.corrects or not guard.protections:
+            return np.ones(len(self.faults), bool)
+        harm = self.under(PLAIN).columns
+        return harm["sdc1"] | harm["lost"] | harm["gained"]
+
+    def _outcomes(self, guarded: Campaign, golden: Golden, chosen: Flags) -> dict[str, Flags]:
+        """Of chosen faults, window by window; of the others those without protections."""
         ends = np.cumsum([0, *(count for _, count in shards_of(len(self.faults)))])
-        parts = [
-            outcomes(guarded, self.plain, golden, self.faults[start:end])
-            for start, end in itertools.pairwise(ends)
-        ]
-        return {metric: np.concatenate([part[metric] for part in parts]) for metric in _METRICS}
+        found = {metric: np.zeros(len(self.faults), bool) for metric in _METRICS}
+        if not chosen.all():
+            found["correct"] = self.under(PLAIN).right.copy()
+        for start, end in itertools.pairwise(ends):
+            own = start + np.flatnonzero(chosen[start:end])
+            if len(own):
+                part = outcomes(guarded, self.plain, golden, self.faults[own])
+                for metric in _METRICS:
+                    found[metric][own] = part[metric]
+        return found
 
     @cached_property
     def _digest(self) -> str:

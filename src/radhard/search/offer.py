@@ -20,7 +20,7 @@ from radhard.protect.protection import Cost, Flags, Protection
 from radhard.protect.ranges import RangeDetector
 from radhard.protect.redundancy import Redundancy
 from radhard.protect.storage import SECDED, BitTriplication, Parity
-from radhard.search.common import Common, Option, Reals, Watched
+from radhard.search.common import PLAIN, Common, Option, Reals, Watched
 
 #: Bits of a memory that are kept three times, the most harmful ones.
 _TRIPLED = (1, 2, 4)
@@ -36,7 +36,7 @@ def guards(campaign: Campaign, learning: Workload, repeat: bool) -> list[Watched
         learning: the network with the images on which they learn.
         repeat: whether an inference may be run again.
     """
-    found: list[tuple[str, tuple[Protection, ...]]] = [("no guard", ())]
+    found: list[tuple[str, tuple[Protection, ...]]] = []
     for cushion in (0.0, 0.5):
         clamp = RangeRestriction(cushion).learned(learning)
         found.append((f"clamp, cushion {cushion:g}", (clamp,)))
@@ -53,12 +53,12 @@ def guards(campaign: Campaign, learning: Workload, repeat: bool) -> list[Watched
     def cost(parts: tuple[Protection, ...]) -> Cost:
         return sum((part.cost(campaign.workload, campaign.chip) for part in parts), Cost())
 
-    return [Watched(name, parts, cost(parts)) for name, parts in found]
+    return [PLAIN, *(Watched(name, parts, cost(parts)) for name, parts in found)]
 
 
 def options(common: Common, offered: list[Watched], repeat: bool) -> list[Option]:
     """What can be added to a guard, chosen by what the faults do without one."""
-    failing = _per_stratum(common.plain, common.faults, common.under(offered[0]).columns["sdc1"])
+    failing = _per_stratum(common.plain, common.faults, common.under(PLAIN).columns["sdc1"])
     return [
         *_of_memories(common, failing, repeat),
         *_of_latches(common, failing),

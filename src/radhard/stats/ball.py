@@ -30,6 +30,8 @@ from radhard.stats.stopping import anytime_proportion
 Reals = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+#: Observations that a variance of unknown origin is taken to rest on, where it is looked at often.
+_COUNTED = 100.0
 METHOD, ANYTIME = "likelihood ball", "likelihood ball, sequence, asymptotic"
 
 
@@ -167,7 +169,8 @@ def widened(
     z = z_quantile(found.confidence)
     factor = float(stdtrit(max(freedom, 1.0), 0.5 + found.confidence / 2)) / z
     if anytime:
-        z = math.sqrt(2 * reach(0.01, 1e4, radius(found.confidence, anytime)))
+        counted = min(freedom + 1, _COUNTED)
+        z = math.sqrt(2 * reach(0.0, counted, radius(found.confidence, anytime)))
     more = factor * z * math.sqrt(variance)
     below = math.hypot(found.value - found.low, more)
     above = math.hypot(found.high - found.value, more)
