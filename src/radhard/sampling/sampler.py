@@ -230,17 +230,32 @@ def _signed(parts: Mapping[str, np.ndarray], event: Event) -> np.ndarray:
 
 
 def _joined(rows: Reals, least: int) -> Reals:
-    """Rows added to their neighbours until each has enough runs, which the second column counts."""
-    found: list[Reals] = []
-    own = np.zeros(rows.shape[1])
-    for row in rows:
-        own = own + row
-        if own[1] >= least:
-            found.append(own)
-            own = np.zeros(rows.shape[1])
-    if found:
-        found[-1] = found[-1] + own
-    return np.stack(found or [own])
+    """Cells added to their neighbours until each has enough runs, which the second column counts.
+
+    What a cell without runs weighs goes to the nearest ones that have some, half to either side:
+    each run then stands for what lies halfway to the next one, as if it were weighed alone. Giving
+    all of it to one side would lend the rates of likelier cells to less likely ones.
+    """
+    ran = rows[:, 1] > 0
+    if not ran.any():
+        return rows.sum(0, keepdims=True)
+    found = rows[ran]
+    after = np.cumsum(ran)  # number of the next cell with runs; its own is one less
+    sides = (after - 1).clip(0), np.where(ran, after - 1, after).clip(0, len(found) - 1)
+    found[:, 0] = sum(np.bincount(side, rows[:, 0] / 2, len(found)) for side in sides)
+    group = _groups(found[:, 1], least)
+    return np.stack([np.bincount(group, column) for column in found.T], 1)
+
+
+def _groups(runs: Reals, least: int) -> Integers:
+    """Numbers of groups of neighbours, each of as few as have enough runs, (k,)."""
+    found, number, own = [], 0, 0.0
+    for some in runs:
+        found.append(number)
+        own += some
+        if own >= least:
+            number, own = number + 1, 0.0
+    return np.minimum(found, max(number - 1, 0))  # what is left over joins the last one
 
 
 def drawn(space: SiteSpace, proposal: Reals, places: Reals, rng: np.random.Generator) -> Faults:
