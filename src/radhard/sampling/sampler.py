@@ -21,6 +21,8 @@ Flags = NDArray[np.bool_]
 
 #: Weights of a cell differ by this in log at most, where they follow from the stratum.
 _LEVEL = 0.5
+#: Runs, on average, that a row of cells without any may weigh as much as: nothing is known of more.
+_UNSEEN = 3
 
 
 class Outlook(NamedTuple):
@@ -222,17 +224,46 @@ def as_cells(
 
 
 def _joined(rows: Reals, least: int) -> Reals:
-    """Rows added to their neighbours until each has enough runs, which the second column counts."""
-    found: list[Reals] = []
-    own = np.zeros(rows.shape[1])
-    for row in rows:
-        own = own + row
-        if own[1] >= least:
-            found.append(own)
-            own = np.zeros(rows.shape[1])
-    if found:
-        found[-1] = found[-1] + own
-    return np.stack(found or [own])
+    """Cells added to their neighbours until each has enough runs, which the second column counts.
+
+    What cells without runs weigh goes to the nearest ones that have some, half to either side: each
+    run then stands for what lies halfway to the next one, as if it were weighed alone. Giving all
+    of it to one side would lend the rates of likelier cells to less likely ones. Where they weigh
+    more than `_UNSEEN` runs they are a cell of no runs, whose estimate is that of its neighbours.
+    """
+    ran = rows[:, 1] > 0
+    if not ran.any():
+        return rows.sum(0, keepdims=True)
+    found, mass = rows[ran], rows[:, 0]
+    after = np.cumsum(ran)  # number of the next cell with runs; its own is one less
+    gap = np.bincount(after, np.where(ran, 0.0, mass), len(found) + 1)
+    unseen = gap > _UNSEEN * mass.sum() / rows[:, 1].sum()
+    mass = np.where(~ran & unseen[after], 0.0, mass)
+    sides = (after - 1).clip(0), np.where(ran, after - 1, after).clip(0, len(found) - 1)
+    group = _groups(found[:, 1], least)
+    found[:, 0] = sum(np.bincount(side, mass / 2, len(found)) for side in sides)
+    free = [_between(found, k, gap[k]) for k in np.flatnonzero(unseen)]
+    joined = np.stack([np.bincount(group, column) for column in found.T], 1)
+    return np.concatenate([joined, np.reshape(free, (-1, rows.shape[1]))])
+
+
+def _between(rows: Reals, k: int, mass: float) -> Reals:
+    """A cell without runs before cell k, with the shares that both its neighbours have together."""
+    found: Reals = rows[max(k - 1, 0) : k + 1].sum(0)
+    found[0], found[1], found[3] = mass, 0.0, np.inf
+    found[4 : 4 + (len(found) - 4) // 2] = 0.0
+    return found
+
+
+def _groups(runs: Reals, least: int) -> Integers:
+    """Numbers of groups of neighbours, each of as few as have enough runs, (k,)."""
+    found, number, own = [], 0, 0.0
+    for some in runs:
+        found.append(number)
+        own += some
+        if own >= least:
+            number, own = number + 1, 0.0
+    return np.minimum(found, max(number - 1, 0))  # what is left over joins the last one
 
 
 def drawn(space: SiteSpace, proposal: Reals, places: Reals, rng: np.random.Generator) -> Faults:
