@@ -1,7 +1,8 @@
 """What is proved of faults, against what they do: by the engine, both ways, and by an oracle."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -137,6 +138,14 @@ def drawn(work: Workload, chip: Accelerator, n: int, seed: int = 0) -> Corruptio
     return chip.corrupt(work, space, rh.Importance().draw(space, n, np.random.default_rng(seed)))
 
 
+def joined(parts: Sequence[Corruption]) -> Corruption:
+    columns = (
+        np.concatenate([getattr(part, field.name) for part in parts])
+        for field in fields(Corruption)
+    )
+    return Corruption(*columns)
+
+
 def exceptions(work: Workload, corruption: Corruption) -> tuple[np.ndarray, np.ndarray]:
     """Levels, and which of the proofs are wrong, run with differences and as whole tensors."""
     trace = rh.record(work)
@@ -154,26 +163,30 @@ def exceptions(work: Workload, corruption: Corruption) -> tuple[np.ndarray, np.n
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_proof_is_wrong(name: str, images: Tensor, labels: Tensor) -> None:
     """All fault models, boxes of all kinds, every operand, both rules for not-a-number."""
-    base = captured(name, images, labels)
+    base, names = captured(name, images, labels), list(FORMATS)
     windows = all(layer.has_windows for layer in base.layers)
-    for seed, (format, one) in enumerate(FORMATS.items()):
+    first = list(NETWORKS).index(name)
+    for seed in (first, first + 3):
+        format = names[seed % len(names)]
         if format == "each-step" and not windows:
             continue
-        work = base.with_(format=one).with_(nan=("zero", "propagate")[seed % 2])
-        for operand in OPERANDS if windows else ("output",):
-            level, wrong = exceptions(work, random_corruptions(work, operand, 60, seed))
-            assert not wrong.any(), f"{format} {operand}: {np.flatnonzero(wrong)}, {level[wrong]}"
+        work = base.with_(format=FORMATS[format]).with_(nan=("zero", "propagate")[seed % 2])
+        parts = [
+            random_corruptions(work, operand, 60, seed)
+            for operand in (OPERANDS if windows else ("output",))
+        ]
+        level, wrong = exceptions(work, joined(parts))
+        assert not wrong.any(), f"{format}: {np.flatnonzero(wrong)}, {level[wrong]}"
 
 
 @pytest.mark.parametrize("chip", CHIPS)
 def test_no_proof_of_a_chips_faults_is_wrong(chip: str, images: Tensor, labels: Tensor) -> None:
-    for name in ("residual", "no-norm", "four-bits"):
-        work = captured(name, images, labels)
-        for format in ("fp32", "fp16", "int8"):
-            network = rh.Campaign(work.with_(format=FORMATS[format]), CHIPS[chip]).network
-            level, wrong = exceptions(network, drawn(network, CHIPS[chip], 400))
-            assert not wrong.any(), f"{name} {format}: {np.flatnonzero(wrong)}, {level[wrong]}"
-            assert (level == 2).mean() > 0.1
+    for name, format in (("residual", "int8"), ("no-norm", "fp32")):
+        work = captured(name, images, labels).with_(format=FORMATS[format])
+        network = rh.Campaign(work, CHIPS[chip]).network
+        level, wrong = exceptions(network, drawn(network, CHIPS[chip], 400))
+        assert not wrong.any(), f"{name} {format}: {np.flatnonzero(wrong)}, {level[wrong]}"
+        assert (level == 2).mean() > 0.1
 
 
 @pytest.mark.parametrize("format", ["fp32", "int8", "16b_rb10"])

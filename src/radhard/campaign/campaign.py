@@ -185,10 +185,12 @@ class Campaign:
             proof = np.zeros(len(faults), np.uint8)
             for trace, chosen, part in golden.parts(corruption):
                 right = (top_class(trace.logits) == trace.workload.labels).cpu().numpy()
-                chance[chosen], group[chosen] = margins.chance(trace, part), right[part.image]
+                group[chosen] = right[part.image]
                 if proofs is not None:  # an answer that is no number is no number without a change
                     number = ~torch.isnan(trace.logits).any(1).cpu().numpy()
                     proof[chosen] = proofs.level(trace, part) * number[part.image]
+                left = np.flatnonzero(proof[chosen] == 0)
+                chance[chosen[left]] = margins.chance(trace, part[left])
             return Outlook(chance, group, proof)
 
         return score
