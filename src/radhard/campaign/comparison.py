@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from radhard.campaign.campaign import Campaign, shards_of
 from radhard.campaign.collect import collect, outcomes
 from radhard.campaign.result import Result
+from radhard.campaign.runs import tallied
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.sampling.catalogue import SAMPLERS
@@ -113,7 +114,9 @@ def compare(
             start = time.perf_counter()
             drawn, columns = _faults(one, space, faults)
             seconds += time.perf_counter() - start
-            runs.append([_estimate(one, space, accuracy, drawn, columns, metric, n) for n in sizes])
+            given = (one, space, accuracy, drawn, columns, metric)
+            proofs = tallied(drawn, columns, space, one.proofs_hold).proofs
+            runs.append([_estimate(*given, n, proofs) for n in sizes])
             if watch:
                 watch(number * seeds + seed + 1, len(samplers) * seeds)
         spent = seconds / (seeds * faults)
@@ -153,11 +156,12 @@ def _estimate(
     columns: dict[str, Flags],
     metric: str,
     n: int,
+    proofs: bool,
 ) -> Estimate:
     needed = {
         name: hits[:n] for name, hits in columns.items() if name in (metric, "lost", "gained")
     }
-    tally = Tally.of(faults[:n], needed, len(space.strata), campaign.proofs_hold)
+    tally = Tally.of(faults[:n], needed, len(space.strata), proofs)
     return Result(
         "", "", space, campaign.sampler, tally, accuracy, 0.95, False, 0.0,
         images=campaign.of_images,

@@ -28,7 +28,7 @@ from radhard.stats.moments import between
 #: Faults whose detected corruption a guard saw, and those that it took for one.
 _SEEN: Event = {"sdc1": 1, "sdc1_undetected": -1}
 _FALSE_ALARM: Event = {"detected": 1, "sdc1": -1, "sdc1_undetected": 1}
-#: Faults that change a logit, which proofs rule out where they can't rule its opposite in.
+#: Faults that change a logit: what proofs speak of, where masked ones are asked for.
 _CHANGED: Event = {ANY: 1, "masked": -1}
 #: Runs that a cell has at least in an estimate of a part.
 _PART = 3
@@ -336,7 +336,7 @@ class Result:
 
     def _asked(self, events: Sequence[Event], target: NDArray[np.float64], least: int = 1) -> Asked:
         impossible = {"lost": self.golden_accuracy == 0, "gained": self.golden_accuracy == 1}
-        names = [next(iter(event)) for event in events]
+        names = ["changed" if event is _CHANGED else next(iter(event)) for event in events]
         ruled_out = [0 if impossible.get(name) else RULED_OUT.get(name, 3) for name in names]
         return Asked(self.drawn or self.space, target, events, ruled_out, least)
 
@@ -358,7 +358,9 @@ class Result:
         variance = between(sums.weights, parts, signs, centred=share is not None)
         scale = (1.0 if share is None else share) / events_per_fault
         rest = 1 - len(sums.key) / self.images
-        return widened(found, rest * variance * scale**2, self.anytime, len(sums.key) - 1)
+        wider = widened(found, rest * variance * scale**2, self.anytime, len(sums.key) - 1)
+        least, most = (0.0, 1.0) if share is None else (min(0.0, *signs), max(0.0, *signs))
+        return replace(wider, low=max(wider.low, least), high=min(wider.high, most))
 
     def _with_known(self, tried: Estimate, metric: str, known: Sequence[Known]) -> Estimate:
         """The probability of an outcome over all sites, from that over the tried ones."""

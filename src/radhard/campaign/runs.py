@@ -150,8 +150,9 @@ def tallied(
         proofs: whether proofs hold at all in what was run.
     """
     proved, ids = proof_of(faults.cell), []
+    seen = {**columns, "changed": ~columns["masked"]} if "masked" in columns else columns
     for name, least in RULED_OUT.items() if proofs else ():
-        ids += faults.id[columns.get(name, False) & (proved >= least)].tolist()
+        ids += faults.id[seen.get(name, False) & (proved >= least)].tolist()
     if ids:
         warnings.warn(
             f"{len(set(ids))} faults (such as number {ids[0]}) did what was proved impossible: "
