@@ -241,10 +241,11 @@ def _joined(rows: Reals, least: int) -> Reals:
     mass = np.where(~ran & unseen[after], 0.0, mass)
     sides = (after - 1).clip(0), np.where(ran, after - 1, after).clip(0, len(found) - 1)
     group = _groups(found[:, 1], least)
-    found[:, 0] = sum(np.bincount(side, mass / 2, len(found)) for side in sides)
-    free = [_between(found, k, gap[k]) for k in np.flatnonzero(unseen)]
-    joined = np.stack([np.bincount(group, column) for column in found.T], 1)
-    return np.concatenate([joined, np.reshape(free, (-1, rows.shape[1]))])
+    found[:, 0] = np.sum([np.bincount(side, mass / 2, len(found)) for side in sides], 0)
+    free = [_between(found, int(k), gap[k]) for k in np.flatnonzero(unseen)]
+    joined: Reals = np.stack([np.bincount(group, column) for column in found.T], 1)
+    cells: Reals = np.concatenate([joined, np.reshape(free, (-1, rows.shape[1]))])
+    return cells
 
 
 def _between(rows: Reals, k: int, mass: float) -> Reals:
