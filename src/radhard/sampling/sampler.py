@@ -233,7 +233,8 @@ def _joined(rows: Reals, least: int) -> Reals:
     """
     ran = rows[:, 1] > 0
     if not ran.any():
-        return rows.sum(0, keepdims=True)
+        whole: Reals = rows.sum(0, keepdims=True)
+        return whole
     found, mass = rows[ran], rows[:, 0]
     after = np.cumsum(ran)  # number of the next cell with runs; its own is one less
     gap = np.bincount(after, np.where(ran, 0.0, mass), len(found) + 1)
