@@ -30,7 +30,8 @@ from radhard.sampling.sampler import Sampler
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
 
-SIZES, SHORT, LOOKED, DETAILED = (10, 20, 50, 100, 200, 1000), 200, 3200, (100, 1000)
+#: Faults after which all campaigns are asked, and those that go on; and which for ratios and parts.
+SHORT, LONG, DETAILED = (10, 20, 50, 100, 200), (1000, 3200), (100, 1000)
 SAMPLERS: tuple[Sampler, ...] = (
     rh.GradientImportance(), rh.Importance(), rh.Stratified(), rh.Uniform(),
 )  # fmt: skip
@@ -99,7 +100,12 @@ def samplers_of(name: str, population: Population) -> list[Sampler]:
 
 
 def study(
-    name: str, population: Population, samplers: Sequence[Sampler], seeds: int, longer: int = 0
+    name: str,
+    population: Population,
+    samplers: Sequence[Sampler],
+    seeds: int,
+    longer: int = 0,
+    sizes: Sequence[int] = SHORT,
 ) -> dict[Case, Found]:
     """Campaigns of each sampler against the truth.
 
@@ -108,21 +114,22 @@ def study(
         population: of faults.
         samplers: how they are drawn.
         seeds: campaigns of each sampler.
-        longer: how many of them go on to 3,200 faults; the others end after 200.
+        longer: how many of them go on to 3,200 faults.
+        sizes: after how many faults the others are asked.
     """
     truth = {of: estimate.value for of, estimate in _answers(population.truth, 2)}
     found: dict[Case, list[Estimate]] = defaultdict(list)
     for sampler in samplers:
         for seed in range(seeds):
-            most = LOOKED if seed < longer else SHORT
+            asked = (*sizes, *LONG) if seed < longer else sizes
             depth = (seed % _RATIOS == 0) + (seed % _PARTS == 0)
-            for n, of, estimate in campaign(population, sampler, seed, most, depth):
+            for n, of, estimate in campaign(population, sampler, seed, asked, depth):
                 found[name, sampler.name, n, of].append(estimate)
     return {case: _against(truth[case[3]], some) for case, some in found.items()}
 
 
 def campaign(
-    population: Population, sampler: Sampler, seed: int, most: int, depth: int
+    population: Population, sampler: Sampler, seed: int, sizes: Sequence[int], depth: int
 ) -> Iterator[tuple[int, str, Estimate]]:
     """What one campaign says: (faults, of what, estimate), with 0 faults for all of its looks.
 
@@ -130,30 +137,25 @@ def campaign(
         population: that is struck.
         sampler: that draws.
         seed: of the draws.
-        most: faults.
+        sizes: after how many faults it is asked.
         depth: 0 for the whole alone, 1 for ratios and another population as well, 2 for parts.
     """
     looks, shards = list[dict[str, Estimate]](), list[Faults]()
     tally = Tally.nothing(population.columns, len(population.space.strata))
-    for shard, size in shards_of(most):
+    for shard, size in shards_of(max(sizes)):
         rng, start = np.random.default_rng([seed, shard]), sum(map(len, shards))
         shards.append(sampler.draw(population.space, size, rng, population.score, start))
         tally = tally + population.tally(shards[-1])
-        if most == LOOKED:
-            looks.append(dict(_whole(population.result(tally, sampler, anytime=True))))
+        if max(sizes) in LONG:
+            looks.append(dict(_answers(population.result(tally, sampler, anytime=True), 0)))
     faults = Faults.joined(shards)
-    for n in (n for n in SIZES if n <= most):
+    for n in sizes:
         result = population.result(population.tally(faults[:n]), sampler)
         answers = _answers(result, depth if n in DETAILED else 0)
         yield from ((n, of, one) for of, one in answers if not math.isnan(one.value))
     for of, last in looks[-1].items() if looks else ():
         low, high = max(look[of].low for look in looks), min(look[of].high for look in looks)
         yield 0, of, replace(last, low=low, high=high)
-
-
-def _whole(result: Result) -> Iterator[tuple[str, Estimate]]:
-    yield "sdc1", result["sdc1"]
-    yield "ra", result.ra
 
 
 def _answers(result: Result, depth: int) -> Iterator[tuple[str, Estimate]]:
@@ -163,7 +165,8 @@ def _answers(result: Result, depth: int) -> Iterator[tuple[str, Estimate]]:
         result: of a campaign.
         depth: 0, 1 or 2.
     """
-    yield from _whole(result)
+    yield "sdc1", result["sdc1"]
+    yield "ra", result.ra
     if depth < 1:
         return
     yield "recall", result.recall
@@ -171,7 +174,7 @@ def _answers(result: Result, depth: int) -> Iterator[tuple[str, Estimate]]:
     yield "per activated", result.per_activated()
     yield "uniform sites", result.under(result.space.uniform)["sdc1"]
     for kind in _KINDS if depth > 1 else ():
-        for part in enough(result.by(lambda s, kind=kind: (getattr(s, kind),))):  # type: ignore[misc]
+        for part in enough(result.by(lambda s, kind=kind: (getattr(s, kind),))):
             yield f"{kind} {part.label[0]}", part["sdc1"]
 
 

@@ -21,8 +21,9 @@ Flags = NDArray[np.bool_]
 
 #: Weights of a cell differ by this in log at most, where they follow from the stratum.
 _LEVEL = 0.5
-#: Runs, on average, that a row of cells without any may weigh as much as: nothing is known of more.
-_UNSEEN = 3
+#: Average runs that a cell may weigh as much as and still be joined with others: it would lend them
+#: its rate, or they theirs.
+_HEAVY = 3
 
 
 class Outlook(NamedTuple):
@@ -229,7 +230,7 @@ def _joined(rows: Reals, least: int) -> Reals:
     What cells without runs weigh goes to the nearest ones that have some, half to either side: each
     run then stands for what lies halfway to the next one, as if it were weighed alone. Giving all
     of it to one side would lend the rates of likelier cells to less likely ones. Where they weigh
-    more than `_UNSEEN` runs they are a cell of no runs, whose estimate is that of its neighbours.
+    more than `_HEAVY` runs they are a cell of no runs, whose estimate is that of its neighbours.
     """
     ran = rows[:, 1] > 0
     if not ran.any():
@@ -238,12 +239,12 @@ def _joined(rows: Reals, least: int) -> Reals:
     found, mass = rows[ran], rows[:, 0]
     after = np.cumsum(ran)  # number of the next cell with runs; its own is one less
     gap = np.bincount(after, np.where(ran, 0.0, mass), len(found) + 1)
-    unseen = gap > _UNSEEN * mass.sum() / rows[:, 1].sum()
-    mass = np.where(~ran & unseen[after], 0.0, mass)
+    heavy = _HEAVY * mass.sum() / rows[:, 1].sum()
+    free = [_between(found, int(k), gap[k]) for k in np.flatnonzero(gap > heavy)]
+    mass = np.where(~ran & (gap > heavy)[after], 0.0, mass)
     sides = (after - 1).clip(0), np.where(ran, after - 1, after).clip(0, len(found) - 1)
-    group = _groups(found[:, 1], least)
     found[:, 0] = np.sum([np.bincount(side, mass / 2, len(found)) for side in sides], 0)
-    free = [_between(found, int(k), gap[k]) for k in np.flatnonzero(unseen)]
+    group = _groups((found[:, 1] >= least) | (found[:, 0] > heavy), found[:, 1], least)
     joined: Reals = np.stack([np.bincount(group, column) for column in found.T], 1)
     cells: Reals = np.concatenate([joined, np.reshape(free, (-1, rows.shape[1]))])
     return cells
@@ -257,13 +258,13 @@ def _between(rows: Reals, k: int, mass: float) -> Reals:
     return found
 
 
-def _groups(runs: Reals, least: int) -> Integers:
-    """Numbers of groups of neighbours, each of as few as have enough runs, (k,)."""
+def _groups(whole: Flags, runs: Reals, least: int) -> Integers:
+    """Numbers of groups of neighbours, each of as few as have enough runs or a whole cell, (k,)."""
     found, number, own = [], 0, 0.0
-    for some in runs:
+    for alone, some in zip(whole, runs, strict=True):
         found.append(number)
         own += some
-        if own >= least:
+        if alone or own >= least:
             number, own = number + 1, 0.0
     return np.minimum(found, max(number - 1, 0))  # what is left over joins the last one
 
