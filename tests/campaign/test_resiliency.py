@@ -149,7 +149,8 @@ def test_a_verdict_agrees_with_the_interval_and_its_forecast_decides(
 ) -> None:
     """With known sites beside those that are tried, whose wrong answers count too."""
     work = rh.capture(residual, images, labels, format=rh.FLOAT16)
-    found = rh.Campaign(work, rh.chips.Software(rate_fit_per_mbit=1e5)).run(until=300)
+    chip = rh.chips.Software(rate_fit_per_mbit=1e5)
+    found = rh.Campaign(work, chip, rh.Importance()).run(until=300)
     known = (Known("control", 0.25 * float(found.space.exposure.sum()), 0.5),)
     found = replace(found, space=replace(found.space, known=known), anytime=anytime)
     rate = found.fit("sdc1")

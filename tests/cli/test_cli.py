@@ -288,6 +288,8 @@ def test_samplers_are_compared_from_the_command_line(folder: Path) -> None:
     found = json.loads(done.stdout)
     plain, told = (found["samplers"][name] for name in names[1].split(","))
     assert told["faults"] < plain["faults"] / 5
+    assert told["or_fewer"].keys() < told.keys()
+    assert found["truth"]["low"] < found["truth"]["value"] < found["truth"]["high"]
     for curve in (plain["half_widths"], told["half_widths"]):
         assert curve["faults"][0] == 5
         assert curve["faults"][-1] == 300

@@ -137,18 +137,18 @@ class _Backward:
 
     def _price(self, step: int) -> Tensor:
         logits, costs = self.trace.logits.double(), self.costs[step]
-        best = logits.argmax(1)
-        price = costs[-1:].expand(len(best), -1).clone()
-        for number, (one, other) in enumerate(self.pairs.tolist()):
-            ahead = logits[:, one] - logits[:, other]
-            lead = torch.where(best == one, ahead, -ahead) - self.lost[:, number]
-            share = torch.where(lead > 0, 1 / lead, math.inf).float() * _SPARE
-            for image in torch.nonzero((best == one) | (best == other))[:, 0].tolist():
-                if math.isinf(float(share[image])):
-                    price[image] = math.inf
-                else:
-                    torch.maximum(price[image], costs[number] * share[image], out=price[image])
-        return price
+        best, (one, other) = logits.argmax(1), self.pairs.T
+        ahead = logits[:, one] - logits[:, other]
+        leads = torch.where(best[:, None] == one, ahead, -ahead) - self.lost
+        share = torch.where(leads > 0, 1 / leads, math.inf).float() * _SPARE
+        price = torch.empty(len(best), costs.shape[1])
+        for image, top in enumerate(best.tolist()):
+            own = torch.nonzero((one == top) | (other == top))[:, 0]
+            if bool(torch.isinf(share[image, own]).any()):
+                price[image] = math.inf
+            else:
+                torch.amax(costs[own] * share[image, own, None], 0, out=price[image])
+        return torch.maximum(price, costs[-1])
 
     def _take(self, step: int) -> None:
         """Go back through one step, whose own costs are known by now."""
