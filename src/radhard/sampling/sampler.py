@@ -61,7 +61,7 @@ class Asked:
     target: Reals
     events: Sequence[Event]
     ruled_out: Sequence[int] = ()
-    least: int = 1
+    least: int = 3
 
     def never(self, proof: int) -> list[bool]:
         """Which of the events a proof rules out."""
@@ -205,7 +205,7 @@ def cut(
     size = len(numbers)
     columns = [np.bincount(first, population[1], size)]
     columns += [np.bincount(later, part[live], size) for part in parts]
-    return _joined(np.stack(columns, 1), asked.least)
+    return _joined(np.stack(columns, 1), asked.least, tally.total)
 
 
 def as_cells(
@@ -224,7 +224,7 @@ def as_cells(
     return Cells(mass / total, n, shares, np.concatenate(excluded), ran, hits, looked_at)
 
 
-def _joined(rows: Reals, least: int) -> Reals:
+def _joined(rows: Reals, least: int, total: int) -> Reals:
     """Cells added to their neighbours until each has enough runs, which the second column counts.
 
     What cells without runs weigh goes to the nearest ones that have some, half to either side: each
@@ -234,8 +234,8 @@ def _joined(rows: Reals, least: int) -> Reals:
     """
     ran = rows[:, 1] > 0
     if not ran.any():
-        whole: Reals = rows.sum(0, keepdims=True)
-        return whole
+        nothing: Reals = rows.sum(0, keepdims=True)
+        return nothing
     found, mass = rows[ran], rows[:, 0]
     after = np.cumsum(ran)  # number of the next cell with runs; its own is one less
     gap = np.bincount(after, np.where(ran, 0.0, mass), len(found) + 1)
@@ -243,11 +243,29 @@ def _joined(rows: Reals, least: int) -> Reals:
     free = [_between(found, int(k), gap[k]) for k in np.flatnonzero(gap > heavy)]
     mass = np.where(~ran & (gap > heavy)[after], 0.0, mass)
     sides = (after - 1).clip(0), np.where(ran, after - 1, after).clip(0, len(found) - 1)
-    found[:, 0] = np.sum([np.bincount(side, mass / 2, len(found)) for side in sides], 0)
+    whole = np.sum([np.bincount(side, mass / 2, len(found)) for side in sides], 0)
+    found = _thinned(found, np.where(whole > found[:, 0], total * whole, 0.0))
+    found[:, 0] = whole
     group = _groups((found[:, 1] >= least) | (found[:, 0] > heavy), found[:, 1], least)
     joined: Reals = np.stack([np.bincount(group, column) for column in found.T], 1)
     cells: Reals = np.concatenate([joined, np.reshape(free, (-1, rows.shape[1]))])
     return cells
+
+
+def _thinned(rows: Reals, expected: Reals) -> Reals:
+    """Rows whose rarer events, or their absence, are shares of the weight that was expected, (k,).
+
+    What a cell has been lent had no run, so it shows less weight than it stands for; as shares of
+    what it shows, events would count for all of it (Horvitz and Thompson, JASA 1952).
+    """
+    weight = rows[:, 2:3]
+    by = weight / np.maximum(weight, expected[:, None])
+    first = 4 + (rows.shape[1] - 4) // 2
+    hits = rows[:, first:]
+    rare = hits <= weight / 2
+    return np.concatenate(
+        [rows[:, :first], np.where(rare, hits * by, weight - (weight - hits) * by)], 1
+    )
 
 
 def _between(rows: Reals, k: int, mass: float) -> Reals:
