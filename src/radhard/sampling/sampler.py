@@ -174,13 +174,28 @@ class Tilted(Estimating):
         return as_cells([rows], [asked.never(0)])
 
 
+class Rows(NamedTuple):
+    """Cells of a population.
+
+    Attributes:
+        cells: sums per cell, (k, 4 + 2 events), as `cut` says.
+        gaps: probability of what lies between two cells, and which these are, (gaps, 3).
+    """
+
+    cells: Reals
+    gaps: Reals
+
+
+_NO_GAPS = np.zeros((0, 3))
+
+
 def cut(
     population: tuple[Integers, Reals],
     cell: Integers,
     tally: Tally,
     asked: Asked,
     chosen: Flags | None = None,
-) -> Reals:
+) -> Rows:
     """Cells by number, neighbours joined until each has enough runs.
 
     Args:
@@ -192,7 +207,7 @@ def cut(
 
     Returns:
         Per cell: probability, runs, sums of their weights and of the squares; of those with each
-        event how many, and the sum of weights, (k, 4 + 2 events).
+        event how many, and the sum of weights.
     """
     sums, factor = tally.groups, asked.factor[tally.groups.key // CELLS]
     live = factor > 0 if chosen is None else chosen & (factor > 0)
@@ -205,67 +220,51 @@ def cut(
     size = len(numbers)
     columns = [np.bincount(first, population[1], size)]
     columns += [np.bincount(later, part[live], size) for part in parts]
-    return _joined(np.stack(columns, 1), asked.least, tally.total)
+    return _joined(np.stack(columns, 1), asked.least)
 
 
 def as_cells(
-    parts: Sequence[Reals], never: Sequence[Sequence[bool]], looked_at: float = np.inf
+    parts: Sequence[Rows], never: Sequence[Sequence[bool]], looked_at: float = np.inf
 ) -> Cells:
     """What `cut` made of one or more populations, in each of which some events are ruled out."""
-    rows = np.concatenate(parts)
+    rows = np.concatenate([part.cells for part in parts])
+    start = np.cumsum([0, *(len(part.cells) for part in parts)])
+    gaps = [part.gaps + np.array([0, k, k]) for part, k in zip(parts, start, strict=False)]
     mass, runs, weight, weight2 = rows[:, :4].T
     n = np.divide(weight**2, weight2, out=np.zeros_like(weight), where=weight2 > 0)
     events = (rows.shape[1] - 4) // 2
     hits = tuple(rows[:, 4 : 4 + events].sum(0).round().astype(int).tolist())
     shares = (rows[:, 4 + events :] / np.maximum(weight, 1e-300)[:, None]).clip(0, 1)
-    excluded = [np.tile(one, (len(part), 1)) for part, one in zip(parts, never, strict=True)]
-    total = max(float(mass.sum()), 1e-300)
+    excluded = [np.tile(one, (len(part.cells), 1)) for part, one in zip(parts, never, strict=True)]
+    between = np.concatenate(gaps)
+    total = max(float(mass.sum() + between[:, 0].sum()), 1e-300)
+    between = between / [total, 1, 1]
     ran = round(float(runs.sum()))
-    return Cells(mass / total, n, shares, np.concatenate(excluded), ran, hits, looked_at)
+    never_of = np.concatenate(excluded)
+    return Cells(mass / total, n, shares, never_of, ran, hits, looked_at, between)
 
 
-def _joined(rows: Reals, least: int, total: int) -> Reals:
-    """Cells added to their neighbours until each has enough runs, which the second column counts.
+def _joined(rows: Reals, least: int) -> Rows:
+    """Neighbours put together until each has enough runs, which the second column counts.
 
-    What cells without runs weigh goes to the nearest ones that have some, half to either side: each
-    run then stands for what lies halfway to the next one, as if it were weighed alone. Giving all
-    of it to one side would lend the rates of likelier cells to less likely ones. Where they weigh
-    more than `_HEAVY` runs they are a cell of no runs, whose estimate is that of its neighbours.
+    What cells without runs weigh lies between the nearest ones that have some, and may have the
+    rate of either. Where it is more than `_HEAVY` runs weigh, it is a cell of no runs, whose
+    estimate is that of its neighbours.
     """
     ran = rows[:, 1] > 0
     if not ran.any():
-        nothing: Reals = rows.sum(0, keepdims=True)
-        return nothing
-    found, mass = rows[ran], rows[:, 0]
+        return Rows(rows.sum(0, keepdims=True), _NO_GAPS)
+    found = rows[ran]
     after = np.cumsum(ran)  # number of the next cell with runs; its own is one less
-    gap = np.bincount(after, np.where(ran, 0.0, mass), len(found) + 1)
-    heavy = _HEAVY * mass.sum() / rows[:, 1].sum()
+    gap = np.bincount(after, np.where(ran, 0.0, rows[:, 0]), len(found) + 1)
+    heavy = _HEAVY * rows[:, 0].sum() / rows[:, 1].sum()
     free = [_between(found, int(k), gap[k]) for k in np.flatnonzero(gap > heavy)]
-    mass = np.where(~ran & (gap > heavy)[after], 0.0, mass)
-    sides = (after - 1).clip(0), np.where(ran, after - 1, after).clip(0, len(found) - 1)
-    whole = np.sum([np.bincount(side, mass / 2, len(found)) for side in sides], 0)
-    found = _thinned(found, np.where(whole > found[:, 0], total * whole, 0.0))
-    found[:, 0] = whole
     group = _groups((found[:, 1] >= least) | (found[:, 0] > heavy), found[:, 1], least)
-    joined: Reals = np.stack([np.bincount(group, column) for column in found.T], 1)
-    cells: Reals = np.concatenate([joined, np.reshape(free, (-1, rows.shape[1]))])
-    return cells
-
-
-def _thinned(rows: Reals, expected: Reals) -> Reals:
-    """Rows whose rarer events, or their absence, are shares of the weight that was expected, (k,).
-
-    What a cell has been lent had no run, so it shows less weight than it stands for; as shares of
-    what it shows, events would count for all of it (Horvitz and Thompson, JASA 1952).
-    """
-    weight = rows[:, 2:3]
-    by = weight / np.maximum(weight, expected[:, None])
-    first = 4 + (rows.shape[1] - 4) // 2
-    hits = rows[:, first:]
-    rare = hits <= weight / 2
-    return np.concatenate(
-        [rows[:, :first], np.where(rare, hits * by, weight - (weight - hits) * by)], 1
-    )
+    joined = np.stack([np.bincount(group, column) for column in found.T], 1)
+    light = np.flatnonzero((gap > 0) & (gap <= heavy))
+    sides = (group[np.clip(light - side, 0, len(found) - 1)] for side in (1, 0))
+    gaps = np.stack([gap[light], *sides], 1)
+    return Rows(np.concatenate([joined, np.reshape(free, (-1, rows.shape[1]))]), gaps)
 
 
 def _between(rows: Reals, k: int, mass: float) -> Reals:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,8 @@ class Cells:
         runs: in all cells together.
         hits: runs with each outcome, (outcomes,).
         looked_at: candidates from which the masses are known; infinite where they are exact.
+        gaps: share of the population that lies between two cells and had no runs, and which cells
+            these are, (gaps, 3): it may have the rates of either.
     """
 
     mass: Reals
@@ -57,6 +59,21 @@ class Cells:
     runs: int
     hits: tuple[int, ...] = ()
     looked_at: float = math.inf
+    gaps: Reals = field(default_factory=lambda: np.zeros((0, 3)))
+
+    def masses(self, signs: Reals | None = None) -> Reals:
+        """With each gap given to the neighbour whose sum of shares times signs is the larger, (k,).
+
+        Half to either where no signs are given.
+        """
+        mass, sides = self.mass.copy(), self.gaps[:, 1:].astype(np.int64)
+        if signs is None:
+            np.add.at(mass, sides, self.gaps[:, :1] / 2)
+            return mass
+        worth = self.shares @ signs
+        better = np.where(worth[sides[:, 0]] >= worth[sides[:, 1]], sides[:, 0], sides[:, 1])
+        np.add.at(mass, better, self.gaps[:, 0])
+        return mass
 
     @property
     def plain(self) -> bool:
@@ -65,7 +82,7 @@ class Cells:
 
     def value(self, signs: Reals) -> float:
         """Sum over cells and outcomes of mass times share times sign."""
-        return float(self.mass @ (self.shares @ signs))
+        return float(self.masses() @ (self.shares @ signs))
 
 
 def proportion(
@@ -109,7 +126,7 @@ def contrast(
     low = -_farthest(cells, -s, confidence, anytime)[0]
     high = _farthest(cells, s, confidence, anytime)[0]
     found = Estimate(value, low, high, confidence, cells.runs, method)
-    apart = float(cells.mass @ (cells.shares @ s - value) ** 2)
+    apart = float(cells.masses() @ (cells.shares @ s - value) ** 2)
     found = widened(found, apart / cells.looked_at, anytime)
     return replace(found, low=max(found.low, least) + 0.0, high=min(found.high, most))
 
@@ -125,7 +142,7 @@ def ratio(cells: Cells, confidence: float = 0.95, anytime: bool = False) -> Esti
     >>> print(ratio(one))
     50.00 % [33.58, 66.42]
     """
-    a, b = cells.mass @ cells.shares if cells.runs else (0.0, 0.0)
+    a, b = cells.masses() @ cells.shares if cells.runs else (0.0, 0.0)
     method = ANYTIME if anytime else METHOD
     if a + b <= 0:
         return Estimate(math.nan, 0.0, 1.0, confidence, 0, method)
@@ -138,7 +155,7 @@ def ratio(cells: Cells, confidence: float = 0.95, anytime: bool = False) -> Esti
         for _ in range(20):
             s = np.array([1 - at, -at] if first == 0 else [-at, 1 - at])
             _, rates = _farthest(cells, s, confidence, anytime)
-            sums = cells.mass @ rates
+            sums = cells.masses(s) @ rates
             later = float(sums[first] / max(sums.sum(), 1e-300))
             done, at = abs(later - at) < 1e-7, max(later, at)
             if done:
@@ -146,7 +163,7 @@ def ratio(cells: Cells, confidence: float = 0.95, anytime: bool = False) -> Esti
         ends.append(min(at, 1.0))
     found = Estimate(value, 1 - ends[1], ends[0], confidence, n, method)
     residual = cells.shares @ np.array([1 - value, -value])
-    apart = float(cells.mass @ residual**2) / (a + b) ** 2
+    apart = float(cells.masses() @ residual**2) / (a + b) ** 2
     found = widened(found, apart / cells.looked_at, anytime)
     return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
@@ -184,6 +201,7 @@ def _farthest(cells: Cells, signs: Reals, confidence: float, anytime: bool) -> t
     allowed = np.concatenate([~cells.never | (cells.shares > 0), np.ones_like(rest, bool)], 1)
     rates = np.zeros_like(shares)
     limit = radius(confidence, anytime)
-    farthest(cells.mass, cells.n, shares, allowed, np.append(signs, 0.0), limit, rates)
+    mass = cells.masses(signs)
+    farthest(mass, cells.n, shares, allowed, np.append(signs, 0.0), limit, rates)
     found = rates[:, :-1]
-    return float(cells.mass @ (found @ signs)), found
+    return float(mass @ (found @ signs)), found
