@@ -6,8 +6,9 @@ import importlib
 import sys
 from pathlib import Path
 
+_SUBJECTS = {"networks", "populations"}
 NAMES = sorted(
-    path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in {"networks"}
+    path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _SUBJECTS
 )
 NAMES = [name for name in NAMES if not name.startswith("_")]
 

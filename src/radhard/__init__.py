@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from radhard.accel import chips
     from radhard.campaign.campaign import Campaign
     from radhard.campaign.collect import collect
+    from radhard.campaign.difference import Compared, Difference, compare
     from radhard.campaign.follow import Propagation, follow
     from radhard.campaign.rates import Exposure, under_errors
     from radhard.campaign.result import Result
@@ -93,7 +94,8 @@ if TYPE_CHECKING:
         Stratified,
         Uniform,
     )
-    from radhard.search.choose import Choice, Goal, choose
+    from radhard.search.choose import Choice, choose
+    from radhard.search.trial import Goal
     from radhard.stats.estimate import Estimate
     from radhard.stats.stopping import Precision
 
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "campaign.campaign": ["Campaign"],
     "campaign.collect": ["collect"],
+    "campaign.difference": ["Compared", "Difference", "compare"],
     "campaign.follow": ["Propagation", "follow"],
     "campaign.result": ["Result"],
     "campaign.store": ["StoreError"],
@@ -165,7 +168,8 @@ _ROOMS = {
     "protect.redundancy": ["Redundancy"],
     "protect.storage": ["SECDED", "BitTriplication", "Parity", "WeightSignature"],
     "protect.tap": ["Tap"],
-    "search.choose": ["Choice", "Goal", "choose"],
+    "search.choose": ["Choice", "choose"],
+    "search.trial": ["Goal"],
     "stats.estimate": ["Estimate"],
     "stats.stopping": ["Precision"],
 }

@@ -78,7 +78,8 @@ def test_what_nothing_reads_changes_nothing(population: Population) -> None:
 
 @pytest.mark.parametrize("chip", [rh.chips.EYERISS, rh.chips.SYSTOLIC(4, 4), rh.chips.NVDLA_SMALL])
 def test_so_it_is_on_every_chip(residual, images, labels, chip) -> None:
-    campaign = rh.Campaign(rh.capture(residual, images, labels, format=rh.FLOAT16), chip)
+    work = rh.capture(residual, images, labels, format=rh.FLOAT16)
+    campaign = rh.Campaign(work, chip, rh.Importance())
     space = campaign.space()
     faults = campaign.draw(space, 0, 1500)
     columns = outcomes(campaign, space, Golden(campaign.network), faults)
@@ -129,6 +130,7 @@ def test_only_outcomes_that_take_a_read_have_such_a_rate(population: Population)
 def test_both_rates_are_printed(tmp_path) -> None:
     given = ["assess", "digits-cnn", "--chip", "systolic:4x4", "--format", "int8"]
     given += ["--images", "8", "--faults", "300", "--out", str(tmp_path)]
+    given += ["--sampler", "importance"]
     table = CliRunner().invoke(app, given)
     assert "SDC-1 of faults that something reads" in table.stdout
     shown = json.loads(CliRunner().invoke(app, [*given, "--json"]).stdout.splitlines()[-1])

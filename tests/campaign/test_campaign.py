@@ -207,9 +207,9 @@ def test_parts_estimate_when_they_are_asked(campaign, monkeypatch) -> None:
     result, asked = campaign.run(until=250), []
     estimate = type(result)._estimate
 
-    def counted(self: object, tally: object, metric: str) -> object:
+    def counted(self: object, metric: str, *rest: object, **more: object) -> object:
         asked.append(metric)
-        return estimate(self, tally, metric)
+        return estimate(self, metric, *rest, **more)
 
     monkeypatch.setattr(type(result), "_estimate", counted)
     parts = result.strata

@@ -80,7 +80,7 @@ def test_the_struck_value_and_the_way_it_went(campaign, found) -> None:
 
 
 def test_outcomes_are_those_of_the_campaign(campaign, found) -> None:
-    result = campaign.run(until=300)
+    result = campaign.with_(sampler=rh.Importance()).run(until=300)
     for metric in ("sdc1", "masked", "correct"):
         assert found.outcomes[metric].sum() == result.tally.events[metric].sum()
     rates = found.rates(found.layer, "sdc1")

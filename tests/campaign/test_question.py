@@ -94,7 +94,7 @@ def test_other_plain_fields_come_back() -> None:
 def test_parameters_are_part_of_the_question(campaign: rh.Campaign) -> None:
     asked = [
         campaign,
-        campaign.with_(sampler=rh.GradientImportance()),
+        campaign.with_(sampler=rh.Importance()),
         campaign.with_(sampler=rh.GradientImportance(candidates=5)),
         campaign.with_(protections=[rh.RangeRestriction()]),
         campaign.with_(protections=[rh.RangeRestriction(cushion=0.1)]),

@@ -149,7 +149,8 @@ def test_a_verdict_agrees_with_the_interval_and_its_forecast_decides(
 ) -> None:
     """With known sites beside those that are tried, whose wrong answers count too."""
     work = rh.capture(residual, images, labels, format=rh.FLOAT16)
-    found = rh.Campaign(work, rh.chips.Software(rate_fit_per_mbit=1e5)).run(until=300)
+    chip = rh.chips.Software(rate_fit_per_mbit=1e5)
+    found = rh.Campaign(work, chip, rh.Importance()).run(until=300)
     known = (Known("control", 0.25 * float(found.space.exposure.sum()), 0.5),)
     found = replace(found, space=replace(found.space, known=known), anytime=anytime)
     rate = found.fit("sdc1")
@@ -172,5 +173,8 @@ def test_a_verdict_agrees_with_the_interval_and_its_forecast_decides(
 
 def _grown(tally: Tally, factor: float) -> Tally:
     """The same shares from so many times the faults, as far as intervals can tell."""
-    weighted = {name: sums * factor for name, sums in tally.weighted.items()}
-    return replace(tally, weights=tally.weights * factor, weighted=weighted)
+    sums, factor = tally.groups, round(factor * tally.total) / tally.total
+    weighted = {name: part * factor for name, part in sums.weighted.items()}
+    return replace(tally, groups=replace(
+        sums, n=sums.n * factor, weights=sums.weights * factor, weighted=weighted,
+    ))  # fmt: skip

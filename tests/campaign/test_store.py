@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 import radhard as rh
 from radhard import cli
-from radhard.campaign import collect as collecting
 from radhard.campaign.ask import Ask, asked, prepare
 from radhard.campaign.collect import outcomes
 from radhard.campaign.question import SEMANTICS
@@ -28,6 +27,7 @@ from radhard.cli import app
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.report import page
+from radhard.report.wording import flat_words
 
 SHARD = 100
 
@@ -148,19 +148,39 @@ def test_what_is_read_again_is_what_was_run(guarded: rh.Campaign, tmp_path: Path
     assert (read.sampler, read.cost, read.protections) == (
         guarded.sampler, guarded.cost, live.protections,
     )  # fmt: skip
-    plain = guarded.with_(sampler=rh.GradientImportance(), name="plain")
-    other = collecting.Result(
-        "", "", read.space, plain.sampler, read.tally, read.golden_accuracy, 0.95, False, 0.0
-    )
-    assert other["moved"] != read["moved"]  # what defaults would say
     page = rh.report(tmp_path / "st").read_text()
     for words in (
-        "gradient-importance(candidates=5, least=1e-05)",
+        "gradient-importance(candidates=5, least=1e-05, proofs=True)",
         "RangeRestriction(cushion=0.25, zero=False, fitted learned)",
         "Parity(components=(global-buffer))",
         "bits of memory",
     ):
         assert words in page
+
+
+def test_layers_without_slopes_are_remembered(images, labels, tmp_path: Path) -> None:
+    """Only of samplers that score; not asked again of a campaign that is all stored."""
+    torch.manual_seed(0)
+    steps = nn.Flatten(), nn.Linear(128, 4), Ranked(), nn.Linear(4, 5)
+    work = rh.capture(nn.Sequential(*steps), images, labels)
+    plain = rh.Campaign(work, sampler=rh.Importance(), name="plain")
+    scored = plain.with_(sampler=rh.GradientImportance(candidates=5), name="scored")
+    live = {found.name: found for found in rh.collect([plain, scored], 20, tmp_path)}
+    assert (live["plain"].flat, live["scored"].flat) == ((), ("1",))
+    folders = {name: Folder(tmp_path / name, live[name].id) for name in live}
+    assert "flat" not in folders["plain"].about()["identity"]
+    assert folders["plain"].result().flat == ()
+    assert folders["scored"].result().flat == folders["scored"].flat(scored.id) == ("1",)
+    assert folders["scored"].flat("another") is None
+    assert next(rh.collect([scored], 20, tmp_path)).flat == ("1",)
+    assert flat_words(("1",)) in rh.report(tmp_path).read_text()
+
+
+class Ranked(nn.Module):
+    """Whether values are 0, which has no slope."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.round().eq(0).type_as(x)
 
 
 def test_a_store_s_file_asks_the_same_again(guarded: rh.Campaign, tmp_path: Path) -> None:

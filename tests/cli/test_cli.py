@@ -106,6 +106,7 @@ def test_json_has_every_key(folder: Path, demo) -> None:
     for key in ("id", "model", "format", "chip", "faults", "seconds", "metrics", "strata"):
         assert key in shown
     assert (shown["model"], shown["format"], shown["chip"]) == ("digits-cnn", "fp16", "eyeriss")
+    assert (shown["flat_layers"], shown["notes"]) == ([], [])
     metrics = ("sdc1", "sdc5", "sdc10", "sdc20", "golden_accuracy", "ra", "masked", "nan")
     for name in metrics:
         assert set(shown["metrics"][name]) == {"value", "low", "high", "n"}
@@ -287,6 +288,8 @@ def test_samplers_are_compared_from_the_command_line(folder: Path) -> None:
     found = json.loads(done.stdout)
     plain, told = (found["samplers"][name] for name in names[1].split(","))
     assert told["faults"] < plain["faults"] / 5
+    assert told["or_fewer"].keys() < told.keys()
+    assert found["truth"]["low"] < found["truth"]["value"] < found["truth"]["high"]
     for curve in (plain["half_widths"], told["half_widths"]):
         assert curve["faults"][0] == 5
         assert curve["faults"][-1] == 300

@@ -1,5 +1,7 @@
 """What scores say of faults, against what the faults do."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,8 +13,9 @@ from radhard.campaign.collect import collect
 from radhard.engine.margin import Margins
 from radhard.engine.trace import images_within
 from radhard.faults.corruption import Corruption
+from radhard.network.data import data_named
 from radhard.network.workload import Workload
-from radhard.sampling.proposals import Importance
+from radhard.sampling.proposals import Importance, Uniform
 
 
 class Block(nn.Module):
@@ -124,3 +127,151 @@ def test_segments_of_images_give_the_same_faults(residual, images, labels) -> No
     memory = next(k << 16 for k in range(1, 1 << 12) if 1 < images_within(work, k << 16, 6) < 6)
     tight = next(collect([campaign], 150, memory=memory))
     assert tight["sdc1"] == roomy["sdc1"]
+
+
+class Quantised(nn.Module):
+    """Activations of few values: 4 bits, or their sign. Trained with slopes straight through."""
+
+    def __init__(self, binary: bool) -> None:
+        super().__init__()
+        self.binary = binary
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        held = x.clamp(-1, 1) if self.binary else x.clamp(0, 6) * 2.5
+        steps = torch.sign(x) if self.binary else torch.round(held) / 2.5
+        held = held if self.binary else held / 2.5
+        return held + (steps - held).detach()
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["4-bit", "binary"])
+def quantised(request) -> Workload:
+    """A trained network of three layers on handwritten digits."""
+    torch.manual_seed(0)
+    train, test = data_named("digits", train=True), data_named("digits", train=False)
+    steps = Quantised(request.param), Quantised(request.param)
+    first, second = nn.Linear(64, 16), nn.Linear(16, 16)
+    model = nn.Sequential(nn.Flatten(), first, steps[0], second, steps[1], nn.Linear(16, 10))
+    optimiser = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(15):
+        for part in torch.randperm(len(train.images)).split(64):
+            optimiser.zero_grad()
+            logits = model(train.images[part].float())
+            nn.functional.cross_entropy(logits, train.labels[part]).backward()
+            optimiser.step()
+    model.eval()
+    assert (model(test.images.float()).argmax(1) == test.labels).double().mean() > 0.8
+    return rh.capture(model, test.images[:6].float(), test.labels[:6])
+
+
+def found_early(work: Workload, chance: np.ndarray, corruption: Corruption) -> float:
+    """The share of changed answers that is in the 5 % of faults whose scores are highest."""
+    run = rh.resume(rh.record(work), corruption)
+    changed = (run.logits.argmax(1) != run.golden.argmax(1)).numpy()
+    assert changed.sum() > 50
+    order = np.argsort(-chance, kind="stable")
+    return float(changed[order][: len(order) // 20].sum() / changed.sum())
+
+
+def test_scores_tell_through_rounding_and_sign(quantised: Workload, monkeypatch) -> None:
+    space = rh.Campaign(quantised).space()
+    faults = Uniform().draw(space, 20000, np.random.default_rng(0))
+    corruption = rh.chips.SOFTWARE.corrupt(quantised, space, faults)
+    trace, margins = rh.record(quantised), Margins.of(quantised)
+    assert margins.flat == ()
+    told = found_early(quantised, margins.chance(trace, corruption), corruption)
+    assert told > 0.85
+    monkeypatch.setattr("radhard.engine.straight._SLOPED", {})  # slopes as they are
+    plain = Margins.of(quantised)
+    assert plain.flat == tuple(layer.name for layer in quantised.layers[:-1])[: len(plain.flat)]
+    zeros = [replace(s, results=0 * s.results, inputs=0 * s.inputs, typical=0.0, guessed=False)
+             if s.guessed else s for s in plain.slopes]  # fmt: skip
+    assert plain.flat
+    blind = replace(plain, slopes=tuple(zeros))
+    assert found_early(quantised, blind.chance(trace, corruption), corruption) < told - 0.2
+
+
+@pytest.mark.parametrize("name", ["residual", "attention", "hardtanh", "gelu"])
+def test_slopes_of_other_networks_are_plain_gradients(name, request, images, labels) -> None:
+    """Bit for bit: nothing is added to a network that has slopes."""
+    torch.manual_seed(0)
+    between = {"hardtanh": nn.Hardtanh(), "gelu": nn.GELU()}.get(name)
+    model = (
+        nn.Sequential(nn.Conv2d(2, 4, 3), between, nn.Flatten(), nn.LazyLinear(5))
+        if between is not None
+        else request.getfixturevalue(name)
+    )
+    model(images)
+    work = rh.capture(model, images[:2], labels[:2])
+    margins = Margins.of(work)
+    values = work.program.run(work.images.clone().requires_grad_(True))
+    best = values[work.program.output].topk(2, dim=1).values
+    ends = [values[slopes.tail.end] for slopes in margins.slopes]
+    plain = torch.autograd.grad((best[:, 0] - best[:, 1]).sum(), ends)
+    assert margins.flat == ()
+    for slopes, gradient in zip(margins.slopes, plain, strict=True):
+        rows = work.program.rows[slopes.tail.end].split(gradient)
+        assert torch.equal(slopes.results, rows.square().mean(0).sqrt())
+
+
+@torch.library.custom_op("radhard_tests::halves", mutates_args=())
+def halves(x: torch.Tensor) -> torch.Tensor:
+    """Rounding that autograd knows nothing of."""
+    return torch.round(x * 2) / 2
+
+
+@halves.register_fake
+def _(x: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
+class Opaque(nn.Module):
+    """Two layers that are felt through an operation without derivative, and two that are not."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(32, 16), nn.Linear(16, 12)
+        self.third, self.last = nn.Linear(12, 12), nn.Linear(12, 5)
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.second(torch.relu(self.first(x.flatten(1)[:, :32])))
+        return self.last(torch.relu(self.third(self.function(x))))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [halves, lambda x: torch.tensor([-1.0, 0.0, 1.0])[torch.bucketize(x, torch.tensor([-1.0, 1]))]],
+    ids=["no derivative", "a table"],
+)
+def test_layers_without_slopes_are_named_and_struck(function, images, labels) -> None:
+    """Their scores are of the size that real slopes have; intervals hold."""
+    torch.manual_seed(1)
+    work = rh.capture(Opaque(function), images, labels)
+    felt = Margins.of(rh.capture(Opaque(torch.relu), images, labels))
+    margins = Margins.of(work)
+    assert margins.flat == ("first", "second")
+    for guess, real in zip(margins.slopes[:2], felt.slopes[:2], strict=True):
+        assert (guess.guessed, real.guessed) == (True, False)
+        assert 0.1 < guess.typical / real.typical < 10
+        assert float(guess.inputs.min()) > 0
+    campaign = rh.Campaign(work, sampler=rh.GradientImportance(candidates=20))
+    found, truth = campaign.run(until=400), rh.Campaign(work, seed=1).run(until=5_000)["sdc1"]
+    assert found.flat == ("first", "second")
+    assert found["sdc1"].low <= truth.value <= found["sdc1"].high
+
+
+def test_the_answer_itself_may_have_no_slope(images, labels) -> None:
+    """All layers but one that gives logits are guessed."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.ReLU(), nn.Linear(8, 5), Last())
+    model(images)
+    work = rh.capture(model, images, labels)
+    margins = Margins.of(work)
+    assert margins.flat == tuple(layer.name for layer in work.layers)
+    corruption = struck(work, rh.chips.SOFTWARE, 500)
+    assert np.isfinite(margins.chance(rh.record(work), corruption)).all()
+
+
+class Last(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return halves(x)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from radhard.metrics.fit import Verdict, fit, judged, raw_fit, total_fit
 from radhard.metrics.outcome import classify, top_class
-from radhard.stats.interval import wilson
+from radhard.stats.ball import proportion
 
 NAN, INF = math.nan, math.inf
 GOLDEN = [3.0, 2.0, 1.0, 0.0, -1.0, -2.0]
@@ -139,7 +139,7 @@ def test_a_criterion_of_one_s_own() -> None:
 
 
 def test_fit_has_units() -> None:
-    sdc = wilson(64, 1000)
+    sdc = proportion(64, 1000)
     rate = raw_fit(20.49, bits=784 * 1024 * 8)
     assert rate == pytest.approx(125.5, abs=0.01)
     found = fit(sdc, rate)
@@ -150,7 +150,7 @@ def test_fit_has_units() -> None:
 
 
 def test_rates_add() -> None:
-    parts = [fit(wilson(64, 1000), 10.0), fit(wilson(1, 1000), 100.0)]
+    parts = [fit(proportion(64, 1000), 10.0), fit(proportion(1, 1000), 100.0)]
     total = total_fit(parts)
     assert total.value == pytest.approx(0.74)
     assert total.low < total.value < total.high
@@ -161,25 +161,25 @@ def test_rates_add() -> None:
 
 def test_a_budget_is_met_missed_or_undecided() -> None:
     """1 of 1,000 FIT is allowed: a share of 0.1 %."""
-    good, bad, open_ = wilson(0, 10_000), wilson(100, 1000), wilson(0, 1000)
+    good, bad, open_ = proportion(0, 10_000), proportion(100, 1000), proportion(0, 1000)
     assert judged(good, 1000.0, budget_fit=1.0) == Verdict(1.0, "met", 0)
     assert judged(bad, 1000.0, budget_fit=1.0) == Verdict(1.0, "missed", 0)
     found = judged(open_, 1000.0, budget_fit=1.0)
     assert found.verdict == "undecided"
     assert found.more_faults is not None
     enough = 1000 + found.more_faults
-    assert judged(wilson(0, enough), 1000.0, budget_fit=1.0).verdict == "met"
-    assert judged(wilson(0, enough - 1), 1000.0, budget_fit=1.0).verdict == "undecided"
+    assert judged(proportion(0, enough), 1000.0, budget_fit=1.0).verdict == "met"
+    assert judged(proportion(0, enough - 1), 1000.0, budget_fit=1.0).verdict == "undecided"
 
 
 def test_what_is_known_is_part_of_the_rate() -> None:
-    assert judged(wilson(0, 10_000), 10.0, known_fit=20.0) == Verdict(10.0, "missed", 0)
-    above, without = (judged(wilson(45, 1000), 100.0, *part) for part in ((5.0,), (0.0, 5.0)))
+    assert judged(proportion(0, 10_000), 10.0, known_fit=20.0) == Verdict(10.0, "missed", 0)
+    above, without = (judged(proportion(45, 1000), 100.0, *part) for part in ((5.0,), (0.0, 5.0)))
     assert above.verdict == without.verdict == "undecided"
     assert above.more_faults == without.more_faults
-    assert judged(wilson(5, 10), 0.0).verdict == "met"
+    assert judged(proportion(5, 10), 0.0).verdict == "met"
     with pytest.raises(ValueError, match="budget of 0"):
-        judged(wilson(0, 10), 1.0, budget_fit=0)
+        judged(proportion(0, 10), 1.0, budget_fit=0)
 
 
 def test_equal_logits_are_in_the_top_five_by_class_number() -> None:

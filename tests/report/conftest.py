@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import radhard as rh
 from radhard.campaign.result import Result
+from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace, Stratum
 from radhard.sampling.tally import Tally
 
@@ -22,16 +23,20 @@ def made() -> Callable[..., Result]:
     def result(counts: Counts, rate_fit: float | None = 200.0, width: int = 16) -> Result:
         strata = tuple(Stratum(*place, width, 100, 1.0, 100) for place in counts)
         n, hits = np.array(list(counts.values())).T
-        none = np.zeros_like(n)
-        events = dict.fromkeys(("gained", "masked", "nan"), none)
-        events = {**events, "sdc1": hits, "lost": hits, "correct": n - hits, "activated": n}
-        weighted = {name: np.stack([e, e]).astype(float) for name, e in events.items()}
+        stratum = np.repeat(np.arange(len(n)), n)
+        within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+        hit = within < hits[stratum]
+        none = np.zeros_like(hit)
+        columns = dict.fromkeys(("gained", "masked", "nan"), none)
+        columns = {**columns, "sdc1": hit, "lost": hit, "correct": ~hit, "activated": ~none}
+        zero = np.zeros(len(hit), np.int64)
+        faults = Faults(zero, stratum, zero, zero, zero, zero, np.ones(len(hit)))
         return Result(
             id="0123456789abcdef" * 2,
             name="made-up",
             space=SiteSpace(strata, 8, rate_fit=rate_fit),
             sampler=rh.Importance(),
-            tally=Tally(n, events, np.stack([n, n]).astype(float), weighted),
+            tally=Tally.of(faults, columns, len(strata)),
             golden_accuracy=1.0,
             confidence=0.95,
             anytime=False,

@@ -4,7 +4,7 @@ import pytest
 
 from radhard.campaign.collect import Progress
 from radhard.report.bar import Pace, ProgressBar
-from radhard.stats.interval import wilson
+from radhard.stats.ball import proportion
 
 
 def test_stored_faults_count_neither_as_speed_nor_as_time() -> None:
@@ -21,7 +21,7 @@ def test_a_resumed_run_says_the_time_that_it_will_take() -> None:
 
     def step(time: float, done: int, fresh: int) -> str:
         now[0] = time
-        bar(Progress("tiny", done, 20_000, fresh, "sdc1", wilson(0, done)))
+        bar(Progress("tiny", done, 20_000, fresh, "sdc1", proportion(0, done)))
         return str(bar._bar.tasks[0].fields["left"])
 
     assert step(0.0, 0, 0) == ""

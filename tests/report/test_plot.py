@@ -3,13 +3,18 @@
 from collections.abc import Callable, Iterator
 from itertools import product
 
+import numpy as np
 import pytest
 
 from radhard.campaign.result import Result
+from radhard.faults.space import Stratum
 from radhard.report.heatmap import layer_by_bit
+from radhard.report.joint import at_once
 from radhard.report.plot import SHARES, by_bit, by_layer, formulations
 from radhard.report.rate import fit_by_component, fit_total
 from radhard.report.summary import formulations as notions
+from radhard.report.wording import percent
+from radhard.stats.ball import proportion
 
 Made = Callable[..., Result]
 
@@ -160,3 +165,55 @@ def test_rates_of_components_with_few_faults_are_grey(made: Made) -> None:
     result = made({("big", "a", 0): (100, 1), ("small", "a", 0): (9, 1)})
     big, small = fit_by_component(result).data[0].marker.color[::-1]
     assert big != small
+
+
+def test_error_bars_can_be_read_all_at_once(made: Made) -> None:
+    """A button widens them to intervals that hold together; another takes it back."""
+    counts = {("w", f"layer{k}", k): (200, 10 * k) for k in range(6)}
+    result = made({**counts, ("x", "layer0", 9): (200, 3), ("x", "layer1", 8): (5, 3)})
+    layers, bits = by_layer(result), by_bit(result, "fp16")
+    for figure in (layers, bits, fit_by_component(result)):
+        assert figure is not None
+        side = "x" if figure.data[0].orientation == "h" else "y"
+        count = sum(len(bar.x) for bar in figure.data)
+        each, every = figure.layout.updatemenus[0].buttons
+        assert (each.label, every.label) == ("each for itself", f"all {count} at once")
+        for number, bar in enumerate(figure.data):
+            own, wide = (button.args[0][f"error_{side}.array"][number] for button in (each, every))
+            assert list(own) == list(bar[f"error_{side}"].array)
+            assert all(a < b for a, b in zip(own, wide, strict=True))
+    tops = layers.layout.updatemenus[0].buttons[1].args[0]["error_y.array"][0]
+    wide = [proportion(10 * k, 200, 1 - 0.05 / 7) for k in range(6)]  # the bar of 5 faults is none
+    assert list(tops) == pytest.approx([found.high - found.value for found in wide])
+    assert (
+        f"all 7 at once: {percent(wide[0].low)} to {percent(wide[0].high)}"
+        in (layers.data[0].hovertext[0])
+    )
+
+
+def test_intervals_at_once_hold_together(made: Made) -> None:
+    """20 rates: all hold in 95 % of 400 samples, where those for themselves do in a third."""
+    rng = np.random.default_rng(0)
+    rates = np.linspace(0.02, 0.4, 20)
+    places = [("w", f"layer{k}", 0) for k in range(20)]
+    held = np.zeros(2, int)
+    for _ in range(400):
+        result = made({place: (300, int(rng.binomial(300, rate)))
+                          for place, rate in zip(places, rates, strict=True)})  # fmt: skip
+        parts = result.by(_layer)
+        for way, shown in enumerate((parts, at_once(result, parts, _layer).values())):
+            ends = [(part["sdc1"].low, part["sdc1"].high) for part in shown]
+            held[way] += all(a <= rate <= b for (a, b), rate in zip(ends, rates, strict=True))
+    assert held[1] >= 366  # 95 %, less three standard deviations
+    assert held[0] < 200
+
+
+def _layer(stratum: Stratum) -> tuple[str]:
+    return (stratum.layer,)
+
+
+def test_one_bar_has_nothing_to_choose(made: Made) -> None:
+    figure = by_layer(made({("w", "a", 0): (40, 10)}))
+    assert figure is not None
+    assert not figure.layout.updatemenus
+    assert "at once" not in figure.data[0].hovertext[0]

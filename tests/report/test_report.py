@@ -5,7 +5,8 @@ import pytest
 
 import radhard as rh
 from radhard.campaign.result import Result
-from radhard.report.wording import covered_words, verdict_words
+from radhard.report.joint import at_once_words
+from radhard.report.wording import covered_words, percent, verdict_words
 
 
 def test_a_store_of_several_campaigns_has_one_page(campaign, tmp_path: Path) -> None:
@@ -23,6 +24,15 @@ def test_a_store_of_several_campaigns_has_one_page(campaign, tmp_path: Path) -> 
     assert text.count("Layer by bit: activation") == 1
     assert text.count("Layer by bit: weight") == 2
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_page_says_once_what_intervals_of_many_parts_are(campaign, tmp_path: Path) -> None:
+    (result,) = rh.collect([campaign], 2000, tmp_path)
+    text = rh.report(tmp_path).read_text()
+    assert text.count(at_once_words(0.95)) == 1
+    assert text.count('"label":"each for itself"') == 2  # by layer, by bit
+    cells = sum(part.n >= 10 for part in result.strata)
+    assert f"all {cells} at once: " in text  # in the map
 
 
 def test_campaigns_without_a_named_format_have_pages(residual, images, labels, tmp_path) -> None:
@@ -96,3 +106,21 @@ def test_the_share_that_is_struck_is_on_the_page(campaign, tmp_path: Path) -> No
     covered = campaign.workload.covered
     assert 0 < covered.parameters < 1
     assert covered_words(covered) in rh.report(tmp_path).read_text()
+
+
+def test_the_overview_has_differences_to_a_campaign_without_protections(campaign, tmp_path) -> None:
+    guarded = campaign.with_(protections=[rh.Parity(("weight",))], name="a guarded one")
+    other = campaign.with_(seed=5, name="b other faults")
+    found = {r.name: r for r in rh.collect([guarded, other, campaign], 300, tmp_path)}
+    text = rh.report(tmp_path).read_text()
+    baseline = found["(tiny) & co"]
+    assert "SDC-1: difference to (tiny) &amp; co" in text
+    for name in ("a guarded one", "b other faults"):
+        gap = (found[name] - baseline)["sdc1"]
+        assert f"{percent(gap.low)} to {percent(gap.high)}" in text
+    assert "other faults</td>" in text
+
+
+def test_one_campaign_has_no_difference(campaign, tmp_path: Path) -> None:
+    list(rh.collect([campaign], 300, tmp_path))
+    assert "difference to" not in rh.report(tmp_path).read_text()

@@ -8,7 +8,8 @@ import pytest
 from radhard.campaign.result import Result
 from radhard.network.coverage import Covered
 from radhard.report.table import show, summary
-from radhard.report.wording import covered_words
+from radhard.report.wording import covered_words, flat_words, percent
+from radhard.stats.ball import proportion
 
 Made = Callable[..., Result]
 
@@ -29,22 +30,40 @@ def test_what_one_fault_says_is_not_the_worst(made: Made) -> None:
     assert list(table.columns[0].cells) == ["ten", "many", "some"]
     lows = [part["sdc1"].low for part in result.by(lambda s: (s.layer,))]
     assert lows[2] > lows[1] > lows[3]
-    assert table.caption == (
-        "3 of 5 parts; left out: 1 of fewer than 10 faults, 1 without SDC-1\n"
-    )  # fmt: skip
+    first, second, _ = str(table.caption).split("\n")
+    assert first == "3 of 5 parts; left out: 1 of fewer than 10 faults, 1 without SDC-1"
+    assert second == "interval: 95 %, each for itself; joint: 95 % that all 4 rates are above"
 
 
 def test_rows_that_do_not_fit_are_counted(made: Made) -> None:
     result = made({("w", f"layer{k}", 0): (100, k + 1) for k in range(30)})
     table = next(t for t in summary(result) if "by layer" in str(t.title))
     assert list(table.columns[0].cells) == [f"layer{k}" for k in range(29, 17, -1)]
-    assert table.caption == "12 of 30 parts; left out: 18 less hurt\n"
+    assert str(table.caption).startswith("12 of 30 parts; left out: 18 less hurt\n")
+
+
+def test_lower_ends_of_the_worst_are_those_of_all_that_were_compared(made: Made) -> None:
+    """The worst of 30 is picked from 30: an interval at 1 - 0.05 / 30 bears that."""
+    result = made({("w", f"layer{k}", 0): (100, k + 1) for k in range(30)})
+    table = next(t for t in summary(result) if "by layer" in str(t.title))
+    told = table.columns[5]
+    assert told.header == "joint"
+    ends = [proportion(events, 100, 1 - 0.05 / 30).low for events in range(30, 18, -1)]
+    assert list(told.cells) == [percent(low) for low in ends]
 
 
 def test_the_share_that_is_struck_is_said(made: Made) -> None:
     covered = Covered(0.75, 0.9, ("einsum of head",))
     first = summary(replace(made({("w", "a", 0): (10, 1)}), covered=covered))[0]
     assert first.caption == f"struck: {covered_words(covered)}\n"
+
+
+def test_layers_of_which_scores_say_nothing_are_named(made: Made) -> None:
+    first = summary(replace(made({("w", "a", 0): (10, 1)}), flat=("a", "b")))[0]
+    assert first.caption == f"note: {flat_words(('a', 'b'))}\n"
+    many = flat_words([f"layer{k}" for k in range(9)])
+    assert "layer5 and 3 more" in many
+    assert "layer6" not in many
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])

@@ -74,15 +74,6 @@ def test_bounded_means_are_ordered_by_what_they_assume() -> None:
     assert math.isinf(i.student(Moments.of([0.5])).half_width)
 
 
-def test_stratified_mean_weighs_the_strata() -> None:
-    parts = [Moments.of_counts(10, 100), Moments.of_counts(90, 100)]
-    assert i.stratified([0.9, 0.1], parts).value == pytest.approx(0.18)
-    with pytest.raises(ValueError, match="sum to"):
-        i.stratified([0.9, 0.2], parts)
-    with pytest.raises(ValueError, match="no observation"):
-        i.stratified([0.9, 0.1], [parts[0], Moments()])
-
-
 samples = st.lists(st.floats(-1e3, 1e3), max_size=20)
 
 

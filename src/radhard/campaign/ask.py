@@ -117,7 +117,7 @@ class Ask(BaseModel):
     faults: Annotated[int, Field(ge=1)] | None = None
     until: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     metric: str = "sdc1"
-    sampler: Part = "importance"
+    sampler: Part = "gradient-importance"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     nan: NanRule | None = None
     confidence_of: ConfidenceOf = "top-class"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator, Software
@@ -14,7 +15,6 @@ from radhard.accel.chips import SOFTWARE
 from radhard.campaign.question import Question
 from radhard.campaign.windows import Windows
 from radhard.engine.guard import StepGuard
-from radhard.engine.margin import Margins
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel, Integers
@@ -27,8 +27,10 @@ from radhard.metrics.outcome import (
     top_class,
 )
 from radhard.network.workload import Workload
+from radhard.protect.checksum import Checksum
 from radhard.protect.protection import Cost, Protection, hardened, joined, retuned
-from radhard.sampling.proposals import Importance
+from radhard.protect.ranges import RangeDetector
+from radhard.sampling.gradient import GradientImportance
 from radhard.sampling.sampler import Outlook, Sampler, Score
 from radhard.stats.stopping import Precision
 
@@ -79,7 +81,7 @@ class Campaign:
 
     workload: Workload
     chip: Accelerator = SOFTWARE
-    sampler: Sampler = Importance()  # noqa: RUF009 - frozen, so it can be shared
+    sampler: Sampler = GradientImportance()  # noqa: RUF009 - frozen, so it can be shared
     model: FaultModel = BitFlip()  # noqa: RUF009 - the same
     criteria: Mapping[str, Criterion] = field(default_factory=dict)
     seed: int = 0
@@ -133,6 +135,25 @@ class Campaign:
         return Golden(self.network, self.guard(), memory, self.windows.images)
 
     @property
+    def of_images(self) -> int | None:
+        """How many images those of a window stand for; ``None`` where it holds all of them."""
+        return len(self.workload.images) if len(self.windows.images) > 1 else None
+
+    @property
+    def proofs_hold(self) -> bool:
+        """Whether what is proved of faults in the plain network holds under the protections.
+
+        It does where none of them changes what is computed without an alarm.
+        """
+        if not getattr(self.sampler, "proofs", False):
+            return False
+        kept = all(part.retune(self.workload) is self.workload for part in self.protections)
+        return kept and all(
+            isinstance(part, RangeDetector | Checksum) or part.guard(self.network) is None
+            for part in self.protections
+        )
+
+    @property
     def cost(self) -> Cost:
         """What the protections take, together."""
         parts = (protection.cost(self.workload, self.chip) for protection in self.protections)
@@ -155,17 +176,32 @@ class Campaign:
         if self.protections:
             plain = _on_chip(self.workload, self.chip)
             golden = Golden(plain, None, golden.memory, golden.windows)
-        margins = Margins.of(plain)
+        margins = golden.margins()
+        proofs = golden.proofs() if getattr(self.sampler, "proofs", False) else None
 
         def score(faults: Faults) -> Outlook:
             corruption = self.chip.corrupt(plain, space, faults)
             chance, group = np.zeros(len(faults)), np.zeros(len(faults), np.int64)
+            proof = np.zeros(len(faults), np.uint8)
             for trace, chosen, part in golden.parts(corruption):
                 right = (top_class(trace.logits) == trace.workload.labels).cpu().numpy()
-                chance[chosen], group[chosen] = margins.chance(trace, part), right[part.image]
-            return Outlook(chance, group)
+                group[chosen] = right[part.image]
+                if proofs is not None:  # an answer that is no number is no number without a change
+                    number = ~torch.isnan(trace.logits).any(1).cpu().numpy()
+                    proof[chosen] = proofs.level(trace, part) * number[part.image]
+                left = np.flatnonzero(proof[chosen] == 0)
+                chance[chosen[left]] = margins.chance(trace, part[left])
+            return Outlook(chance, group, proof)
 
         return score
+
+    def flat(self, golden: Golden) -> tuple[str, ...]:
+        """Layers of whose faults the scores say nothing, see `Margins.flat`; none without scores.
+
+        Args:
+            golden: the fault-free run of the campaign's network.
+        """
+        return golden.margins().flat if self.sampler.scored else ()
 
     def draw(
         self, space: SiteSpace, shard: int, count: int | None = None, score: Score | None = None
@@ -173,8 +209,11 @@ class Campaign:
         """The first ``count`` faults of a shard, or all: numbers as `span` says.
 
         They strike the images of one window. Their masks are those that the chip applies, which may
-        have rules of its own.
+        have rules of its own. Without a score, a sampler that needs one has it made from a
+        fault-free run of its own.
         """
+        if score is None:
+            score = self.score(space, self.golden())
         first, size = span(shard)
         count = size if count is None else count
         key = np.array(divmod(int(self.question.draws, 16), 2**64), np.uint64)
@@ -183,7 +222,7 @@ class Campaign:
         whole = count if self.sampler.scored else size
         window = self.windows.of_shard(_sizes(shard + 1))
         seen = _of_window(score, window) if score is not None else None
-        drawn = self.sampler.draw(replace(space, images=len(window)), whole, rng, seen)
+        drawn = self.sampler.draw(replace(space, images=len(window)), whole, rng, seen, first)
         drawn = replace(drawn, id=np.arange(len(drawn)) + first, image=window[drawn.image])[:count]
         struck = self.chip.corrupt(self.network, space, drawn)
         return replace(drawn, keep=struck.keep, flip=struck.flip)

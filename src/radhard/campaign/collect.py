@@ -15,6 +15,7 @@ from radhard.accel.readers import activated
 from radhard.campaign.campaign import FIRST_SHARD, Campaign, shards_of
 from radhard.campaign.description import in_words
 from radhard.campaign.result import Result
+from radhard.campaign.runs import Runs, tallied
 from radhard.campaign.store import Folder, shard_name
 from radhard.engine.resume import Resumed
 from radhard.engine.segment import Golden
@@ -95,12 +96,15 @@ def collect(
         accuracy = folder.golden_accuracy(campaign.id) if folder is not None else None
         if accuracy is None:
             accuracy = campaign.golden_accuracy(golden)
+        flat = folder.flat(campaign.id) if folder is not None else None
+        if flat is None:
+            flat = campaign.flat(golden)
         if prepared:  # the values of one campaign at a time
             golden.forget()
         if folder is not None:
             more = {**(about or {}), **_goal(until), "budget": _budget(until)}
-            folder.begin(campaign, space, accuracy, more)
-        prepared.append(_Run(campaign, space, golden, accuracy, folder, until, watch))
+            folder.begin(campaign, space, accuracy, more, flat)
+        prepared.append(_Run(campaign, space, golden, accuracy, folder, until, watch, flat))
     return (run.result() for run in prepared)
 
 
@@ -156,6 +160,7 @@ class _Run:
         folder: Folder | None,
         until: Until,
         watch: Watcher | None,
+        flat: tuple[str, ...],
     ) -> None:
         if isinstance(until, Precision) and until.metric not in campaign.metrics:
             raise ValueError(
@@ -163,7 +168,7 @@ class _Run:
             )
         self.campaign, self.space, self.folder = campaign, space, folder
         self.golden_accuracy = golden_accuracy
-        self.watch, self.golden = watch, golden
+        self.watch, self.golden, self.flat = watch, golden, flat
         self.precise = until if isinstance(until, Precision) else None
         self.most = until.most if isinstance(until, Precision) else until
         self.metric = until.metric if isinstance(until, Precision) else "sdc1"
@@ -175,6 +180,7 @@ class _Run:
     def result(self) -> Result:
         """Run, or read, shard after shard until the budget or the precision is reached."""
         tally, seconds = Tally.nothing(self.campaign.metrics, len(self.space.strata)), 0.0
+        self.runs: list[Runs] = []
         if self.watch:
             self.watch(self._progress(self._answer(tally, 0.0)[self.metric]))
         for shard, count in shards_of(self.most):
@@ -187,15 +193,15 @@ class _Run:
                 self.watch(self._progress(estimate))
             if self.precise and self.precise.reached(estimate):
                 break
-        return self._answer(tally, seconds)
+        return replace(self._answer(tally, seconds), runs=Runs.joined(self.runs))
 
     def _shard(self, shard: int, count: int) -> tuple[Tally, float]:
-        strata = len(self.space.strata)
         stored = self.folder.reusable(shard_name(shard)) if self.folder else None
         if stored is not None and len(stored[0]) >= count:
             faults, columns, seconds = stored
             part = {name: hits[:count] for name, hits in columns.items()}
-            return Tally.of(faults[:count], part, strata), seconds * count / len(faults)
+            self.runs.append(Runs.of(faults[:count], part))
+            return self._tally(faults[:count], part), seconds * count / len(faults)
         start = time.perf_counter()
         if self.campaign.sampler.scored and self.score is None:
             self.score = self.campaign.score(self.space, self.golden)
@@ -205,7 +211,11 @@ class _Run:
         if self.folder:
             self.folder.keep(shard_name(shard), faults, columns, took)
         self.fresh += count
-        return Tally.of(faults, columns, strata), took
+        self.runs.append(Runs.of(faults, columns))
+        return self._tally(faults, columns), took
+
+    def _tally(self, faults: Faults, columns: Mapping[str, np.ndarray]) -> Tally:
+        return tallied(faults, columns, self.space, self.campaign.proofs_hold)
 
     def _answer(self, tally: Tally, seconds: float) -> Result:
         return Result(
@@ -221,6 +231,8 @@ class _Run:
             cost=self.cost,
             protections=self.protections,
             covered=self.campaign.workload.covered,
+            images=self.campaign.of_images,
+            flat=self.flat,
         )
 
     def _progress(self, estimate: Estimate) -> Progress:

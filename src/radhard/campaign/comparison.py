@@ -10,18 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radhard.campaign.campaign import Campaign, shards_of
-from radhard.campaign.collect import outcomes
+from radhard.campaign.collect import collect, outcomes
 from radhard.campaign.result import Result
+from radhard.campaign.runs import tallied
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.sampling.catalogue import SAMPLERS
+from radhard.sampling.gradient import GradientImportance
 from radhard.sampling.sampler import Sampler
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import wilson
+from radhard.stats.stopping import Precision
+
+Reals = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 #: Smallest number of faults looked at, and the ratio from one number to the next.
 _FIRST, _RATIO = 5, 1.2
+#: Half width of the truth, relative to that asked for, and its faults at most. Its interval may be
+#: looked at at any time; one of as many faults that were decided on is about half as wide.
+_TRUTH, _LONG = 0.4, 20_000
 
 #: Called with the number of finished runs, and of all.
 Watch = Callable[[int, int], None]
@@ -36,21 +45,28 @@ class Comparison:
         sizes: numbers of faults that were looked at, ascending, (k,).
         half_widths: of the interval at each, (seeds, k).
         needed: faults to the half width that was asked for, (seeds,).
+        or_fewer: where the smallest number that was looked at sufficed, so that ``needed`` is an
+            upper bound, (seeds,).
         reached: seeds that got there; for the others ``needed`` is extrapolated, as if the half
             width went on falling with the square root of the faults.
         estimates: at the last size, one per seed.
+        stopped: at the size from which on the half width is small enough, or the last one, one per
+            seed.
         seconds: per fault, of drawing and running.
-        covered: share of the intervals at the last size that hold the pooled estimate of all
-            samplers and seeds.
+        truth: what the others are held against.
+        covered: share of the intervals of ``stopped`` that hold the truth's value.
     """
 
     sampler: Sampler
     sizes: NDArray[np.int64]
-    half_widths: NDArray[np.float64]
-    needed: NDArray[np.float64]
+    half_widths: Reals
+    needed: Reals
+    or_fewer: Flags
     reached: int
     estimates: tuple[Estimate, ...]
+    stopped: tuple[Estimate, ...]
     seconds: float
+    truth: Estimate
     covered: Estimate
 
 
@@ -62,6 +78,7 @@ def compare(
     seeds: int = 30,
     faults: int = 10_000,
     watch: Watch | None = None,
+    truth: Estimate | None = None,
 ) -> list[Comparison]:
     """Ask the same question with each sampler and seed.
 
@@ -73,6 +90,7 @@ def compare(
         seeds: runs of each.
         faults: of each run.
         watch: told after each run.
+        truth: to hold intervals against; that of `truth_of` where ``None``.
 
     Raises:
         ValueError: for an unknown outcome, or numbers below 1 seed or 5 faults.
@@ -84,33 +102,41 @@ def compare(
             f"{seeds} seeds, {faults} faults and a half width of {half_width} can't be: use at "
             f"least 1 and {_FIRST}, and a width above 0"
         )
+    truth = truth or truth_of(campaign, metric, half_width, seeds)
     space, accuracy = campaign.space(), campaign.golden_accuracy()
     steps = 1 + int(np.log(faults / _FIRST) / np.log(_RATIO))
     sizes = np.unique([*(_FIRST * _RATIO ** np.arange(steps)).astype(int), faults])
-    found, spent = [], []
+    found = []
     for number, sampler in enumerate(samplers):
-        start = time.perf_counter()
-        runs = []
+        runs, seconds = [], 0.0
         for seed in range(seeds):
             one = campaign.with_(sampler=sampler, seed=seed)
+            start = time.perf_counter()
             drawn, columns = _faults(one, space, faults)
-            runs.append([_estimate(one, space, accuracy, drawn, columns, metric, n) for n in sizes])
+            seconds += time.perf_counter() - start
+            given = (one, space, accuracy, drawn, columns, metric)
+            proofs = tallied(drawn, columns, space, one.proofs_hold).proofs
+            runs.append([_estimate(*given, n, proofs) for n in sizes])
             if watch:
                 watch(number * seeds + seed + 1, len(samplers) * seeds)
-        found.append(runs)
-        spent.append((time.perf_counter() - start) / (seeds * faults))
-    last = [run[-1] for runs in found for run in runs]
-    mass = np.array([1 / one.half_width**2 for one in last])
-    pooled = float((mass * [one.value for one in last]).sum() / mass.sum())
-    return [
-        _comparison(sampler, sizes, runs, half_width, seconds, pooled)
-        for sampler, runs, seconds in zip(samplers, found, spent, strict=True)
-    ]
+        spent = seconds / (seeds * faults)
+        found.append(_comparison(sampler, sizes, runs, half_width, spent, truth))
+    return found
 
 
-def _faults(
-    campaign: Campaign, space: SiteSpace, count: int
-) -> tuple[Faults, dict[str, NDArray[np.bool_]]]:
+def truth_of(campaign: Campaign, metric: str, half_width: float, seeds: int) -> Estimate:
+    """What a long campaign finds, of a seed that is none of the first ``seeds``.
+
+    It has `GradientImportance` without proofs, whose estimate is right whatever the scores say, and
+    goes on until its anytime interval is 0.4 times as wide as what is asked for, or for 20,000
+    faults.
+    """
+    long = campaign.with_(sampler=GradientImportance(proofs=False), seed=10_000 + seeds)
+    narrow = Precision(min(_TRUTH * half_width, 0.49), metric=metric, most=_LONG)
+    return next(collect([long], narrow))[metric]
+
+
+def _faults(campaign: Campaign, space: SiteSpace, count: int) -> tuple[Faults, dict[str, Flags]]:
     golden = campaign.golden()  # seeds strike images in orders of their own
     score = campaign.score(space, golden)
     parts, columns = [], []
@@ -127,16 +153,19 @@ def _estimate(
     space: SiteSpace,
     accuracy: float,
     faults: Faults,
-    columns: dict[str, NDArray[np.bool_]],
+    columns: dict[str, Flags],
     metric: str,
     n: int,
+    proofs: bool,
 ) -> Estimate:
     needed = {
         name: hits[:n] for name, hits in columns.items() if name in (metric, "lost", "gained")
     }
-    tally = Tally.of(faults[:n], needed, len(space.strata))
-    sampler = campaign.sampler
-    return Result("", "", space, sampler, tally, accuracy, 0.95, False, 0.0)[metric]
+    tally = Tally.of(faults[:n], needed, len(space.strata), proofs)
+    return Result(
+        "", "", space, campaign.sampler, tally, accuracy, 0.95, False, 0.0,
+        images=campaign.of_images,
+    )[metric]  # fmt: skip
 
 
 def _comparison(
@@ -145,7 +174,7 @@ def _comparison(
     runs: list[list[Estimate]],
     half_width: float,
     seconds: float,
-    pooled: float,
+    truth: Estimate,
 ) -> Comparison:
     widths = np.array([[one.half_width for one in run] for run in runs])
     late = np.maximum.accumulate(widths[:, ::-1], axis=1)[:, ::-1] <= half_width
@@ -155,7 +184,9 @@ def _comparison(
     before = sizes[np.maximum(place - 1, 0)]
     needed = np.where(late.any(1), needed.clip(before, sizes[place]), needed)
     last = tuple(run[-1] for run in runs)
-    held = sum(one.low <= pooled <= one.high for one in last)
-    covered = wilson(held, len(last))
-    reached = int(late.any(1).sum())
-    return Comparison(sampler, sizes, widths, needed, reached, last, seconds, covered)
+    stopped = tuple(run[k] for run, k in zip(runs, place, strict=True))
+    held = sum(one.low <= truth.value <= one.high for one in stopped)
+    return Comparison(
+        sampler, sizes, widths, needed, late[:, 0], int(late.any(1).sum()), last, stopped, seconds,
+        truth, wilson(held, len(runs)),
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +20,9 @@ from radhard.metrics.outcome import top_class
 from radhard.network.workload import Workload
 from radhard.protect.protection import Protection, joined, retuned
 from radhard.protect.tap import Tap, tapped
+from radhard.stats.bounded import bounded, crossed, within
 from radhard.stats.estimate import Estimate
-from radhard.stats.interval import paired, student, wilson
-from radhard.stats.moments import Moments
+from radhard.stats.interval import paired, wilson
 
 Flags = NDArray[np.bool_]
 Errors = NeuronErrors | WeightErrors
@@ -31,10 +32,19 @@ Errors = NeuronErrors | WeightErrors
 class Exposure:
     """What some inferences with errors gave.
 
+    Intervals are about the task: images are a sample of it, and all inferences of an image share
+    how hard it is, so more repetitions of few images say no more about others. Errors of weights
+    last for a repetition, which all its images share; repetitions are then a second sample, and as
+    rare errors of large effect may have been missed, few of them say little. `over_these_images`
+    leaves the first sample out.
+
     Attributes:
         errors: the errors, and their rate.
         correct: whether the top class was the label, (repetitions, images).
         detected: whether a guard raised an alarm, (repetitions, images).
+        reach: how far wrong weights can move the mean over these repetitions from that over all:
+            chance that a repetition has any, plus the share of these that had; 1 where unknown.
+        these_images: whether intervals are over these images only.
 
     >>> import torch, radhard as rh
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
@@ -46,38 +56,55 @@ class Exposure:
     errors: Errors
     correct: Flags
     detected: Flags
+    reach: float = 1.0
+    these_images: bool = False
 
     @property
     def accuracy(self) -> Estimate:
-        """Accuracy over the images under these errors.
-
-        Errors of neurons are drawn for each inference: Wilson's interval, which is too wide rather
-        than too narrow where images differ. Errors of weights last for a repetition: Student's,
-        over repetitions.
-        """
-        if isinstance(self.errors, WeightErrors) and self.errors.rate > 0:
-            found = student(Moments.of(self.correct.mean(1)))
-            return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
-        return wilson(int(self.correct.sum()), self.correct.size)
+        """Accuracy over the task under these errors."""
+        return self._mean(self.correct)
 
     @property
     def alarms(self) -> Estimate:
         """Share of inferences with an alarm."""
-        return wilson(int(self.detected.sum()), self.detected.size)
+        return self._mean(self.detected)
+
+    @property
+    def over_these_images(self) -> Exposure:
+        """The same, with intervals over these images only: what other errors would give."""
+        return replace(self, these_images=True)
 
     def lead(self, other: Exposure) -> Estimate:
         """Accuracy less that of another protection under the same errors, pair by pair.
 
         Raises:
-            ValueError: for other errors, images or repetitions.
+            ValueError: for other errors, images or repetitions, or intervals over other images.
         """
         if self.errors != other.errors or self.correct.shape != other.correct.shape:
             raise ValueError("only protections under the same errors can be compared in pairs")
-        if isinstance(self.errors, WeightErrors) and self.errors.rate > 0:
-            gaps = self.correct.mean(1) - other.correct.mean(1)
-            return student(Moments.of(gaps))
-        ahead, behind = self.correct & ~other.correct, other.correct & ~self.correct
-        return paired(int(ahead.sum()), int(behind.sum()), self.correct.size)
+        if self.these_images != other.these_images:
+            raise ValueError("one interval is over these images only: take both so, or neither")
+        both = replace(self, reach=max(self.reach, other.reach))
+        if self.these_images and not self._lasting:
+            ahead, behind = self.correct & ~other.correct, other.correct & ~self.correct
+            return paired(int(ahead.sum()), int(behind.sum()), self.correct.size)
+        return both._mean(self.correct.astype(float) - other.correct, low=-1.0)
+
+    @property
+    def _lasting(self) -> bool:
+        """Whether all images of a repetition share its errors."""
+        return isinstance(self.errors, WeightErrors) and self.errors.rate > 0
+
+    def _mean(self, found: Flags | NDArray[np.float64], low: float = 0.0) -> Estimate:
+        """The mean over inferences of what each gave, between ``low`` and 1."""
+        reach = self.reach if self._lasting else 0.0
+        if not self.these_images:
+            over = crossed(found, reach, low) if reach else bounded(found.mean(0), low)
+        elif self._lasting:
+            over = within(bounded(found.mean(1), low), reach * (1 - low))
+        else:
+            over = wilson(int(found.sum()), found.size)
+        return replace(over, n=found.size)
 
 
 def under_errors(
@@ -98,7 +125,8 @@ def under_errors(
         errors: what is wrong, and how often.
         protections: what changes the network or watches the run.
         repetitions: inferences per image, each with errors of its own; at least 1, and with wrong
-            weights at least 2.
+            weights at least 2. Few repetitions of wrong weights leave wide intervals, unless the
+            rate makes wrong weights rare: of 10, an effect that 26 % of all have may be missing.
         seed: of the draws.
         store: folder in which answers are kept; what it holds is not run again.
 
@@ -115,11 +143,12 @@ def under_errors(
         data = [SEMANTICS, network.fingerprint(), described(asked, "under_errors", {})]
         path = store / f"{digest(data)[:32]}.npz"
         held = reusable_arrays(path)
-        if held is not None:
-            return Exposure(errors, held["correct"], held["detected"])
+        if held is not None and "reach" in held:
+            return Exposure(errors, held["correct"], held["detected"], float(held["reach"]))
     found = _run(network, errors, protections, repetitions, seed)
     if path is not None:
-        keep_arrays(path, {"correct": found.correct, "detected": found.detected})
+        about = {"reach": np.array(found.reach)}
+        keep_arrays(path, {"correct": found.correct, "detected": found.detected, **about})
     return found
 
 
@@ -132,17 +161,43 @@ def _run(
 ) -> Exposure:
     guard = joined(protections, network)
     correct, detected = np.zeros((2, repetitions, len(network.images)), bool)
+    wrong = 0
     for repetition in range(repetitions):
         work, draws, targets = network, NeuronErrors(0.0), dict[int, int]()
         if isinstance(errors, WeightErrors):
             work = with_wrong_weights(network, errors, (seed, repetition))
+            wrong += _differ(work, network)
         else:
             tap = Tap.ACTIVATION if errors.after_activation else Tap.OUTPUT
             draws, targets = errors, tapped(network, tap)
         run = run_noisy(work, draws, targets, (seed, repetition), guard)
         correct[repetition] = (top_class(run.logits) == network.labels).cpu().numpy()
         detected[repetition] = run.detected.cpu().numpy()
-    return Exposure(errors, correct, detected)
+    reach = 0.0
+    if isinstance(errors, WeightErrors):
+        reach = min(1.0, _chance(network, errors.rate) + wrong / repetitions)
+    return Exposure(errors, correct, detected, reach)
+
+
+def _differ(one: Workload, other: Workload) -> bool:
+    """Whether any weight of two copies of a network differs."""
+    return not all(
+        torch.equal(one.weight(number), other.weight(number)) for number in _weighted(other)
+    )
+
+
+def _chance(network: Workload, rate: float) -> float:
+    """That any bit of any weight is flipped."""
+    bits = sum(
+        network.weight(number).numel() * network.arithmetic[number].weight.width
+        for number in _weighted(network)
+    )
+    return -math.expm1(bits * math.log1p(-rate)) if rate < 1 else 1.0
+
+
+def _weighted(network: Workload) -> list[int]:
+    """The layers with stored weights."""
+    return [k for k, given in enumerate(network.parameters) if given is not None]
 
 
 def seconds_per_image(workload: Workload, protections: Sequence[Protection] = ()) -> float:

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from radhard.campaign.runs import Runs
 from radhard.faults.space import Known, SiteSpace, Stratum, is_control
 from radhard.metrics.fit import ISO26262_FIT, Verdict, fit, judged
-from radhard.metrics.outcome import ONLY_ACTIVATED
+from radhard.metrics.outcome import ONLY_ACTIVATED, RULED_OUT
 from radhard.metrics.resiliency import known_outcome, resiliency_accuracy
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
-from radhard.sampling.sampler import Sampler, weighted_share
-from radhard.sampling.tally import Tally
+from radhard.sampling.sampler import Asked, Sampler
+from radhard.sampling.tally import ANY, Event, Tally
+from radhard.stats.ball import contrast, ratio, widened
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import wilson
+from radhard.stats.moments import between
+
+#: Faults whose detected corruption a guard saw, and those that it took for one.
+_SEEN: Event = {"sdc1": 1, "sdc1_undetected": -1}
+_FALSE_ALARM: Event = {"detected": 1, "sdc1": -1, "sdc1_undetected": 1}
+#: Faults that change a logit: what proofs speak of, where masked ones are asked for.
+_CHANGED: Event = {ANY: 1, "masked": -1}
+#: Runs that a cell has at least in an estimate of a part.
+_PART = 3
+
+if TYPE_CHECKING:
+    from radhard.campaign.difference import Difference
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +85,10 @@ class Result:
         cost: what the protections take.
         protections: each in words.
         covered: which share of the network could be struck; ``None`` where there is no saying.
+        images: how many images are meant, where those that were struck are a sample of them.
+        drawn: the population that the faults were drawn from; ``space`` where ``None``.
+        flat: layers of whose faults the sampler's scores say nothing, see `Margins.flat`.
+        runs: what each fault did; ``None`` where only sums are known.
     """
 
     id: str
@@ -83,6 +103,10 @@ class Result:
     cost: Cost = Cost()  # noqa: RUF009 - frozen, so it can be shared
     protections: tuple[str, ...] = ()
     covered: Covered | None = None
+    images: int | None = None
+    drawn: SiteSpace | None = None
+    flat: tuple[str, ...] = ()
+    runs: Runs | None = None
 
     @property
     def n(self) -> int:
@@ -92,7 +116,7 @@ class Result:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the outcomes that were counted."""
-        return tuple(self.tally.events)
+        return self.tally.outcomes
 
     def __getitem__(self, metric: str) -> Estimate:
         """Probability of an outcome, given that a fault strikes.
@@ -100,9 +124,15 @@ class Result:
         Raises:
             KeyError: for an outcome that was not counted.
         """
-        if metric not in self.tally.events:
+        if metric not in self.tally.outcomes:
             raise KeyError(f"no outcome {metric!r}: this campaign counted {self.metrics}")
-        return self._with_known(self._estimate(self.tally, metric), metric, self.space.known)
+        return self._with_known(self._tried(metric), metric, self.space.known)
+
+    def __sub__(self, other: Result) -> Difference:
+        """This result less another, outcome by outcome; see `Difference`."""
+        from radhard.campaign.difference import Difference
+
+        return Difference(self, other)
 
     @property
     def golden(self) -> Estimate:
@@ -120,7 +150,7 @@ class Result:
         """RA if faults in control flip-flops did nothing (RA_true-nc of Tyagi et al.)."""
         live = np.array([not is_control(s.component) for s in self.space.strata])
         struck = float(self.space.probability[live].sum())
-        datapath = self._estimate(self.tally.of_strata(live), "correct")
+        datapath = self._estimate("correct", self.space.probability * live)
         found = _mixed(datapath, struck, (1 - struck) * self.golden_accuracy)
         harmless = tuple(
             replace(part, accuracy=1.0) if is_control(part.name) else part
@@ -155,8 +185,7 @@ class Result:
         now, before = space.probability, self.space.probability
         if places[0] != places[1] or (now[before == 0] > 0).any():
             raise ValueError("the population has other strata: it must be one of the same chip")
-        factor = np.divide(now, before, where=before > 0, out=np.zeros_like(now))
-        return replace(self, space=space, tally=self.tally.scaled(factor))
+        return replace(self, space=space, drawn=self.drawn or self.space)
 
     @property
     def utilisation(self) -> Estimate:
@@ -199,14 +228,9 @@ class Result:
                 f"{metric!r} is no outcome of activated faults alone: use one of "
                 f"{', '.join(sorted(ONLY_ACTIVATED))}"
             )
-        tally = self.tally
-        if of is not None:
-            tally = tally.of_strata(np.array([of(stratum) for stratum in self.space.strata]))
-        part = tally.of_outcomes("activated", metric)
-        found = weighted_share(part, "hit", self.confidence, self.anytime)
-        # a sampler may count on how many faults each stratum has, or know of further variance
-        other = self.sampler.estimate(self.space, part, "hit", self.confidence, self.anytime)
-        return max(found, other, key=lambda one: one.half_width)
+        chosen = np.array([of is None or of(stratum) for stratum in self.space.strata])
+        rest = {"activated": 1, metric: -1}
+        return self._ratio({metric: 1}, rest, self.space.probability * chosen)
 
     def fit_verdict(self, metric: str = "sdc1", budget_fit: float = ISO26262_FIT) -> Verdict:
         """Whether the rate of an outcome keeps to a budget, that of ISO 26262 unless stated.
@@ -215,20 +239,19 @@ class Result:
             ValueError: when the chip has no raw rates.
         """
         rate, known = _raw(self.space.rate_fit), self._of_known(metric, self.space.known)
-        tried = self._estimate(self.tally, metric)
+        tried = self._tried(metric)
         exposure = rate * self.space.tried
         return judged(tried, exposure, rate * known, budget_fit, self.anytime)
 
     @property
     def recall(self) -> Estimate:
         """Share of the SDC-1 faults that a guard detected."""
-        missed = self._part_of("sdc1", "sdc1_undetected")
-        return _complement(missed)
+        return self._ratio(_SEEN, {"sdc1_undetected": 1}, self.space.probability)
 
     @property
     def precision(self) -> Estimate:
         """Share of the alarms that were raised for SDC-1 faults."""
-        return self._part_of("detected", "sdc1", "sdc1_undetected")
+        return self._ratio(_SEEN, _FALSE_ALARM, self.space.probability)
 
     @property
     def precision_of_injected(self) -> Estimate:
@@ -236,18 +259,8 @@ class Result:
 
         What Li et al., SC'17, section 6.2, call precision.
         """
-        spared = self.tally.of_outcomes("detected", "sdc1", "sdc1_undetected")
-        alarmed = self.tally.of_outcomes(None, "detected")
-        benign = replace(
-            alarmed,
-            events={"hit": alarmed.events["hit"] - spared.events["hit"]},
-            weighted={"hit": alarmed.weighted["hit"] - spared.weighted["hit"]},
-        )
-        return _complement(weighted_share(benign, "hit", self.confidence, anytime=False))
-
-    def _part_of(self, base: str, hit: str, but: str | None = None) -> Estimate:
-        part = self.tally.of_outcomes(base, hit, but)
-        return weighted_share(part, "hit", self.confidence, anytime=False)
+        found = self._contrast([_FALSE_ALARM], [1.0], self.space.probability)
+        return _opposite(found)
 
     def by(self, key: Callable[[Stratum], tuple[str | int, ...]]) -> list[Part]:
         """The parts of the space whose strata share ``key``, in the space's order.
@@ -262,9 +275,9 @@ class Result:
         groups: dict[tuple[str | int, ...], list[int]] = {}
         for number, stratum in enumerate(self.space.strata):
             groups.setdefault(key(stratum), []).append(number)
-        probability = self.space.tried * self.space.probability
+        probability, struck = self.space.tried * self.space.probability, self.tally.n
         return [
-            self._part(label, np.array(members), float(probability[members].sum()))
+            self._part(label, np.array(members), float(probability[members].sum()), struck)
             for label, members in groups.items()
         ]
 
@@ -274,23 +287,80 @@ class Result:
         return self.by(lambda s: (s.component, s.layer, s.bit))
 
     def _part(
-        self, label: tuple[str | int, ...], members: NDArray[np.int64], probability: float
+        self,
+        label: tuple[str | int, ...],
+        members: NDArray[np.int64],
+        probability: float,
+        struck: NDArray[np.int64],
     ) -> Part:
         @cache
         def estimate(metric: str) -> Estimate:
-            return self._estimate(self.tally.of_strata(members), metric)
+            own = np.zeros(len(self.space.strata))
+            own[members] = self.space.probability[members]
+            return self._estimate(metric, own, least=_PART)
 
         total = self.space.rate_fit
         rate = None if total is None else total * probability
-        return Part(label, probability, int(self.tally.n[members].sum()), estimate, rate)
+        return Part(label, probability, int(struck[members].sum()), estimate, rate)
 
-    def _estimate(self, tally: Tally, metric: str) -> Estimate:
-        def counted(name: str) -> Estimate:
-            return self.sampler.estimate(self.space, tally, name, self.confidence, self.anytime)
+    def _tried(self, metric: str) -> Estimate:
+        return self._estimate(metric, self.space.probability)
 
+    def _estimate(self, metric: str, target: NDArray[np.float64], least: int = 1) -> Estimate:
+        """Of faults in strata that are struck with these probabilities, up to a factor."""
         if metric == "correct":
-            return resiliency_accuracy(self.golden_accuracy, counted("lost"), counted("gained"))
-        return counted(metric)
+            drop = self._contrast([{"lost": 1}, {"gained": 1}], [1.0, -1.0], target, least)
+            return resiliency_accuracy(self.golden_accuracy, drop)
+        if metric == "masked":
+            return _opposite(self._contrast([_CHANGED], [1.0], target, least))
+        return self._contrast([{metric: 1}], [1.0], target, least)
+
+    def _contrast(
+        self,
+        events: Sequence[Event],
+        signs: Sequence[float],
+        target: NDArray[np.float64],
+        least: int = 1,
+    ) -> Estimate:
+        """Sum of the probabilities of events that exclude each other, each times its sign."""
+        cells = self.sampler.cells(self._asked(events, target, least), self.tally)
+        found = contrast(cells, signs, self.confidence, self.anytime)
+        return self._of_images(found, events, signs, cells.value(np.ones(len(signs))))
+
+    def _ratio(self, one: Event, other: Event, target: NDArray[np.float64]) -> Estimate:
+        """The share of the first event in both."""
+        events = (one, other)
+        cells = self.sampler.cells(self._asked(events, target), self.tally)
+        found = ratio(cells, self.confidence, self.anytime)
+        return self._of_images(found, events, [1 - found.value, -found.value], None)
+
+    def _asked(self, events: Sequence[Event], target: NDArray[np.float64], least: int = 1) -> Asked:
+        impossible = {"lost": self.golden_accuracy == 0, "gained": self.golden_accuracy == 1}
+        names = ["changed" if event is _CHANGED else next(iter(event)) for event in events]
+        ruled_out = [0 if impossible.get(name) else RULED_OUT.get(name, 3) for name in names]
+        return Asked(self.drawn or self.space, target, events, ruled_out, least)
+
+    def _of_images(
+        self, found: Estimate, events: Sequence[Event], signs: Sequence[float], share: float | None
+    ) -> Estimate:
+        """With what images differ by, where those that were struck stand for more.
+
+        It is that of the whole population; a part with another share of events is taken to differ
+        by as much relative to it. Without a share, the estimate is a ratio.
+        """
+        sums = self.tally.images
+        if not self.images or len(sums.key) >= self.images or math.isnan(found.value):
+            return found
+        parts = [sums.having(event)[1] for event in events]
+        events_per_fault = float(np.sum(parts, (0, 2))[0] / sums.weights[0].sum())
+        if events_per_fault <= 0:
+            return found
+        variance = between(sums.weights, parts, signs, centred=share is not None)
+        scale = (1.0 if share is None else share) / events_per_fault
+        rest = 1 - len(sums.key) / self.images
+        wider = widened(found, rest * variance * scale**2, self.anytime, len(sums.key) - 1)
+        least, most = (0.0, 1.0) if share is None else (min(0.0, *signs), max(0.0, *signs))
+        return replace(wider, low=max(wider.low, least), high=min(wider.high, most))
 
     def _with_known(self, tried: Estimate, metric: str, known: Sequence[Known]) -> Estimate:
         """The probability of an outcome over all sites, from that over the tried ones."""
@@ -304,16 +374,17 @@ class Result:
         )
 
 
+def _opposite(found: Estimate) -> Estimate:
+    """The probability that an outcome is not had."""
+    return replace(found, value=1 - found.value, low=1 - found.high, high=1 - found.low)
+
+
 def _mixed(found: Estimate, share: float, rest: float) -> Estimate:
     """``share * found + rest``, kept in [0, 1]."""
     if share == 1 and rest == 0:
         return found
     value, low, high = (share * end + rest for end in (found.value, found.low, found.high))
     return replace(found, value=value, low=max(0.0, low), high=min(1.0, high))
-
-
-def _complement(found: Estimate) -> Estimate:
-    return replace(found, value=1 - found.value, low=1 - found.high, high=1 - found.low)
 
 
 def _rated(probability: Estimate, rate_fit: float | None) -> Estimate:

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from radhard.campaign.description import Arrays, array_name, in_words
 from radhard.campaign.question import SEMANTICS, digest, id_of
 from radhard.campaign.rebuild import rebuilt
 from radhard.campaign.result import Result
+from radhard.campaign.runs import Runs, tallied
 from radhard.campaign.sealed import (
     StoreError,
     keep_arrays,
@@ -35,17 +36,21 @@ from radhard.campaign.sealed import (
     set_aside,
     write_table,
 )
-from radhard.faults.fault import Faults
+from radhard.faults.fault import COLUMNS, Faults, Offered
 from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.sampling.tally import Tally
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = ["TENSORS", "Folder", "StoreError", "folders", "read_arrays", "shard_name"]
 
 #: What learned protections hold, by hash.
 TENSORS = "tensors.npz"
-_FAULT_COLUMNS = ("id", "stratum", "index", "image", "keep", "flip", "weight", "cell")
+#: Columns of lists, in the row of the first fault of a block: the candidates that were offered.
+_OFFERED = ("offered_stratum", "offered_cell", "offered_count")
 #: Keys of ``campaign.toml`` that say how much was asked for last.
 _GOALS = {"faults", "until", "metric", "confidence", "most"}
 #: Decimal digits of a shard's number, at least.
@@ -65,7 +70,12 @@ class Folder:
     id: str = ""
 
     def begin(
-        self, campaign: Campaign, space: SiteSpace, golden: float, about: Mapping[str, Any]
+        self,
+        campaign: Campaign,
+        space: SiteSpace,
+        golden: float,
+        about: Mapping[str, Any],
+        flat: tuple[str, ...] = (),
     ) -> None:
         """Make the folder, or check that it belongs to ``campaign``.
 
@@ -74,6 +84,7 @@ class Folder:
             space: its population.
             golden: fault-free accuracy over its images.
             about: whatever else a reader of ``campaign.toml`` should know.
+            flat: layers of whose faults the sampler's scores say nothing.
 
         Raises:
             StoreError: when the folder holds another campaign.
@@ -88,7 +99,8 @@ class Folder:
         self.path.mkdir(parents=True, exist_ok=True)
         self._begin_strata(campaign.id, space)
         held = {key: value for key, value in held.items() if key not in _GOALS}
-        self._describe(campaign, space, golden, {"images": space.images, **held, **about})
+        more = {"images": space.images, **held, **about}
+        self._describe(campaign, space, golden, more, flat)
         self._warn_of_strays()
         for shard in self.shards():  # also those that this run does not need: a report counts all
             self.reusable(shard_name(shard))
@@ -100,8 +112,24 @@ class Folder:
         identity = self.about()["identity"]
         return float(identity["golden_accuracy"]) if identity["id"] == campaign_id else None
 
+    def flat(self, campaign_id: str) -> tuple[str, ...] | None:
+        """The stored layers of whose faults scores say nothing; ``None`` where there is no saying.
+
+        That is where this campaign has not begun, or its sampler has no scores.
+        """
+        if not (self.path / "campaign.toml").exists():
+            return None
+        identity = self.about()["identity"]
+        known = identity["id"] == campaign_id and "flat" in identity
+        return tuple(identity["flat"]) if known else None
+
     def _describe(
-        self, campaign: Campaign, space: SiteSpace, golden: float, about: Mapping[str, Any]
+        self,
+        campaign: Campaign,
+        space: SiteSpace,
+        golden: float,
+        about: Mapping[str, Any],
+        flat: tuple[str, ...],
     ) -> None:
         import tomli_w
 
@@ -119,14 +147,19 @@ class Folder:
             "fault_model": campaign.model.name,
             "seed": campaign.seed,
             "images": space.images,
+            "proofs_hold": campaign.proofs_hold,
             "metrics": list(campaign.metrics),
             "golden_accuracy": golden,
             "known": [asdict(part) for part in space.known],
             "cost": asdict(campaign.cost),
             "covered": asdict(campaign.workload.covered),
         }
+        if campaign.of_images is not None:
+            identity["of_images"] = campaign.of_images
         if space.rate_fit is not None:
             identity["rate_fit"] = space.rate_fit
+        if campaign.sampler.scored:
+            identity["flat"] = list(flat)
         found = {"name": campaign.name, **about, **question.keys, "identity": identity}
         if question.arrays:
             found["tensors"] = TENSORS
@@ -171,9 +204,13 @@ class Folder:
         """Store a table with a row per fault as ``NAME.parquet``."""
         import pyarrow as pa
 
-        data = {name: getattr(faults, name) for name in _FAULT_COLUMNS}
+        data = {name: getattr(faults, name) for name in COLUMNS}
+        notes = {"seconds": repr(seconds)}
+        if faults.offered is not None:
+            data |= _lists(faults.offered, len(faults))
+            notes["candidates"] = str(faults.offered.size)
         table = pa.table({**data, **columns})
-        write_table(self.path / f"{name}.parquet", table, self._own, seconds=repr(seconds))
+        write_table(self.path / f"{name}.parquet", table, self._own, **notes)
 
     def kept(self, name: str) -> tuple[Faults, dict[str, np.ndarray], float] | None:
         """The table that `keep` stored, and its seconds; ``None`` where there is none.
@@ -185,9 +222,11 @@ class Folder:
         if not os.path.lexists(path):
             return None
         table, notes = read_table(path, self._own)
-        held = {name: table[name].to_numpy().copy() for name in table.column_names}
-        faults = Faults(*(held.pop(name) for name in _FAULT_COLUMNS))
-        return faults, held, float(notes["seconds"])
+        offered = _offered(table, int(notes["candidates"])) if "candidates" in notes else None
+        names = [name for name in table.column_names if name not in _OFFERED]
+        held = {name: table[name].to_numpy().copy() for name in names}
+        columns = {name: hits for name, hits in held.items() if name not in COLUMNS}
+        return Faults.of(held, offered), columns, float(notes["seconds"])
 
     def reusable(self, name: str) -> tuple[Faults, dict[str, np.ndarray], float] | None:
         """The same for a run: a file that can't be used is set aside with a warning."""
@@ -211,10 +250,12 @@ class Folder:
         shards = self.shards()
         if not shards:
             raise StoreError(f"{self.path} holds no finished faults yet: run the campaign first")
-        tally, seconds = own._tally(shards[0], space)
+        tally, seconds, first = own._tally(shards[0], space)
+        runs = [first]
         for shard in shards[1:]:
-            more, took = own._tally(shard, space)
+            more, took, part = own._tally(shard, space)
             tally, seconds = tally + more, seconds + took
+            runs.append(part)
         return Result(
             id=identity["id"],
             name=identity["name"],
@@ -227,10 +268,13 @@ class Folder:
             seconds=seconds,
             cost=Cost(**identity["cost"]),
             protections=tuple(map(in_words, held["protections"])),
+            images=identity.get("of_images"),
             covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
+            flat=tuple(identity.get("flat", ())),
+            runs=Runs.joined(runs),
         )
 
-    def _tally(self, shard: int, space: SiteSpace) -> tuple[Tally, float]:
+    def _tally(self, shard: int, space: SiteSpace) -> tuple[Tally, float, Runs]:
         """What a shard that is there adds up to, and its seconds; errors say what to do."""
         try:
             found = self.kept(shard_name(shard))
@@ -240,7 +284,8 @@ class Folder:
             ) from error
         assert found is not None
         faults, columns, seconds = found
-        return Tally.of(faults, columns, len(space.strata)), seconds
+        proofs = bool(self.about()["identity"]["proofs_hold"])
+        return tallied(faults, columns, space, proofs), seconds, Runs.of(faults, columns)
 
     def shards(self) -> list[int]:
         """The numbers of the stored shards, ascending."""
@@ -322,6 +367,31 @@ def folders(store: Path) -> list[Folder]:
     if not own and not inner:
         raise StoreError(f"{store} holds no campaign: name the folder given to --out or store=")
     return [Folder(path) for path in own + inner]
+
+
+def _lists(offered: Offered, count: int) -> dict[str, Any]:
+    """Candidates as columns of lists, (count,): of each block in the row of its first fault."""
+    import pyarrow as pa
+
+    order = np.argsort(offered.first, kind="stable")
+    ends = np.searchsorted(offered.first[order], np.arange(count + 1)).astype(np.int32)
+    kinds = (np.int32, np.int16, np.int32)
+    columns = (offered.stratum, offered.cell, offered.count)
+    return {
+        name: pa.ListArray.from_arrays(ends, pa.array(column[order].astype(kind)))
+        for name, column, kind in zip(_OFFERED, columns, kinds, strict=True)
+    }
+
+
+def _offered(table: pa.Table, size: int) -> Offered:
+    """What `_lists` made columns of."""
+    lists = [table[name].combine_chunks() for name in _OFFERED]
+    ends = lists[0].offsets.to_numpy()
+    first = np.repeat(np.arange(len(table)), np.diff(ends))
+    stratum, cell, count = (
+        part.flatten().to_numpy(zero_copy_only=False).astype(np.int64) for part in lists
+    )
+    return Offered(first, stratum, cell, count, size)
 
 
 def shard_name(shard: int, kind: str = "rows") -> str:

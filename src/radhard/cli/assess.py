@@ -81,7 +81,7 @@ def assess(
     ] = "sdc1",
     sampler: Annotated[
         str, typer.Option(help="How faults are drawn: radhard list samplers.")
-    ] = "importance",
+    ] = "gradient-importance",
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
     nan: Annotated[
         str | None,
@@ -216,6 +216,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
     from dataclasses import asdict
 
     from radhard.engine.memory import peak_bytes
+    from radhard.report.wording import flat_words
 
     work, question = prepared.campaign.workload, prepared.campaign.question.keys
     names = {"correct": "ra"}
@@ -248,6 +249,8 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "nan": prepared.campaign.network.nan,
         "confidence_of": prepared.campaign.confidence_of,
         "sampler": question["sampler"],
+        "flat_layers": list(result.flat),
+        "notes": [flat_words(result.flat)] if result.flat else [],
         "protections": question["protections"],
         "cost": asdict(result.cost),
         "rounding": work.formats.rounding,

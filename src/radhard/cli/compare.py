@@ -83,6 +83,11 @@ def _print_json(found: list[Comparison], half_width: float) -> None:
             "faults": one.needed.mean(),
             "faults_least": one.needed.min(),
             "faults_most": one.needed.max(),
+            "or_fewer": {
+                "faults": bool(one.or_fewer.any()),
+                "faults_least": bool(one.or_fewer.any()),
+                "faults_most": bool(one.or_fewer.all()),
+            },
             "seconds": one.seconds * one.needed.mean(),
             "reached": one.reached,
             "seeds": len(one.needed),
@@ -100,4 +105,6 @@ def _print_json(found: list[Comparison], half_width: float) -> None:
         }
         for one in found
     }
-    print(json.dumps({"half_width": half_width, "samplers": shown}, allow_nan=False))
+    truth = {name: getattr(found[0].truth, name) for name in ("value", "low", "high", "n")}
+    about = {"half_width": half_width, "truth": truth, "samplers": shown}
+    print(json.dumps(about, allow_nan=False))

@@ -12,7 +12,8 @@ from radhard.cli.app import app
 from radhard.cli.assess import Grey, Images, Json, Mean, Out, Size, Std, Trust, show_notes
 
 if TYPE_CHECKING:
-    from radhard.search.choose import Choice, Design
+    from radhard.search.choose import Choice
+    from radhard.search.trial import Goal, Trial
     from radhard.stats.estimate import Estimate
 
 
@@ -44,8 +45,17 @@ def protect(
         bool, typer.Option(help="Whether an inference may run again after an alarm.")
     ] = True,
     faults: Annotated[
-        int, typer.Option(help="Faults that all designs meet, and fresh ones of the winner.", min=1)
+        int,
+        typer.Option(
+            help="On which designs are found; fresh ones judge them, at first as many.", min=1
+        ),
     ] = 4000,
+    most: Annotated[
+        int | None,
+        typer.Option(
+            help="Fresh faults at most, for close decisions; 8 times --faults by default.", min=1
+        ),
+    ] = None,
     sampler: Annotated[
         str, typer.Option(help="How faults are drawn: radhard list samplers.")
     ] = "gradient-importance",
@@ -56,15 +66,17 @@ def protect(
 ) -> None:
     """Search protections, part by part of the chip and layer by layer, on the same faults.
 
-    Ends with the designs of which none is beaten in both rate and overhead, and the best for the
-    goal, measured anew on fresh faults. The same command again reuses what was run.
+    The designs of which none is beaten are judged on fresh faults, more of them where it is close.
+    The cheapest whose fresh interval meets the goal is chosen, and of each other one it is said why
+    it was not. The same command again reuses what was run.
     """
     from radhard.campaign.ask import prepare, validated
     from radhard.engine.memory import keep_freed_memory
     from radhard.network.source import subject
     from radhard.report.choice import choice_page
     from radhard.report.table import show_choice
-    from radhard.search.choose import Goal, choose
+    from radhard.search.choose import choose
+    from radhard.search.trial import Goal
 
     goal = Goal(target_fit, budget_area, budget_macs)
     fields = {
@@ -81,11 +93,12 @@ def protect(
     store = out or Path("runs") / f"protect-{campaign.name}-{campaign.id[:8]}"
 
     def tell(name: str, done: int, total: int) -> None:
-        print(f"{done + 1} of {total + 1}: {name}", file=sys.stderr)
+        print(f"{done + 1} of {total}: {name}", file=sys.stderr)
 
     try:
         about = {**ask.as_toml(), "data": prepared.data}
-        found = choose(campaign, learn, goal, faults, repeat, store, tell, about)
+        limit = most if most is not None else 8 * faults
+        found = choose(campaign, learn, goal, faults, limit, repeat, store, tell, about)
     except KeyboardInterrupt:
         print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
         sys.exit(130)
@@ -96,9 +109,15 @@ def protect(
         show_choice(found, goal, campaign.name)
     print(f"page: {page}", file=sys.stderr if json else sys.stdout)
     if found.winner is None:
-        raise ValueError(
-            "no design meets the goal: the front shows what can be had; allow more, or more FIT"
-        )
+        raise ValueError(_missed(found, goal))
+
+
+def _missed(found: Choice, goal: Goal) -> str:
+    near = found.nearest(goal)
+    return (
+        f"no design meets the goal: the nearest is {near.design.name} ({near.verdict}); allow more "
+        "overhead or a higher rate, or ask for more faults with --most"
+    )
 
 
 #: Training images on which guards learn, at most.
@@ -117,26 +136,33 @@ def _learning(ask: Any, work: Any, subject: Any) -> Any:
 def _print_json(found: Choice) -> None:
     import json
 
+    from radhard.search.trial import JOINT
+
     shown = {
         "plain": _shown(found.plain),
-        "front": [_shown(design) for design in found.front],
+        "designs": [_shown(trial) for trial in found.trials],
+        "front": [trial.design.name for trial in found.front],
         "winner": _shown(found.winner) if found.winner else None,
-        "winner_on_fresh_faults": _plain(found.fresh_rate) if found.fresh_rate else None,
+        "beaten_on_common_faults": found.beaten,
+        "joint_confidence": JOINT,
     }
     print(json.dumps(shown, allow_nan=False))
 
 
-def _shown(design: Design) -> dict[str, Any]:
+def _shown(trial: Trial) -> dict[str, Any]:
     return {
-        "name": design.name,
-        "rate": _plain(design.rate),
-        "accuracy_under_fault": _plain(design.accuracy),
-        "area": design.area,
-        "work": design.work,
-        "repeats": design.repeats,
+        "name": trial.design.name,
+        "verdict": trial.verdict,
+        "rate": _plain(trial.rate),
+        "rate_on_common_faults": _plain(trial.found),
+        "accuracy_under_fault": _plain(trial.accuracy),
+        "fresh_faults": trial.faults,
+        "area": trial.design.area,
+        "work": trial.design.work,
+        "repeats": trial.design.repeats,
     }
 
 
 def _plain(found: Estimate) -> dict[str, float | int | str]:
-    return {"value": found.value, "low": found.low, "high": found.high, "n": found.n,
-            "unit": found.unit}  # fmt: skip
+    return {"value": found.value, "low": found.low, "high": found.high,
+            "confidence": found.confidence, "n": found.n, "unit": found.unit}  # fmt: skip

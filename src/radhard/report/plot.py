@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from radhard.campaign.result import Part, Result
 from radhard.formats.catalogue import format_named
+from radhard.report.joint import Key, Label, at_once
 from radhard.report.summary import Line, enough
 from radhard.report.wording import percent
 from radhard.stats.estimate import Estimate
@@ -30,9 +31,10 @@ def by_layer(result: Result, metric: str = "sdc1") -> go.Figure | None:
     ``None`` where no bar would stand on enough faults.
     """
     layers = list(dict.fromkeys(s.layer for s in result.space.strata))
-    figure = _bars(result, result.by(lambda s: (s.component, s.layer)), metric)
-    if figure is None:
+    bars = _bars(result, lambda s: (s.component, s.layer), metric)
+    if not bars:
         return None
+    figure = _grouped(bars, metric)
     figure.update_xaxes(title="layer, in run order", type="category", categoryarray=layers)
     return figure.update_xaxes(range=[-0.5, len(layers) - 0.5])
 
@@ -43,10 +45,10 @@ def by_bit(result: Result, format_name: str, metric: str = "sdc1") -> go.Figure 
     ``None`` where no bar would stand on enough faults.
     """
     highest = max(s.bit for s in result.space.strata)
-    figure = _bars(result, result.by(lambda s: (s.component, s.bit)), metric)
-    if figure is None:
+    bars = _bars(result, lambda s: (s.component, s.bit), metric)
+    if not bars:
         return None
-    figure.data = figure.data[::-1]  # on a reversed axis the bars of a bit are too
+    figure = _grouped(bars[::-1], metric)  # on a reversed axis the bars of a bit are too
     figure.update_layout(legend_traceorder="reversed")
     figure.update_xaxes(title="bit", dtick=1 if highest < 32 else 4, range=[highest + 0.5, -0.5])
     for name, low, high in fields(format_name, result):
@@ -91,42 +93,56 @@ def often_struck(result: Result) -> list[str]:
     return [component for component, struck in share.items() if struck >= 0.05]
 
 
-def _bars(result: Result, parts: Sequence[Part], metric: str) -> go.Figure | None:
-    """A bar per part that stands on enough faults; a component has one colour in all figures."""
-    figure = go.Figure()
-    for colour, component in zip(COLOURS * 9, often_struck(result), strict=False):
-        own = [part for part in enough(parts) if part.label[0] == component]
+def _bars(result: Result, key: Key, metric: str) -> list[tuple[go.Bar, dict[str, Any]]]:
+    """A bar per part that stands on enough faults, and its error bars for all parts at once.
+
+    A component has one colour in all figures.
+    """
+    shown = often_struck(result)
+    told = [part for part in enough(result.by(key)) if part.label[0] in shown]
+    joint, found = at_once(result, told, key), []
+    for colour, component in zip(COLOURS * 9, shown, strict=False):
+        own = [part for part in told if part.label[0] == component]
         if not own:
             continue
-        estimates = [part[metric] for part in own]
-        figure.add_bar(
+        wide = [joint[part.label] for part in own]
+        bar = go.Bar(
             name=component,
             x=[part.label[1] for part in own],
-            y=[found.value for found in estimates],
-            error_y=ends(estimates),
+            y=[part[metric].value for part in own],
+            error_y=ends([part[metric] for part in own]),
             marker_color=colour,
-            hovertext=[hover(part, metric) for part in own],
+            hovertext=[hover(part, metric, joint) for part in own],
             hoverinfo="text",
         )
-    if not figure.data:
-        return None
+        found.append((bar, ends([part[metric] for part in wide])))
+    return found
+
+
+def _grouped(bars: Sequence[tuple[go.Bar, dict[str, Any]]], metric: str) -> go.Figure:
+    """Bars of several components side by side."""
+    figure = go.Figure([bar for bar, _ in bars])
     figure.update_yaxes(title=f"{metric} of the faults that strike", tickformat=SHARES)
     figure.update_yaxes(rangemode="tozero")
     styled(figure, height=400)
     legend = {"orientation": "h", "y": 1.1, "yanchor": "bottom", "x": 0}
-    return figure.update_layout(barmode="group", legend=legend, showlegend=True, margin_t=80)
+    figure.update_layout(barmode="group", legend=legend, showlegend=True, margin_t=80)
+    return switched(figure, [wide for _, wide in bars], "y")
 
 
-def hover(part: Part, metric: str) -> str:
-    """What is known of a part, in four lines."""
+def hover(part: Part, metric: str, joint: Mapping[Label, Part] | None = None) -> str:
+    """What is known of a part, in four lines; in five with the intervals ``joint`` of many."""
     label = ", ".join(map(str, part.label))
     if not part.n:
         return f"{label}<br>no faults drawn"
-    found = part[metric]
+    found, wide = part[metric], ""
+    if joint and len(joint) > 1:
+        every = joint[part.label][metric]
+        wide = f"all {len(joint)} at once: {percent(every.low)} to {percent(every.high)}<br>"
     return (
         f"{label}<br>{metric} {percent(found.value)} of {part.n:,} faults<br>"
         f"{100 * found.confidence:g} % interval {percent(found.low)} to {percent(found.high)}<br>"
-        f"{percent(part.probability)} of all faults strike here"
+        f"{wide}{percent(part.probability)} of all faults strike here"
     )
 
 
@@ -157,6 +173,42 @@ def ends(estimates: Sequence[Estimate]) -> dict[str, Any]:
         "array": [found.high - found.value for found in estimates],
         "arrayminus": [found.value - found.low for found in estimates],
     }  # fmt: skip
+
+
+def switched(figure: go.Figure, joint: Sequence[Mapping[str, Any]], axis: str) -> go.Figure:
+    """With two buttons: error bars each for itself, as they are, or all at once.
+
+    Args:
+        figure: one trace of bars for each of ``joint``.
+        joint: their error bars at once.
+        axis: along which bars have errors, x or y.
+    """
+    count = sum(len(wide["array"]) for wide in joint)
+    if count < 2:
+        return figure
+    own = [trace[f"error_{axis}"].to_plotly_json() for trace in figure.data]
+    choices = {"each for itself": own, f"all {count} at once": joint}
+    figure.update_layout(
+        updatemenus=[
+            {
+                "type": "buttons", "direction": "right", "showactive": True, "active": 0,
+                "x": 1, "xanchor": "right", "y": 1.1, "yanchor": "bottom",
+                "font": {"size": 12}, "pad": {"r": 64},  # beside the tools that plotly shows
+                "buttons": [
+                    {"label": label, "method": "restyle", "args": [_errors(bars, axis)]}
+                    for label, bars in choices.items()
+                ],
+            }
+        ]
+    )  # fmt: skip
+    return figure
+
+
+def _errors(bars: Sequence[Mapping[str, Any]], axis: str) -> dict[str, Any]:
+    return {
+        f"error_{axis}.{side}": [list(bar[side]) for bar in bars]
+        for side in ("array", "arrayminus")
+    }
 
 
 def panels(titles: Sequence[str], columns: int = 3) -> go.Figure:

@@ -42,8 +42,8 @@ def study_page(findings: Sequence[Finding], store: str | Path) -> Path:
         "Error propagation",
         f"What a bit flip in a latch or a buffer of {chip} does to {', '.join(models)}, in six "
         "number formats. The study of Li et al., SC'17.",
-        f"Square brackets hold {level:g} % intervals. A fault-free run is the reference, not the "
-        "label.",
+        f"Square brackets hold {level:g} % intervals, each for itself. A fault-free run is the "
+        "reference, not the label.",
     )
 
 

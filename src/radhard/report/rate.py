@@ -5,8 +5,10 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from radhard.campaign.result import Result
+from radhard.faults.space import Stratum
 from radhard.metrics.fit import Verdict
-from radhard.report.plot import COLOURS, GREY, ends, styled
+from radhard.report.joint import at_once
+from radhard.report.plot import COLOURS, GREY, ends, styled, switched
 from radhard.report.summary import FEW
 from radhard.stats.estimate import Estimate
 
@@ -39,7 +41,8 @@ def fit_total(rate: Estimate, verdict: Verdict) -> go.Figure:
 
 def fit_by_component(result: Result, metric: str = "sdc1") -> go.Figure:
     """Rate of an outcome in FIT per component, with intervals; pale where few faults tell it."""
-    parts = [part for part in result.by(lambda s: (s.component,)) if part.n][::-1]
+    parts = [part for part in result.by(_component) if part.n][::-1]
+    joint = at_once(result, parts, _component)
     rates = [part.fit(metric) for part in parts]
     figure = go.Figure(
         go.Bar(
@@ -57,4 +60,9 @@ def fit_by_component(result: Result, metric: str = "sdc1") -> go.Figure:
     )
     figure.update_xaxes(title=f"{metric}, FIT", rangemode="tozero", gridcolor="#e5e5e5")
     figure.update_yaxes(type="category", ticklabelstandoff=6)
-    return styled(figure, height=110 + 30 * max(len(parts), 2))
+    styled(figure, height=140 + 30 * max(len(parts), 2)).update_layout(margin_t=70)
+    return switched(figure, [ends([part.fit(metric) for part in joint.values()])], "x")
+
+
+def _component(stratum: Stratum) -> tuple[str]:
+    return (stratum.component,)

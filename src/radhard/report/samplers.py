@@ -13,6 +13,12 @@ from radhard.report.plot import COLOURS, SHARES, styled
 
 #: What the columns of `rows_of` are.
 HEADS = ("sampler", "faults", "least", "most", "seconds", "reached", "coverage")
+#: What is said of the numbers below the table.
+NOTES = (
+    "~ where not all seeds reached the half width: extrapolated, as if it fell with the root of "
+    "the number of faults",
+    "coverage: of the intervals at the faults where each seed stops, those that hold the truth",
+)
 
 
 def rows_of(found: Sequence[Comparison]) -> list[tuple[str, ...]]:
@@ -24,15 +30,25 @@ def rows_of(found: Sequence[Comparison]) -> list[tuple[str, ...]]:
         rows.append(
             (
                 one.sampler.name,
-                extrapolated + f"{one.needed.mean():,.0f}",
-                f"{one.needed.min():,.0f}",
-                f"{one.needed.max():,.0f}",
+                extrapolated + _number(one.needed.mean(), bool(one.or_fewer.any())),
+                _number(one.needed.min(), bool(one.or_fewer.any())),
+                _number(one.needed.max(), bool(one.or_fewer.all())),
                 f"{one.seconds * one.needed.mean():.2g}",
                 f"{one.reached} of {count}",
                 f"{held.value:.0%} ({held.low:.0%} to {held.high:.0%})",
             )
         )
     return rows
+
+
+def _number(faults: float, or_fewer: bool) -> str:
+    return f"{faults:,.0f}{' or fewer' if or_fewer else ''}"
+
+
+def truth_words(found: Sequence[Comparison]) -> str:
+    """What coverage is held against."""
+    truth = found[0].truth
+    return f"truth: {truth}, of {truth.n:,} other faults"
 
 
 def half_widths(found: Sequence[Comparison], half_width: float) -> go.Figure:
@@ -70,5 +86,6 @@ def samplers_page(
         half_width=half_width,
         seeds=len(found[0].needed),
         rows=rows_of(found),
+        notes=(*NOTES, truth_words(found)),
         figure=half_widths(found, half_width),
     )

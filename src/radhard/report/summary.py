@@ -41,11 +41,14 @@ def lines(result: Result) -> list[Line]:
 
 
 def activated(result: Result) -> list[tuple[str, Estimate, Estimate]]:
-    """Components some of whose faults nothing reads: the share that is read, and its SDC-1."""
+    """Components some of whose faults nothing reads: the share that is read, and its SDC-1.
+
+    Those that fewer than `FEW` faults struck are left out.
+    """
     found = []
     for part in result.by(lambda s: (s.component,)):
         name, read = str(part.label[0]), part["activated"]
-        if part.n and read.value < 1:
+        if part.n >= FEW and read.value < 1:
             sdc = result.per_activated("sdc1", lambda s, name=name: s.component == name)  # type: ignore[misc]
             found.append((name, read, sdc))
     return found

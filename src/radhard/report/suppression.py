@@ -29,7 +29,8 @@ def suppression_page(found: Sequence[Curves], kind: str, store: str | Path) -> P
         f"Accuracy of {models} when values are wrong at a rate, with different ways to find and "
         "suppress them. The question of Amarnath et al., IOLTS'22.",
         f"Errors: {_KINDS[kind]}. All contenders meet the same errors. Square brackets hold 95 % "
-        "intervals.",
+        "intervals for the task, of which the images are a sample; each holds for itself, not all "
+        "at once.",
     )
 
 
@@ -78,7 +79,7 @@ def _network(curves: Curves) -> dict[str, Any]:
     entries = [
         {
             "title": "Accuracy against error rate",
-            "note": verdict(curves) + " Bands are intervals.",
+            "note": verdict(curves) + " Bands are the intervals of the table below.",
             "figure": _figure(curves),
         },
         {

@@ -13,10 +13,12 @@ from radhard.campaign.comparison import Comparison
 from radhard.campaign.propagation import Finding, hardening_area
 from radhard.campaign.result import Part, Result
 from radhard.campaign.suppression import Curves
+from radhard.report.joint import Key, at_once
 from radhard.report.summary import FEW, Line, activated, enough, formulations, lines
 from radhard.report.terminal import print_tables
-from radhard.report.wording import covered_words, percent, share_bar
-from radhard.search.choose import Choice, Goal
+from radhard.report.wording import covered_words, flat_words, percent, share_bar
+from radhard.search.choose import Choice
+from radhard.search.trial import Goal
 from radhard.stats.estimate import Estimate
 
 #: Layers and bits shown in the terminal; the page shows all.
@@ -34,8 +36,8 @@ def summary(
         *([_formulations(result, software)] if compared else []),
         *([_rates(result)] if result.space.rate_fit is not None else []),
         *_activated(result),
-        _parts("layer", result.by(lambda s: (s.layer, s.component))),
-        _parts("bit", result.by(lambda s: (f"bit {s.bit}", s.component))),
+        _parts("layer", result, lambda s: (s.layer, s.component)),
+        _parts("bit", result, lambda s: (s.bit, s.component)),
     ]
 
 
@@ -46,8 +48,10 @@ def show(result: Result, software: Result | None = None) -> None:
 
 def _metrics(result: Result) -> Table:
     table = _lines(f"{result.name}: {result.n:,} faults", "outcome", lines(result))
-    if result.covered is not None:
-        table.caption, table.caption_justify = f"struck: {covered_words(result.covered)}\n", "left"
+    notes = [f"struck: {covered_words(result.covered)}"] if result.covered is not None else []
+    notes += [f"note: {flat_words(result.flat)}"] if result.flat else []
+    if notes:
+        table.caption, table.caption_justify = "\n".join(notes) + "\n", "left"
     return table
 
 
@@ -127,33 +131,38 @@ def show_suppression(found: Sequence[Curves]) -> None:
 
 
 def show_choice(found: Choice, goal: Goal, name: str) -> None:
-    """Print the front, and the winner on fresh faults."""
-    from radhard.report.choice import goal_words, rate_words
+    """Print the designs that were judged, why each other one was not chosen, and the winner."""
+    from radhard.report.choice import TOGETHER, beaten_words, goal_words, rate_words
 
     unit = rate_words(found.plain)
-    table = _table(f"{name}: {unit} against overhead", ("design",), _FRONT_HEADS)
-    table.columns[0].no_wrap = False
-    for design in found.front:
-        rate = _rate(design.rate) if design.rate.unit else _share(design.rate)
+    table = _table(f"{name}: {unit} on fresh faults", ("", "design"), _CHOICE_HEADS)
+    table.columns[1].no_wrap = False
+    for number, trial in enumerate(found.trials, 1):
+        design, rate = trial.design, _rate(trial.rate) if trial.rate.unit else _share(trial.rate)
         shares = percent(design.area), percent(design.work)
         repeats = "yes" if design.repeats else ""
-        table.add_row(design.name, rate, _share(design.accuracy), *shares, repeats)
+        table.add_row(str(number), design.name, rate, _share(trial.accuracy), *shares, repeats)
     print_tables(table)
-    if found.winner is not None and found.fresh_rate is not None:
-        print(f"asked for: {goal_words(goal, unit)}")
-        print(f"chosen: {found.winner.name}")
-        print(f"on fresh faults: {found.fresh_rate}")
+    print(f"asked for: {goal_words(goal, unit)}")
+    for number, trial in enumerate(found.trials, 1):
+        print(f"{number:>2}: {trial.verdict}")
+    print(f"{beaten_words(found)} {TOGETHER}")
+    if found.winner is not None:
+        winner = found.winner
+        print(f"chosen: {winner.design.name}")
+        print(f"on {winner.faults:,} fresh faults: {winner.rate}")
 
 
-_FRONT_HEADS = ("rate", "accuracy", "area", "work", "repeats")
+_CHOICE_HEADS = ("rate", "accuracy", "area", "work", "repeats")
 
 
 def show_samplers(found: Sequence[Comparison], name: str, metric: str, half_width: float) -> None:
     """Print what each sampler needs."""
-    from radhard.report.samplers import HEADS, rows_of
+    from radhard.report.samplers import HEADS, NOTES, rows_of, truth_words
 
     title = f"{name}: {metric} to ± {percent(half_width)} at 95 %"
     table = _table(title, HEADS[:1], HEADS[1:])
+    table.caption, table.caption_justify = "\n".join([*NOTES, truth_words(found)]), "left"
     for row in rows_of(found):
         table.add_row(*row)
     print_tables(table)
@@ -180,23 +189,35 @@ def _table(title: str, words: tuple[str, ...], numbers: tuple[str, ...]) -> Tabl
     return table
 
 
-def _parts(what: str, parts: list[Part]) -> Table:
+def _parts(what: str, result: Result, key: Key) -> Table:
     """The parts that hurt for certain: highest lower ends first, none that stands on few faults."""
+    parts = result.by(key)
     told = enough(parts)
+    joint = at_once(result, told, key)
     hurt = [part for part in told if part["sdc1"].value > 0]
     shown = sorted(hurt, key=lambda part: -part["sdc1"].low)[:_MOST_ROWS]
     title = f"SDC-1 by {what}, worst lower end first"
-    table = _table(title, (what, "value"), ("faults", "sdc1", "interval"))
+    table = _table(title, (what, "value"), ("faults", "sdc1", "interval", "joint"))
     table.add_column("", no_wrap=True)
-    table.caption = _left_out(parts, hurt, shown)
+    table.caption = _left_out(parts, hurt, shown) + _joint_words(result.confidence, len(told))
     table.caption_justify = "left"
     highest = max((part["sdc1"].value for part in shown), default=0.0)
     for part in shown:
         found = part["sdc1"]
-        interval = f"{percent(found.low)} to {percent(found.high)}"
+        interval = f"{percent(found.low).removesuffix(' %')} to {percent(found.high)}"
+        least = percent(joint[part.label]["sdc1"].low)
         bar = Text(share_bar(found.value, highest), style="red")
-        table.add_row(*map(str, part.label), f"{part.n:,}", percent(found.value), interval, bar)
+        row = f"{part.n:,}", percent(found.value), interval, least, bar
+        table.add_row(*map(str, part.label), *row)
     return table
+
+
+def _joint_words(confidence: float, count: int) -> str:
+    """What the columns of a table of parts are."""
+    if not count:
+        return ""
+    level = f"{100 * confidence:g} %"
+    return f"interval: {level}, each for itself; joint: {level} that all {count} rates are above\n"
 
 
 def _left_out(parts: list[Part], hurt: list[Part], shown: list[Part]) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from radhard.metrics.fit import Verdict
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.stats.estimate import Estimate
 
-_BAR = 8
+_BAR = 5
+#: Layers that a note names, at most.
+_NAMED = 6
 
 
 def percent(share: float) -> str:
@@ -74,6 +77,19 @@ def covered_words(covered: Covered) -> str:
     parameters, macs = percent(covered.parameters), percent(covered.macs)
     missing = f"; not {', '.join(covered.missing)}" if covered.missing else ""
     return f"{parameters} of the parameters, {macs} of the multiply-accumulates{missing}"
+
+
+def flat_words(flat: Sequence[str]) -> str:
+    """What to know where scores say nothing of faults in some layers.
+
+    >>> flat_words(("conv1", "conv2"))[:61]
+    'scores say nothing of faults in conv1, conv2, as what follows'
+    """
+    more = f" and {len(flat) - _NAMED} more" if len(flat) > _NAMED else ""
+    return (
+        f"scores say nothing of faults in {', '.join(flat[:_NAMED])}{more}, as what follows has no "
+        "slope: intervals are wider for that, but hold"
+    )
 
 
 def cost_words(cost: Cost) -> str:

@@ -33,7 +33,7 @@ def sampler_named(name: str) -> Sampler:
         ValueError: for an unknown name or parameter; the message suggests others.
 
     >>> sampler_named("gradient-importance:candidates=5")
-    GradientImportance(candidates=5, least=1e-05)
+    GradientImportance(candidates=5, least=1e-05, proofs=True)
     """
     known = {sampler.name: sampler for sampler in SAMPLERS}
     own, _, given = name.partition(":")

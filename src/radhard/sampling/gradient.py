@@ -1,57 +1,67 @@
-"""Sampling faults by what they should do to the decision, to first order."""
+"""Sampling faults by what they should do to the decision, with intervals that don't believe it."""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.faults.fault import Faults
+from radhard.faults.fault import CELLS, Faults, Offered
+from radhard.faults.model import Integers
 from radhard.faults.space import SiteSpace
-from radhard.sampling.proposals import evenly, kinds_of
-from radhard.sampling.sampler import Score, drawn, weighted_share
+from radhard.sampling.proposals import evenly
+from radhard.sampling.sampler import (
+    Asked,
+    Estimating,
+    Outlook,
+    Score,
+    as_cells,
+    cut,
+    drawn,
+)
 from radhard.sampling.tally import Tally
-from radhard.stats.estimate import Estimate
-from radhard.stats.interval import wilson_effective
+from radhard.stats.ball import Cells
 
 Reals = NDArray[np.float64]
 #: Faults that are chosen together, from the same candidates.
-BLOCK = 200
-#: Candidates that say how large chances are, in how many layers at most, and how many of even odds
-#: are added to each kind's.
-_PILOT, _PILOT_LAYERS, _DOUBT = 2000, 5, 0.02
+BLOCK = 100
+#: Share of the runs that follows the true probabilities in the first faults, how many these are,
+#: and by which power of the number of faults it falls from there.
+_DEFENCE, _EARLY, _FALL = 0.8, 200, 0.25
+#: Share of the runs that tries faults of which something is proved.
+_AUDIT = 0.1
 #: Steps of this, modulo 1, are spread evenly, however many.
 _GOLDEN = (5**0.5 - 1) / 2
 #: Chances are below one by this at least, and levels of cells are as far apart in log odds.
 _SURE, _LEVEL = 0.01, 1.0
 #: Groups that are told apart, levels in each, and the one of even odds.
 _GROUPS, _LEVELS, _EVEN = 4, 32, 24
-#: Ends of the ranges of mean chances that are told apart, and standard deviations of outcomes.
-_RANGES = np.array([0.0005, 0.005, 0.02, 0.08, 0.2, 0.4, 0.7])
-_SPREADS = np.sqrt([0.0003, 0.002, 0.01, 0.04, 0.12, 0.2, 0.25, 0.2])
-#: Variance of which side of an edge between cells the place nearest to it falls: f (1 - f), on
-#: average over edges at any share f of a part.
-_UNEVEN = 1 / 6
+#: Proofs that are told apart, none among them.
+_PROOFS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class GradientImportance:
+class GradientImportance(Estimating):
     """Two phases: many candidates are looked at; of these, run the telling ones.
 
-    The score says with which chance P each candidate changes the answer. Kinds of faults (component
-    and bit) have candidates by Neyman's rule: true probability times the standard deviation of the
-    outcome at the kind's mean P, of which a pilot gives an idea. A candidate is run in proportion
-    to what it stands for and to ``sqrt(P (1 - P))``. The weights undo both, so a wrong score costs
-    precision, not correctness. Candidates are cells by group and P (a step in log odds each), and
-    each cell gets its share of the runs at every number of them, so that what the score tells adds
-    no variance: the cells' own outcome rates are the control variate. The number of candidates is
-    finite, which adds to the variance.
+    The score says with which chance P each candidate changes the answer, and what is proved of it.
+    Of the candidates, drawn with their true probability, those are run in proportion to
+    ``e + (1 - e) sqrt(P (1 - P)) / mean``: a share e follows the true probabilities, so that no
+    weight exceeds 1/e, whatever the score (Hesterberg, Technometrics 1995). It is 0.8 for the first
+    200 faults and falls with the fourth root of their number from there: that balances what may
+    hide among faults that are taken for harmless with what is known of the others. Candidates of
+    which something is proved get a tenth of the runs, to try the proofs.
+
+    Candidates of like P, group and proof are a cell, whose share of all candidates is known. The
+    interval is that of `radhard.stats.ball`: an outcome that a cell has not shown may yet be there
+    as often as the cell's own runs allow, whatever its score, unless it is proved to be impossible.
+    A wrong score thus costs precision, and nothing else.
 
     Attributes:
         candidates: per fault that is run.
         least: chance that each fault is taken to have at least, whatever its score.
+        proofs: whether what is proved of candidates is used.
 
     Raises:
         ValueError: for fewer than 2 candidates, or unless 0 < least < 0.5.
@@ -59,6 +69,7 @@ class GradientImportance:
 
     candidates: int = 100
     least: float = 1e-5
+    proofs: bool = True
 
     def __post_init__(self) -> None:
         if self.candidates < 2 or not 0 < self.least < 0.5:
@@ -75,7 +86,12 @@ class GradientImportance:
         return True
 
     def draw(
-        self, space: SiteSpace, n: int, rng: np.random.Generator, score: Score | None = None
+        self,
+        space: SiteSpace,
+        n: int,
+        rng: np.random.Generator,
+        score: Score | None = None,
+        start: int = 0,
     ) -> Faults:
         """``n`` faults of ``space``; the first few do not depend on how many follow.
 
@@ -87,104 +103,105 @@ class GradientImportance:
                 "gradient importance needs the score of each fault: run it in a Campaign, or give "
                 "draw(..., score=...)"
             )
-        spread = self._spread(space, rng, score)
-        blocks = [self._block(space, spread, rng, score) for _ in range(max(1, -(-n // BLOCK)))]
+        blocks = [
+            self._block(space, rng, score, defence(start + done + BLOCK))
+            for done in range(0, max(n, 1), BLOCK)
+        ]
         return replace(Faults.joined(blocks)[:n], id=np.arange(n))
 
-    def _spread(
-        self, space: SiteSpace, rng: np.random.Generator, score: Score
-    ) -> NDArray[np.int64]:
-        """Which of `_RANGES` holds the mean chance of each stratum's kind, (strata,)."""
-        kind, layers = kinds_of(space), [stratum.layer for stratum in space.strata]
-        hit = dict.fromkeys(itertools.compress(layers, space.exposure > 0))
-        some = rng.choice(list(hit), min(_PILOT_LAYERS, len(hit)), replace=False)
-        proposal = space.probability * np.isin(layers, some)
-        pilot = drawn(space, proposal / proposal.sum(), evenly(_PILOT, rng), rng)
-        own, chance = kind[pilot.stratum], score(pilot).chance
-        n, total = np.bincount(own, minlength=len(kind)), np.bincount(own, chance, len(kind))
-        return np.searchsorted(_RANGES, (total + _DOUBT / 2) / (n + _DOUBT))[kind]
-
     def _block(
-        self, space: SiteSpace, spread: NDArray[np.int64], rng: np.random.Generator, score: Score
+        self, space: SiteSpace, rng: np.random.Generator, score: Score, defence: float
     ) -> Faults:
-        proposal = space.probability * _SPREADS[spread]
         places = evenly(BLOCK * self.candidates, rng)
-        offered = drawn(space, proposal / proposal.sum(), places, rng)
+        offered = drawn(space, space.probability, places, rng)
         outlook = score(offered)
-        chance = outlook.chance.clip(self.least, 1 - _SURE)
-        level = np.rint(np.log(chance / (1 - chance)) / _LEVEL).astype(np.int64) + _EVEN
-        level = level.clip(0, _LEVELS - 1)
-        said = _chance(level)
-        doubt = np.sqrt(said * (1 - said))
-        alike = outlook.group % _GROUPS * _LEVELS + level
-        cell = alike * len(_SPREADS) + spread[offered.stratum]
+        cell, doubt = self._cell(outlook)
+        share = _shares(cell // (_GROUPS * _LEVELS), doubt, defence)
         mixed = rng.permutation(len(cell))
-        order = mixed[np.argsort(alike[mixed].astype(np.uint8), kind="stable")]
-        share = offered.weight * doubt
+        order = mixed[np.argsort(cell[mixed].astype(np.uint16), kind="stable")]
         edges = np.cumsum(share[order])
         # one place in each of equal parts, of which any first few are spread about evenly
         part = np.argsort(np.argsort((rng.random() + np.arange(BLOCK) * _GOLDEN) % 1))
         places = (part + rng.random(BLOCK)) / BLOCK * edges[-1]
         taken = order[np.minimum(np.searchsorted(edges, places, side="right"), len(edges) - 1)]
-        return replace(offered[taken], weight=share.mean() / doubt[taken], cell=cell[taken])
-
-    def estimate(
-        self, space: SiteSpace, tally: Tally, metric: str, confidence: float, anytime: bool
-    ) -> Estimate:
-        """Weighted sum over the number of faults; weights are 1 on average.
-
-        Where most have the outcome, those without it are counted. The variance is that within
-        cells, that of the candidates, and that of which cell the places next to an edge fall into.
-        A part of the faults, or the faults under another population, have no cells, and the whole
-        variance.
-        """
-        if tally.cells is None:
-            return weighted_share(tally, metric, confidence, anytime, 1 / self.candidates)
-        share = float(tally.weighted[metric][0].sum()) / tally.total
-        base = float(share > 0.5)
-        if base:
-            share = 1 - float(tally.weights[0].sum()) / tally.total + share
-        expected, variance = self._moments(tally.cells, metric, base)
-        effective = expected * (1 - expected) / variance
-        return wilson_effective(
-            min(max(share, 0.0), 1.0), effective, tally.total, confidence, anytime
+        weight = share.mean() / share[taken]
+        return replace(
+            offered[taken], weight=weight, cell=cell[taken], offered=_summed(offered.stratum, cell)
         )
 
-    def _moments(self, cells: Tally, metric: str, base: float) -> tuple[float, float]:
-        """Expectation and variance of the estimate, given how many faults each cell has.
+    def _cell(self, outlook: Outlook) -> tuple[Integers, Reals]:
+        """The cells of candidates, (n,), and the standard deviation that their outcomes may have.
 
-        The rate of a cell counts as if one more fault had been seen, with the chance that its score
-        says: few faults that agree are no proof that all would.
+        Weights do not differ within a cell.
         """
-        columns = np.stack([cells.n, *cells.weights, cells.weighted[metric][0]])
-        columns = columns.reshape(4, _GROUPS * _LEVELS, len(_SPREADS))
-        reached = np.flatnonzero(columns[0].sum(1))
-        count, mass, mass2, hits = columns[:, reached].sum(2)
-        n = mass**2 / mass2
-        rate = (hits / mass * n + _chance(reached % _LEVELS)) / (n + 1)
-        share = mass / cells.total
-        expected = min(max(base + float((share * (rate - base)).sum()), 1e-12), 1 - 1e-12)
-        within = share**2 * rate * (1 - rate) / n
-        blocks = -(-cells.total // BLOCK)
-        edges = np.diff(share / count * (rate - base))
-        # a cell that few blocks reach varies as its count does
-        rare = np.minimum(count[1:], count[:-1]) / (2 * blocks)
-        uneven = blocks * np.minimum(_UNEVEN, rare) * edges**2
-        lacking = self._of_candidates(cells.total, columns[1, reached], rate)
-        return expected, float(within.sum() + uneven.sum()) + lacking
+        chance = outlook.chance.clip(self.least, 1 - _SURE)
+        level = np.rint(np.log(chance / (1 - chance)) / _LEVEL).astype(np.int64) + _EVEN
+        level = level.clip(0, _LEVELS - 1)
+        said = 1 / (1 + np.exp(_LEVEL * (_EVEN - level)))
+        alike = level * _GROUPS + outlook.group % _GROUPS
+        if self.proofs and outlook.proof is not None:
+            alike = alike + outlook.proof.astype(np.int64) * (_GROUPS * _LEVELS)
+        return alike, np.sqrt(said * (1 - said))
 
-    def _of_candidates(self, total: int, mass: Reals, rate: Reals) -> float:
-        """Variance that the candidates add: Neyman's sum over kinds, of masses (k, kinds)."""
-        share = mass / total
-        own = share.sum(0)
-        middle = rate @ share / np.maximum(own, 1e-300)
-        apart = (share * (rate[:, None] - middle) ** 2).sum(0)
-        whole, rest = divmod(total, BLOCK)
-        looked_at = self.candidates * BLOCK * total**2 / (whole * BLOCK**2 + rest**2)
-        return float(own @ _SPREADS * (apart / _SPREADS).sum()) / looked_at
+    def cells(self, asked: Asked, tally: Tally) -> Cells:
+        """Candidates of like score and proof."""
+        key, mass = tally.offered
+        factor, own = asked.factor[key // CELLS], tally.groups.key % CELLS
+        kept, parts, never = factor > 0, [], []
+        place = _place(key, asked)[kept]
+        runs = _place(tally.groups.key, asked)
+        for proof in range(_PROOFS):
+            ours = proof_of(key[kept]) == proof
+            tried = own // (_GROUPS * _LEVELS) == proof
+            if not ours.any() and proof:
+                continue
+            population = place[ours], (mass * factor)[kept][ours]
+            parts.append(cut(population, runs, tally, asked, tried))
+            never.append(asked.never(proof if tally.proofs else 0))
+        return as_cells(parts, never, max(tally.looked_at * _share(asked, tally), 1.0))
 
 
-def _chance(level: NDArray[np.int64]) -> Reals:
-    """In the middle of a level; weights do not differ within it, which would add variance."""
-    found: Reals = 1 / (1 + np.exp(_LEVEL * (_EVEN - level)))
-    return found
+def defence(n: int) -> float:
+    """Share of the runs that follows the true probabilities, around the n-th fault."""
+    return float(_DEFENCE * min(1.0, _EARLY / n) ** _FALL)
+
+
+def _shares(proof: Integers, doubt: Reals, defence: float) -> Reals:
+    """How often candidates are run, (n,); 1 on average."""
+    proved = proof > 0
+    share = np.ones(len(proof))
+    part = proved.mean()
+    if part < 1:
+        some = doubt[~proved]
+        share[~proved] = defence + (1 - defence) * some / some.mean()
+        audit = min(_AUDIT, part)
+        share[~proved] *= (1 - audit) / (1 - part)
+        share[proved] = audit / max(part, 1e-300)
+    return share
+
+
+def _summed(stratum: Integers, cell: Integers) -> Offered:
+    """The candidates of a block."""
+    key, count = np.unique(stratum * CELLS + cell, return_counts=True)
+    zero = np.zeros(len(key), np.int64)
+    return Offered(zero, key // CELLS, key % CELLS, count, len(cell))
+
+
+def proof_of(key: Integers) -> Integers:
+    """What is proved of the faults of a cell: see `radhard.sampling.sampler.Outlook`."""
+    return key % CELLS // (_GROUPS * _LEVELS)
+
+
+def _place(key: Integers, asked: Asked) -> Integers:
+    """Where groups stand among the cells: by score, and by the factor of their weights."""
+    factor = asked.factor[key // CELLS]
+    level = np.rint(2 * np.log(factor.clip(1e-300))).astype(np.int64)
+    place: Integers = key % CELLS * 10_000 + level.clip(-4000, 4000) + 5000
+    return place
+
+
+def _share(asked: Asked, tally: Tally) -> float:
+    """The share of the candidates that the estimate is about."""
+    key, mass = tally.offered
+    total = float(mass.sum())
+    return float(mass[asked.factor[key // CELLS] > 0].sum()) / total if total else 0.0

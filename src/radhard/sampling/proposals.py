@@ -7,18 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from radhard.faults.model import Integers
 from radhard.faults.space import SiteSpace
-from radhard.sampling.sampler import Tilted, weighted_share
+from radhard.sampling.sampler import Tilted
 from radhard.sampling.tally import Tally
-from radhard.stats.estimate import Estimate
-from radhard.stats.interval import wilson_effective
 
 Reals = NDArray[np.float64]
 
 #: Share of the draws that follow the true probabilities, where a rule may leave faults out.
 _DEFENSIVE = 0.1
-#: Faults that a cell of strata has at least.
-_CELL = 10
+#: Faults that a cell of strata has, about, and cells at most.
+_CELL, _CELLS = 10, 50
 #: Accuracy lost to a flip, by place below the sign bit (Tyagi et al., section 5.3).
 _BIT_DROPS = (0.15, 0.08, 0.08, 0.08, 0.08)
 
@@ -137,35 +136,14 @@ class Stratified(Tilted):
         """One place in each of n equal parts, in any order."""
         return rng.permutation(evenly(n, rng))
 
-    def estimate(
-        self, space: SiteSpace, tally: Tally, metric: str, confidence: float, anytime: bool
-    ) -> Estimate:
-        """Weighted share; its variance is that within cells, where n was fixed.
-
-        A cell is as many strata in a row as have at least 10 faults between them.
-        """
-        plain = weighted_share(tally, metric, confidence, anytime)
-        spread = plain.value * (1 - plain.value)
-        variance = _within_cells(tally, metric)
-        if anytime or not variance > 0 or not spread > 0:
-            return plain
-        return wilson_effective(plain.value, spread / variance, tally.total, confidence)
-
-
-def _within_cells(tally: Tally, metric: str) -> float:
-    """Variance of the weighted share, given how many faults fell into each cell; 0 without any."""
-    if not tally.total:
-        return 0.0
-    before = np.cumsum(tally.n) - tally.n
-    last = max(int(tally.total // _CELL) - 1, 0)
-    cell = np.minimum(before // _CELL, last)
-    n = np.bincount(cell, tally.n)
-    mass, mass2, hits, hits2 = (
-        np.bincount(cell, part) for part in (*tally.weights, *tally.weighted[metric])
-    )
-    share = hits / np.maximum(mass, 1e-300)
-    squares = hits2 * (1 - 2 * share) + share**2 * mass2
-    return float((squares * n / np.maximum(n - 1, 1)).sum() / max(mass.sum(), 1e-300) ** 2)
+    def order(self, proposal: Reals, level: Integers, runs: int) -> Integers:
+        """Strata in a row whose weights are alike, as many as have 10 faults between them."""
+        rank = np.lexsort((np.arange(len(level)), level))
+        share = np.empty_like(proposal)
+        share[rank] = np.cumsum(proposal[rank]) - proposal[rank] / 2
+        cells = min(max(runs // _CELL, 1), _CELLS)
+        found: Integers = (level - level.min()) * (_CELLS + 1) + (share * cells).astype(np.int64)
+        return found
 
 
 def rates_of(space: SiteSpace, tally: Tally, metric: str) -> tuple[float, ...]:

@@ -1,22 +1,29 @@
-"""What all samplers share: drawing with weights, and estimating from weighted faults."""
+"""What all samplers share: drawing with weights, and cutting weighted faults into cells."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.faults.fault import Faults
+from radhard.faults.fault import CELLS, Faults
+from radhard.faults.model import Integers
 from radhard.faults.space import SiteSpace
-from radhard.sampling.tally import Tally
+from radhard.sampling.tally import Event, Tally
+from radhard.stats.ball import Cells, contrast
 from radhard.stats.estimate import Estimate
-from radhard.stats.interval import wilson, wilson_effective
-from radhard.stats.stopping import anytime_proportion
 
 Reals = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+#: Weights of a cell differ by this in log at most, where they follow from the stratum.
+_LEVEL = 0.5
+#: Average runs that a cell may weigh as much as and still be joined with others: it would lend them
+#: its rate, or they theirs.
+_HEAVY = 3
 
 
 class Outlook(NamedTuple):
@@ -24,14 +31,48 @@ class Outlook(NamedTuple):
 
     Attributes:
         chance: of another answer, (n,), in [0, 1].
-        group: which of up to 8 kinds of faults may do differently at the same chance, (n,).
+        group: which of up to 4 kinds of faults may do differently at the same chance, (n,).
+        proof: what is proved, which must be true: 1 where the answer stays, 2 where nothing
+            changes, 0 elsewhere, (n,); nothing where ``None``.
     """
 
     chance: Reals
     group: NDArray[np.int64]
+    proof: NDArray[np.uint8] | None = None
 
 
 Score = Callable[[Faults], Outlook]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """Which faults an estimate is about.
+
+    Attributes:
+        drawn: the population that the faults were drawn from.
+        target: probability of each stratum in the population that is meant, (strata,).
+        events: what is counted; they exclude each other.
+        ruled_out: for each, the proof from which on it can't be, as in `Outlook`: 0 where it can't
+            be at all, 3 where no proof says so, as where nothing is stated.
+        least: runs that a cell has at least; others are joined with their neighbours.
+    """
+
+    drawn: SiteSpace
+    target: Reals
+    events: Sequence[Event]
+    ruled_out: Sequence[int] = ()
+    least: int = 1
+
+    def never(self, proof: int) -> list[bool]:
+        """Which of the events a proof rules out."""
+        return [least <= proof for least in self.ruled_out or [3] * len(self.events)]
+
+    @property
+    def factor(self) -> Reals:
+        """By which the weights of each stratum's faults are to be multiplied, (strata,)."""
+        true = self.drawn.probability
+        found: Reals = np.divide(self.target, true, out=np.zeros_like(true), where=true > 0)
+        return found
 
 
 class Sampler(Protocol):
@@ -48,27 +89,49 @@ class Sampler(Protocol):
         ...
 
     def draw(
-        self, space: SiteSpace, n: int, rng: np.random.Generator, score: Score | None = None
+        self,
+        space: SiteSpace,
+        n: int,
+        rng: np.random.Generator,
+        score: Score | None = None,
+        start: int = 0,
     ) -> Faults:
-        """``n`` faults of ``space``, numbered from 0, each with its weight."""
+        """``n`` faults of ``space`` after ``start`` others, numbered from 0, each with a weight."""
         ...
 
+    def cells(self, asked: Asked, tally: Tally) -> Cells:
+        """The faults in cells of like weight, whose share of the population is known."""
+        ...
+
+
+class Estimating:
+    """What a sampler's cells say of one outcome."""
+
+    __slots__ = ()
+
     def estimate(
-        self, space: SiteSpace, tally: Tally, metric: str, confidence: float, anytime: bool
+        self: Sampler,
+        space: SiteSpace,
+        tally: Tally,
+        metric: str,
+        confidence: float = 0.95,
+        anytime: bool = False,
     ) -> Estimate:
         """The probability of outcome ``metric`` in ``space``.
 
         ``anytime`` asks for an interval that stays valid when a look at it decides whether to
         go on.
         """
-        ...
+        asked = Asked(space, space.probability, [{metric: 1}])
+        return contrast(self.cells(asked, tally), [1.0], confidence, anytime)
 
 
 @dataclass(frozen=True, slots=True)
-class Tilted:
+class Tilted(Estimating):
     """Strata drawn from a proposal of the subclass, sites and images uniformly within them.
 
-    The weight of a fault is the probability of its stratum over that in the proposal.
+    The weight of a fault is the probability of its stratum over that in the proposal. Strata of
+    like weight are a cell, of which it is known how probable it is.
     """
 
     @property
@@ -81,7 +144,12 @@ class Tilted:
         raise NotImplementedError
 
     def draw(
-        self, space: SiteSpace, n: int, rng: np.random.Generator, score: Score | None = None
+        self,
+        space: SiteSpace,
+        n: int,
+        rng: np.random.Generator,
+        score: Score | None = None,
+        start: int = 0,
     ) -> Faults:
         """``n`` faults of ``space``."""
         return drawn(space, self.proposal(space), self.places(n, rng), rng)
@@ -90,11 +158,115 @@ class Tilted:
         """Where in the proposal to draw, (n,) in [0, 1)."""
         return rng.random(n)
 
-    def estimate(
-        self, space: SiteSpace, tally: Tally, metric: str, confidence: float, anytime: bool
-    ) -> Estimate:
-        """Weighted share of the faults that had the outcome; see `weighted_share`."""
-        return weighted_share(tally, metric, confidence, anytime)
+    def order(self, proposal: Reals, level: Integers, runs: int) -> Integers:
+        """The cell of each stratum, (strata,), of those with weights of such a level."""
+        return level
+
+    def cells(self, asked: Asked, tally: Tally) -> Cells:
+        """Strata of like weight."""
+        proposal = self.proposal(asked.drawn)
+        weight = np.divide(asked.target, proposal, out=np.zeros_like(proposal), where=proposal > 0)
+        level = np.rint(np.log(weight.clip(1e-300)) / _LEVEL).astype(np.int64)
+        cell = self.order(proposal, level, tally.total)
+        members = np.flatnonzero(asked.target > 0)
+        runs = cell[tally.groups.key // CELLS]
+        rows = cut((cell[members], asked.target[members]), runs, tally, asked)
+        return as_cells([rows], [asked.never(0)])
+
+
+def cut(
+    population: tuple[Integers, Reals],
+    cell: Integers,
+    tally: Tally,
+    asked: Asked,
+    chosen: Flags | None = None,
+) -> Reals:
+    """Cells by number, neighbours joined until each has enough runs.
+
+    Args:
+        population: number and probability of what the population consists of, (m,) each.
+        cell: number of each group of the tally, (g,).
+        tally: the faults.
+        asked: what is counted.
+        chosen: which groups of the tally belong to this population, (g,); all where ``None``.
+
+    Returns:
+        Per cell: probability, runs, sums of their weights and of the squares; of those with each
+        event how many, and the sum of weights, (k, 4 + 2 events).
+    """
+    sums, factor = tally.groups, asked.factor[tally.groups.key // CELLS]
+    live = factor > 0 if chosen is None else chosen & (factor > 0)
+    numbers, place = np.unique(np.concatenate([population[0], cell[live]]), return_inverse=True)
+    first, later = place[: len(population[0])], place[len(population[0]) :]
+    parts = [sums.n, *(sums.weights[k] * factor ** (k + 1) for k in (0, 1))]
+    had = [sums.having(event) for event in asked.events]
+    parts += [n for n, _ in had]
+    parts += [factor * weights[0] for _, weights in had]
+    size = len(numbers)
+    columns = [np.bincount(first, population[1], size)]
+    columns += [np.bincount(later, part[live], size) for part in parts]
+    return _joined(np.stack(columns, 1), asked.least)
+
+
+def as_cells(
+    parts: Sequence[Reals], never: Sequence[Sequence[bool]], looked_at: float = np.inf
+) -> Cells:
+    """What `cut` made of one or more populations, in each of which some events are ruled out."""
+    rows = np.concatenate(parts)
+    mass, runs, weight, weight2 = rows[:, :4].T
+    n = np.divide(weight**2, weight2, out=np.zeros_like(weight), where=weight2 > 0)
+    events = (rows.shape[1] - 4) // 2
+    hits = tuple(rows[:, 4 : 4 + events].sum(0).round().astype(int).tolist())
+    shares = (rows[:, 4 + events :] / np.maximum(weight, 1e-300)[:, None]).clip(0, 1)
+    excluded = [np.tile(one, (len(part), 1)) for part, one in zip(parts, never, strict=True)]
+    total = max(float(mass.sum()), 1e-300)
+    ran = round(float(runs.sum()))
+    return Cells(mass / total, n, shares, np.concatenate(excluded), ran, hits, looked_at)
+
+
+def _joined(rows: Reals, least: int) -> Reals:
+    """Cells added to their neighbours until each has enough runs, which the second column counts.
+
+    What cells without runs weigh goes to the nearest ones that have some, half to either side: each
+    run then stands for what lies halfway to the next one, as if it were weighed alone. Giving all
+    of it to one side would lend the rates of likelier cells to less likely ones. Where they weigh
+    more than `_HEAVY` runs they are a cell of no runs, whose estimate is that of its neighbours.
+    """
+    ran = rows[:, 1] > 0
+    if not ran.any():
+        whole: Reals = rows.sum(0, keepdims=True)
+        return whole
+    found, mass = rows[ran], rows[:, 0]
+    after = np.cumsum(ran)  # number of the next cell with runs; its own is one less
+    gap = np.bincount(after, np.where(ran, 0.0, mass), len(found) + 1)
+    heavy = _HEAVY * mass.sum() / rows[:, 1].sum()
+    free = [_between(found, int(k), gap[k]) for k in np.flatnonzero(gap > heavy)]
+    mass = np.where(~ran & (gap > heavy)[after], 0.0, mass)
+    sides = (after - 1).clip(0), np.where(ran, after - 1, after).clip(0, len(found) - 1)
+    found[:, 0] = np.sum([np.bincount(side, mass / 2, len(found)) for side in sides], 0)
+    group = _groups((found[:, 1] >= least) | (found[:, 0] > heavy), found[:, 1], least)
+    joined: Reals = np.stack([np.bincount(group, column) for column in found.T], 1)
+    cells: Reals = np.concatenate([joined, np.reshape(free, (-1, rows.shape[1]))])
+    return cells
+
+
+def _between(rows: Reals, k: int, mass: float) -> Reals:
+    """A cell without runs before cell k, with the shares that both its neighbours have together."""
+    found: Reals = rows[max(k - 1, 0) : k + 1].sum(0)
+    found[0], found[1], found[3] = mass, 0.0, np.inf
+    found[4 : 4 + (len(found) - 4) // 2] = 0.0
+    return found
+
+
+def _groups(whole: Flags, runs: Reals, least: int) -> Integers:
+    """Numbers of groups of neighbours, each of as few as have enough runs or a whole cell, (k,)."""
+    found, number, own = [], 0, 0.0
+    for alone, some in zip(whole, runs, strict=True):
+        found.append(number)
+        own += some
+        if alone or own >= least:
+            number, own = number + 1, 0.0
+    return np.minimum(found, max(number - 1, 0))  # what is left over joins the last one
 
 
 def drawn(space: SiteSpace, proposal: Reals, places: Reals, rng: np.random.Generator) -> Faults:
@@ -118,31 +290,3 @@ def within(
     bit, width = space.bits[:, stratum]
     keep, flip = space.model.masks(bit, width, rng)
     return Faults(np.arange(n), stratum, index, image, keep, flip, weight)
-
-
-def weighted_share(
-    tally: Tally, metric: str, confidence: float, anytime: bool, extra: float = 0.0
-) -> Estimate:
-    """Sum of the weights of faults with the outcome over that of all, with a Wilson interval.
-
-    The interval is that of as many unweighted faults as have the same variance (linearised); with
-    equal weights, of the faults themselves. The ratio has a bias of order 1/n; it stays in [0, 1].
-
-    Args:
-        tally: of the faults.
-        metric: the outcome.
-        confidence: of the interval.
-        anytime: for a confidence sequence instead; asymptotic unless all weights are 1.
-        extra: variance to be added, as a multiple of that of n unweighted faults.
-    """
-    mass, mass2 = tally.weights.sum(axis=1)
-    hits, hits2 = tally.weighted[metric].sum(axis=1)
-    if not mass or (mass == mass2 == tally.total and not extra):
-        interval = anytime_proportion if anytime else wilson
-        return interval(int(tally.events[metric].sum()), tally.total, confidence)
-    share = min(hits / mass, 1.0)
-    plain = share * (1 - share)
-    variance = (hits2 * (1 - 2 * share) + share**2 * mass2) / mass**2 + extra * plain / tally.total
-    if plain <= 0 or variance <= 0:  # no event, or nothing else: weights say nothing of the spread
-        variance, plain = mass2 / mass**2 + extra / tally.total, 1.0
-    return wilson_effective(share, plain / variance, tally.total, confidence, anytime)

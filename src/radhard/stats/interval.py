@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,33 +42,12 @@ def wilson(events: int, n: int, confidence: float = 0.95) -> Estimate:
     _check_counts(events, n, confidence)
     if n == 0:
         return Estimate(math.nan, 0.0, 1.0, confidence, 0, "wilson")
-    found = wilson_effective(events / n, n, n, confidence)
-    return replace(found, method="wilson")
-
-
-def wilson_effective(
-    share: float, n: float, observed: int, confidence: float = 0.95, anytime: bool = False
-) -> Estimate:
-    """Score interval, or a confidence sequence, for a share known as well as from ``n`` draws.
-
-    Args:
-        share: the estimate.
-        n: unweighted draws that would have its variance; any number above 0.
-        observed: draws that were made.
-        confidence: of the interval.
-        anytime: for a confidence sequence, which is asymptotic then.
-    """
-    from radhard.stats.stopping import anytime_proportion
-
-    if anytime:
-        found = anytime_proportion(share * n, n, confidence)
-        return replace(found, n=observed, method=f"{found.method}, effective n")
-    z = z_quantile(confidence)
+    share, z = events / n, z_quantile(confidence)
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    low = max(0.0, centre - half) if share > 0 else 0.0
-    high = min(1.0, centre + half) if share < 1 else 1.0
-    return Estimate(share, low, high, confidence, observed, "wilson, effective n")
+    low = max(0.0, centre - half) if events > 0 else 0.0
+    high = min(1.0, centre + half) if events < n else 1.0
+    return Estimate(share, low, high, confidence, n, "wilson")
 
 
 def clopper_pearson(events: int, n: int, confidence: float = 0.95) -> Estimate:
@@ -150,41 +128,6 @@ def empirical_bernstein(
     return Estimate(mean, mean - half, mean + half, confidence, moments.n, "empirical-bernstein")
 
 
-def stratified(
-    masses: Sequence[float], parts: Sequence[Moments], confidence: float = 0.95
-) -> Estimate:
-    """Mean over strata of known ``masses`` from independent samples, one `Moments` per stratum.
-
-    The variance within a stratum is smoothed as by one more observation at each end of [0, 1]
-    (an observed variance of 0 is no proof of certainty); the degrees of freedom are
-    Welch-Satterthwaite's (Cochran, Sampling Techniques, 3rd ed., section 5.4).
-
-    Raises:
-        ValueError: when the masses don't sum to 1, or a stratum with mass has no observation.
-
-    >>> half = Moments.of([0.0, 1.0, 0.0, 0.0])
-    >>> round(stratified([0.5, 0.5], [half, half]).value, 3)
-    0.25
-    """
-    from scipy.special import stdtrit
-
-    _check_confidence(confidence)
-    if not math.isclose(sum(masses), 1.0, rel_tol=1e-9):
-        raise ValueError(f"the masses of the strata sum to {sum(masses)!r}: they must sum to 1")
-    live = [(mass, part) for mass, part in zip(masses, parts, strict=True) if mass > 0]
-    empty = sum(part.n == 0 for _, part in live)
-    if empty:
-        raise ValueError(f"{empty} strata with mass have no observation: draw from each of them")
-    mean = sum(mass * part.mean for mass, part in live)
-    terms = [mass**2 * _smoothed_variance(part) / part.n for mass, part in live]
-    variance = sum(terms)
-    spread = sum(term**2 / max(part.n - 1, 1) for term, (_, part) in zip(terms, live, strict=True))
-    freedom = variance**2 / spread if spread > 0 else 1.0
-    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * math.sqrt(variance)
-    n = sum(part.n for _, part in live)
-    return Estimate(mean, mean - half, mean + half, confidence, n, "stratified")
-
-
 def quantile(values: Sequence[float] | ArrayLike, q: float, confidence: float = 0.95) -> Estimate:
     """A quantile, between two order statistics (Conover, Practical Nonparametric Statistics, 3.2).
 
@@ -246,13 +189,8 @@ def paired(plus: int, minus: int, n: int, confidence: float = 0.95) -> Estimate:
     2.00 % [0.77, 3.34]
     """
     one, other = wilson(plus, n, confidence), wilson(minus, n, confidence)
-    return difference(one, other, exclusive(one, other))
-
-
-def exclusive(one: Estimate, other: Estimate) -> float:
-    """Correlation of the shares of two outcomes that exclude each other."""
     odds = one.value * other.value / max((1 - one.value) * (1 - other.value), 1e-300)
-    return -min(1.0, math.sqrt(odds))
+    return difference(one, other, -min(1.0, math.sqrt(odds)))  # no pair favours both
 
 
 def difference(plus: Estimate, minus: Estimate, correlation: float = 0.0) -> Estimate:
@@ -280,11 +218,6 @@ def difference(plus: Estimate, minus: Estimate, correlation: float = 0.0) -> Est
     above = reach(plus.high - plus.value, minus.value - minus.low)
     n = max(plus.n, minus.n)
     return Estimate(value, value - below, value + above, plus.confidence, n, "mover", plus.unit)
-
-
-def _smoothed_variance(part: Moments) -> float:
-    padded = part + Moments.of([0.0, 1.0])
-    return padded.m2 / padded.weight
 
 
 def _ratio(events: int, n: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,3 +134,34 @@ class ArrayMoments:
         """Standard deviation per place; 0 for a single observation."""
         found: NDArray[np.float64] = np.sqrt(self.m2 / max(self.n - 1, 1))
         return found
+
+
+def between(
+    weights: NDArray[np.float64],
+    events: Sequence[NDArray[np.float64]],
+    signs: Sequence[float],
+    centred: bool = True,
+) -> float:
+    """Variance that clusters add to a weighted mean, such as images to a rate over faults.
+
+    That of the mean over clusters less what it would be if observations of a cluster were
+    independent: the sum over pairs of one cluster (Cochran, Sampling Techniques, 3rd ed., 11.4).
+
+    Args:
+        weights: sums of weights and of their squares per cluster, (2, clusters).
+        events: the same over the observations with each of some events, that exclude each other.
+        signs: value of an observation with each event; it is 0 with none.
+        centred: whether deviations are from the mean; from 0 otherwise.
+
+    >>> clusters = np.array([[4.0, 4.0], [4.0, 4.0]])
+    >>> between(clusters, [np.array([[4.0, 0.0], [4.0, 0.0]])], [1.0])
+    0.09375
+    """
+    total = float(weights[0].sum())
+    own = np.einsum("j,jk->k", np.asarray(signs), np.stack([part[0] for part in events]))
+    mean = float(own.sum()) / total if centred else 0.0
+    together = (own - mean * weights[0]) ** 2
+    alone = mean**2 * (weights[1] - np.stack(list(events))[:, 1].sum(0))
+    for sign, part in zip(signs, events, strict=True):
+        alone = alone + (sign - mean) ** 2 * part[1]
+    return max(float((together - alone).sum()), 0.0) / total**2

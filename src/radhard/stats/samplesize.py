@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from radhard.stats.edge import radius, reach
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import z_quantile
 from radhard.stats.stopping import log_ratio
@@ -42,9 +43,9 @@ def leveugle(
 def more_to_exclude(found: Estimate, bound: float, anytime: bool = False) -> int | None:
     """Observations still to be made until an interval around the same share leaves out ``bound``.
 
-    Wilson's interval leaves out a proportion b when ``n (p - b)^2 > z^2 b (1 - b)``, a confidence
-    sequence when the likelihood ratio against b is large enough. Weighted observations count as
-    many unweighted ones as give the interval that there is.
+    An interval leaves out a proportion once the likelihood ratio against it is large enough; see
+    `radhard.stats.ball`. Weighted observations count as many unweighted ones as give the interval
+    that there is.
 
     Args:
         found: the share so far; the answer takes it to stay.
@@ -55,10 +56,10 @@ def more_to_exclude(found: Estimate, bound: float, anytime: bool = False) -> int
         0 where ``bound`` is left out already; ``None`` where no number is enough, since it is the
         share itself, or nothing has been observed.
 
-    >>> from radhard.stats.interval import wilson
-    >>> more_to_exclude(wilson(0, 100), 0.01)
-    281
-    >>> wilson(0, 380).high > 0.01 > wilson(0, 381).high
+    >>> from radhard.stats.ball import proportion
+    >>> more_to_exclude(proportion(0, 100), 0.01)
+    199
+    >>> proportion(0, 298).high > 0.01 > proportion(0, 299).high
     True
     """
     if not found.low <= bound < found.high:
@@ -67,21 +68,27 @@ def more_to_exclude(found: Estimate, bound: float, anytime: bool = False) -> int
     if not found.n or share == bound:
         return None
     end = found.high if found.high < 1 else found.low
-    needed, now = (_observations(share, p, found.confidence, anytime) for p in (bound, end))
+    needed, now = (_observations(share, p, found, anytime) for p in (bound, end))
     return max(1, math.floor(needed / now * found.n) + 1 - found.n)
 
 
-def _observations(share: float, end: float, confidence: float, anytime: bool) -> float:
+def _observations(share: float, end: float, found: Estimate, anytime: bool) -> float:
     """How many unweighted observations put an end of the interval around ``share`` at ``end``."""
-    end = min(max(end, 1e-15), 1 - 1e-15)
-    if not anytime:
-        return z_quantile(confidence) ** 2 * end * (1 - end) / (share - end) ** 2
     from scipy.optimize import brentq
 
+    end = min(max(end, 1e-15), 1 - 1e-15)
+    exact = found.method == "beta-mixture confidence sequence"
+    limit = radius(found.confidence, anytime)
+    hits, misses = (p * math.log(p / q) if p else 0.0 for p, q in
+                    ((share, end), (1 - share, 1 - end)))  # fmt: skip
+
     def excess(n: float) -> float:
-        return log_ratio(share * n, n, -math.log(1 - confidence))(end)
+        if exact:
+            return log_ratio(share * n, n, -math.log(1 - found.confidence))(end)
+        skew = (n * end * (1 - end)) ** -0.5
+        return n * (hits + misses) - float(reach(skew, n, limit))
 
     most = 1.0
     while excess(most) < 0:
         most *= 2
-    return float(brentq(excess, 0.0, most, xtol=1e-6, rtol=1e-12))
+    return float(brentq(excess, 1e-9, most, xtol=1e-6, rtol=1e-12))

@@ -1,0 +1,212 @@
+"""Designs on trial: faults that had no part in finding them say whether they meet the goal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from radhard.campaign.campaign import Campaign
+from radhard.faults.space import SiteSpace
+from radhard.protect.protection import spared
+from radhard.search.common import Common
+from radhard.search.design import Design, rate_of
+from radhard.stats.estimate import Estimate
+
+#: All intervals of a choice together hold with this probability.
+JOINT = 0.95
+#: Called with what is being tried, how many are done, and how many there are.
+Watch = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is asked for; at least one.
+
+    Attributes:
+        rate: at most, in FIT (or as a probability); the upper end of the interval must meet it.
+        area: at most, added, as a share of the chip's storage.
+        macs: at most, added, as a share of the network's.
+
+    Raises:
+        ValueError: for no goal, or one below 0 or not a number.
+    """
+
+    rate: float | None = None
+    area: float | None = None
+    macs: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [goal for goal in (self.rate, self.area, self.macs) if goal is not None]
+        if not given:
+            raise ValueError("give a target rate, a budget of area, or a budget of work")
+        if not all(goal >= 0 for goal in given):  # nor not-a-number, which nothing meets
+            raise ValueError(f"goals {given} can't be: use numbers of 0 or more")
+
+    def exceeded(self, design: Design) -> str:
+        """Which budget a design does not keep to, in words; empty where it keeps to all."""
+        for budget, taken, what in (
+            (self.area, design.area, "area"), (self.macs, design.work, "work"),
+        ):  # fmt: skip
+            if budget is not None and taken > budget:
+                return f"over the {what} budget: {100 * taken:.3g} % for {100 * budget:.3g} %"
+        return ""
+
+    def met(self, trial: Trial) -> bool:
+        """Whether a design keeps to the budgets, and its whole interval to the rate."""
+        fits = not self.exceeded(trial.design)
+        return fits and (self.rate is None or trial.rate.high <= self.rate)
+
+    def best(self, trials: Sequence[Trial]) -> Trial | None:
+        """Of those that meet the goal the cheapest, or with budgets alone the least rate."""
+        met = [trial for trial in trials if self.met(trial)]
+        if self.rate is None:
+            return min(met, key=lambda t: (t.rate.value, t.rate.high, t.overhead), default=None)
+        return min(met, key=lambda t: (t.overhead, t.rate.value), default=None)
+
+    def contested(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Those of which more faults can tell something: cheaper than the best, and undecided."""
+        if self.rate is None:
+            return []
+        best = self.best(trials)
+        return [
+            trial
+            for trial in trials
+            if not self.exceeded(trial.design)
+            and trial.rate.low <= self.rate < trial.rate.high
+            and (best is None or trial.overhead < best.overhead)
+        ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """A design with what fresh faults say of it.
+
+    Attributes:
+        design: the set of protections.
+        found: its rate on the faults on which it was found, which flatter it.
+        rate: of failures on fresh faults, in FIT, or as a probability where the chip has no raw
+            rates. The intervals of all trials of a choice hold together with `JOINT` probability.
+        accuracy: under a fault, on the same faults.
+        faults: fresh ones that it met.
+        verdict: ``chosen``, or why not.
+    """
+
+    design: Design
+    found: Estimate
+    rate: Estimate
+    accuracy: Estimate
+    faults: int
+    verdict: str = ""
+
+    @property
+    def overhead(self) -> float:
+        """Of the design."""
+        return self.design.overhead
+
+
+class Trials:
+    """Designs on the same fresh faults, of which there are more while some are contested.
+
+    A verdict that may pick the luckiest of many is worth no 95 %, so each interval has its share
+    of the error that is allowed: 5 % over the number of designs and of looks at them (Bonferroni).
+    All of them then hold together, whichever is chosen, and whenever.
+
+    Args:
+        campaign: the plain question; its seed is that of the faults that designs were found on.
+        space: its population.
+        goal: what is asked for.
+        first, most: fresh faults at the first look and at the last; each look doubles them.
+        store: folder in which outcomes are kept.
+        watch: called before each guard is run.
+    """
+
+    def __init__(
+        self, campaign: Campaign, space: SiteSpace, goal: Goal, first: int, most: int,
+        store: Path | None = None, watch: Watch | None = None,
+    ) -> None:  # fmt: skip
+        self.campaign, self.space, self.goal = campaign, space, goal
+        doubled = [first]
+        while goal.rate is not None and doubled[-1] < most:
+            doubled.append(min(2 * doubled[-1], most))
+        self.sizes, self.store, self.watch = doubled, store, watch
+        self._left, self._batches, self._drawn, self._proofs = space, list[Common](), 0, False
+        self._accuracies: dict[str, float] = {}
+
+    def judged(self, designs: Sequence[Design], common: Common) -> list[Trial]:
+        """A trial of each design, in the same order, with verdicts.
+
+        Args:
+            designs: cheapest first.
+            common: the faults on which they were found.
+        """
+        self._accuracies = common.accuracies
+        share = (1 - JOINT) / (len(designs) * len(self.sizes))
+        found = [rate_of(design.measured([common])) for design in designs]
+        trials: dict[Design, Trial] = {}
+        open_: Sequence[Design] = designs
+        for total in self.sizes:
+            self._grow(open_, total)
+            for design in open_:
+                rate = found[designs.index(design)]
+                trials[design] = self._tried(design, rate, 1 - share)
+            done = [trials[design] for design in designs]
+            open_ = [trial.design for trial in self.goal.contested(done)]
+            if not open_:
+                break
+        best = self.goal.best(done)
+        return [replace(trial, verdict=self._verdict(trial, best)) for trial in done]
+
+    def _tried(self, design: Design, found: Estimate, confidence: float) -> Trial:
+        result = design.measured(self._batches, confidence)
+        rate = rate_of(result)
+        if not design.open_strata(self.campaign, self.space).any():
+            rate = replace(rate, value=0.0, low=0.0, high=0.0, method="exact")
+        return Trial(design, found, rate, result.ra, result.n)
+
+    def _grow(self, designs: Sequence[Design], total: int) -> None:
+        """Draw, and run, as many faults as are lacking.
+
+        Where the designs close half of what was struck so far, faults are drawn anew from what
+        some of them leave open; also where none of them corrects any more, so that proofs hold.
+        """
+        share = np.max([d.open_strata(self.campaign, self.space) for d in designs], axis=0)
+        proofs = not any(design.guard.corrects for design in designs)
+        if 0 < (share * self.space.exposure).sum() <= self._left.exposure.sum() / 2:
+            self._left, self._batches = spared(self.space, share), []
+        elif proofs != self._proofs:
+            self._batches = []
+        self._proofs = proofs
+        lacking = total - sum(len(batch.faults) for batch in self._batches)
+        self._drawn += 1
+        fresh = self.campaign.with_(seed=self.campaign.seed + self._drawn, name=self.campaign.name)
+        batch = Common.drawn(fresh, self.space, self._left, lacking, self.store, proofs)
+        batch = replace(batch, accuracies=self._accuracies)
+        self._batches.append(batch)
+        guards = list(dict.fromkeys(
+            guard for d in designs for guard in (d.guard, *(o.by for o in d.options)) if guard
+        ))  # fmt: skip
+        for done, guard in enumerate(guards):
+            if self.watch:
+                words = f"{total:,} fresh faults for {len(designs)} designs, {guard.name}"
+                self.watch(words, done, len(guards))
+            batch.under(guard)
+
+    def _verdict(self, trial: Trial, best: Trial | None) -> str:
+        if trial is best:
+            return "chosen"
+        exceeded, rate, goal = self.goal.exceeded(trial.design), trial.rate, self.goal.rate
+        if exceeded:
+            return exceeded
+        unit, after = f" {rate.unit}" if rate.unit else "", f"after {trial.faults:,} faults"
+        if goal is None:
+            assert best is not None
+            least = f"the chosen one has {best.rate.value:.3g}"
+            return f"fresh rate {rate.value:.3g}{unit} {after}, {least}"
+        if best is not None and trial.overhead >= best.overhead:
+            return "takes more than the chosen one"
+        if rate.low > goal:
+            return f"fresh lower end {rate.low:.3g}{unit} is above {goal:g} {after}"
+        return f"fresh upper end {rate.high:.3g}{unit} misses {goal:g} {after}"
