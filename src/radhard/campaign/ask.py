@@ -293,17 +293,17 @@ def _captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats) -> Workload
     own = whole.data == ask.model  # a function's own images are all taken
     count = len(whole.images) if own else max(_MOST_AT_HAND, ask.at_least)
     images, labels = whole.images[:count], whole.labels[:count]
-    fitted = images[spread(labels[:_AT_HAND].cpu().numpy(), 0)[:_FITTED]]
+    fitted = images[spread(labels[: None if own else _AT_HAND].cpu().numpy(), 0)[:_FITTED]]
     work = capture(whole.model, images, labels, fmt, whole.name, ask.nan, fitted)
-    count = len(work.images)
+    count = len(images)
     if not own:
         affordable = int(_WORK // sum(layer.macs for layer in work.layers))
         count = min(count, max(ask.at_least, affordable))
     struck = _struck(ask, count, whole.data)
-    order = np.arange(count)
-    if ask.target == "images":
-        order = np.sort(spread(work.labels[:count].cpu().numpy(), ask.seed)[:struck])
-    return work.with_(work.images[order], work.labels[order])
+    if ask.target == "task":
+        return work.with_(work.images[:count], work.labels[:count])
+    drawn = np.sort(spread(work.labels[:count].cpu().numpy(), ask.seed)[:struck])
+    return work.with_(work.images[drawn], work.labels[drawn])
 
 
 def _struck(ask: Ask, count: int, data: str) -> int:

@@ -71,12 +71,7 @@ def capture(
     check_pairs(images, labels)
     rule = known_rule(nan) if nan is not None else None
     images, labels = _as_numbers(images), labels.to(torch.int64)
-    seen = images if fit_to is None else _as_numbers(tensor_of(fit_to, "fit_to"))
-    if not len(seen) or seen.shape[1:] != images.shape[1:]:
-        raise ValueError(
-            f"fit_to of shape {tuple(seen.shape)} can't be: use at least one image of shape "
-            f"{tuple(images.shape[1:])}, as images are"
-        )
+    seen = images if fit_to is None else _alike(tensor_of(fit_to, "fit_to"), images)
     taken = plain(model)
     with torch.no_grad():
         with evaluating(taken) if isinstance(taken, nn.Module) else nullcontext():
@@ -123,6 +118,16 @@ def _named_apart(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         run = seen[layer.name]
         named.append(layer if run == 1 else replace(layer, name=f"{layer.name}#{run}"))
     return tuple(named)
+
+
+def _alike(some: Tensor, images: Tensor) -> Tensor:
+    """Some more images, which must have the shape of ``images``."""
+    if not some.dim() or not len(some) or some.shape[1:] != images.shape[1:]:
+        raise ValueError(
+            f"fit_to of shape {tuple(some.shape)} can't be: use at least one image of shape "
+            f"{tuple(images.shape[1:])}, as images are"
+        )
+    return _as_numbers(some)
 
 
 def _as_numbers(images: Tensor) -> Tensor:
