@@ -15,8 +15,8 @@ from radhard.report.plot import COLOURS, SHARES, styled
 HEADS = ("sampler", "faults", "least", "most", "seconds", "reached", "coverage")
 #: What is said of the numbers below the table.
 NOTES = (
-    "~ where not all seeds reached the half width: extrapolated, as if it fell with the root of the "
-    "number of faults",
+    "~ where not all seeds reached the half width: extrapolated, as if it fell with the root of "
+    "the number of faults",
     "coverage: of the intervals at the faults where each seed stops, those that hold the truth",
 )
 
