@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-import radhard as rh
+from radhard.campaign.ask import prepare, validated
 from radhard.engine.memory import keep_freed_memory
 from radhard.network.source import subject
 from radhard.search.choose import Choice, choose
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--model", default="digits-cnn")
     parser.add_argument("--format", default="int8")
     parser.add_argument("--target-fit", type=float, default=0.5)
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--sampler", default="gradient-importance")
     parser.add_argument("--faults", type=int, default=4000)
     parser.add_argument("--most", type=int, default=32_000)
     parser.add_argument("--truth", type=int, default=100_000)
@@ -52,12 +52,10 @@ def main(arguments: list[str]) -> None:
 
 def measure(asked: argparse.Namespace) -> list[dict[str, Any]]:
     """What each seed chose, the interval that was printed, and the rate on other faults."""
-    whole = subject(asked.model)
-    images, labels = whole.images[: asked.images], whole.labels[: asked.images]
-    work = rh.capture(whole.model, images, labels, format=rh.format_named(asked.format))
+    fields = {"model": asked.model, "format": asked.format, "sampler": asked.sampler}
+    campaign = prepare(validated(fields, "benchmarks choose")).campaign
     learned = subject(asked.model, train=True)
-    learning = work.with_(learned.images[-_LEARNING:], learned.labels[-_LEARNING:])
-    campaign = rh.Campaign(work, rh.chips.EYERISS, sampler=rh.GradientImportance())
+    learning = campaign.workload.with_(learned.images[-_LEARNING:], learned.labels[-_LEARNING:])
     space = campaign.space()
     many = Common.drawn(campaign.with_(seed=_APART), space, space, asked.truth, None)
     found = []

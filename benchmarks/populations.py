@@ -276,16 +276,16 @@ _MADE_UP = {"common": _COMMON, "rare": _RARE, "control": _CONTROL}
 
 #: How each population is made, by name.
 POPULATIONS: dict[str, Callable[[], Population]] = {
-    **{name: lambda how=how: made_up(*how) for name, how in _MADE_UP.items()},  # type: ignore[misc]
+    **{name: lambda how=how: made_up(*how) for name, how in _MADE_UP.items()},
     **{
-        f"{name}, {lie.__name__.replace('_', ' ')}": lambda how=how, lie=lie: lied_to(  # type: ignore[misc]
+        f"{name}, {lie.__name__.replace('_', ' ')}": lambda how=how, lie=lie: lied_to(
             made_up(*how), lie
         )
         for name, how in _MADE_UP.items()
         for lie in (blind, upside_down)
     },
     **{
-        f"{name} {format} {chip}": lambda a=name, b=format, c=chip: network(a, b, c)  # type: ignore[misc]
+        f"{name} {format} {chip}": lambda a=name, b=format, c=chip: network(a, b, c)
         for name, format, chip in (
             ("four-bits", "fp32", "software"),
             ("four-bits", "int8", "systolic"),

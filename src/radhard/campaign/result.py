@@ -30,8 +30,6 @@ _SEEN: Event = {"sdc1": 1, "sdc1_undetected": -1}
 _FALSE_ALARM: Event = {"detected": 1, "sdc1": -1, "sdc1_undetected": 1}
 #: Faults that change a logit: what proofs speak of, where masked ones are asked for.
 _CHANGED: Event = {ANY: 1, "masked": -1}
-#: Runs that a cell has at least in an estimate of a part.
-_PART = 3
 
 if TYPE_CHECKING:
     from radhard.campaign.difference import Difference
@@ -297,7 +295,7 @@ class Result:
         def estimate(metric: str) -> Estimate:
             own = np.zeros(len(self.space.strata))
             own[members] = self.space.probability[members]
-            return self._estimate(metric, own, least=_PART)
+            return self._estimate(metric, own)
 
         total = self.space.rate_fit
         rate = None if total is None else total * probability
@@ -306,24 +304,23 @@ class Result:
     def _tried(self, metric: str) -> Estimate:
         return self._estimate(metric, self.space.probability)
 
-    def _estimate(self, metric: str, target: NDArray[np.float64], least: int = 1) -> Estimate:
+    def _estimate(self, metric: str, target: NDArray[np.float64]) -> Estimate:
         """Of faults in strata that are struck with these probabilities, up to a factor."""
         if metric == "correct":
-            drop = self._contrast([{"lost": 1}, {"gained": 1}], [1.0, -1.0], target, least)
+            drop = self._contrast([{"lost": 1}, {"gained": 1}], [1.0, -1.0], target)
             return resiliency_accuracy(self.golden_accuracy, drop)
         if metric == "masked":
-            return _opposite(self._contrast([_CHANGED], [1.0], target, least))
-        return self._contrast([{metric: 1}], [1.0], target, least)
+            return _opposite(self._contrast([_CHANGED], [1.0], target))
+        return self._contrast([{metric: 1}], [1.0], target)
 
     def _contrast(
         self,
         events: Sequence[Event],
         signs: Sequence[float],
         target: NDArray[np.float64],
-        least: int = 1,
     ) -> Estimate:
         """Sum of the probabilities of events that exclude each other, each times its sign."""
-        cells = self.sampler.cells(self._asked(events, target, least), self.tally)
+        cells = self.sampler.cells(self._asked(events, target), self.tally)
         found = contrast(cells, signs, self.confidence, self.anytime)
         return self._of_images(found, events, signs, cells.value(np.ones(len(signs))))
 
@@ -334,11 +331,11 @@ class Result:
         found = ratio(cells, self.confidence, self.anytime)
         return self._of_images(found, events, [1 - found.value, -found.value], None)
 
-    def _asked(self, events: Sequence[Event], target: NDArray[np.float64], least: int = 1) -> Asked:
+    def _asked(self, events: Sequence[Event], target: NDArray[np.float64]) -> Asked:
         impossible = {"lost": self.golden_accuracy == 0, "gained": self.golden_accuracy == 1}
         names = ["changed" if event is _CHANGED else next(iter(event)) for event in events]
         ruled_out = [0 if impossible.get(name) else RULED_OUT.get(name, 3) for name in names]
-        return Asked(self.drawn or self.space, target, events, ruled_out, least)
+        return Asked(self.drawn or self.space, target, events, ruled_out)
 
     def _of_images(
         self, found: Estimate, events: Sequence[Event], signs: Sequence[float], share: float | None

@@ -146,6 +146,7 @@ class GradientImportance(Estimating):
     def cells(self, asked: Asked, tally: Tally) -> Cells:
         """Candidates of like score and proof."""
         key, mass = tally.offered
+        mass = mass / max(float(mass.sum()), 1e-300)
         factor, own = asked.factor[key // CELLS], tally.groups.key % CELLS
         kept, parts, never = factor > 0, [], []
         place = _place(key, asked)[kept]

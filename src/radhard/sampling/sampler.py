@@ -21,6 +21,9 @@ Flags = NDArray[np.bool_]
 
 #: Weights of a cell differ by this in log at most, where they follow from the stratum.
 _LEVEL = 0.5
+#: Average runs that a cell may weigh as much as and still be joined with others: it would lend them
+#: its rate, or they theirs.
+_HEAVY = 3
 
 
 class Outlook(NamedTuple):
@@ -58,7 +61,7 @@ class Asked:
     target: Reals
     events: Sequence[Event]
     ruled_out: Sequence[int] = ()
-    least: int = 1
+    least: int = 3
 
     def never(self, proof: int) -> list[bool]:
         """Which of the events a proof rules out."""
@@ -202,7 +205,7 @@ def cut(
     size = len(numbers)
     columns = [np.bincount(first, population[1], size)]
     columns += [np.bincount(later, part[live], size) for part in parts]
-    return _joined(np.stack(columns, 1), asked.least)
+    return _joined(np.stack(columns, 1), asked.least, tally.total)
 
 
 def as_cells(
@@ -221,18 +224,67 @@ def as_cells(
     return Cells(mass / total, n, shares, np.concatenate(excluded), ran, hits, looked_at)
 
 
-def _joined(rows: Reals, least: int) -> Reals:
-    """Rows added to their neighbours until each has enough runs, which the second column counts."""
-    found: list[Reals] = []
-    own = np.zeros(rows.shape[1])
-    for row in rows:
-        own = own + row
-        if own[1] >= least:
-            found.append(own)
-            own = np.zeros(rows.shape[1])
-    if found:
-        found[-1] = found[-1] + own
-    return np.stack(found or [own])
+def _joined(rows: Reals, least: int, total: int) -> Reals:
+    """Cells added to their neighbours until each has enough runs, which the second column counts.
+
+    What cells without runs weigh goes to the nearest ones that have some, half to either side: each
+    run then stands for what lies halfway to the next one, as if it were weighed alone. Giving all
+    of it to one side would lend the rates of likelier cells to less likely ones. Where they weigh
+    more than `_HEAVY` runs they are a cell of no runs, whose estimate is that of its neighbours.
+    """
+    ran = rows[:, 1] > 0
+    if not ran.any():
+        nothing: Reals = rows.sum(0, keepdims=True)
+        return nothing
+    found, mass = rows[ran], rows[:, 0]
+    after = np.cumsum(ran)  # number of the next cell with runs; its own is one less
+    gap = np.bincount(after, np.where(ran, 0.0, mass), len(found) + 1)
+    heavy = _HEAVY * mass.sum() / rows[:, 1].sum()
+    free = [_between(found, int(k), gap[k]) for k in np.flatnonzero(gap > heavy)]
+    mass = np.where(~ran & (gap > heavy)[after], 0.0, mass)
+    sides = (after - 1).clip(0), np.where(ran, after - 1, after).clip(0, len(found) - 1)
+    whole = np.sum([np.bincount(side, mass / 2, len(found)) for side in sides], 0)
+    found = _thinned(found, np.where(whole > found[:, 0], total * whole, 0.0))
+    found[:, 0] = whole
+    group = _groups((found[:, 1] >= least) | (found[:, 0] > heavy), found[:, 1], least)
+    joined: Reals = np.stack([np.bincount(group, column) for column in found.T], 1)
+    cells: Reals = np.concatenate([joined, np.reshape(free, (-1, rows.shape[1]))])
+    return cells
+
+
+def _thinned(rows: Reals, expected: Reals) -> Reals:
+    """Rows whose rarer events, or their absence, are shares of the weight that was expected, (k,).
+
+    What a cell has been lent had no run, so it shows less weight than it stands for; as shares of
+    what it shows, events would count for all of it (Horvitz and Thompson, JASA 1952).
+    """
+    weight = rows[:, 2:3]
+    by = weight / np.maximum(weight, expected[:, None])
+    first = 4 + (rows.shape[1] - 4) // 2
+    hits = rows[:, first:]
+    rare = hits <= weight / 2
+    return np.concatenate(
+        [rows[:, :first], np.where(rare, hits * by, weight - (weight - hits) * by)], 1
+    )
+
+
+def _between(rows: Reals, k: int, mass: float) -> Reals:
+    """A cell without runs before cell k, with the shares that both its neighbours have together."""
+    found: Reals = rows[max(k - 1, 0) : k + 1].sum(0)
+    found[0], found[1], found[3] = mass, 0.0, np.inf
+    found[4 : 4 + (len(found) - 4) // 2] = 0.0
+    return found
+
+
+def _groups(whole: Flags, runs: Reals, least: int) -> Integers:
+    """Numbers of groups of neighbours, each of as few as have enough runs or a whole cell, (k,)."""
+    found, number, own = [], 0, 0.0
+    for alone, some in zip(whole, runs, strict=True):
+        found.append(number)
+        own += some
+        if alone or own >= least:
+            number, own = number + 1, 0.0
+    return np.minimum(found, max(number - 1, 0))  # what is left over joins the last one
 
 
 def drawn(space: SiteSpace, proposal: Reals, places: Reals, rng: np.random.Generator) -> Faults:

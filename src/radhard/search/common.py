@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,6 @@ from radhard.campaign.campaign import Campaign, shards_of
 from radhard.campaign.collect import outcomes
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
-from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.protect.checksum import Checksum
@@ -92,13 +91,11 @@ class Seen(NamedTuple):
         right: whether the fault-free answer is, (n,).
         detected: the guard's alarms, (n,); of a guard that does not correct, where the fault does
             harm without it.
-        golden_accuracy: fault-free, with the guard on.
     """
 
     columns: dict[str, Flags]
     right: Flags
     detected: Flags
-    golden_accuracy: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +108,7 @@ class Common:
         space: what of it the faults are drawn from: the strata of ``plain`` with less exposure.
         faults: drawn from ``space``.
         store: folder in which outcomes are kept.
+        accuracies: fault-free, by guard, as far as they were asked for.
     """
 
     campaign: Campaign
@@ -118,6 +116,7 @@ class Common:
     space: SiteSpace
     faults: Faults
     store: Path | None = None
+    accuracies: dict[str, float] = field(default_factory=dict)
     _seen: dict[str, Seen] = field(default_factory=dict, repr=False)
     _passes: dict[int, Reals] = field(default_factory=dict, repr=False)
 
@@ -153,14 +152,7 @@ class Common:
         return self._seen[guard.name]
 
     def _run(self, guard: Watched) -> Seen:
-        guarded = self.campaign.with_(protections=guard.protections, name=self.campaign.name)
-        golden = guarded.golden()
-        path = self.store / f"{guarded.id[:16]}-{self._digest}.npz" if self.store else None
-        columns = reusable_arrays(path) if path is not None else None
-        if columns is None:
-            columns = self._outcomes(guarded, golden, self._telling(guard))
-            if path is not None:
-                keep_arrays(path, columns)
+        columns = self._kept(guard, self._digest, lambda: self._outcomes(guard))
         seen = columns["detected"] & (guard.failure != "sdc1")
         kept = {
             "sdc1": columns[guard.failure],
@@ -168,7 +160,34 @@ class Common:
             "gained": columns["gained"] & ~seen,
         }
         right = columns["lost"] | (columns["correct"] & ~columns["gained"])
-        return Seen(kept, right, columns["detected"], guarded.golden_accuracy(golden))
+        return Seen(kept, right, columns["detected"])
+
+    def golden_accuracy(self, guard: Watched) -> float:
+        """Fault-free accuracy over all images, with the guard on."""
+        if guard.name not in self.accuracies:
+
+            def measured() -> dict[str, np.ndarray]:
+                return {"accuracy": np.array([self._guarded(guard).golden_accuracy()])}
+
+            found = self._kept(guard, "accuracy", measured)
+            self.accuracies[guard.name] = float(found["accuracy"][0])
+        return self.accuracies[guard.name]
+
+    def _guarded(self, guard: Watched) -> Campaign:
+        return self.campaign.with_(protections=guard.protections, name=self.campaign.name)
+
+    def _kept(
+        self, guard: Watched, what: str, make: Callable[[], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Arrays from the store, or made and put there."""
+        if self.store is None:
+            return make()
+        path = self.store / f"{self._guarded(guard).id[:16]}-{what}.npz"
+        found = reusable_arrays(path)
+        if found is None:
+            found = make()
+            keep_arrays(path, found)
+        return found
 
     def _telling(self, guard: Watched) -> Flags:
         """The faults to run: a guard that does not correct needs those alone that do harm, (n,)."""
@@ -177,8 +196,10 @@ class Common:
         harm = self.under(PLAIN).columns
         return harm["sdc1"] | harm["lost"] | harm["gained"]
 
-    def _outcomes(self, guarded: Campaign, golden: Golden, chosen: Flags) -> dict[str, Flags]:
-        """Of chosen faults, window by window; of the others those without protections."""
+    def _outcomes(self, guard: Watched) -> dict[str, Flags]:
+        """Of the telling faults, window by window; of the others those without protections."""
+        guarded, chosen = self._guarded(guard), self._telling(guard)
+        golden = guarded.golden()
         ends = np.cumsum([0, *(count for _, count in shards_of(len(self.faults)))])
         found = {metric: np.zeros(len(self.faults), bool) for metric in _METRICS}
         if not chosen.all():
@@ -259,8 +280,8 @@ class Common:
         """A design's answer; failures are its ``sdc1``."""
         return Result(
             self.campaign.id, self.campaign.name, self.space, self.campaign.sampler, tally,
-            self.under(guard).golden_accuracy, confidence, False, 0.0,
-            images=len(self.campaign.workload.images),
+            self.golden_accuracy(guard), confidence, False, 0.0,
+            images=self.campaign.of_images,
         )  # fmt: skip
 
 

@@ -133,6 +133,7 @@ class Trials:
             doubled.append(min(2 * doubled[-1], most))
         self.sizes, self.store, self.watch = doubled, store, watch
         self._left, self._batches, self._drawn, self._proofs = space, list[Common](), 0, False
+        self._accuracies: dict[str, float] = {}
 
     def judged(self, designs: Sequence[Design], common: Common) -> list[Trial]:
         """A trial of each design, in the same order, with verdicts.
@@ -141,6 +142,7 @@ class Trials:
             designs: cheapest first.
             common: the faults on which they were found.
         """
+        self._accuracies = common.accuracies
         share = (1 - JOINT) / (len(designs) * len(self.sizes))
         found = [rate_of(design.measured([common])) for design in designs]
         trials: dict[Design, Trial] = {}
@@ -181,6 +183,7 @@ class Trials:
         self._drawn += 1
         fresh = self.campaign.with_(seed=self.campaign.seed + self._drawn, name=self.campaign.name)
         batch = Common.drawn(fresh, self.space, self._left, lacking, self.store, proofs)
+        batch = replace(batch, accuracies=self._accuracies)
         self._batches.append(batch)
         guards = list(dict.fromkeys(
             guard for d in designs for guard in (d.guard, *(o.by for o in d.options)) if guard
