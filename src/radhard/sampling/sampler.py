@@ -220,7 +220,7 @@ def cut(
     size = len(numbers)
     columns = [np.bincount(first, population[1], size)]
     columns += [np.bincount(later, part[live], size) for part in parts]
-    return _joined(np.stack(columns, 1), asked.least)
+    return _joined(np.stack(columns, 1).astype(np.float64), asked.least)
 
 
 def as_cells(
