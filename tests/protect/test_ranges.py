@@ -26,7 +26,8 @@ def test_ends_move_outwards_whatever_their_sign(work) -> None:
 
 
 def test_it_detects_large_faults_only_and_counts_them(work) -> None:
-    campaign = rh.Campaign(work, rh.chips.SOFTWARE, protections=(rh.RangeDetector(),))
+    guards = (rh.RangeDetector(),)
+    campaign = rh.Campaign(work, sampler=rh.Importance(), protections=guards)
     result = campaign.run(until=3000)
     trace = rh.record(work, rh.RangeDetector().guard(work))
     assert not trace.detected.any()  # no false alarm on what it was learned from
@@ -73,7 +74,8 @@ def test_ranges_of_another_network_are_refused(work) -> None:
 
 
 def test_recall_does_not_depend_on_how_faults_were_drawn(work) -> None:
-    plain = rh.Campaign(work, rh.chips.SOFTWARE, protections=(rh.RangeDetector(),), seed=1)
+    guards = (rh.RangeDetector(),)
+    plain = rh.Campaign(work, sampler=rh.Importance(), protections=guards, seed=1)
     told = plain.with_(sampler=rh.GradientImportance(candidates=50))
     runs = (campaign.run(until=6000) for campaign in (plain, told))
     one, other = (replace(run, confidence=0.999) for run in runs)  # of the right, 1 in 1,000 fails

@@ -33,10 +33,10 @@ def verdict_words(rate: Estimate, verdict: Verdict) -> str:
     """What the rate is, what is allowed, and whether it keeps to that.
 
     >>> from radhard.metrics.fit import fit, judged
-    >>> from radhard.stats.interval import wilson
-    >>> few = wilson(6, 200)
+    >>> from radhard.stats.ball import proportion
+    >>> few = proportion(6, 200)
     >>> print(verdict_words(fit(few, 238.2), judged(few, 238.2)))
-    FIT 7.15, 95 % interval 3.29 to 15.2; ISO 26262 allows 10: undecided, 877 more faults decide
+    FIT 7.15, 95 % interval 2.18 to 14.9; ISO 26262 allows 10: undecided, 813 more faults decide
     """
     more = verdict.more_faults
     decide = f", {more:,} more faults decide" if more else ""
