@@ -274,3 +274,20 @@ def held_sums(wrong, inputs, weights, geometry, exact, into):
                 part = np.float64(np.float32(held * w[k]))
             total = part if alone else total + part
         into[i] = total if exact else np.float32(total)
+
+
+@_compiled
+def dearest(costs, share, price):
+    """Raise prices (images, elements) to the costs (pairs, elements) of pairs times their shares.
+
+    Shares are (images, pairs); a pair of no share is left out, and what is no number is infinite.
+    """
+    for b in range(share.shape[0]):
+        for j in range(share.shape[1]):
+            factor = share[b, j]
+            if factor == 0:
+                continue
+            for e in range(price.shape[1]):
+                value = costs[j, e] * factor if factor < np.inf else np.inf
+                if not value <= price[b, e]:
+                    price[b, e] = value if value == value else np.inf

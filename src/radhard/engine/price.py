@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from radhard.engine import interval
 from radhard.engine.rule import pool_arguments
 from radhard.engine.trace import Trace
 from radhard.formats.catalogue import FLOAT32
@@ -124,7 +125,8 @@ class _Backward:
     def prices(self, wanted: Collection[int]) -> dict[int, Tensor]:
         """Of the steps ``wanted``."""
         found: dict[int, Tensor] = {}
-        for step in reversed(range(1, len(self.trace.workload.program.steps))):
+        last = len(self.trace.workload.program.steps) - 1
+        for step in range(last, min(wanted, default=last + 1) - 1, -1):
             if step in self.costs and step not in self.unknown:
                 self.costs[step][-1].clamp_(min=1 / _LARGEST)
                 if step in wanted:
@@ -137,18 +139,14 @@ class _Backward:
 
     def _price(self, step: int) -> Tensor:
         logits, costs = self.trace.logits.double(), self.costs[step]
-        best, (one, other) = logits.argmax(1), self.pairs.T
+        best, (one, other) = logits.argmax(1)[:, None], self.pairs.T
         ahead = logits[:, one] - logits[:, other]
-        leads = torch.where(best[:, None] == one, ahead, -ahead) - self.lost
+        leads = torch.where(best == one, ahead, -ahead) - self.lost
         share = torch.where(leads > 0, 1 / leads, math.inf).float() * _SPARE
-        price = torch.empty(len(best), costs.shape[1])
-        for image, top in enumerate(best.tolist()):
-            own = torch.nonzero((one == top) | (other == top))[:, 0]
-            if bool(torch.isinf(share[image, own]).any()):
-                price[image] = math.inf
-            else:
-                torch.amax(costs[own] * share[image, own, None], 0, out=price[image])
-        return torch.maximum(price, costs[-1])
+        share[(best != one) & (best != other)] = 0.0
+        price = costs[-1:].repeat(len(best), 1)
+        interval.dearest(costs.contiguous().numpy(), share.numpy(), price.numpy())
+        return price
 
     def _take(self, step: int) -> None:
         """Go back through one step, whose own costs are known by now."""
