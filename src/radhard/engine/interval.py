@@ -290,4 +290,4 @@ def dearest(costs, share, price):
             for e in range(price.shape[1]):
                 value = costs[j, e] * factor if factor < np.inf else np.inf
                 if not value <= price[b, e]:
-                    price[b, e] = value if value == value else np.inf
+                    price[b, e] = value if value == value else np.inf  # noqa: PLR0124 - not-a-number
