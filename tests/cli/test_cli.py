@@ -209,9 +209,10 @@ def test_wrong_use_ends_with_one_line(
     monkeypatch.chdir(folder)
     monkeypatch.setenv("RADHARD_CACHE", str(folder / "cache"))
     monkeypatch.setattr(sys, "argv", ["radhard", *arguments.split()])
-    with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+    with warnings.catch_warnings():
         warnings.simplefilter("default")
-        main()
+        with pytest.raises(SystemExit) as ended:
+            main()
     assert ended.value.code == 2
     found = capfd.readouterr()
     assert message in found.err

@@ -74,6 +74,13 @@ def test_ranges_of_another_network_are_refused(work) -> None:
         rh.RangeDetector(-1)
 
 
+@pytest.mark.parametrize("name", ["recall", "precision", "precision_of_injected"])
+def test_nothing_is_recalled_where_nothing_watches(work, name: str) -> None:
+    result = rh.Campaign(work).run(until=100)
+    with pytest.raises(ValueError, match=f"no {name} without a detector"):
+        getattr(result, name)
+
+
 def test_recall_does_not_depend_on_how_faults_were_drawn(work) -> None:
     guards = (rh.RangeDetector(),)
     plain = rh.Campaign(work, sampler=rh.Importance(), protections=guards, seed=1)
