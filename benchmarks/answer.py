@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import radhard as rh
 from benchmarks.engine import PLANS, pytorchfi, rate
 from benchmarks.networks import network
-from radhard.campaign.comparison import compare
+from radhard.study.comparison import compare
 from radhard.engine.memory import keep_freed_memory
 from radhard.network.source import subject
 

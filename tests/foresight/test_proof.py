@@ -13,9 +13,9 @@ from conftest import Attention, Residual, seeded
 from engine.test_oracle import random_corruptions, strike
 from oracles.forward import plain_logits
 from radhard.accel.chip import Accelerator
-from radhard.engine.proof import Proofs, _as_torch
 from radhard.engine.strike import single, struck_values
 from radhard.faults.corruption import OPERANDS, Corruption
+from radhard.foresight.proof import Proofs, _as_torch
 from radhard.metrics.outcome import classify
 from radhard.network.source import subject
 from radhard.network.workload import Workload

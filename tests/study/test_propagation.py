@@ -7,11 +7,11 @@ import pytest
 
 import radhard as rh
 from radhard.accel.chips import EYERISS
-from radhard.campaign import propagation
 from radhard.campaign.ask import Ask, prepare
 from radhard.campaign.collect import Progress
-from radhard.campaign.propagation import FORMATS, hardening_area, study
 from radhard.report.propagation import study_page
+from radhard.study import propagation
+from radhard.study.propagation import FORMATS, hardening_area, study
 
 
 @pytest.fixture(scope="module")
