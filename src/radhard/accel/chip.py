@@ -177,7 +177,17 @@ class Chip:
                 rate = component.rate_fit_per_mbit * bits / 2**20
                 values = layer.variables(component.holds.operand, inputs)
                 strata += [
-                    Stratum(component.name, layer.name, bit, width, size, rate / width, values)
+                    Stratum(
+                        component.name,
+                        layer.name,
+                        bit,
+                        width,
+                        size,
+                        rate / width,
+                        values,
+                        (),
+                        "latch" if component.kind == "latch" else "memory",
+                    )
                     for bit in range(width)
                 ]
         total = sum(stratum.exposure for stratum in strata)

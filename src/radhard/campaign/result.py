@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radhard.campaign.runs import Runs
-from radhard.faults.space import Known, SiteSpace, Stratum, is_control
+from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.metrics.fit import ISO26262_FIT, Verdict, fit, judged
 from radhard.metrics.outcome import ONLY_ACTIVATED, RULED_OUT
 from radhard.metrics.resiliency import known_outcome, resiliency_accuracy
@@ -146,13 +146,12 @@ class Result:
     @property
     def ra_without_control(self) -> Estimate:
         """RA if faults in control flip-flops did nothing (RA_true-nc of Tyagi et al.)."""
-        live = np.array([not is_control(s.component) for s in self.space.strata])
+        live = np.array([s.storage != "control" for s in self.space.strata])
         struck = float(self.space.probability[live].sum())
         datapath = self._estimate("correct", self.space.probability * live)
         found = _mixed(datapath, struck, (1 - struck) * self.golden_accuracy)
         harmless = tuple(
-            replace(part, accuracy=1.0) if is_control(part.name) else part
-            for part in self.space.known
+            replace(part, accuracy=1.0) if part.control else part for part in self.space.known
         )
         return self._with_known(found, "correct", harmless)
 
@@ -188,15 +187,13 @@ class Result:
     @property
     def utilisation(self) -> Estimate:
         """Share of the datapath's flip-flop cycles that hold a live value; known exactly."""
-        control = sum(
-            self.space.known_share(part) for part in self.space.known if is_control(part.name)
-        )
+        control = sum(self.space.known_share(part) for part in self.space.known if part.control)
         share = self.space.tried / max(1 - control, 1e-300)
         return Estimate(share, share, share, self.confidence, self.n, "exact")
 
     @property
     def _idle(self) -> float:
-        return sum(self.space.known_share(p) for p in self.space.known if p.name == "idle")
+        return sum(self.space.known_share(p) for p in self.space.known if p.idle)
 
     def fit(self, metric: str) -> Estimate:
         """Rate of an outcome in FIT, failures in 10^9 device hours.
