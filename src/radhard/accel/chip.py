@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from radhard.faults.space import SiteSpace, SoftwareSpace, Stratum
 from radhard.network.workload import Workload
 
 
+@runtime_checkable
 class Accelerator(Protocol):
     """What runs the network and is struck by faults."""
 
