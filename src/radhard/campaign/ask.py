@@ -20,7 +20,7 @@ from radhard.campaign.windows import spread
 from radhard.faults.model import FaultModel, fault_model_named
 from radhard.formats.catalogue import format_named
 from radhard.formats.number import NumberFormat
-from radhard.metrics.outcome import STANDARD, ConfidenceOf
+from radhard.metrics.outcome import STANDARD, ConfidenceOf, counted_as
 from radhard.network.arithmetic import Formats, Rounding
 from radhard.network.capture import capture
 from radhard.network.comparator import NanRule
@@ -141,7 +141,7 @@ class Ask(BaseModel):
                 ``until``, or for an unknown metric.
         """
         counted = (*STANDARD, *self.criteria)
-        names = {"ra": "correct"} | {name: name for name in counted if name != "correct"}
+        names = ["ra", *(name for name in counted if name != "correct")]
         if self.metric not in names:
             raise ValueError(f"no metric {self.metric!r}: use one of {', '.join(names)}")
         if self.faults is not None and self.until is not None:
@@ -150,7 +150,7 @@ class Ask(BaseModel):
             if self.confidence != 0.95:
                 raise ValueError("confidence goes with until: intervals of a number are at 95 %")
             return self.faults or 10_000
-        return Precision(self.until, self.confidence, names[self.metric], self.most)
+        return Precision(self.until, self.confidence, counted_as(self.metric), self.most)
 
     def reading(self, more: int = 0) -> Reading:
         """How the images are read: of a folder, so many more than the test images at hand.

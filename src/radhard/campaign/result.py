@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from radhard.campaign.runs import Runs
 from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.metrics.fit import ISO26262_FIT, Verdict, fit, judged
-from radhard.metrics.outcome import ONLY_ACTIVATED, RULED_OUT
+from radhard.metrics.outcome import ONLY_ACTIVATED, RULED_OUT, counted_as
 from radhard.metrics.resiliency import known_outcome, resiliency_accuracy
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
@@ -55,7 +55,7 @@ class Part:
 
     def __getitem__(self, metric: str) -> Estimate:
         """Probability of an outcome, given that a fault strikes this part."""
-        return self.estimate(metric)
+        return self.estimate(counted_as(metric))
 
     def fit(self, metric: str) -> Estimate:
         """Rate of an outcome in FIT that this part contributes.
@@ -117,11 +117,12 @@ class Result:
         return self.tally.outcomes
 
     def __getitem__(self, metric: str) -> Estimate:
-        """Probability of an outcome, given that a fault strikes.
+        """Probability of an outcome, given that a fault strikes; ``ra`` is that of ``correct``.
 
         Raises:
             KeyError: for an outcome that was not counted.
         """
+        metric = counted_as(metric)
         if metric not in self.tally.outcomes:
             raise KeyError(f"no outcome {metric!r}: this campaign counted {self.metrics}")
         return self._with_known(self._tried(metric), metric, self.space.known)
