@@ -99,7 +99,8 @@ class Campaign:
         if taken:
             raise ValueError(f"criteria can't be called {sorted(taken)}: radhard has those itself")
         known_confidence(self.confidence_of)
-        if not 0 <= self.seed < 2**63:
+        _check_kinds(self)
+        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
             raise ValueError(f"seed {self.seed!r} can't be: use an integer of 0 or more")
         if not self.name:
             parts = (self.workload.name, self.workload.formats.name, self.chip.name)
@@ -286,9 +287,21 @@ def _check_name(name: str) -> None:
         )
 
 
+def _check_kinds(campaign: Campaign) -> None:
+    """Raise TypeError for a part that is none, such as the class of one."""
+    parts = {"chip": Accelerator, "sampler": Sampler, "model": FaultModel}
+    for name, kind in parts.items():
+        part = getattr(campaign, name)
+        if isinstance(part, type) or not isinstance(part, kind):
+            raise TypeError(
+                f"{name} {part!r} can't be: use an object with what radhard.{kind.__name__} asks "
+                f"for, such as {getattr(Campaign, name)!r}"
+            )
+
+
 def _windows(workload: Workload, images: int | None, seed: int) -> Windows:
     count = len(workload.images)
-    if images is not None and not 1 <= images <= count:
+    if images is not None and (type(images) is not int or not 1 <= images <= count):
         raise ValueError(
             f"{images} images at a time can't be: the workload has {count}, so use 1 to {count}, "
             "or None for all"
