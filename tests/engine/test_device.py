@@ -107,11 +107,12 @@ def test_guards_do_what_they_do_on_the_host(
     run = rh.resume(traced(work, device, joined(protections, there)), corruption)
     if name == "int8":
         assert torch.equal(run.detected, host.detected)
-    else:  # sums of floats lie close to what is allowed now and then
-        assert (run.detected != host.detected).double().mean() < 0.02
-    alike = run.detected == host.detected
-    for found, expected in zip(run.logits[alike], host.logits[alike], strict=True):
-        assert relative(found, expected) <= (0 if name == "int8" else 1e-3)
+        assert torch.equal(run.logits, host.logits)
+        return
+    # beside huge values little is left of the others in a sum, and what depends on its order
+    assert (run.detected != host.detected).double().mean() < 0.02
+    pairs = zip(run.logits, host.logits, strict=True)
+    assert np.mean([relative(found, expected) < 1e-3 for found, expected in pairs]) > 0.95
 
 
 @pytest.mark.parametrize(
