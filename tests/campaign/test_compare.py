@@ -193,6 +193,8 @@ def test_a_row_per_result(pair) -> None:
     assert ra[1].fit is None
     with pytest.raises(ValueError, match="baseline 3 of 3 results"):
         rh.compare(found, baseline=3)
+    with pytest.raises(ValueError, match="no results to compare"):
+        rh.compare([])
     with pytest.raises(KeyError, match="no outcome 'sdc7'"):
         rh.compare(found, "sdc7")
 

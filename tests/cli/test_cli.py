@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 
+from radhard.cli import main
 from radhard.cli.listing import Catalogue, listing
 from radhard.network.zoo import zoo
 from radhard.protect.catalogue import PROTECTIONS
@@ -201,13 +203,30 @@ def test_until_stops_by_precision(folder: Path) -> None:
         ("train alexnet", "alexnet has no training recipe"),
     ],
 )
-def test_wrong_use_ends_with_one_line(folder: Path, demo, arguments: str, message: str) -> None:
-    found = run(folder, *arguments.split())
+def test_wrong_use_ends_with_one_line(
+    folder: Path, demo, arguments: str, message: str, monkeypatch, capfd
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("RADHARD_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(sys, "argv", ["radhard", *arguments.split()])
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 2
+    found = capfd.readouterr()
+    assert message in found.err
+    assert found.err.startswith("radhard: ")
+    assert len(found.err.splitlines()) == 1
+    assert not found.out
+
+
+def test_wrong_use_ends_a_process_alike(folder: Path) -> None:
+    found = run(folder, "assess", "digits-cnn", "--format", "fp99")
     assert found.returncode == 2
-    assert message in found.stderr
-    assert found.stderr.startswith("radhard: ")
-    assert len(found.stderr.splitlines()) == 1
     assert not found.stdout
+    assert found.stderr.startswith("radhard: no number format 'fp99'")
+    assert len(found.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("what", ["models", "data", "formats", "chips", "protections"])

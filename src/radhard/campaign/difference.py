@@ -183,7 +183,7 @@ def compare(results: Sequence[Result], metric: str = "sdc1", baseline: int = 0) 
         baseline: number of the result that the others are compared with.
 
     Raises:
-        ValueError: for a baseline that is none of them, or results of different confidence.
+        ValueError: for no results, a baseline that is none of them, or different confidences.
         KeyError: for an outcome that one of them did not count.
 
     >>> import torch, radhard as rh
@@ -196,6 +196,8 @@ def compare(results: Sequence[Result], metric: str = "sdc1", baseline: int = 0) 
     tiny-fp32-software False
     safe True
     """
+    if not results:
+        raise ValueError("no results to compare: give one or more, such as those of rh.collect")
     if not 0 <= baseline < len(results):
         raise ValueError(
             f"baseline {baseline!r} of {len(results)} results can't be: use 0 to {len(results) - 1}"

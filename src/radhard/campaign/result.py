@@ -243,22 +243,36 @@ class Result:
 
     @property
     def recall(self) -> Estimate:
-        """Share of the SDC-1 faults that a guard detected."""
+        """Share of the SDC-1 faults that a guard detected.
+
+        Raises:
+            ValueError: where nothing watched the runs.
+        """
+        self._check_watched("recall")
         return self._ratio(_SEEN, {"sdc1_undetected": 1}, self.space.probability)
 
     @property
     def precision(self) -> Estimate:
-        """Share of the alarms that were raised for SDC-1 faults."""
+        """Share of the alarms that were raised for SDC-1 faults; raises as `recall` does."""
+        self._check_watched("precision")
         return self._ratio(_SEEN, _FALSE_ALARM, self.space.probability)
 
     @property
     def precision_of_injected(self) -> Estimate:
         """One minus the share of all faults that were benign and raised an alarm.
 
-        What Li et al., SC'17, section 6.2, call precision.
+        What Li et al., SC'17, section 6.2, call precision. Raises as `recall` does.
         """
+        self._check_watched("precision_of_injected")
         found = self._contrast([_FALSE_ALARM], [1.0], self.space.probability)
         return _opposite(found)
+
+    def _check_watched(self, name: str) -> None:
+        if not self.protections and not self.tally.events["detected"].any():
+            raise ValueError(
+                f"no {name} without a detector: run the campaign with one that raises alarms, "
+                "such as protections=[rh.RangeDetector()]"
+            )
 
     def by(self, key: Callable[[Stratum], tuple[str | int, ...]]) -> list[Part]:
         """The parts of the space whose strata share ``key``, in the space's order.

@@ -11,7 +11,7 @@ from radhard.cli.app import app
 from radhard.cli.assess import Device, Grey, Images, Json, Mean, Size, Std, Trust, show_notes
 
 if TYPE_CHECKING:
-    from radhard.campaign.comparison import Comparison
+    from radhard.study.comparison import Comparison
 
 
 @app.command("compare-samplers")
@@ -40,13 +40,13 @@ def compare_samplers(
 ) -> None:
     """Ask the same with each sampler and many seeds; faults, seconds and coverage."""
     from radhard.campaign.ask import prepare, validated
-    from radhard.campaign.comparison import compare
     from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
     from radhard.report.bar import counted
     from radhard.report.samplers import samplers_page
     from radhard.report.table import show_samplers
     from radhard.sampling.catalogue import SAMPLERS, sampler_named
+    from radhard.study.comparison import compare
 
     chosen = [sampler_named(name) for name in samplers.split(",") if name] or SAMPLERS
     fields = {
