@@ -330,9 +330,14 @@ def _plan(
 
 
 def images_within(workload: Workload, memory: int | None, count: int) -> int:
-    """How many of ``count`` images' golden values, at least 1, leave room within ``memory``."""
+    """How many of ``count`` images' golden values, at least 1, leave room within ``memory``.
+
+    Without a limit all of them, as far as a device has room beside batches.
+    """
     if memory is None:
-        return count
+        if workload.device == HOST:
+            return count
+        memory = room_on(workload.device)
     needs = _needs(workload)
     row, golden = needs.row, needs.golden
     all_fit = golden * count + _BATCHES_ROOM * row <= memory
