@@ -19,9 +19,8 @@ from radhard.network.workload import HOST, Workload
 _ROWS, _FEW_ROWS, _BATCH_BYTES = 64, 16, 1 << 28
 #: Runs in flight at once, at most.
 _POOL = 4096
-#: The same two on other devices, which have enough to do only with many; and the share of their
-#: room that a batch may take, as its operands are laid out for products of matrices.
-_MANY_ROWS, _MANY_RUNS, _SHARE = 1024, 1 << 15, 8
+#: Rows and runs on other devices, which have enough to do only with many.
+_MANY_ROWS, _MANY_RUNS = 1024, 1 << 15
 #: Times that golden values are held, copies in other layouts included.
 _COPIES = 3
 #: Rows of batches for which there must be room, and those that segments of images leave room for.
@@ -278,12 +277,15 @@ class _Needs:
         last_reader: for each step, the last one that reads it.
         read: the steps whose golden values faulty runs read, in order.
         row: bytes of one row of a batch.
+        laid_out: bytes that one more row takes where operands are laid out for products of
+            matrices, in float64.
         golden: bytes of the golden values of one image.
     """
 
     last_reader: tuple[int, ...]
     read: tuple[int, ...]
     row: int
+    laid_out: int
     golden: int
 
     @classmethod
@@ -300,7 +302,13 @@ class _Needs:
         ]
         item = workload.images.element_size()
         held = _COPIES * sum(sizes[step] for step in read)
-        return cls(tuple(last), tuple(read), max(alive) * item, held * item)
+        operands = [
+            8 * layer.fan_in * layer.positions * layer.bounds["groups"]
+            for layer in workload.layers
+            if layer.kind == "conv"
+        ]
+        laid_out = max(operands, default=0)
+        return cls(tuple(last), tuple(read), max(alive) * item, laid_out, held * item)
 
 
 def _needs(workload: Workload) -> _Needs:
@@ -322,10 +330,12 @@ def _plan(
                 f"a memory of {memory / 2**20:,.1f} MiB can't hold the golden values of "
                 f"{len(workload.images)} image(s) and a batch: allow {least:,.1f} MiB"
             )
-    fitting = int(max(1, (min(_BATCH_BYTES, room // 4) if here else room // _SHARE) // row))
     enough = max(_FEW_ROWS, 1 << (len(workload.images) - 1).bit_length())
-    most = min(_ROWS, enough) if here else _MANY_ROWS
-    rows = rows or min(most, 1 << fitting.bit_length() - 1)
+    if here:
+        most, fitting = min(_ROWS, enough), min(_BATCH_BYTES, room // 4) // row
+    else:
+        most, fitting = _MANY_ROWS, room // 2 // (row + needs.laid_out)
+    rows = rows or min(most, 1 << int(max(1, fitting)).bit_length() - 1)
     return rows, int(max(rows, min(_POOL if here else _MANY_RUNS, room // (2 * row))))
 
 
