@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -83,7 +84,7 @@ def measured(name: str, fmt: str, device: torch.device, rounds: int) -> Row:
     work = work.on(device)
     trace = rh.record(work, batched=True)
     there = model.to(device)
-    jobs: list[Job | None] = [
+    jobs = [
         injections(work, trace, faults, False),
         injections(work, trace, faults, True),
         injections(work, trace, 2000, False),
@@ -92,6 +93,8 @@ def measured(name: str, fmt: str, device: torch.device, rounds: int) -> Row:
     other, other_batch = None, None
     if fmt == "fp32":
         other, other_batch = _best(lambda batch: pytorchfi(there, images, batch, device), device)
+    for job in jobs:
+        _rate(job, device, 0.0)  # warm up
     rates = []
     for _ in range(rounds):
         rates.append([_rate(job, device) if job else 0.0 for job in (*jobs, plain, other)])
@@ -146,21 +149,21 @@ def _best(make: Callable[[int], Job | None], device: torch.device) -> tuple[Job 
         job = make(batch)
         if job is None:
             break
-        try:
-            rate = _rate(job, device, 0.2)
-        except torch.cuda.OutOfMemoryError:
-            break
-        found = max(found, (rate, job, batch), key=lambda one: one[0])
+        _rate(job, device, 0.0)
+        found = max(found, (_rate(job, device, 0.2), job, batch), key=lambda one: one[0])
     return found[1:]
 
 
 def _rate(job: Job, device: torch.device, seconds: float = 0.5) -> float:
-    """Injections (or images) per second, over at least so many seconds, after one to warm up."""
-    job()
-    _finish(device)
+    """Injections (or images) per second, over at least so many seconds; 0 out of memory."""
     done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        done += job()
+    while not done or time.perf_counter() - start < seconds:
+        try:
+            done += job()
+        except torch.OutOfMemoryError as error:
+            print(f"out of memory: {error}", file=sys.stderr)
+            torch.cuda.empty_cache()
+            return 0.0
         _finish(device)
     return done / (time.perf_counter() - start)
 
