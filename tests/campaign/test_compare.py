@@ -202,3 +202,10 @@ def test_a_row_per_result(pair) -> None:
 def test_campaigns_that_differ_in_what_watches_meet_the_same_faults(pair) -> None:
     one, other = rh.collect(pair, until=300)
     assert (one - other).paired
+
+
+def test_accuracy_under_fault_is_asked_for_by_either_name(pair) -> None:
+    result = pair[0].run(until=rh.Precision(0.2, metric="ra"))
+    assert result["ra"] == result["correct"] == result.ra
+    assert (result - result)["ra"] == (result - result).ra
+    assert result.by(lambda s: (s.component,))[0]["ra"].n > 0

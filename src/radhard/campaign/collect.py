@@ -22,7 +22,7 @@ from radhard.engine.segment import Golden
 from radhard.faults.corruption import Corruption
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
-from radhard.metrics.outcome import classify
+from radhard.metrics.outcome import classify, counted_as
 from radhard.protect.protection import Stopped, Struck, stopped_by
 from radhard.sampling.gradient import proof_of
 from radhard.sampling.sampler import Score
@@ -183,6 +183,8 @@ class _Run:
         flat: tuple[str, ...],
         score: Score | None,
     ) -> None:
+        if isinstance(until, Precision):
+            until = replace(until, metric=counted_as(until.metric))
         if isinstance(until, Precision) and until.metric not in campaign.metrics:
             raise ValueError(
                 f"no outcome {until.metric!r} to be precise about: use one of {campaign.metrics}"

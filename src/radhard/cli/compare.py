@@ -67,9 +67,8 @@ def compare_samplers(
     prepared = prepare(ask, trust, device_named(device))
     show_notes(prepared.notes)
     campaign = prepared.campaign
-    outcome = "correct" if metric == "ra" else metric
     with counted(f"samplers on {campaign.name}") as watch:
-        found = compare(campaign, outcome, half_width, chosen, seeds, faults, watch)
+        found = compare(campaign, metric, half_width, chosen, seeds, faults, watch)
     if json:
         _print_json(found, half_width)
     else:
