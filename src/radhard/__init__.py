@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from radhard.campaign.rates import Exposure, under_errors
     from radhard.campaign.result import Result
     from radhard.campaign.store import StoreError
+    from radhard.engine.device import device_named
     from radhard.engine.guard import Guard, Sight, StepGuard
     from radhard.engine.resume import resume
     from radhard.engine.trace import record
@@ -117,6 +118,7 @@ _ROOMS = {
     "campaign.follow": ["Propagation", "follow"],
     "campaign.result": ["Result"],
     "campaign.store": ["StoreError"],
+    "engine.device": ["device_named"],
     "engine.guard": ["Guard", "Sight", "StepGuard"],
     "engine.resume": ["resume"],
     "engine.trace": ["record"],

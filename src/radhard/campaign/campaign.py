@@ -27,7 +27,7 @@ from radhard.metrics.outcome import (
     known_confidence,
     top_class,
 )
-from radhard.network.workload import Workload
+from radhard.network.workload import HOST, Workload
 from radhard.protect.checksum import Checksum
 from radhard.protect.protection import Cost, Protection, hardened, joined, retuned
 from radhard.protect.ranges import RangeDetector
@@ -52,7 +52,8 @@ class Campaign:
     nor does what watches the run: with other protections, the same faults strike.
 
     Attributes:
-        workload: from `radhard.capture`. What is asked is asked of all its images.
+        workload: from `radhard.capture`. What is asked is asked of all its images. Faulty runs are
+            on its device (`Workload.on`); what decides the faults is not, nor does the `id` say.
         chip: from `radhard.chips`.
         sampler: how faults are drawn.
         model: what a fault does to a stored value.
@@ -65,6 +66,7 @@ class Campaign:
             the next one. ``None`` strikes all from the beginning, and holds golden values of all.
         network: the workload with the weights that protections have retuned, and with the chip's
             rule for not-a-number where `Workload.nan` is ``None``: zero, but propagate in software.
+            It is on the host.
         question: all that decides the answer, as data.
         id: hash of that, 32 hexadecimal digits.
 
@@ -106,7 +108,7 @@ class Campaign:
             object.__setattr__(self, "name", "-".join(parts).replace("/", "_"))
         _check_name(self.name)
         _check_images(self.workload, self.images)
-        network = _on_chip(self.workload, self.chip)
+        network = _on_chip(self.workload.on(HOST), self.chip)
         object.__setattr__(self, "network", retuned(self.protections, network))
         object.__setattr__(self, "question", Question.of(self))
         object.__setattr__(self, "id", self.question.id)
@@ -118,7 +120,8 @@ class Campaign:
         Where there are several, each holds images that are easy and hard to the fault-free network
         in proportion, as far as its answers tell.
         """
-        work, labels = self.workload, self.workload.labels.cpu().numpy()
+        work = self.workload.on(HOST)
+        labels = work.labels.numpy()
         count = Windows.count(len(labels), self.images or len(labels))
         if count == 1:
             return Windows((np.arange(len(labels)),))
@@ -137,18 +140,26 @@ class Campaign:
         return hardened(self.protections, self.chip.sites(self.network).with_model(self.model))
 
     def guard(self) -> StepGuard | None:
-        """What watches the runs."""
+        """What watches the runs of the host."""
         return joined(self.protections, self.network)
 
     def golden(self, memory: int | None = None) -> Golden:
-        """The fault-free run, by windows.
+        """The fault-free run on the workload's device, by windows, under what watches the runs.
 
         Args:
             memory: bytes for golden values and batches; ``None`` for no limit.
         """
         if memory is not None and self.protections and self.sampler.scored:
             memory //= 2  # the other half is for the plain network's, which `score` looks at
-        return Golden(self.network, self.guard(), memory, self.windows.images)
+
+        def run(network: Workload, host: Golden | None = None) -> Golden:
+            guard = joined(self.protections, network)
+            return Golden(network, guard, memory, self.windows.images, host)
+
+        there = self.workload.device
+        return (
+            run(self.network.on(there), run(self.network)) if there != HOST else run(self.network)
+        )
 
     @property
     def of_images(self) -> int | None:
@@ -178,8 +189,8 @@ class Campaign:
     def score(self, space: SiteSpace, golden: Golden) -> Foresight | None:
         """What `draw` needs with a sampler that asks what to expect of each fault.
 
-        It expects it of the network without protections, so that these do not decide which faults
-        strike.
+        It expects it of the network without protections, and on the host, so that neither these nor
+        a device decide which faults strike.
 
         Args:
             space: the population.
@@ -187,8 +198,9 @@ class Campaign:
         """
         if not self.sampler.scored:
             return None
+        golden = golden.on_host
         if self.protections:
-            plain = _on_chip(self.workload, self.chip)
+            plain = _on_chip(self.workload.on(HOST), self.chip)
             golden = Golden(plain, None, golden.memory, golden.windows)
         work = golden.workload
         proving = getattr(self.sampler, "proofs", False)
