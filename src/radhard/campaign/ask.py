@@ -338,7 +338,7 @@ def _doubts(work: Workload, whole: Subject) -> list[str]:
     some = spread(work.labels.cpu().numpy(), 0)[:_DOUBTED]
     right = right_answers(work, work.images[some], work.labels[some])
     accuracy = wilson(sum(right), len(right))
-    if accuracy.low <= 1 / classes:
+    if accuracy.low <= 1 / classes and not all(right):
         doubts.append(
             f"fault-free accuracy {accuracy} is not better than guessing among {classes} classes "
             f"({100 / classes:.2f} %), as far as {len(right)} images show. Usual reasons: images "

@@ -87,8 +87,8 @@ def collect(
     names = [campaign.name for campaign in campaigns]
     if len(set(names)) < len(names):
         raise ValueError(f"campaigns {names} share a name: give each its own, Campaign(name=...)")
-    if isinstance(until, int) and until < 1:
-        raise ValueError(f"{until} faults can't be: ask for at least 1")
+    if not isinstance(until, Precision) and (type(until) is not int or until < 1):
+        raise ValueError(f"{until!r} faults can't be: ask for 1 or more, or for a Precision")
     prepared: list[_Run] = []
     for campaign in campaigns:
         space = campaign.space()
