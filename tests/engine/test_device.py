@@ -148,7 +148,7 @@ def test_campaigns_do_not_depend_on_the_device(
 ) -> None:
     work = rh.capture(residual, images, labels, format=rh.format_named(name))
     protections = (rh.RangeDetector().learned(work.on(device)),)
-    host = rh.Campaign(work, CHIPS[chip], protections=protections)
+    host = rh.Campaign(work, CHIPS[chip], protections=protections, images=3)
     there = host.with_(workload=work.on(device))
     assert there.id == host.id
     assert there.workload.fingerprint() == work.fingerprint()

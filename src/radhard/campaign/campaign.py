@@ -118,7 +118,7 @@ class Campaign:
         """All images, in windows of about as many as are struck at a time.
 
         Where there are several, each holds images that are easy and hard to the fault-free network
-        in proportion, as far as its answers tell.
+        in proportion, as far as its answers on the host tell.
         """
         work = self.workload.on(HOST)
         labels = work.labels.numpy()
@@ -126,7 +126,7 @@ class Campaign:
         if count == 1:
             return Windows((np.arange(len(labels)),))
         images = self.question.keys["fingerprint"]
-        margins = work.once(("margins", images), lambda: _margins(work))
+        margins = work.once(("margins", images), lambda: _margins(work.on(HOST)))
         key = "windows", images, count, self.seed
         return work.once(key, lambda: Windows.of(labels, margins, count, self.seed))
 
