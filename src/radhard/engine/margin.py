@@ -21,7 +21,8 @@ from radhard.engine.tail import Tail
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 from radhard.formats.number import NumberFormat
-from radhard.network.layer import Geometry, Layer
+from radhard.network.layer import Layer
+from radhard.network.operation import Geometry
 from radhard.network.workload import Workload
 
 Integers = NDArray[np.int64]

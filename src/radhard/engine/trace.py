@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from radhard.engine.guard import Guard, Seen, StepGuard, guarded, step_guard
-from radhard.network.export import batch_norm
+from radhard.network.operation import Elementwise, operation_of
 from radhard.network.workload import Workload
 
 #: Rows of a batch, at most and at least where memory allows, and bytes of one.
@@ -303,7 +303,7 @@ def _read_steps(workload: Workload, last: Sequence[int]) -> set[int]:
         read |= {step for step in range(layer.step + 1) if last[step] > layer.step}
     for step in program.steps:
         sources = {source for source in step.inputs if program.rows[source] is not None}
-        alone = torch.Tag.pointwise in getattr(step.op, "tags", ()) or step.op is batch_norm
+        alone = isinstance(operation_of(step), Elementwise)
         if len(sources) > 1 or not alone:
             read |= sources
     return {step for step in read if program.rows[step] is not None}

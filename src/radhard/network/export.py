@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import Node
-from torch.nn import functional as F
 
+from radhard.network.operation import batch_norm
 from radhard.network.padding import NUMBERED
 from radhard.network.program import Program, Ref, Rows, Step, references
 
@@ -129,11 +129,6 @@ def _culprit(module: nn.Module, error: BaseException | None) -> str:
         error = error.__cause__ or error.__context__
     layer = f"layer {found}" if found else type(module).__name__
     return f"{layer} (line {line} of its source)" if line else layer
-
-
-def batch_norm(x: Tensor, weight: Any, bias: Any, mean: Tensor, var: Tensor, eps: float) -> Tensor:
-    """Batch normalisation with stored statistics, the operation that stands in programs."""
-    return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
 
 
 def affine_of(steps: Sequence[Step], index: int) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from radhard.network.operation import Geometry
 from radhard.network.program import Program, Ref, Step, references
 
 aten = torch.ops.aten
@@ -34,16 +35,6 @@ _CONVOLUTIONS: Mapping[Any, int] = {
     aten.conv3d.default: 3,
 }
 _ATTENTION = aten.scaled_dot_product_attention.default
-
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """How a sliding window moves over rows and columns: each (rows, columns)."""
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)

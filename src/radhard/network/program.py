@@ -19,6 +19,26 @@ class Ref:
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """One result of an operation that gives several: a step has one value.
+
+    Attributes:
+        op: gives the results.
+        place: of this one among them.
+    """
+
+    op: Any
+    place: int
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The result at this place."""
+        return self.op(*args, **kwargs)[self.place]
+
+    def __str__(self) -> str:
+        return f"{self.op}[{self.place}]"
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One operation: ``op(*args, **kwargs)`` with each `Ref` replaced by that step's value.
 
