@@ -151,7 +151,7 @@ def _one_output(
             change = altered(held_inputs(trace, number, corruption), corruption, how.input)
             hit = torch.where(wrong[:, None] < 0, taps == terms[:, :1], window == wrong[:, None])
             faulty = sums(torch.where(hit, change.after[:, None], x), w, bias)
-    carrier = workload.images.dtype
+    carrier = workload.formats.carrier
     return how.finished(faulty, own).to(carrier), how.finished(fault_free, own).to(carrier), change
 
 

@@ -136,6 +136,14 @@ def batch_norm(x: Tensor, weight: Any, bias: Any, mean: Tensor, var: Tensor, eps
     return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
 
 
+def cast(x: Tensor, held: torch.dtype, through: torch.dtype | None) -> Tensor:
+    """Values in another type, rounded to a narrower one on the way where ``through`` names it.
+
+    ``float32`` stands for the carrier in programs.
+    """
+    return (x if through is None else x.to(through)).to(held)
+
+
 def operation_of(step: Step) -> Operation:
     """What a step's operation does; of layers, ask `radhard.network.layer`.
 
@@ -159,6 +167,7 @@ _VALUE_BY_VALUE = (aten.where, aten.__and__, aten.__or__)
 _SPLITTING = {
     aten.split.Tensor, aten.split.sizes, aten.split_with_sizes.default, aten.chunk.default,
     aten.unbind.int, aten.tensor_split.sections, aten.tensor_split.indices,
+    aten.unsafe_split.Tensor, aten.unsafe_chunk.default,
 }  # fmt: skip
 
 
@@ -261,6 +270,7 @@ def _pad(step: Step) -> Operation:
 
 _PARSED: Mapping[Any, Callable[[Step], Operation | None]] = {
     batch_norm: lambda step: Elementwise(Verb.NORMALISE),
+    cast: lambda step: Elementwise(),
     aten.relu.default: _between(0.0, math.inf),
     aten.relu6.default: _between(0.0, 6.0),
     aten.hardtanh.default: _between(-1.0, 1.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -203,11 +203,23 @@ class Program:
         def moved(step: Step) -> Step:
             value = step.constant
             if not isinstance(value, Tensor):
-                return step
+                return _typed(step, dtype)
             target = dtype if value.is_floating_point() else value.dtype
             return Step(step.name, constant=value.to(device, target))
 
         return Program(tuple(map(moved, self.steps)), self.rows, self.sizes, self.output)
+
+
+def _typed(step: Step, carrier: torch.dtype) -> Step:
+    """A step that makes reals of the carrier's type where it names float32."""
+    if carrier == torch.float32 or step.op is None:
+        return step
+
+    def typed(part: Any) -> Any:
+        return carrier if part is torch.float32 else part
+
+    named = {name: typed(part) for name, part in (step.kwargs or {}).items()}
+    return replace(step, args=tuple(map(typed, step.args)), kwargs=named)
 
 
 def references(arguments: Any) -> set[int]:

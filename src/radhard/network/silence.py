@@ -80,7 +80,8 @@ def _silences(work: Workload, seen: Tensor) -> Iterator[tuple[str, list[Any]]]:
             if bool(work.logits(images).isnan().any()):
                 yield "logits", work.program.run(images, work.evaluate)
         for images in seen.split(_BATCH) if torn else ():
-            values = work.source.run(images.to(torch.float32))
+            real = images.is_floating_point()
+            values = work.source.run(images.to(torch.float32) if real else images)
             if any(map(_has_none, values)):
                 yield "values", values
 
