@@ -124,11 +124,15 @@ def _why(module: nn.Module, images: Tensor, error: Exception) -> str:
             "becomes a plain number, by len(x), int(x.shape[0]), a loop over the images, or a "
             "number in view or reshape; use x.shape[0] as it is, or -1"
         )
+    kind = ""
+    if not images.is_floating_point():
+        kind = f" of {images.dtype}; use floating point, scaled as for training, unless a layer"
+        kind += " looks numbers up,"
     reason = " ".join(str(error).split()).partition(" For more information")[0][:240]
     return (
         f"the model can't be captured at {_culprit(module, error)} with images of shape "
-        f"{tuple(images.shape[1:])}: {type(error).__name__}: {reason}. torch.export must accept "
-        "the model with a dynamic batch: no branches on values, no fixed batch size"
+        f"{tuple(images.shape[1:])}{kind}: {type(error).__name__}: {reason}. torch.export "
+        "must accept the model with a dynamic batch: no branches on values, no fixed batch size"
     )
 
 
@@ -203,6 +207,8 @@ def _steps(
 
 def _is_several(node: Node) -> bool:
     """Whether a node gives several values, each of which another node takes out."""
+    if node.target is _NORM:  # of which the first one only is of use
+        return False
     return all(user.target is operator.getitem for user in node.users)
 
 
@@ -228,9 +234,10 @@ def _constants(graph: ExportedProgram) -> dict[str, tuple[str, Any]]:
 
 
 def _call(node: Node, place: dict[Node, int]) -> Step:
-    source: Any = node
+    source, name = node, node.name
     if node.target is operator.getitem and isinstance(node.args[0], Node):
         source = node.args[0]
+        name = f"{source.name}[{node.args[1]}]" if node.args[1] else source.name
     op: Any = _SHAPED.get(source.target, source.target)
     args, kwargs = _placed(source.args, place), _placed(source.kwargs, place)
     if source is not node:
@@ -243,7 +250,7 @@ def _call(node: Node, place: dict[Node, int]) -> Step:
         through = held if real and held not in _CARRIED else None
         op, args, kwargs = cast, (args[0], torch.float32 if real else held, through), {}
     inputs = tuple(sorted(references(args) | references(kwargs)))
-    return Step(node.name, op, args, kwargs, inputs)
+    return Step(name, op, args, kwargs, inputs)
 
 
 def _item(op: Any, place: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
