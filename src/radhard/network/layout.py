@@ -18,6 +18,13 @@ aten = torch.ops.aten
 _TRIED, _CHANGED = 4, (0, 1, 3)
 #: Images among which one that differs is looked for, at most.
 _LOOKED_AT = 64
+#: What reads no value of its operand, only which type it has.
+_OF_SHAPES = (
+    aten.new_zeros.default,
+    aten.new_ones.default,
+    aten.new_full.default,
+    aten.new_empty.default,
+)
 #: Normalisation without stored statistics.
 _BATCH_STATISTICS = (
     aten._native_batch_norm_legit.default,
@@ -44,6 +51,8 @@ def layouts(
     steps = list(program.steps)
     for index, step in enumerate(program.steps):
         depends = index == 0 or any(rows[source] or sizes[source] for source in step.inputs)
+        if step.op in _OF_SHAPES and not any(slope for slope, _ in seen.sizes(index)):
+            depends = False
         value, fewer = seen.golden[index], seen.fewer[index]
         size = rows_here = None
         if isinstance(value, int) and not isinstance(value, bool) and depends:
