@@ -468,7 +468,8 @@ def _timm() -> Iterator[Subject]:
         "resnet10t": 32, "resnetv2_50": 32, "res2net50_26w_4s": 32, "seresnet18": 32,
         "skresnet18": 32, "mobilenetv4_conv_small": 32, "efficientvit_b0": 32, "ghostnet_050": 32,
         "repvgg_a0": 32, "convnextv2_atto": 32, "vit_tiny_patch16_224": 0,
-        "deit_tiny_patch16_224": 0, "mixer_s32_224": 0, "gmlp_ti16_224": 0, "poolformer_s12": 32, "convmixer_768_32": 0,
+        "deit_tiny_patch16_224": 0, "mixer_s32_224": 0, "gmlp_ti16_224": 0,
+        "poolformer_s12": 32, "convmixer_768_32": 0,
         "levit_128s": 0, "mobilevit_xxs": 64, "nf_resnet26": 32, "hrnet_w18_small": 32,
         "dla34": 32, "cspresnet50": 32, "tinynet_e": 32, "edgenext_xx_small": 32,
     }  # fmt: skip

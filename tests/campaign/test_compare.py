@@ -193,6 +193,8 @@ def test_a_row_per_result(pair) -> None:
     assert ra[1].fit is None
     with pytest.raises(ValueError, match="baseline 3 of 3 results"):
         rh.compare(found, baseline=3)
+    with pytest.raises(ValueError, match="no results to compare"):
+        rh.compare([])
     with pytest.raises(KeyError, match="no outcome 'sdc7'"):
         rh.compare(found, "sdc7")
 
@@ -200,3 +202,10 @@ def test_a_row_per_result(pair) -> None:
 def test_campaigns_that_differ_in_what_watches_meet_the_same_faults(pair) -> None:
     one, other = rh.collect(pair, until=300)
     assert (one - other).paired
+
+
+def test_accuracy_under_fault_is_asked_for_by_either_name(pair) -> None:
+    result = pair[0].run(until=rh.Precision(0.2, metric="ra"))
+    assert result["ra"] == result["correct"] == result.ra
+    assert (result - result)["ra"] == (result - result).ra
+    assert result.by(lambda s: (s.component,))[0]["ra"].n > 0

@@ -17,9 +17,9 @@ from radhard.metrics.outcome import classify
 from radhard.sampling.tally import Tally
 
 KNOWN = (
-    Known("idle", 300.0, 1.0),
-    Known("local-control", 60.0, 0.5, bits=10),
-    Known("global-control", 20.0, 0.0, crash=True, bits=2),
+    Known("idle", 300.0, 1.0, idle=True),
+    Known("local-control", 60.0, 0.5, bits=10, control=True),
+    Known("global-control", 20.0, 0.0, crash=True, bits=2, control=True),
 )
 
 

@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 
+from radhard.cli import main
 from radhard.cli.listing import Catalogue, listing
 from radhard.network.zoo import zoo
 from radhard.protect.catalogue import PROTECTIONS
@@ -201,13 +203,30 @@ def test_until_stops_by_precision(folder: Path) -> None:
         ("train alexnet", "alexnet has no training recipe"),
     ],
 )
-def test_wrong_use_ends_with_one_line(folder: Path, demo, arguments: str, message: str) -> None:
-    found = run(folder, *arguments.split())
+def test_wrong_use_ends_with_one_line(
+    folder: Path, demo, arguments: str, message: str, monkeypatch, capfd
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("RADHARD_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(sys, "argv", ["radhard", *arguments.split()])
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 2
+    found = capfd.readouterr()
+    assert message in found.err
+    assert found.err.startswith("radhard: ")
+    assert len(found.err.splitlines()) == 1
+    assert not found.out
+
+
+def test_wrong_use_ends_a_process_alike(folder: Path) -> None:
+    found = run(folder, "assess", "digits-cnn", "--format", "fp99")
     assert found.returncode == 2
-    assert message in found.stderr
-    assert found.stderr.startswith("radhard: ")
-    assert len(found.stderr.splitlines()) == 1
     assert not found.stdout
+    assert found.stderr.startswith("radhard: no number format 'fp99'")
+    assert len(found.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("what", ["models", "data", "formats", "chips", "protections"])
@@ -306,3 +325,65 @@ def test_samplers_are_compared_from_the_command_line(folder: Path) -> None:
     few = run(folder, *arguments, "3")
     assert few.returncode == 2
     assert "use at least 1 and 5" in few.stderr
+
+
+OWN = """
+from dataclasses import dataclass
+import torch, radhard as rh
+@dataclass(frozen=True)
+class Coarse(rh.FloatFormat):
+    name: str = "coarse"
+    exponent: int = 5
+    mantissa: int = 1
+@dataclass(frozen=True)
+class First(rh.Stratified):
+    @property
+    def name(self): return "first"
+nothing = rh.Parity()
+chip = rh.chips.SYSTOLIC(2, 2)
+def moved(faulty, golden, labels): return (faulty != golden).any(1)
+"""
+
+
+def test_parts_of_one_s_own_are_named_like_models(folder: Path, monkeypatch, capsys) -> None:
+    (folder / "parts_of_mine.py").write_text(OWN)
+    monkeypatch.chdir(folder)
+    mine = ["format=Coarse", "sampler=First", "chip=chip", "protect=nothing", "criterion=moved"]
+    options = [f"--{pair.replace('=', '=parts_of_mine:')}" for pair in mine]
+    command = ["assess", "digits-cnn", *options, "--faults", "40", "--images", "4", "--out", "m"]
+    monkeypatch.setattr(sys, "argv", ["radhard", *command, "--json"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["format"], shown["chip"]) == ("coarse", "systolic-2x2-os")
+    assert shown["sampler"]["type"] == "parts_of_mine:First"
+    assert [one["type"] for one in shown["protections"]] == ["Parity"]
+    assert shown["metrics"]["moved"]["n"] == 40
+    (file,) = Path("m").glob("*/campaign.toml")
+    monkeypatch.setattr(sys, "argv", ["radhard", "run", str(file), "--out", "m", "--json"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert json.loads(capsys.readouterr().out)["id"] == shown["id"]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--chip=parts_of_mine:nothing", "parts_of_mine:nothing is no Accelerator: it lacks about"),
+        ("--sampler=parts_of_mine:moved", "is no Sampler: it lacks cells, draw, name, scored"),
+        ("--format=parts_of_mine:none", "'parts_of_mine:none' names nothing that can stand here"),
+        ("--protect=no.such:Thing", "no module 'no.such'"),
+        ("--protect=Redundancy,Parety", "no protection 'Parety': did you mean Parity"),
+        ("--criterion=parts_of_mine:chip", "names nothing that can stand here"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(
+    folder: Path, option: str, message: str, monkeypatch, capfd
+) -> None:
+    (folder / "parts_of_mine.py").write_text(OWN)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["radhard", "assess", "digits-cnn", option])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert message in capfd.readouterr().err

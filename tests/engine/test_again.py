@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
-from radhard.engine.margin import Margins
 from radhard.engine.noisy import with_wrong_weights
 from radhard.engine.segment import Golden
+from radhard.foresight.margin import Margins
 from radhard.network.workload import Workload
 
 

@@ -33,10 +33,11 @@ def test_it_detects_large_faults_only_and_counts_them(work) -> None:
     assert not trace.detected.any()  # no false alarm on what it was learned from
     events = {name: int(hits.sum()) for name, hits in result.tally.events.items()}
     caught = events["sdc1"] - events["sdc1_undetected"]
-    assert result.recall.value == caught / events["sdc1"]
+    assert result.recall.value == pytest.approx(caught / events["sdc1"])
     assert result.recall.low > 0.3
-    assert result.precision.value == caught / events["detected"]
-    assert result.precision_of_injected.value == 1 - (events["detected"] - caught) / 3000
+    assert result.precision.value == pytest.approx(caught / events["detected"])
+    false = events["detected"] - caught
+    assert result.precision_of_injected.value == pytest.approx(1 - false / 3000)
     assert result["sdc1_undetected"].value < result["sdc1"].value
     assert campaign.id != campaign.with_(protections=()).id
 
@@ -71,6 +72,13 @@ def test_ranges_of_another_network_are_refused(work) -> None:
         rh.RangeDetector(0.1, ((0.0, 1.0),)).guard(work)
     with pytest.raises(ValueError, match="cushion -1"):
         rh.RangeDetector(-1)
+
+
+@pytest.mark.parametrize("name", ["recall", "precision", "precision_of_injected"])
+def test_nothing_is_recalled_where_nothing_watches(work, name: str) -> None:
+    result = rh.Campaign(work).run(until=100)
+    with pytest.raises(ValueError, match=f"no {name} without a detector"):
+        getattr(result, name)
 
 
 def test_recall_does_not_depend_on_how_faults_were_drawn(work) -> None:

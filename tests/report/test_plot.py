@@ -8,6 +8,8 @@ import pytest
 
 from radhard.campaign.result import Result
 from radhard.faults.space import Stratum
+from radhard.formats.catalogue import format_named
+from radhard.formats.number import parts
 from radhard.report.heatmap import layer_by_bit
 from radhard.report.joint import at_once
 from radhard.report.plot import SHARES, by_bit, by_layer, formulations
@@ -17,6 +19,7 @@ from radhard.report.wording import percent
 from radhard.stats.ball import proportion
 
 Made = Callable[..., Result]
+FP16 = parts(format_named("fp16"))
 
 
 def settings(part: object, name: str) -> Iterator[object]:
@@ -38,7 +41,7 @@ def test_figures_show_the_numbers(campaign) -> None:
     assert list(shown.y) == [part["sdc1"].value for part in parts if part.n >= 10]
     tops = [y + up for y, up in zip(shown.y, shown.error_y.array, strict=True)]
     assert tops == pytest.approx([part["sdc1"].high for part in parts if part.n >= 10])
-    bits = by_bit(result, "fp16")
+    bits = by_bit(result, FP16)
     assert bits is not None
     assert {note.text for note in bits.layout.annotations} == {"sign", "exponent"}
 
@@ -46,7 +49,7 @@ def test_figures_show_the_numbers(campaign) -> None:
 def test_a_bar_stands_on_ten_faults_or_is_left_out(made: Made) -> None:
     """The interval of one fault reaches from 0 to 79 %, and would flatten all other bars."""
     some = made({("w", "a", 0): (9, 9), ("w", "b", 1): (10, 1), ("w", "c", 1): (0, 0)})
-    layers, bits = by_layer(some), by_bit(some, "fp16")
+    layers, bits = by_layer(some), by_bit(some, FP16)
     assert layers is not None
     assert bits is not None
     assert list(layers.data[0].x) == ["b"]
@@ -55,7 +58,7 @@ def test_a_bar_stands_on_ten_faults_or_is_left_out(made: Made) -> None:
     assert list(bits.data[0].x) == [1]
     few = made({("w", "a", 0): (9, 9), ("w", "b", 1): (9, 1)})
     assert by_layer(few) is None
-    assert by_bit(few, "fp16") is None
+    assert by_bit(few, FP16) is None
 
 
 def test_a_component_has_one_colour_in_all_figures(made: Made) -> None:
@@ -64,7 +67,7 @@ def test_a_component_has_one_colour_in_all_figures(made: Made) -> None:
         ("w", "a", 0): (9, 1), ("w", "b", 1): (9, 1), ("w", "b", 0): (9, 1),
         ("x", "a", 0): (20, 1), ("x", "b", 1): (20, 1),
     })  # fmt: skip
-    layers, bits = by_layer(result), by_bit(result, "fp16")
+    layers, bits = by_layer(result), by_bit(result, FP16)
     assert layers is not None
     assert bits is not None
     colours = [{bar.name: bar.marker.color for bar in figure.data} for figure in (layers, bits)]
@@ -132,7 +135,7 @@ def test_names_stand_over_the_parts_of_a_code(made: Made) -> None:
 def test_ticks_keep_apart_however_small_rates_are(made: Made) -> None:
     """A fixed number of digits makes several ticks of 0.1 % steps read "0 %"."""
     result = made({("w", "a", bit): (2000, 1) for bit in range(2)})
-    figures = [by_layer(result), by_bit(result, "fp16"), layer_by_bit(result.strata),
+    figures = [by_layer(result), by_bit(result, FP16), layer_by_bit(result.strata),
                formulations(notions(result, None), result)]  # fmt: skip
     for figure in figures:
         assert figure is not None
@@ -171,7 +174,7 @@ def test_error_bars_can_be_read_all_at_once(made: Made) -> None:
     """A button widens them to intervals that hold together; another takes it back."""
     counts = {("w", f"layer{k}", k): (200, 10 * k) for k in range(6)}
     result = made({**counts, ("x", "layer0", 9): (200, 3), ("x", "layer1", 8): (5, 3)})
-    layers, bits = by_layer(result), by_bit(result, "fp16")
+    layers, bits = by_layer(result), by_bit(result, FP16)
     for figure in (layers, bits, fit_by_component(result)):
         assert figure is not None
         side = "x" if figure.data[0].orientation == "h" else "y"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from radhard.faults.space import SiteSpace, SoftwareSpace, Stratum
 from radhard.network.workload import Workload
 
 
+@runtime_checkable
 class Accelerator(Protocol):
     """What runs the network and is struck by faults."""
 
@@ -177,7 +178,17 @@ class Chip:
                 rate = component.rate_fit_per_mbit * bits / 2**20
                 values = layer.variables(component.holds.operand, inputs)
                 strata += [
-                    Stratum(component.name, layer.name, bit, width, size, rate / width, values)
+                    Stratum(
+                        component.name,
+                        layer.name,
+                        bit,
+                        width,
+                        size,
+                        rate / width,
+                        values,
+                        (),
+                        "latch" if component.kind == "latch" else "memory",
+                    )
                     for bit in range(width)
                 ]
         total = sum(stratum.exposure for stratum in strata)

@@ -37,9 +37,9 @@ NVDLA_SMALL = StorageMix(
     (
         StorageClass("input-fetch", "input", 0.018, reuse=None),
         StorageClass("weight-fetch", "weight", 0.035, reuse=None),
-        StorageClass("input-latch", "input", 0.117, reuse=16),
-        StorageClass("weight-latch", "weight", 0.156, reuse=16),
-        StorageClass("output-latch", "output", 0.272),
+        StorageClass("input-latch", "input", 0.117, reuse=16, latch=True),
+        StorageClass("weight-latch", "weight", 0.156, reuse=16, latch=True),
+        StorageClass("output-latch", "output", 0.272, latch=True),
         StorageClass("local-control", "local-control", 0.041),
         StorageClass("global-control", "global-control", 0.081),
     ),

@@ -33,7 +33,7 @@ class StorageClass:
     """Flip-flops, or memory, of one use.
 
     Attributes:
-        name: for tables; that of control ends in ``control``.
+        name: for tables.
         holds: ``input``, ``weight`` or ``output`` values, or control. A fault in local control
             replaces one output by a random pattern; one in global control crashes the run.
         mib: size in 2^20 bytes; only ratios count for probabilities.
@@ -41,6 +41,7 @@ class StorageClass:
         reuse: uses that follow a fetch: of an input this many output channels at one position, of
             a weight this many positions of one output channel, of an output one. ``None`` for all
             the uses that a value has in its layer.
+        latch: whether it lies beside the arithmetic, where `HardenedLatches` can replace it.
 
     Raises:
         ValueError: for other contents, numbers below 0, or a reuse below 1.
@@ -51,14 +52,18 @@ class StorageClass:
     mib: float
     rate_fit_per_mib: float = 600.0
     reuse: int | None = 1
+    latch: bool = False
 
     def __post_init__(self) -> None:
-        if self.holds not in get_args(Content) or self.name.endswith("control") != (
-            self.holds.endswith("control")
-        ):
-            raise ValueError(f"{self.name}: holds {self.holds!r} can't be, or not by that name")
+        if self.holds not in get_args(Content) or (self.latch and self.control):
+            raise ValueError(f"{self.name}: holds {self.holds!r} can't be, or not in a latch")
         if min(self.mib, self.rate_fit_per_mib) < 0 or (self.reuse is not None and self.reuse < 1):
             raise ValueError(f"{self}: sizes and rates are 0 or more, reuse is 1 or more or None")
+
+    @property
+    def control(self) -> bool:
+        """Whether it holds no values."""
+        return self.holds in {"local-control", "global-control"}
 
     @property
     def operand(self) -> Operand:
@@ -154,10 +159,21 @@ class StorageMix:
             flip_flops = round(part.mib * 2**23)
             patterns = 2 ** min(width, _PATTERN_BITS)
             share = flip_flops * layer.macs // sum(la.macs for la in workload.layers)
-            return [Stratum(part.name, layer.name, 0, width, size * patterns, rate, share)]
+            sites = size * patterns
+            return [Stratum(part.name, layer.name, 0, width, sites, rate, share, storage="control")]
         values = layer.variables("psum" if part.holds == "output" else part.holds, inputs)
         return [
-            Stratum(part.name, layer.name, bit, width, size, rate / width, values)
+            Stratum(
+                part.name,
+                layer.name,
+                bit,
+                width,
+                size,
+                rate / width,
+                values,
+                (),
+                "latch" if part.latch else "memory",
+            )
             for bit in range(width)
         ]
 
@@ -178,16 +194,18 @@ class StorageMix:
         idle = sum(
             c.mib * c.rate_fit_per_mib * (1 - self.utilisation)
             for c in self.classes
-            if not c.holds.endswith("control")
+            if not c.control
         )
         if idle:
-            found.append(Known("idle", idle, 1.0))
+            found.append(Known("idle", idle, 1.0, idle=True))
         for part in self.classes:
             if part.holds == "global-control":
                 rate, bits = part.mib * part.rate_fit_per_mib, round(part.mib * 2**23)
-                found.append(Known(part.name, rate * self.crash, 0.0, crash=True, bits=bits))
+                crash = Known(part.name, rate * self.crash, 0.0, True, bits, control=True)
+                found.append(crash)
                 if self.crash < 1:
-                    found.append(Known(f"harmless {part.name}", rate * (1 - self.crash), 1.0))
+                    harmless = f"harmless {part.name}"
+                    found.append(Known(harmless, rate * (1 - self.crash), 1.0, control=True))
         return tuple(found)
 
     def corrupt(self, workload: Workload, space: SiteSpace, faults: Faults) -> Corruption:

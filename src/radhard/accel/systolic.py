@@ -150,8 +150,8 @@ class Systolic:
         width = workload.arithmetic[0].input.width
         control = round(self.rows * self.cols * width * self.mix[3] / self.mix[0])
         known = (
-            Known("idle", idle, 1.0),
-            Known("control", self.mix[3], self.control_accuracy, bits=control),
+            Known("idle", idle, 1.0, idle=True),
+            Known("control", self.mix[3], self.control_accuracy, bits=control, control=True),
         )
         return SiteSpace(tuple(strata), len(workload.images), known=known)
 

@@ -11,15 +11,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from radhard.accel.chip import Accelerator
 from radhard.accel.chips import chip_named
 from radhard.campaign.campaign import Campaign, rightly_answered
-from radhard.campaign.rebuild import function_named, rebuilt
+from radhard.campaign.rebuild import function_named, part_named, rebuilt
 from radhard.campaign.store import TENSORS, read_arrays
 from radhard.campaign.windows import spread
-from radhard.faults.model import fault_model_named
+from radhard.faults.model import FaultModel, fault_model_named
 from radhard.formats.catalogue import format_named
 from radhard.formats.number import NumberFormat
-from radhard.metrics.outcome import STANDARD, ConfidenceOf
+from radhard.metrics.outcome import STANDARD, ConfidenceOf, counted_as
 from radhard.network.arithmetic import Formats, Rounding
 from radhard.network.capture import capture
 from radhard.network.comparator import NanRule
@@ -27,7 +28,9 @@ from radhard.network.folder import Reading
 from radhard.network.source import Subject, subject
 from radhard.network.workload import Workload, check_pairs
 from radhard.protect.catalogue import protection_named
+from radhard.protect.protection import Protection
 from radhard.sampling.catalogue import sampler_named
+from radhard.sampling.sampler import Sampler
 from radhard.stats.interval import wilson
 from radhard.stats.stopping import Precision
 
@@ -138,7 +141,7 @@ class Ask(BaseModel):
                 ``until``, or for an unknown metric.
         """
         counted = (*STANDARD, *self.criteria)
-        names = {"ra": "correct"} | {name: name for name in counted if name != "correct"}
+        names = ["ra", *(name for name in counted if name != "correct")]
         if self.metric not in names:
             raise ValueError(f"no metric {self.metric!r}: use one of {', '.join(names)}")
         if self.faults is not None and self.until is not None:
@@ -147,7 +150,7 @@ class Ask(BaseModel):
             if self.confidence != 0.95:
                 raise ValueError("confidence goes with until: intervals of a number are at 95 %")
             return self.faults or 10_000
-        return Precision(self.until, self.confidence, names[self.metric], self.most)
+        return Precision(self.until, self.confidence, counted_as(self.metric), self.most)
 
     def reading(self, more: int = 0) -> Reading:
         """How the images are read: of a folder, so many more than the test images at hand.
@@ -263,18 +266,25 @@ def prepare(ask: Ask, trust: bool = False) -> Prepared:
     ask.budget()
     arrays = read_arrays(ask.tensors) if ask.tensors is not None else {}
 
-    def part(where: str, given: Part, named: Callable[[str], Any]) -> Any:
-        return named(given) if isinstance(given, str) else rebuilt(given, where, arrays)
+    def part(where: str, given: Part, kind: type, listed: Callable[[str], Any]) -> Any:
+        if isinstance(given, str):
+            return part_named(given, kind, listed)
+        return rebuilt(given, where, arrays)
 
-    fmt, chip = part("format", ask.format, format_named), part("chip", ask.chip, chip_named)
+    fmt = part("format", ask.format, NumberFormat, format_named)
+    chip = part("chip", ask.chip, Accelerator, chip_named)
     if ask.rounding is not None:
         fmt = replace(Formats.of(fmt), rounding=ask.rounding)
-    model = part("fault_model", ask.fault_model, fault_model_named)
-    sampler = part("sampler", ask.sampler, sampler_named)
-    protections = [part("protections", one, protection_named) for one in ask.protections]
+    model = part("fault_model", ask.fault_model, FaultModel, fault_model_named)
+    sampler = part("sampler", ask.sampler, Sampler, sampler_named)
+    protections = [
+        part("protections", one, Protection, protection_named) for one in ask.protections
+    ]
     criteria = {
-        name: part(f"criteria.{name}", one, function_named) for name, one in ask.criteria.items()
-    }
+        name: function_named(one) if isinstance(one, str)
+        else rebuilt(one, f"criteria.{name}", arrays)
+        for name, one in ask.criteria.items()
+    }  # fmt: skip
     whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
     work = _captured(whole, ask, fmt)
     _check(work, ask)

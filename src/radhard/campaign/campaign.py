@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator, Software
@@ -19,6 +18,7 @@ from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel, Integers
 from radhard.faults.space import SiteSpace
+from radhard.foresight.foresight import Foresight
 from radhard.metrics.outcome import (
     STANDARD,
     ConfidenceOf,
@@ -31,7 +31,7 @@ from radhard.protect.checksum import Checksum
 from radhard.protect.protection import Cost, Protection, hardened, joined, retuned
 from radhard.protect.ranges import RangeDetector
 from radhard.sampling.gradient import GradientImportance
-from radhard.sampling.sampler import Outlook, Sampler, Score
+from radhard.sampling.sampler import Sampler, Score
 from radhard.stats.stopping import Precision
 
 if TYPE_CHECKING:
@@ -159,12 +159,11 @@ class Campaign:
         parts = (protection.cost(self.workload, self.chip) for protection in self.protections)
         return sum(parts, Cost())
 
-    def score(self, space: SiteSpace, golden: Golden) -> Score | None:
+    def score(self, space: SiteSpace, golden: Golden) -> Foresight | None:
         """What `draw` needs with a sampler that asks what to expect of each fault.
 
         It expects it of the network without protections, so that these do not decide which faults
-        strike. Images whose fault-free answer is right are one group, and the others another: only
-        the first can be lost, only the others gained.
+        strike.
 
         Args:
             space: the population.
@@ -172,36 +171,12 @@ class Campaign:
         """
         if not self.sampler.scored:
             return None
-        plain = self.network
         if self.protections:
             plain = _on_chip(self.workload, self.chip)
             golden = Golden(plain, None, golden.memory, golden.windows)
-        margins = golden.margins()
-        proofs = golden.proofs() if getattr(self.sampler, "proofs", False) else None
-
-        def score(faults: Faults) -> Outlook:
-            corruption = self.chip.corrupt(plain, space, faults)
-            chance, group = np.zeros(len(faults)), np.zeros(len(faults), np.int64)
-            proof = np.zeros(len(faults), np.uint8)
-            for trace, chosen, part in golden.parts(corruption):
-                right = right_answers(trace.logits, trace.workload.labels).cpu().numpy()
-                group[chosen] = right[part.image]
-                if proofs is not None:  # an answer that is no number is no number without a change
-                    number = ~torch.isnan(trace.logits).any(1).cpu().numpy()
-                    proof[chosen] = proofs.level(trace, part) * number[part.image]
-                left = np.flatnonzero(proof[chosen] == 0)
-                chance[chosen[left]] = margins.chance(trace, part[left])
-            return Outlook(chance, group, proof)
-
-        return score
-
-    def flat(self, golden: Golden) -> tuple[str, ...]:
-        """Layers of whose faults the scores say nothing, see `Margins.flat`; none without scores.
-
-        Args:
-            golden: the fault-free run of the campaign's network.
-        """
-        return golden.margins().flat if self.sampler.scored else ()
+        work = golden.workload
+        proving = getattr(self.sampler, "proofs", False)
+        return Foresight(golden, lambda faults: self.chip.corrupt(work, space, faults), proving)
 
     def draw(
         self, space: SiteSpace, shard: int, count: int | None = None, score: Score | None = None

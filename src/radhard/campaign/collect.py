@@ -22,7 +22,7 @@ from radhard.engine.segment import Golden
 from radhard.faults.corruption import Corruption
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
-from radhard.metrics.outcome import classify
+from radhard.metrics.outcome import classify, counted_as
 from radhard.protect.protection import Stopped, Struck, stopped_by
 from radhard.sampling.sampler import Score
 from radhard.sampling.tally import Tally
@@ -96,15 +96,16 @@ def collect(
         accuracy = folder.golden_accuracy(campaign.id) if folder is not None else None
         if accuracy is None:
             accuracy = campaign.golden_accuracy(golden)
+        score = campaign.score(space, golden)
         flat = folder.flat(campaign.id) if folder is not None else None
         if flat is None:
-            flat = campaign.flat(golden)
+            flat = score.flat if score is not None else ()
         if prepared:  # the values of one campaign at a time
             golden.forget()
         if folder is not None:
             more = {**(about or {}), **_goal(until), "budget": _budget(until)}
             folder.begin(campaign, space, accuracy, more, flat)
-        prepared.append(_Run(campaign, space, golden, accuracy, folder, until, watch, flat))
+        prepared.append(_Run(campaign, space, golden, accuracy, folder, until, watch, flat, score))
     return (run.result() for run in prepared)
 
 
@@ -161,7 +162,10 @@ class _Run:
         until: Until,
         watch: Watcher | None,
         flat: tuple[str, ...],
+        score: Score | None,
     ) -> None:
+        if isinstance(until, Precision):
+            until = replace(until, metric=counted_as(until.metric))
         if isinstance(until, Precision) and until.metric not in campaign.metrics:
             raise ValueError(
                 f"no outcome {until.metric!r} to be precise about: use one of {campaign.metrics}"
@@ -172,7 +176,7 @@ class _Run:
         self.precise = until if isinstance(until, Precision) else None
         self.most = until.most if isinstance(until, Precision) else until
         self.metric = until.metric if isinstance(until, Precision) else "sdc1"
-        self.score: Score | None = None
+        self.score = score
         self.fresh = 0
         self.cost = campaign.cost
         self.protections = tuple(map(in_words, campaign.question.keys["protections"]))
@@ -203,8 +207,6 @@ class _Run:
             self.runs.append(Runs.of(faults[:count], part))
             return self._tally(faults[:count], part), seconds * count / len(faults)
         start = time.perf_counter()
-        if self.campaign.sampler.scored and self.score is None:
-            self.score = self.campaign.score(self.space, self.golden)
         faults = self.campaign.draw(self.space, shard, count, self.score)
         columns = outcomes(self.campaign, self.space, self.golden, faults)
         took = time.perf_counter() - start

@@ -14,7 +14,7 @@ from radhard.campaign.result import Result
 from radhard.campaign.runs import Runs, common
 from radhard.faults.space import SiteSpace
 from radhard.metrics.fit import fit
-from radhard.metrics.outcome import RULED_OUT
+from radhard.metrics.outcome import RULED_OUT, counted_as
 from radhard.protect.protection import Flags
 from radhard.sampling.sampler import Asked
 from radhard.sampling.tally import Tally
@@ -58,6 +58,7 @@ class Difference:
             KeyError: for an outcome that one of them did not count.
             ValueError: for results of different confidence.
         """
+        metric = counted_as(metric)
         parts = self.one[metric], self.other[metric]
         if self._common is None:
             found = difference(*parts)
@@ -183,7 +184,7 @@ def compare(results: Sequence[Result], metric: str = "sdc1", baseline: int = 0) 
         baseline: number of the result that the others are compared with.
 
     Raises:
-        ValueError: for a baseline that is none of them, or results of different confidence.
+        ValueError: for no results, a baseline that is none of them, or different confidences.
         KeyError: for an outcome that one of them did not count.
 
     >>> import torch, radhard as rh
@@ -196,11 +197,13 @@ def compare(results: Sequence[Result], metric: str = "sdc1", baseline: int = 0) 
     tiny-fp32-software False
     safe True
     """
+    if not results:
+        raise ValueError("no results to compare: give one or more, such as those of rh.collect")
     if not 0 <= baseline < len(results):
         raise ValueError(
             f"baseline {baseline!r} of {len(results)} results can't be: use 0 to {len(results) - 1}"
         )
-    metric = "correct" if metric == "ra" else metric
+    metric = counted_as(metric)
     return [
         _compared(result, None if k == baseline else result - results[baseline], metric)
         for k, result in enumerate(results)

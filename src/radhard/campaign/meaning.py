@@ -52,7 +52,7 @@ _LOOKING_UP = (globals, vars, eval, exec, compile, __import__, getattr, builtins
 #: Attributes through which code reaches all globals.
 _REACHING = {"__globals__", "__builtins__", "f_globals", "f_builtins"}
 #: Attributes of functions that say how they are shown.
-_SHOWN = {"__signature__"}
+_SHOWN = {"__signature__", "__annotations__"}
 
 
 def name_of(thing: Any) -> str:

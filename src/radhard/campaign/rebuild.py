@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -140,6 +141,47 @@ def function_named(name: str) -> Any:
         ValueError: where there is none.
     """
     return _named(name, name, None, callable)
+
+
+#: ``package.module:object``, but not a systolic array by its dataflow.
+_OWN = re.compile(r"(?!systolic:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def part_named(name: str, kind: type, listed: Callable[[str], Any]) -> Any:
+    """What a catalogue has under ``name``, or what ``package.module:object`` stands for.
+
+    Args:
+        name: of a catalogue; or of an object of your own, or of a class of which one can be made
+            without parameters.
+        kind: what it has to be: a protocol.
+        listed: looks a name up in the catalogue.
+
+    Raises:
+        ValueError: where there is nothing of this name, or nothing that fits.
+    """
+    if not _OWN.fullmatch(name):
+        return listed(name)
+    found = _named(name, name, None, lambda found: True)
+    if isinstance(found, type):
+        try:
+            found = found()
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name} can't be made without parameters ({error}): name an object of it, or give "
+                f"a table such as {{type = '{name}', PARAMETER = VALUE}} in a campaign file"
+            ) from error
+    if not isinstance(found, kind):
+        lacking = [part for part in _parts(kind) if not hasattr(found, part)]
+        raise ValueError(
+            f"{name} is no {kind.__name__}: it lacks {', '.join(lacking)}; "
+            f"help(radhard.{kind.__name__}) says what one has"
+        )
+    return found
+
+
+def _parts(kind: type) -> list[str]:
+    """What a protocol asks for."""
+    return sorted(name for name in vars(kind) if not name.startswith("_"))
 
 
 def _imported(module: str, path: str, where: str) -> Any:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radhard.campaign.runs import Runs
-from radhard.faults.space import Known, SiteSpace, Stratum, is_control
+from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.metrics.fit import ISO26262_FIT, Verdict, fit, judged
-from radhard.metrics.outcome import ONLY_ACTIVATED, RULED_OUT
+from radhard.metrics.outcome import ONLY_ACTIVATED, RULED_OUT, counted_as
 from radhard.metrics.resiliency import known_outcome, resiliency_accuracy
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
@@ -55,7 +55,7 @@ class Part:
 
     def __getitem__(self, metric: str) -> Estimate:
         """Probability of an outcome, given that a fault strikes this part."""
-        return self.estimate(metric)
+        return self.estimate(counted_as(metric))
 
     def fit(self, metric: str) -> Estimate:
         """Rate of an outcome in FIT that this part contributes.
@@ -117,11 +117,12 @@ class Result:
         return self.tally.outcomes
 
     def __getitem__(self, metric: str) -> Estimate:
-        """Probability of an outcome, given that a fault strikes.
+        """Probability of an outcome, given that a fault strikes; ``ra`` is that of ``correct``.
 
         Raises:
             KeyError: for an outcome that was not counted.
         """
+        metric = counted_as(metric)
         if metric not in self.tally.outcomes:
             raise KeyError(f"no outcome {metric!r}: this campaign counted {self.metrics}")
         return self._with_known(self._tried(metric), metric, self.space.known)
@@ -146,13 +147,12 @@ class Result:
     @property
     def ra_without_control(self) -> Estimate:
         """RA if faults in control flip-flops did nothing (RA_true-nc of Tyagi et al.)."""
-        live = np.array([not is_control(s.component) for s in self.space.strata])
+        live = np.array([s.storage != "control" for s in self.space.strata])
         struck = float(self.space.probability[live].sum())
         datapath = self._estimate("correct", self.space.probability * live)
         found = _mixed(datapath, struck, (1 - struck) * self.golden_accuracy)
         harmless = tuple(
-            replace(part, accuracy=1.0) if is_control(part.name) else part
-            for part in self.space.known
+            replace(part, accuracy=1.0) if part.control else part for part in self.space.known
         )
         return self._with_known(found, "correct", harmless)
 
@@ -188,15 +188,13 @@ class Result:
     @property
     def utilisation(self) -> Estimate:
         """Share of the datapath's flip-flop cycles that hold a live value; known exactly."""
-        control = sum(
-            self.space.known_share(part) for part in self.space.known if is_control(part.name)
-        )
+        control = sum(self.space.known_share(part) for part in self.space.known if part.control)
         share = self.space.tried / max(1 - control, 1e-300)
         return Estimate(share, share, share, self.confidence, self.n, "exact")
 
     @property
     def _idle(self) -> float:
-        return sum(self.space.known_share(p) for p in self.space.known if p.name == "idle")
+        return sum(self.space.known_share(p) for p in self.space.known if p.idle)
 
     def fit(self, metric: str) -> Estimate:
         """Rate of an outcome in FIT, failures in 10^9 device hours.
@@ -243,22 +241,36 @@ class Result:
 
     @property
     def recall(self) -> Estimate:
-        """Share of the SDC-1 faults that a guard detected."""
+        """Share of the SDC-1 faults that a guard detected.
+
+        Raises:
+            ValueError: where nothing watched the runs.
+        """
+        self._check_watched("recall")
         return self._ratio(_SEEN, {"sdc1_undetected": 1}, self.space.probability)
 
     @property
     def precision(self) -> Estimate:
-        """Share of the alarms that were raised for SDC-1 faults."""
+        """Share of the alarms that were raised for SDC-1 faults; raises as `recall` does."""
+        self._check_watched("precision")
         return self._ratio(_SEEN, _FALSE_ALARM, self.space.probability)
 
     @property
     def precision_of_injected(self) -> Estimate:
         """One minus the share of all faults that were benign and raised an alarm.
 
-        What Li et al., SC'17, section 6.2, call precision.
+        What Li et al., SC'17, section 6.2, call precision. Raises as `recall` does.
         """
+        self._check_watched("precision_of_injected")
         found = self._contrast([_FALSE_ALARM], [1.0], self.space.probability)
         return _opposite(found)
+
+    def _check_watched(self, name: str) -> None:
+        if not self.protections and not self.tally.events["detected"].any():
+            raise ValueError(
+                f"no {name} without a detector: run the campaign with one that raises alarms, "
+                "such as protections=[rh.RangeDetector()]"
+            )
 
     def by(self, key: Callable[[Stratum], tuple[str | int, ...]]) -> list[Part]:
         """The parts of the space whose strata share ``key``, in the space's order.

@@ -38,6 +38,7 @@ from radhard.campaign.sealed import (
 )
 from radhard.faults.fault import COLUMNS, Faults, Offered
 from radhard.faults.space import Known, SiteSpace, Stratum
+from radhard.formats.number import parts
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.sampling.tally import Tally
@@ -154,6 +155,8 @@ class Folder:
             "cost": asdict(campaign.cost),
             "covered": asdict(campaign.workload.covered),
         }
+        if campaign.workload.formats.alike and len({s.width for s in space.strata}) == 1:
+            identity["code"] = [list(part) for part in parts(campaign.workload.formats.weight)]
         if campaign.of_images is not None:
             identity["of_images"] = campaign.of_images
         if space.rate_fit is not None:

@@ -82,6 +82,14 @@ def assess(
     sampler: Annotated[
         str, typer.Option(help="How faults are drawn: radhard list samplers.")
     ] = "gradient-importance",
+    protect: Annotated[
+        str | None,
+        typer.Option(help="Protections, comma-separated: radhard list protections."),
+    ] = None,
+    criterion: Annotated[
+        str | None,
+        typer.Option(help="Outcomes of your own, comma-separated: package.module:function."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
     nan: Annotated[
         str | None,
@@ -122,12 +130,19 @@ def assess(
         "until": until,
         "metric": metric,
         "sampler": sampler,
+        "protections": _several(protect),
+        "criteria": {one.rpartition(":")[2]: one for one in _several(criterion)},
         "seed": seed,
         "nan": nan,
         "confidence_of": confidence_of,
         "rounding": rounding,
     }
     answer(validated(fields, "assess"), out, memory, json, trust)
+
+
+def _several(given: str | None) -> tuple[str, ...]:
+    """Names between commas."""
+    return tuple(part.strip() for part in (given or "").split(",") if part.strip())
 
 
 def show_notes(notes: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from radhard.cli.app import app
 from radhard.cli.assess import Grey, Images, Json, Mean, Size, Std, Trust, show_notes
 
 if TYPE_CHECKING:
-    from radhard.campaign.comparison import Comparison
+    from radhard.study.comparison import Comparison
 
 
 @app.command("compare-samplers")
@@ -39,12 +39,12 @@ def compare_samplers(
 ) -> None:
     """Ask the same with each sampler and many seeds; faults, seconds and coverage."""
     from radhard.campaign.ask import prepare, validated
-    from radhard.campaign.comparison import compare
     from radhard.engine.memory import keep_freed_memory
     from radhard.report.bar import counted
     from radhard.report.samplers import samplers_page
     from radhard.report.table import show_samplers
     from radhard.sampling.catalogue import SAMPLERS, sampler_named
+    from radhard.study.comparison import compare
 
     chosen = [sampler_named(name) for name in samplers.split(",") if name] or SAMPLERS
     fields = {
@@ -65,9 +65,8 @@ def compare_samplers(
     prepared = prepare(ask, trust)
     show_notes(prepared.notes)
     campaign = prepared.campaign
-    outcome = "correct" if metric == "ra" else metric
     with counted(f"samplers on {campaign.name}") as watch:
-        found = compare(campaign, outcome, half_width, chosen, seeds, faults, watch)
+        found = compare(campaign, metric, half_width, chosen, seeds, faults, watch)
     if json:
         _print_json(found, half_width)
     else:

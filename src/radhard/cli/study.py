@@ -94,11 +94,11 @@ def _resumable(store: Path) -> Iterator[ProgressBar]:
 def _propagation(asks: list[Ask], chip: str, until: float, store: Path) -> None:
     from radhard.accel.chip import Chip
     from radhard.accel.chips import chip_named
-    from radhard.campaign.propagation import study as run
     from radhard.report.page import report
     from radhard.report.propagation import study_page
     from radhard.report.table import show_study
     from radhard.stats.stopping import Precision
+    from radhard.study.propagation import study as run
 
     struck = chip_named(chip)
     if not isinstance(struck, Chip):
@@ -111,9 +111,9 @@ def _propagation(asks: list[Ask], chip: str, until: float, store: Path) -> None:
 
 
 def _suppression(asks: list[Ask], rates: str, kind: str, repetitions: int, store: Path) -> None:
-    from radhard.campaign.suppression import errors_named, suppression_study
     from radhard.report.suppression import suppression_page
     from radhard.report.table import show_suppression
+    from radhard.study.suppression import errors_named, suppression_study
 
     errors = [errors_named(kind, _rate(rate)) for rate in rates.split(",") if rate.strip()]
     if not errors:

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 
 from radhard.engine.guard import Guard, StepGuard
-from radhard.engine.margin import Margins
-from radhard.engine.proof import Proofs
 from radhard.engine.resume import Resumed, resume
 from radhard.engine.strike import Change
 from radhard.engine.trace import Trace, answered, images_within, record
@@ -47,8 +45,6 @@ class Golden:
     _places: Integers = field(init=False)
     _held: tuple[int, Trace] | None = field(default=None, init=False)
     _other: Golden | None = field(default=None, init=False)
-    _margins: Margins | None = field(default=None, init=False)
-    _proofs: Proofs | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         count = len(self.workload.images)
@@ -137,18 +133,6 @@ class Golden:
         logits, detected = (torch.cat(column) for column in zip(*found, strict=True))
         back = torch.from_numpy(np.concatenate(self._segments)).argsort().to(logits.device)
         return logits[back], detected[back]
-
-    def margins(self) -> Margins:
-        """What changes do to the decision margin; found when it is first needed, and kept."""
-        if self._margins is None:
-            self._margins = Margins.of(self.workload)
-        return self._margins
-
-    def proofs(self) -> Proofs:
-        """What can be said of faults without running them; made when it is first needed."""
-        if self._proofs is None:
-            self._proofs = Proofs.of(self.workload)
-        return self._proofs
 
     def forget(self) -> None:
         """Drop the golden values; they are recorded again when they are next needed."""

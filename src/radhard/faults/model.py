@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ Integers = NDArray[np.int64]
 Masks = tuple[Integers, Integers]
 
 
+@runtime_checkable
 class FaultModel(Protocol):
     """An event that strikes bit ``bit`` of each of n values of ``width`` bits.
 

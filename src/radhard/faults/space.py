@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,10 @@ from numpy.typing import NDArray
 from radhard.faults.model import BitFlip, FaultModel, Integers
 from radhard.formats.number import NumberFormat
 from radhard.network.workload import Workload
+
+#: What is struck: a value of software, wherever it lies, a latch beside the arithmetic, any other
+#: memory, or control, whose faults are no bits of a value.
+Storage = Literal["value", "latch", "memory", "control"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Stratum:
         exposure: bits x cycles x raw rate; only ratios count.
         variables: values of the network among them, which a value is as often as it is held.
         also: names of the other layers that read the same stored values.
+        storage: the kind of component.
     """
 
     component: str
@@ -37,6 +43,7 @@ class Stratum:
     exposure: float
     variables: int
     also: tuple[str, ...] = ()
+    storage: Storage = "memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,8 @@ class Known:
         accuracy: share of the fault-free accuracy that is left: 1 where nothing happens.
         crash: whether the run ends without an answer; then nothing is silent.
         bits: flip-flops of control that these are; they count as variables of one bit each.
+        control: whether they are control.
+        idle: whether they are storage that holds nothing of use.
     """
 
     name: str
@@ -56,6 +65,8 @@ class Known:
     accuracy: float
     crash: bool = False
     bits: int = 0
+    control: bool = False
+    idle: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,11 +179,6 @@ class SiteSpace:
         return self.only(np.array([stratum.layer == name for stratum in self.strata]))
 
 
-def is_control(name: str) -> bool:
-    """Whether a component or known part is control: their names end so."""
-    return name.endswith("control")
-
-
 def SoftwareSpace(  # noqa: N802 - it reads as the kind of space that it makes
     workload: Workload, kinds: Sequence[str] = ("weight", "activation")
 ) -> SiteSpace:
@@ -209,6 +215,6 @@ def _bits(
     component: str, layer: str, fmt: NumberFormat, size: int, also: tuple[str, ...] = ()
 ) -> list[Stratum]:
     return [
-        Stratum(component, layer, bit, fmt.width, size, float(size), size, also)
+        Stratum(component, layer, bit, fmt.width, size, float(size), size, also, "value")
         for bit in range(fmt.width if size else 0)
     ]

@@ -70,11 +70,14 @@ class NumberFormat(Protocol):
         ...
 
 
+def parts(fmt: NumberFormat) -> list[tuple[str, int, int]]:
+    """Name, lowest and highest bit of the parts of a code."""
+    return [(name, span[0], span[-1]) for name, span in fmt.fields.items() if len(span)]
+
+
 def describe(fmt: NumberFormat) -> str:
     """One line on the layout of a format, high bits first: ``sign 15, exponent 14..10, ...``."""
-    parts = sorted(fmt.fields.items(), key=lambda item: -item[1].start)
     return ", ".join(
-        f"{name} {span[-1]}" if len(span) == 1 else f"{name} {span[-1]}..{span[0]}"
-        for name, span in parts
-        if len(span)
+        f"{name} {high}" if low == high else f"{name} {high}..{low}"
+        for name, low, high in sorted(parts(fmt), key=lambda part: -part[1])
     )

@@ -47,6 +47,15 @@ RULED_OUT: Mapping[str, int] = {
 }  # fmt: skip
 
 
+def counted_as(metric: str) -> str:
+    """The outcome of which a metric is the share: ``ra``, resiliency accuracy, of ``correct``.
+
+    >>> counted_as("ra"), counted_as("sdc1")
+    ('correct', 'sdc1')
+    """
+    return "correct" if metric == "ra" else metric
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcomes:
     """Outcome columns by name, (n,) of bool each: those of `STANDARD`, then the user's own.

@@ -91,9 +91,13 @@ class Formats:
     def name(self) -> str:
         """One name where one format serves all, else weight/activation/accumulator."""
         names = [fmt.name if fmt else "full" for fmt in self._parts]
-        alike = replace(self, rounding="once") == Formats.of(self.weight)
         step = [self.rounding] if self.rounding != "once" else []
-        return "/".join([*(names[:1] if alike else names), *step])
+        return "/".join([*(names[:1] if self.alike else names), *step])
+
+    @property
+    def alike(self) -> bool:
+        """Whether one format serves all."""
+        return replace(self, rounding="once") == Formats.of(self.weight)
 
     @property
     def carrier(self) -> torch.dtype:

@@ -180,7 +180,7 @@ class HardenedLatches(Protection):
             return self
         exposure: dict[str, float] = {}
         for stratum in space.strata:
-            if stratum.component.endswith("latch"):
+            if stratum.storage == "latch":
                 held = exposure.get(stratum.component, 0.0)
                 exposure[stratum.component] = held + stratum.exposure
         if not exposure:

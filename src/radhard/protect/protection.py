@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -55,6 +55,7 @@ class Cost:
         )
 
 
+@runtime_checkable
 class Protection(Protocol):
     """Changes the population of faults, the network, or the run, and nothing else.
 

@@ -166,7 +166,7 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
         "figures": [
             *_of_notions(notions, result),
             *(_of_rates(result) if rated else []),
-            *_of_places(result, identity["format"]),
+            *_of_places(result, identity.get("code", [])),
         ],
         "asked": _asked(about),
         "at_once": at_once_words(result.confidence),
@@ -197,8 +197,8 @@ def _of_rates(result: Result) -> list[_Figure]:
     ]
 
 
-def _of_places(result: Result, format_name: str) -> list[_Figure]:
-    """Where faults hurt: layers, bits, and both."""
+def _of_places(result: Result, code: Sequence[tuple[str, int, int]]) -> list[_Figure]:
+    """Where faults hurt: layers, bits, and both; ``code`` are the parts of all values' code."""
     from radhard.report import plot
     from radhard.report.heatmap import highest_rate, layer_by_bit
     from radhard.report.joint import at_once
@@ -209,15 +209,15 @@ def _of_places(result: Result, format_name: str) -> list[_Figure]:
     few += " So are components that under 5 % of the faults strike." if rare else ""
     found: list[_Figure] = [
         ("By layer", "Which layers turn a fault into a changed answer.", plot.by_layer(result)),
-        ("By bit", "Which bits do.", plot.by_bit(result, format_name)),
+        ("By bit", "Which bits do.", plot.by_bit(result, code)),
     ]
     found = [(title, note + few, figure) for title, note, figure in found]
     maps = {name: [part for part in strata if part.label[0] == name] for name in shown}
     joint = at_once(result, enough(strata), lambda s: (s.component, s.layer, s.bit))
-    named, highest = plot.fields(format_name, result), max(map(highest_rate, maps.values()))
+    highest = max(map(highest_rate, maps.values()))
     for name, parts in maps.items():
         none = "" if highest_rate(parts) else " No fault in the other cells changed the answer."
-        figure = layer_by_bit(parts, named, highest, joint=joint)
+        figure = layer_by_bit(parts, code, highest, joint=joint)
         found.append((f"Layer by bit: {name}", _MAP_NOTE + none, figure))
     return [(title, note if figure else _TOO_FEW, figure) for title, note, figure in found]
 

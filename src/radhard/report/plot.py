@@ -8,7 +8,6 @@ from typing import Any
 import plotly.graph_objects as go
 
 from radhard.campaign.result import Part, Result
-from radhard.formats.catalogue import format_named
 from radhard.report.joint import Key, Label, at_once
 from radhard.report.summary import Line, enough
 from radhard.report.wording import percent
@@ -39,8 +38,12 @@ def by_layer(result: Result, metric: str = "sdc1") -> go.Figure | None:
     return figure.update_xaxes(range=[-0.5, len(layers) - 0.5])
 
 
-def by_bit(result: Result, format_name: str, metric: str = "sdc1") -> go.Figure | None:
+def by_bit(
+    result: Result, code: Sequence[tuple[str, int, int]] = (), metric: str = "sdc1"
+) -> go.Figure | None:
     """Probability of an outcome per bit and component, with intervals; high bits on the left.
+
+    Behind the bars stand the parts of the code: name, lowest and highest bit of each.
 
     ``None`` where no bar would stand on enough faults.
     """
@@ -51,7 +54,7 @@ def by_bit(result: Result, format_name: str, metric: str = "sdc1") -> go.Figure 
     figure = _grouped(bars[::-1], metric)  # on a reversed axis the bars of a bit are too
     figure.update_layout(legend_traceorder="reversed")
     figure.update_xaxes(title="bit", dtick=1 if highest < 32 else 4, range=[highest + 0.5, -0.5])
-    for name, low, high in fields(format_name, result):
+    for name, low, high in code:
         if name in _BANDS:
             figure.add_vrect(
                 x0=low - 0.5, x1=high + 0.5, fillcolor=_BANDS[name], line_width=0, layer="below",
@@ -228,11 +231,3 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
     figure.update_xaxes(showline=True, linecolor="#999", automargin=True)
     figure.update_yaxes(gridcolor="#e5e5e5", zerolinecolor="#999", automargin=True)
     return figure
-
-
-def fields(format_name: str, result: Result) -> list[tuple[str, int, int]]:
-    """Name, lowest and highest bit of the parts of the code, where one format serves all values."""
-    if "/" in format_name or len({s.width for s in result.space.strata}) > 1:
-        return []
-    found: Any = format_named(format_name).fields
-    return [(name, span[0], span[-1]) for name, span in found.items() if len(span)]

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from radhard.campaign.propagation import Finding, hardening_area
 from radhard.protect.hardening import (
     LATCH_TYPES,
     PLAIN,
@@ -21,6 +20,7 @@ from radhard.protect.hardening import (
 from radhard.report.plot import COLOURS, SHARES, intervals, panels, styled
 from radhard.report.study import study_table, study_written
 from radhard.stats.estimate import Estimate
+from radhard.study.propagation import Finding, hardening_area
 
 _DIRECTIONS = ("0 to 1", "1 to 0")
 #: Reductions of the datapath's rate for which the area of hardening is shown.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from radhard.campaign.comparison import Comparison
 from radhard.report.page import written
 from radhard.report.plot import COLOURS, SHARES, styled
+from radhard.study.comparison import Comparison
 
 #: What the columns of `rows_of` are.
 HEADS = ("sampler", "faults", "least", "most", "seconds", "reached", "coverage")

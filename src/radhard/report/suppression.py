@@ -8,9 +8,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from radhard.campaign.suppression import BEST, REFERENCE, Curves
 from radhard.report.plot import COLOURS, SHARES, styled
 from radhard.report.study import study_table, study_written
+from radhard.study.suppression import BEST, REFERENCE, Curves
 
 _VERDICTS = {
     "ahead": "ahead of the value threshold",

@@ -9,10 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from radhard.campaign.comparison import Comparison
-from radhard.campaign.propagation import Finding, hardening_area
 from radhard.campaign.result import Part, Result
-from radhard.campaign.suppression import Curves
 from radhard.report.joint import Key, at_once
 from radhard.report.summary import FEW, Line, activated, enough, formulations, lines
 from radhard.report.terminal import print_tables
@@ -20,6 +17,9 @@ from radhard.report.wording import covered_words, flat_words, percent, share_bar
 from radhard.search.choose import Choice
 from radhard.search.trial import Goal
 from radhard.stats.estimate import Estimate
+from radhard.study.comparison import Comparison
+from radhard.study.propagation import Finding, hardening_area
+from radhard.study.suppression import Curves
 
 #: Layers and bits shown in the terminal; the page shows all.
 _MOST_ROWS = 12

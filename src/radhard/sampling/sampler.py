@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,7 @@ class Asked:
         return found
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """Two pure functions that belong together: which faults to try, and what they tell."""
 

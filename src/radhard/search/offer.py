@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from radhard.accel.chip import Chip
 from radhard.campaign.campaign import Campaign
 from radhard.faults.fault import Faults
-from radhard.faults.space import SiteSpace, is_control
+from radhard.faults.space import SiteSpace
 from radhard.network.workload import Workload
 from radhard.protect.bound import ClippedActivation, RangeRestriction, ValueThreshold
 from radhard.protect.checksum import Checksum
@@ -76,8 +75,9 @@ def _option(
 def _of_memories(common: Common, failing: Reals, repeat: bool) -> Iterator[Option]:
     """Codes and tripled bits, component by component."""
     space, latches = common.plain, _latches(common)
+    control = {s.component for s in space.strata if s.storage == "control"}
     for name in dict.fromkeys(s.component for s in space.strata):
-        if name in latches or is_control(name):
+        if name in latches | control:
             continue
         slot = f"component {name}"
         if repeat:
@@ -117,11 +117,8 @@ def _of_layers(common: Common, offered: list[Watched], repeat: bool) -> Iterator
 
 
 def _latches(common: Common) -> set[str]:
-    """The components that are latches of the datapath, where the chip tells."""
-    chip = common.campaign.chip
-    if isinstance(chip, Chip):
-        return {part.name for part in chip.components if part.kind == "latch"}
-    return {s.component for s in common.plain.strata if "latch" in s.component}
+    """The components that are latches of the datapath."""
+    return {s.component for s in common.plain.strata if s.storage == "latch"}
 
 
 def _per_stratum(space: SiteSpace, faults: Faults, hit: Flags) -> Reals:

@@ -8,8 +8,8 @@ A **layer** is its golden sums (images, elements), ends of their rounding errors
 the share of what sums change by that may be lost in rounding, channels and `Layer.inner`; its
 **finish** how sums become outputs (as in `radhard.engine.kernel`), the value of a sum of 1 per
 channel, and by which share that product may err. A **chain** is codes and numbers of steps, golden
-values that they add, golden results, and what a change of 1 in these costs (`radhard.engine.price`)
-with whether that is known.
+values that they add, golden results, and what a change of 1 in these costs
+(`radhard.foresight.price`) with whether that is known.
 """
 
 from __future__ import annotations

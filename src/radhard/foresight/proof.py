@@ -1,8 +1,8 @@
 """Faults that provably change nothing, or not the answer, without a run.
 
 A proof holds whichever way the engine runs a fault, to the last bit: where sums of floats depend on
-the order of their terms, all orders are allowed for (`radhard.engine.interval`). What is not proved
-may still be harmless.
+the order of their terms, all orders are allowed for (`radhard.foresight.interval`). What is not
+proved may still be harmless.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from radhard.engine import interval
 from radhard.engine.layerstage import numbers_of, rounding_of
 from radhard.engine.patch import Windows
-from radhard.engine.price import Prices, affine_terms, rounding_error
 from radhard.engine.strike import altered, by_operand, held_inputs, of_channels, read_again
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
+from radhard.foresight import interval
+from radhard.foresight.price import Prices, affine_terms, rounding_error
 from radhard.formats.integer import IntegerFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer

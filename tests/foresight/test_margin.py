@@ -10,9 +10,9 @@ from torch import nn
 import radhard as rh
 from radhard.accel.chip import Accelerator
 from radhard.campaign.collect import collect
-from radhard.engine.margin import Margins
 from radhard.engine.trace import images_within
 from radhard.faults.corruption import Corruption
+from radhard.foresight.margin import Margins
 from radhard.network.data import data_named
 from radhard.network.workload import Workload
 from radhard.sampling.proposals import Importance, Uniform
@@ -180,7 +180,7 @@ def test_scores_tell_through_rounding_and_sign(quantised: Workload, monkeypatch)
     assert margins.flat == ()
     told = found_early(quantised, margins.chance(trace, corruption), corruption)
     assert told > 0.85
-    monkeypatch.setattr("radhard.engine.straight._SLOPED", {})  # slopes as they are
+    monkeypatch.setattr("radhard.foresight.straight._SLOPED", {})  # slopes as they are
     plain = Margins.of(quantised)
     assert plain.flat == tuple(layer.name for layer in quantised.layers[:-1])[: len(plain.flat)]
     zeros = [replace(s, results=0 * s.results, inputs=0 * s.inputs, typical=0.0, guessed=False)

@@ -15,6 +15,7 @@ from radhard.campaign.result import Result
 from radhard.campaign.runs import tallied
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
+from radhard.metrics.outcome import counted_as
 from radhard.sampling.catalogue import SAMPLERS
 from radhard.sampling.gradient import GradientImportance
 from radhard.sampling.sampler import Sampler
@@ -95,6 +96,7 @@ def compare(
     Raises:
         ValueError: for an unknown outcome, or numbers below 1 seed or 5 faults.
     """
+    metric = counted_as(metric)
     if metric not in campaign.metrics:
         raise ValueError(f"no outcome {metric!r} to compare by: use one of {campaign.metrics}")
     if seeds < 1 or faults < _FIRST or not half_width > 0:

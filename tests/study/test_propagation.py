@@ -7,11 +7,11 @@ import pytest
 
 import radhard as rh
 from radhard.accel.chips import EYERISS
-from radhard.campaign import propagation
 from radhard.campaign.ask import Ask, prepare
 from radhard.campaign.collect import Progress
-from radhard.campaign.propagation import FORMATS, hardening_area, study
 from radhard.report.propagation import study_page
+from radhard.study import propagation
+from radhard.study.propagation import FORMATS, hardening_area, study
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +22,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def findings(folder):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(propagation, "_FOLLOWED", 3000)
-        patch.setattr(propagation, "_FOLLOWED_FIRST", 500)
-        yield list(study(EYERISS, [Ask(model="digits-cnn", images=8)], 1500, folder))
+        patch.setattr(propagation, "_FOLLOWED", 2500)
+        patch.setattr(propagation, "_FOLLOWED_FIRST", 100)
+        patch.setattr(propagation, "_DRAWS", 20)
+        yield list(study(EYERISS, [Ask(model="digits-cnn", images=8)], 300, folder))
 
 
 def test_formats_and_parts_are_all_there(findings) -> None:
@@ -36,13 +37,13 @@ def test_formats_and_parts_are_all_there(findings) -> None:
         assert len(found.buffers) == 4
         for name, result in found.buffers.items():
             assert {s.component for s in result.space.strata} == {name}
-            assert result.n == 1500
-        assert found.datapath.n == found.guarded.n == 1500
+            assert result.n == 300
+        assert found.datapath.n == found.guarded.n == 300
         assert len(found.guarded.space.strata) > len(found.datapath.space.strata)
-        assert len(found.spread.faults) == 3000
+        assert len(found.spread.faults) == 2500
         assert set(found.first.layer) == {next(iter(found.ranges))}
         n, hits = found.latches
-        assert n.sum() == 3000
+        assert n.sum() == 2500
         assert hits.sum() == found.spread.outcomes["sdc1"].sum()
         parts = [result.fit("sdc1").value for result in found.buffers.values()]
         assert found.buffer_fit.value == pytest.approx(sum(parts))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
-from radhard.engine.margin import Margins
-from radhard.engine.straight import Straight
+from radhard.foresight.margin import Margins
+from radhard.foresight.straight import Straight
 from radhard.network.workload import Workload
 
 Function = Callable[[Tensor], Tensor]

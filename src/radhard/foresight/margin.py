@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine.layerstage import numbers_of
-from radhard.engine.partial import partial_sums
-from radhard.engine.straight import Straight
 from radhard.engine.strike import altered, by_operand, of_channels, read_again
-from radhard.engine.tail import Tail
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
+from radhard.foresight.partial import partial_sums
+from radhard.foresight.straight import Straight
+from radhard.foresight.tail import Tail
 from radhard.formats.number import NumberFormat
 from radhard.network.layer import Layer
 from radhard.network.operation import Geometry

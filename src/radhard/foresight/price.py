@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from radhard.engine import interval
 from radhard.engine.trace import Trace
+from radhard.foresight import interval
 from radhard.formats.catalogue import FLOAT32
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.floating import FloatFormat

@@ -1,0 +1,1 @@
+"""What a fault will probably do, or provably does not, without running it."""

@@ -1,0 +1,1 @@
+"""Published questions asked again: campaigns in, what figures show out."""

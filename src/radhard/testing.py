@@ -1,0 +1,276 @@
+"""What a part of your own must keep to: one check per kind, for tests of yours.
+
+Each check raises an AssertionError that names what does not hold and where, or returns nothing. The
+parts of radhard itself go through the same checks.
+
+>>> import radhard as rh
+>>> from radhard.testing import check_format
+>>> check_format(rh.FLOAT16)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.stats import binom
+from torch import Tensor, nn
+
+from radhard.accel.chip import Accelerator
+from radhard.accel.chips import SOFTWARE
+from radhard.campaign.campaign import Campaign
+from radhard.campaign.collect import outcomes
+from radhard.campaign.rebuild import rebuilt
+from radhard.faults.corruption import OPERANDS
+from radhard.faults.fault import Faults
+from radhard.faults.space import SiteSpace, Stratum
+from radhard.formats.catalogue import FLOAT16
+from radhard.formats.number import NumberFormat
+from radhard.metrics.outcome import Criterion
+from radhard.network.capture import capture
+from radhard.network.workload import Workload
+from radhard.protect.protection import Protection
+from radhard.sampling.proposals import Importance
+from radhard.sampling.sampler import Asked, Outlook, Sampler
+from radhard.sampling.tally import Tally
+from radhard.stats.ball import contrast
+
+#: Codes that are tried of a format that has more.
+_CODES = 2**16
+#: Faults that chips, protections and criteria are tried on, and campaigns per sampler.
+_FAULTS, _SEEDS = 400, 120
+#: Chance that a right sampler fails.
+_FAILING = 1e-6
+
+
+def check_format(fmt: NumberFormat) -> None:
+    """Whether a number format keeps its promises, on all of its codes or 65,536 at random.
+
+    Every code has a value, whose code it is; what lies between two values of codes is rounded to
+    one of them; flipping a bit inverts it in the code; fields cover the code. A format whose range
+    is fitted is tried as it fits numbers from -3 to 5.
+    """
+    width = fmt.width
+    fmt = fmt.fit(torch.linspace(-3, 5, 65))
+    _hold(fmt.width == width, "fit leaves the width as it is")
+    every = fmt.width <= 16
+    codes = torch.arange(2**fmt.width) if every else _some_codes(fmt.width)
+    real = fmt.decode(codes)
+    _hold(real.is_floating_point() and real.shape == codes.shape, "decode gives a float per code")
+    number = ~torch.isnan(real)
+    _hold(bool(number.any()), "some code is a number")
+    back = fmt.encode(real[number])
+    _hold(back.dtype == torch.int64, "encode gives codes of int64")
+    again = fmt.decode(back)
+    _equal(again, real[number], "decode(encode(value)) is the value", codes[number])
+    bits = [bit for span in fmt.fields.values() for bit in span]
+    _hold(sorted(bits) == list(range(fmt.width)), f"fields cover bits 0 to {fmt.width - 1} once")
+    finite = real[torch.isfinite(real)]
+    _equal(fmt.round(finite), finite, "round leaves values of codes", finite)
+    some = _between(finite)
+    rounded = fmt.round(some)
+    _hold(rounded.dtype == some.dtype, "round keeps the type of its values")
+    _equal(fmt.decode(fmt.encode(some)), rounded, "round is decode(encode(x))", some)
+    if every:
+        _neighbours(some, rounded, finite)
+    mask = torch.ones_like(codes[number])
+    flipped = fmt.flip(real[number], mask)
+    _equal(flipped, fmt.decode(back ^ 1), "flip inverts bits of the code", codes[number])
+
+
+def check_chip(chip: Accelerator, workload: Workload | None = None) -> None:
+    """Whether a chip's fault sites and what software sees of them fit each other.
+
+    Every stratum has sites and a bit inside its code; a fault strikes a value that its layer has
+    and is read by some of its results; a fault is corrupted alike alone and among others; and a
+    campaign on the chip runs and can be asked again from its data.
+
+    Args:
+        chip: yours.
+        workload: a network that it can run; a small convolutional one where ``None``.
+    """
+    work = workload or _small()
+    space = chip.sites(work)
+    for stratum in space.strata:
+        _hold(stratum.size > 0, f"{stratum} has sites")
+        _hold(0 <= stratum.bit < stratum.width <= 64, f"{stratum} strikes a bit of its code")
+        _hold(stratum.exposure >= 0, f"{stratum} has an exposure of 0 or more")
+    faults = Importance().draw(space, _FAULTS, np.random.default_rng(0))
+    found = chip.corrupt(work, space, faults)
+    _hold(len(found) == len(faults), "corrupt gives one corruption per fault")
+    _hold(bool((found.image == faults.image).all()), "a corruption is of the fault's image")
+    for k in range(len(found)):
+        layer = work.layers[int(found.layer[k])]
+        where = f"fault {k} ({space.strata[faults.stratum[k]].component} of {layer.name})"
+        _hold(str(found.operand[k]) in OPERANDS, f"{where}: an operand of {OPERANDS}")
+        for low, high in (found.channels[k], found.positions[k]):
+            _hold(0 <= low <= high, f"{where}: a box of reads from low to high")
+    half = faults[: len(faults) // 2]
+    _alike(chip.corrupt(work, space, half), found[: len(half)], "a fault among fewer others")
+    campaign = Campaign(work, chip, Importance())
+    _asked_again(campaign, "chip", chip)
+    campaign.run(until=_FAULTS)
+
+
+def check_sampler(sampler: Sampler) -> None:
+    """Whether a sampler's faults lie in the population, and its intervals hold a known truth.
+
+    Of 120 campaigns of 200 faults each, on a population of rare failures and uneven exposures that
+    is known as a whole, at least 93 % hold the truth; a right sampler fails once in a million.
+    """
+    space, hit = _population()
+    truth = float(space.probability @ np.array([part.mean() for part in hit]))
+    values, held = [], 0
+    for seed in range(_SEEDS):
+        score = _score(hit) if sampler.scored else None
+        faults = sampler.draw(space, 200, np.random.default_rng(seed), score)
+        _hold(len(faults) == 200, "draw gives as many faults as are asked for")
+        _hold(bool((faults.weight > 0).all()), "weights are above 0")
+        _hold(bool((faults.index < space.sizes[faults.stratum]).all()), "sites lie in their strata")
+        tally = Tally.of(faults, {"sdc1": _struck(hit, faults)}, len(space.strata))
+        cells = sampler.cells(Asked(space, space.probability, [{"sdc1": 1}]), tally)
+        found = contrast(cells, [1.0], 0.95, False)
+        values.append(found.value)
+        held += found.low <= truth <= found.high
+    again = sampler.draw(
+        space, 200, np.random.default_rng(_SEEDS - 1), _score(hit) if sampler.scored else None
+    )
+    _hold(bool((again.index == faults.index).all()), "the same generator draws the same faults")
+    error = np.std(values) / _SEEDS**0.5
+    _hold(abs(np.mean(values) - truth) < 5 * error + 0.05 * truth, "estimates are right on average")
+    least = binom.ppf(_FAILING, _SEEDS, 0.93)
+    _hold(held >= least, f"of {_SEEDS} intervals at 95 % at least {least:.0f} hold the truth")
+
+
+def check_protection(protection: Protection, workload: Workload | None = None) -> None:
+    """Whether a protection works in a campaign and changes nothing but what it may.
+
+    It adds no exposure, leaves images and labels as they are, costs nothing negative, and campaigns
+    with it run, can be asked again from their data, and do not depend on how many faults run at
+    once.
+
+    Args:
+        protection: yours.
+        workload: a network that it can protect; a small convolutional one where ``None``.
+    """
+    work = workload or _small()
+    plain = SOFTWARE.sites(work)
+    left = protection.harden(plain)
+    _hold(bool((left.exposure <= plain.exposure).all()), "harden adds no exposure")
+    tuned = protection.retune(work)
+    _hold(torch.equal(tuned.images, work.images), "retune leaves the images as they are")
+    cost = protection.cost(work, SOFTWARE)
+    parts = (cost.macs, cost.operations, cost.memory_bits, cost.area, cost.cycles)
+    _hold(min(parts) >= 0, "a cost is 0 or more")
+    campaign = Campaign(work, SOFTWARE, Importance(), protections=(protection,))
+    _asked_again(campaign, "protections", (protection,))
+    campaign.run(until=_FAULTS)
+    space, golden = campaign.space(), campaign.golden()
+    faults = campaign.draw(space, 3)
+    some = np.arange(1, len(faults), 5)
+    many, few = (outcomes(campaign, space, golden, part) for part in (faults, faults[some]))
+    for name, column in few.items():
+        same = bool((many[name][some] == column).all())
+        _hold(same, f"{name} does not depend on which other faults run")
+
+
+def check_criterion(criterion: Criterion) -> None:
+    """Whether an outcome of your own judges each run by itself.
+
+    It gives one true or false per run, whatever the logits, not-a-number and infinite ones among
+    them, and judges a run alike alone and among others.
+    """
+    random = torch.Generator().manual_seed(0)
+    golden = torch.randn(60, 7, generator=random)
+    faulty = golden + torch.randn(60, 7, generator=random) * (torch.arange(60) % 3)[:, None]
+    faulty[5, 2], faulty[9], faulty[14, 0] = torch.nan, torch.nan, torch.inf
+    labels = torch.arange(60) % 7
+    found = criterion(faulty, golden, labels)
+    _hold(found.shape == (60,) and found.dtype == torch.bool, "a bool per run")
+    for k in range(60):
+        alone = criterion(faulty[k : k + 1], golden[k : k + 1], labels[k : k + 1])
+        _hold(bool(alone[0] == found[k]), f"run {k} is judged alike alone and among others")
+
+
+def _hold(holds: bool, what: str) -> None:
+    if not holds:
+        raise AssertionError(f"does not hold: {what}")
+
+
+def _equal(found: Tensor, wanted: Tensor, what: str, of: Tensor) -> None:
+    """Equal, not-a-number included; names the first place where it isn't."""
+    other = ~((found == wanted) | (torch.isnan(found) & torch.isnan(wanted)))
+    if other.any():
+        k = int(other.nonzero()[0, 0])
+        raise AssertionError(f"does not hold: {what}: {found[k]} for {of[k]}, not {wanted[k]}")
+
+
+def _some_codes(width: int) -> Tensor:
+    codes = np.random.default_rng(0).integers(0, 2**width, _CODES, dtype=np.uint64)
+    return torch.from_numpy(codes.view(np.int64))
+
+
+def _between(finite: Tensor) -> Tensor:
+    """Real values between those of neighbouring codes, and the values themselves."""
+    ordered = torch.sort(finite).values.unique()
+    low, high = ordered[:-1], ordered[1:]
+    return torch.cat([ordered, *(low + (high - low) * share for share in (0.3, 0.7))])
+
+
+def _neighbours(some: Tensor, rounded: Tensor, finite: Tensor) -> None:
+    """Whether what lies between codes becomes the next value above or below."""
+    ordered = torch.sort(finite).values.unique()
+    place = torch.searchsorted(ordered, some).clamp(1, len(ordered) - 1)
+    off = (rounded < ordered[place - 1]) | (rounded > ordered[place])
+    if off.any():
+        k = int(off.nonzero()[0, 0])
+        raise AssertionError(f"does not hold: {some[k]} rounds to a neighbour, not {rounded[k]}")
+
+
+def _small() -> Workload:
+    """Convolutions and a dense layer of random weights, with six images."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, stride=2), nn.ReLU()]
+        model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(36, 5))
+        images = torch.randn(6, 2, 8, 8)
+    return capture(model, images, torch.arange(6) % 5, format=FLOAT16, name="small")
+
+
+def _alike(found: object, wanted: object, what: str) -> None:
+    for name in ("layer", "operand", "element", "keep", "flip", "channels", "positions", "first"):
+        same = np.array_equal(getattr(found, name), getattr(wanted, name))
+        _hold(same, f"{what} has the same {name}")
+
+
+def _asked_again(campaign: Campaign, key: str, part: object) -> None:
+    """Whether the part comes back from the data of the question; what a script defines can't."""
+    parts = part if isinstance(part, tuple) else (part,)
+    if any(type(one).__module__ == "__main__" for one in parts):
+        return
+    data = campaign.question.keys[key]
+    _hold(rebuilt(data, key, campaign.question.arrays) == part, f"{part!r} comes back from {data}")
+
+
+def _population() -> tuple[SiteSpace, list[np.ndarray]]:
+    """Strata of 400 sites, exposed up to a hundredfold, and which sites change an answer."""
+    random, strata, hit = np.random.default_rng(1), [], []
+    for number, exposure in enumerate(np.logspace(0, 2, 16)):
+        strata.append(Stratum("memory", "layer", number, 16, 400, float(exposure), 400))
+        hit.append(random.random(400) < 0.4 / (number + 1))
+    return SiteSpace(tuple(strata), 1), hit
+
+
+def _struck(hit: list[np.ndarray], faults: Faults) -> np.ndarray:
+    return np.array([hit[s][k] for s, k in zip(faults.stratum, faults.index, strict=True)])
+
+
+def _score(hit: list[np.ndarray]) -> Callable[[Faults], Outlook]:
+    """A score that knows half of what faults do, and is wrong of the others."""
+
+    def score(faults: Faults) -> Outlook:
+        known = np.where(faults.index % 2, _struck(hit, faults), False)
+        return Outlook(np.where(known, 0.5, 0.01), np.zeros(len(faults), np.int64))
+
+    return score
