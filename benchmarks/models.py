@@ -11,6 +11,7 @@ weights and small settings: `pip install torchvision timm transformers`.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -38,8 +39,10 @@ from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 from radhard.network.workload import Workload
 
-#: Images, faults that are timed, faults that are compared, and those that are drawn for these.
-_IMAGES, _TIMED, _COMPARED, _DRAWN = 4, 100, 20, 400
+#: Faults that are timed, that are compared, that are tried for these, and that are drawn.
+_TIMED, _COMPARED, _TRIED, _DRAWN = 100, 20, 60, 2000
+#: The least bit that is flipped in what is compared, so that most of these change something.
+_HIGH = 1 << 20
 #: Largest difference of logits, in units of the largest of a row.
 _TOLERANCE = 1e-4
 
@@ -59,6 +62,7 @@ class Row:
     per_1000_s: float = 0.0
     agree: int = 0
     compared: int = 0
+    changed: int = 0
     message: str = ""
 
 
@@ -134,24 +138,28 @@ def _measured(subject: Subject, model: nn.Module, inputs: Any, work: Workload, t
     start = time.perf_counter()
     rh.resume(trace, corruption)
     seconds = time.perf_counter() - start
-    agree, compared = agreement(subject, model, inputs, trace)
+    agree, compared, changed = agreement(subject, model, inputs, trace)
     covered = work.covered
     return Row(
         subject.name, subject.source, len(work.layers),
         len(enterable(trace)) if compiled(trace) else 0,
         round(covered.parameters, 4), round(covered.macs, 4), covered.missing,
-        per_1000_s=round(seconds * 1000 / timed, 2), agree=agree, compared=compared,
+        per_1000_s=round(seconds * 1000 / timed, 2),
+        agree=agree, compared=compared, changed=changed,
     )  # fmt: skip
 
 
-def agreement(subject: Subject, model: nn.Module, inputs: Any, trace: Trace) -> tuple[int, int]:
+def agreement(
+    subject: Subject, model: nn.Module, inputs: Any, trace: Trace
+) -> tuple[int, int, int]:
     """How many faults end as in a plain pass in which the same value was overwritten, of how many.
 
-    Half of them are in weights as the model stores them, half in what its modules give.
+    Half of them are in weights as the model stores them, half in what its modules give. The last
+    number is of those that change the logits of the plain pass, which are looked for.
     """
     work = trace.workload
     space = rh.chips.SOFTWARE.sites(work)
-    drawn = rh.Uniform().draw(space, _DRAWN, np.random.default_rng(2))
+    drawn = rh.Stratified().draw(space, _DRAWN, np.random.default_rng(2))
     corruption = rh.chips.SOFTWARE.corrupt(work, space, drawn)
 
     def forward(image: int) -> Tensor:
@@ -159,14 +167,21 @@ def agreement(subject: Subject, model: nn.Module, inputs: Any, trace: Trace) -> 
         with torch.no_grad():
             return _logits(_called(model, one), subject.output)[0].reshape(-1)
 
-    chosen = _comparable(model, forward, work, corruption)
-    logits = rh.resume(trace, corruption[np.array(chosen, np.int64)]).logits
-    agree = 0
-    for k, found in zip(chosen, logits, strict=True):
+    golden = [forward(image) for image in range(len(work.images))]
+    plain: dict[int, Tensor] = {}
+    idle: dict[int, Tensor] = {}
+    for k in _comparable(model, forward, work, corruption):
         with _overwritten(model, work, corruption, k):
-            plain = forward(int(corruption.image[k]))
-        agree += _alike(found, plain)
-    return agree, len(chosen)
+            found = forward(int(corruption.image[k]))
+        same = torch.equal(found, golden[int(corruption.image[k])])
+        (idle if same else plain)[k] = found
+        if len(plain) == _COMPARED:
+            break
+    changed = len(plain)
+    plain.update(list(idle.items())[: _COMPARED - changed])
+    logits = rh.resume(trace, corruption[np.array(list(plain), np.int64)]).logits
+    agree = sum(map(_alike, logits, plain.values()))
+    return agree, len(plain), changed
 
 
 def _one(inputs: Any, image: int) -> Any:
@@ -177,11 +192,14 @@ def _one(inputs: Any, image: int) -> Any:
 
 def _comparable(
     model: nn.Module, forward: Forward, work: Workload, corruption: Corruption
-) -> list[int]:
-    """Corruptions that can be done to the model itself: half in weights, half in outputs."""
+) -> Iterator[int]:
+    """Corruptions of higher bits that can be done to the model itself, weights and outputs in turn.
+
+    At most `_TRIED` of them, in random order.
+    """
     calls, memory = calls_of(model, forward), shared_storages(model)
     found: dict[str, list[int]] = {"weight": [], "output": []}
-    for k in range(len(corruption)):
+    for k in np.random.default_rng(3).permutation(len(corruption)).tolist():
         layer, operand = work.layers[int(corruption.layer[k])], str(corruption.operand[k])
         if operand == "weight":
             stored = work.source.steps[layer.operands[1]].constant
@@ -189,12 +207,11 @@ def _comparable(
         else:
             name, call = _module_of(layer.name)
             able = calls.get(name, 0) >= call
-        if able:
+        if able and int(corruption.flip[k]) >= _HIGH:
             found[operand].append(k)
-    half = _COMPARED // 2
-    weights, outputs = found["weight"], found["output"]
-    few = weights[: max(half, _COMPARED - len(outputs))]
-    return [*few, *outputs[: _COMPARED - len(few)]]
+    pairs = itertools.zip_longest(*found.values())
+    both = (k for pair in pairs for k in pair if k is not None)
+    return itertools.islice(both, _TRIED)
 
 
 def _module_of(layer: str) -> tuple[str, int]:
@@ -229,24 +246,26 @@ def _line(row: Row) -> str:
         return f"{row.name:28} {row.source:12} {row.message}"
     return (
         f"{row.name:28} {row.source:12} {row.compiled:3}/{row.layers:<3} {row.parameters:7.1%} "
-        f"{row.macs:7.1%} {row.per_1000_s:8.2f} s {row.agree:3}/{row.compared}"
+        f"{row.macs:7.1%} {row.per_1000_s:8.2f} s {row.agree:3}/{row.compared}, "
+        f"{row.changed} change"
     )
 
 
 def table(rows: Iterator[Mapping[str, Any]]) -> str:
     """The rows as a table of Markdown."""
     lines = [
-        "| network | from | layers | as differences | parameters | MACs | s per 1,000 | agree |",
-        "|---|---|---|---|---|---|---|---|",
+        "| network | from | layers | as differences | parameters | MACs | s per 1,000 | agree | "
+        "of these change logits |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         if row["message"]:
-            lines.append(f"| {row['name']} | {row['source']} | {row['message']} | | | | | |")
+            lines.append(f"| {row['name']} | {row['source']} | {row['message']} | | | | | | |")
             continue
         lines.append(
             f"| {row['name']} | {row['source']} | {row['layers']} | {row['compiled']} | "
             f"{row['parameters']:.1%} | {row['macs']:.1%} | {row['per_1000_s']:.2f} | "
-            f"{row['agree']} of {row['compared']} |"
+            f"{row['agree']} of {row['compared']} | {row['changed']} |"
         )
     return "\n".join(lines)
 

@@ -9,8 +9,8 @@ BY_HAND = list(by_hand())
 SOME = (
     "channel shuffle", "largest of each map", "mean of the largest", "half precision within",
     "gate by comparison", "reflected margins", "transposed convolution", "capsules",
-    "siamese, bilinear form", "GRU", "LSTM cells", "words, mask and numbers",
-    "language, tied weights", "two branches, two results", "mixture of experts",
+    "siamese with a bilinear form", "GRU", "LSTM cells", "words and mask and numbers",
+    "language with tied weights", "two branches and two results", "mixture of experts",
     "scaled sums (baddbmm)",
 )  # fmt: skip
 
@@ -26,5 +26,6 @@ def test_faults_are_those_of_a_plain_pass(name: str) -> None:
     row = measure(subject, timed=20)
     assert row.message == ""
     assert (row.agree, row.compared) == (20, 20)
+    assert row.changed >= 10
     assert row.macs == 1.0
     assert row.parameters > 0.8

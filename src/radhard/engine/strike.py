@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from radhard.engine.trace import Span, Trace, filled, run_steps
+from radhard.engine.trace import Trace, filled, run_steps
 from radhard.faults.corruption import OPERANDS, Corruption
 from radhard.faults.model import Integers
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Product
+from radhard.network.program import Span
 from radhard.network.stepwise import Latched
 from radhard.network.workload import Workload
 

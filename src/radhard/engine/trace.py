@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from radhard.engine.guard import Guard, Seen, StepGuard, guarded, step_guard
 from radhard.network.operation import Elementwise, operation_of
+from radhard.network.program import Span
 from radhard.network.workload import Workload
 
 #: Rows of a batch, at most and at least where memory allows, and bytes of one.
@@ -150,22 +151,6 @@ def _joined(parts: list[Tensor]) -> Tensor:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Which steps to run, and which values to keep.
-
-    Attributes:
-        first, end: the steps ``first <= step < end``.
-        wanted: steps whose values are asked for; others are dropped after their last reader.
-        last_reader: for each step, the last one that reads it.
-    """
-
-    first: int
-    end: int
-    wanted: Collection[int]
-    last_reader: tuple[int, ...]
-
-
 #: ``(step, output, inputs)`` of a layer, (rows, elements) each, to the output to go on with.
 Reread = Callable[[int, Tensor, Tensor], Tensor]
 
@@ -191,36 +176,27 @@ def run_steps(
     Returns:
         The wanted values as (rows, elements), and the guard's alarms, (rows,).
     """
-    program = workload.program
-    held: dict[int, Any] = {step: _layout(workload, step).join(v) for step, v in start.items()}
     alarms = torch.zeros(rows, dtype=torch.bool, device=workload.images.device)
 
-    def value(step: int) -> Any:
-        if step not in held:
-            size = program.sizes[step]
-            held[step] = size[0] * rows + size[1] if size else program.steps[step].constant
-        return held[step]
-
-    for step in range(span.first, span.end):
-        if program.rows[step] is None:
-            continue
-        held[step] = workload.evaluate(step, value)
+    def touched(step: int, found: Any, value: Callable[[int], Any]) -> Any:
         watched = guard is not None and step in guard.steps
-        if watched or (reread is not None and step in workload.numbers):
-            layout = _layout(workload, step)
-            clean = output = layout.split(held[step])
-            if reread is not None and step in workload.numbers:
-                source = workload.layers[workload.numbers[step]].operands[0]
-                output = reread(step, output, _layout(workload, source).split(value(source)))
-            if guard is not None and watched:
-                again = (output != clean).any(1) if output is not clean else None
-                output, alarm = guarded(guard, workload, Seen(step, output, clean, value, again))
-                alarms |= alarm
-            held[step] = layout.join(output)
-        for source in program.steps[step].inputs:
-            if span.last_reader[source] == step and source not in span.wanted:
-                held.pop(source, None)
-    return {step: _layout(workload, step).split(held[step]) for step in span.wanted}, alarms
+        rereads = reread is not None and step in workload.numbers
+        if not watched and not rereads:
+            return found
+        layout = _layout(workload, step)
+        clean = output = layout.split(found)
+        if reread is not None and rereads:
+            source = workload.layers[workload.numbers[step]].operands[0]
+            output = reread(step, output, _layout(workload, source).split(value(source)))
+        if guard is not None and watched:
+            again = (output != clean).any(1) if output is not clean else None
+            output, alarm = guarded(guard, workload, Seen(step, output, clean, value, again))
+            alarms.logical_or_(alarm)
+        return layout.join(output)
+
+    whole = {step: _layout(workload, step).join(v) for step, v in start.items()}
+    found = workload.program.run(whole, rows, span, workload.evaluate, touched)
+    return {step: _layout(workload, step).split(value) for step, value in found.items()}, alarms
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +219,7 @@ class _Needs:
     def of(cls, workload: Workload) -> _Needs:
         """For any images."""
         program = workload.program
-        last = [max(users, default=-1) for users in program.users()]
+        last = list(program.last_readers())
         last[program.output] = len(program.steps)
         read = sorted(_read_steps(workload, last))
         sizes = [layout.elements if layout is not None else 0 for layout in program.rows]

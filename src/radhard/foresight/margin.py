@@ -346,7 +346,7 @@ class _Backwards:
         with torch.enable_grad():
             given = images.clone()
             given.requires_grad_(given.is_floating_point())
-            self.values = workload.program.run(given, self._evaluate)
+            self.values = workload.program.values(given, self._evaluate)
             best = self.values[workload.program.output].topk(2, dim=1).values
             self.margin = best[:, 0] - best[:, 1]
             if self.margin.requires_grad:
@@ -428,7 +428,7 @@ def _underivable(workload: Workload, images: Tensor) -> frozenset[int]:
         with torch.no_grad():
             return step.run(values)
 
-    workload.program.run(images, evaluate)
+    workload.program.values(images, evaluate)
     return frozenset(found)
 
 

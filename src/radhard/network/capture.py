@@ -130,7 +130,7 @@ def _check_labels(labels: Tensor, shape: tuple[int, ...]) -> None:
 
 
 def _shapes(program: Program, image: Tensor) -> Callable[[int], tuple[int, ...]]:
-    values = program.run(image)
+    values = program.values(image)
 
     def shape(step: int) -> tuple[int, ...]:
         return tuple(values[step].shape)

@@ -104,7 +104,7 @@ def extremes_of(
     found: list[list[list[Tensor]]] = [[[], [], [], []] for _ in layers]
     ends = [follower(program, layer).end for layer in layers]
     for part in images.split(_CALIBRATION_BATCH):
-        values = program.run(part)
+        values = program.values(part)
         for layer, end, kept in zip(layers, ends, found, strict=True):
             groups = (layer.operands[:1], layer.operands[1:], (layer.step,), (end,))
             for place, steps in zip(kept, groups, strict=True):

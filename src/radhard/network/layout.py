@@ -96,14 +96,14 @@ class _Experiment:
 def _experiment(program: Program, images: Tensor) -> _Experiment:
     other = _another(program, images)
     batch = torch.cat([images[:1]] * _TRIED)
-    golden = program.run(batch)
-    _refuse_noise(program, golden, program.run(batch))
-    fewer = [v.shape if isinstance(v, Tensor) else v for v in program.run(batch[1:])]
+    golden = program.values(batch)
+    _refuse_noise(program, golden, program.values(batch))
+    fewer = [v.shape if isinstance(v, Tensor) else v for v in program.values(batch[1:])]
     seen = _Experiment(golden, fewer, [])
     for index, value in enumerate(golden):
         seen.outers.append(_outers(seen.sizes(index)) if isinstance(value, Tensor) else [])
     for image in _CHANGED:
-        changed = program.run(torch.cat([batch[:image], other, batch[image + 1 :]]))
+        changed = program.values(torch.cat([batch[:image], other, batch[image + 1 :]]))
         for index, outers in enumerate(seen.outers):
             if outers:
                 moved = _moved(golden[index], changed[index])
@@ -158,7 +158,7 @@ def _carried(program: Program, batch: Tensor, seen: _Experiment, index: int, out
         def evaluate(step: int, values: Callable[[int], Any], struck: Tensor = struck) -> Any:
             return struck if step == index else program.steps[step].run(values)
 
-        found = program.run(batch, evaluate)[program.output]
+        found = program.values(batch, evaluate)[program.output]
         if not _only(_moved(logits, found), 1, image):
             return False
     return True

@@ -153,8 +153,7 @@ class Workload:
     def logits(self, images: Tensor) -> Tensor:
         """The fault-free logits (images, classes) of a batch in the carrier type."""
         with torch.no_grad():
-            values = self.program.run(images, self.evaluate)
-        result: Tensor = values[self.program.output]
+            result: Tensor = self.program.output_of(images, evaluate=self.evaluate)
         return result
 
     @property

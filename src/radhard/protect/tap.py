@@ -60,7 +60,7 @@ def observed(
     pairs = zip(workload.images.split(_BATCH), workload.labels.split(_BATCH), strict=True)
     for images, labels in pairs:
         with torch.no_grad():
-            values = workload.program.run(images, workload.evaluate)
+            values = workload.program.values(images, workload.evaluate)
         found = {}
         for step in steps:
             layout = workload.program.rows[step]
