@@ -20,7 +20,8 @@ from radhard.formats.fixed import FixedFormat
 from radhard.formats.floating import FloatFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
-from radhard.network.layer import Geometry, Layer
+from radhard.network.layer import Layer
+from radhard.network.operation import Geometry
 
 _ONE_TO_ONE = Geometry((1, 1), (1, 1), (0, 0))
 

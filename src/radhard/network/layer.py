@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from radhard.network.operation import Geometry
 from radhard.network.product import Sliding, attention, convolution
 from radhard.network.program import Program, Ref, Step, references
+from radhard.network.sharing import overlap
 
 aten = torch.ops.aten
 
@@ -34,17 +36,12 @@ _CONVOLUTIONS: Mapping[Any, int] = {
     aten.conv2d.default: 2,
     aten.conv3d.default: 3,
 }
+_TRANSPOSED: Mapping[Any, int] = {
+    aten.conv_transpose1d.default: 1,
+    aten.conv_transpose2d.input: 2,
+    aten.conv_transpose3d.input: 3,
+}
 _ATTENTION = aten.scaled_dot_product_attention.default
-
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """How a sliding window moves over rows and columns: each (rows, columns)."""
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,8 @@ class Layer:
 
     Attributes:
         name: that of the module it came from, else of the step.
-        kind: ``conv``, ``linear``, ``matmul`` or ``attention``.
+        kind: ``conv``, ``transposed`` (convolution), ``linear``, ``matmul``, ``attention``, or
+            ``embedding``, which looks rows of its weight up and multiplies nothing.
         step: its place in the program.
         operands: the steps of its input and of its second operand (the weight, or for ``matmul``
             another activation; for ``attention`` the keys, with the values behind them).
@@ -67,7 +65,9 @@ class Layer:
         macs: multiply-accumulates per image.
         inner: positions behind the channel: an image's output is (positions / inner, m, inner).
             All of them in a convolution of one map per image, 1 where channels are the last axis.
-        weight_first: the weight's first axis is the output channel; else its last.
+        weight_first: the weight's first axis is the output channel; else it lies in memory as
+            (groups, c, m / groups, r * s), of which most layers have the two in the middle alone.
+        apart: groups whose outputs lie apart, each (positions / inner, m / apart, inner).
         product: the sums of products of all channels.
         one_channel: those of one channel per image; ``None`` where the weight is no constant.
         geometry: of a two-dimensional convolution, else ``None``.
@@ -88,6 +88,7 @@ class Layer:
     geometry: Geometry | None = None
     plane: tuple[int, ...] = ()
     mask: int | None = None
+    apart: int = 1
 
     @property
     def channels(self) -> int:
@@ -96,14 +97,24 @@ class Layer:
 
     def weight_rows(self, weight: Tensor) -> Tensor:
         """The weight as (m, fan-in)."""
-        turned = weight if self.weight_first else weight.movedim(-1, 0)
+        if self.weight_first:
+            return weight.reshape(self.channels, -1)
+        groups, c, taps = self.bounds["groups"], self.bounds["c"], self._taps
+        turned = weight.reshape(groups, c, -1, taps).transpose(1, 2)
         return turned.reshape(self.channels, -1)
 
     def weight_place(self, elements: Tensor) -> tuple[Tensor, Tensor]:
         """Output channel and place within the fan-in of elements of the (flattened) weight."""
         if self.weight_first:
             return elements // self.fan_in, elements % self.fan_in
-        return elements % self.channels, elements // self.channels
+        own, taps = self.channels // self.bounds["groups"], self._taps
+        row, tap = elements // (own * taps), elements % taps
+        group, c = row // self.bounds["c"], row % self.bounds["c"]
+        return group * own + elements // taps % own, c * taps + tap
+
+    @property
+    def _taps(self) -> int:
+        return self.bounds["r"] * self.bounds["s"]
 
     @property
     def fan_in(self) -> int:
@@ -119,16 +130,20 @@ class Layer:
         """Output channel and position of elements of an image's output."""
         if self.inner == self.positions:
             return elements // self.inner, elements % self.inner
-        channel = elements // self.inner % self.channels
-        block = elements // (self.inner * self.channels)
-        return channel, block * self.inner + elements % self.inner
+        own = self.channels // self.apart
+        group, place = elements // (own * self.positions), elements % (own * self.positions)
+        block = place // (self.inner * own)
+        channel = group * own + place // self.inner % own
+        return channel, block * self.inner + place % self.inner
 
     def output_element(self, channel: Places, position: Places) -> Places:
         """The inverse of `output_place`; the two broadcast against each other."""
         if self.inner == self.positions:
             return channel * self.inner + position
-        block = position // self.inner * self.channels + channel
-        return block * self.inner + position % self.inner
+        own = self.channels // self.apart
+        block = position // self.inner * own + channel % own
+        first = channel // own * own * self.positions
+        return first + block * self.inner + position % self.inner
 
     @property
     def has_windows(self) -> bool:
@@ -136,7 +151,9 @@ class Layer:
 
         The weight must be constant.
         """
-        return self.one_channel is not None and (self.kind != "conv" or self.geometry is not None)
+        if self.one_channel is None or self.apart > 1:
+            return False
+        return self.geometry is not None or self.kind in {"linear", "matmul"}
 
     def window(self, channel: Tensor, position: Tensor) -> Tensor:
         """Which elements of an image's input the outputs at these places read, (n, fan-in).
@@ -182,6 +199,8 @@ def layers_of(program: Program, shapes: Shapes) -> tuple[Layer, ...]:
     """
     finders: dict[Any, Callable[[Program, int, Shapes], Layer]] = {
         **dict.fromkeys(_CONVOLUTIONS, _convolution),
+        **dict.fromkeys(_TRANSPOSED, _transposed),
+        aten.embedding.default: _embedding,
         aten.linear.default: _linear,
         aten.addmm.default: _addmm,
         aten.matmul.default: _matrix_product,
@@ -192,8 +211,17 @@ def layers_of(program: Program, shapes: Shapes) -> tuple[Layer, ...]:
     return tuple(
         finders[step.op](program, index, shapes)
         for index, step in enumerate(program.steps)
-        if step.op in finders and program.rows[index] is not None
+        if step.op in finders and program.rows[index] is not None and _multiplies(program, step)
     )
+
+
+def _multiplies(program: Program, step: Step) -> bool:
+    """Whether a step is a layer: one of a sequence for each image, or a look-up in a weight."""
+    if step.op is aten.embedding.default:
+        return program.rows[step.args[0].step] is None
+    if step.op in _TRANSPOSED:
+        return program.rows[step.args[1].step] is None
+    return True
 
 
 def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
@@ -247,6 +275,78 @@ def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
     )
 
 
+def _transposed(program: Program, index: int, shapes: Shapes) -> Layer:
+    """A transposed convolution: its weight is (c, m / groups, ...)."""
+    step = program.steps[index]
+    op, (x, w, b) = step.op, (*step.args[:3], None)[:3]
+    assert op is not None
+    stride, padding, more, groups, dilation = (
+        _argument(step, 3 + k, name, default)
+        for k, (name, default) in enumerate(
+            (("stride", 1), ("padding", 0), ("output_padding", 0), ("groups", 1), ("dilation", 1))
+        )
+    )
+    weight, out, source = shapes(w.step), shapes(index), shapes(x.step)
+    stride, padding, more, dilation = (
+        [part] * _TRANSPOSED[op] if isinstance(part, int) else part
+        for part in (stride, padding, more, dilation)
+    )
+    maps, channels = out[:2]
+    own = weight[0] // groups
+    bounds = {
+        "m": channels, "c": own, "e": maps * math.prod(out[2:-1]), "f": out[-1],
+        "r": math.prod(weight[2:-1]), "s": weight[-1], "groups": groups,
+    }  # fmt: skip
+
+    def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
+        n = len(x)
+        group = channel // (channels // groups)
+        each = torch.arange(n, device=x.device)
+        parts = x.view(n, maps, groups, own, *source[2:])[each, :, group]
+        beside = parts.transpose(0, 1).reshape(maps, -1, *source[2:])
+        kernels = weights.reshape(n * own, 1, *weight[2:])
+        sums: Tensor = op(beside, kernels, None, stride, padding, more, n, dilation)
+        return sums.view(maps, n, -1).transpose(0, 1).reshape(n, -1)
+
+    return Layer(
+        name=_name(program, w, step),
+        kind="transposed",
+        step=index,
+        operands=(x.step, w.step),
+        bias=b.step if b is not None else None,
+        bounds=bounds,
+        macs=maps * math.prod(source[2:]) * math.prod(weight),
+        inner=math.prod(out[2:]),
+        weight_first=False,
+        product=lambda x, w, b: op(x, w, b, stride, padding, more, groups, dilation),
+        one_channel=one_channel,
+    )
+
+
+def _embedding(program: Program, index: int, shapes: Shapes) -> Layer:
+    """A look-up, as the product of a table with rows that have one 1 each."""
+    step = program.steps[index]
+    w, x = step.args[:2]
+    rows, width = shapes(w.step)
+
+    def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
+        return weights.gather(1, x.to(torch.int64))
+
+    return Layer(
+        name=_name(program, w, step),
+        kind="embedding",
+        step=index,
+        operands=(x.step, w.step),
+        bias=None,
+        bounds=_matrix_bounds(width, rows, math.prod(shapes(index)) // width, 1),
+        macs=0,
+        inner=1,
+        weight_first=False,
+        product=lambda x, w, b: F.embedding(x.to(torch.int64), w),
+        one_channel=one_channel,
+    )
+
+
 def _plane_geometry(weight: tuple[int, ...], sliding: Sliding) -> Geometry:
     stride, padding, dilation = ((part[0], part[-1]) for part in sliding)
     return Geometry((weight[2], weight[3]), stride, padding, dilation)
@@ -280,12 +380,15 @@ def _dense(
     linear = step.op is aten.linear.default
     one = len(shapes(w.step)) == 1  # a vector: one output channel, which has no axis
     c, m = shapes(x.step)[-1], 1 if one else out[-1]
-    constant = program.rows[w.step] is None and len(shapes(w.step)) <= 2
+    groups = shapes(w.step)[0] if len(shapes(w.step)) == 3 and step.op is aten.bmm.default else 1
+    constant = program.rows[w.step] is None and (groups > 1 or math.prod(shapes(w.step)) == c * m)
     constant &= program.rows[x.step] is not None
-    e = math.prod(out) // m if constant or linear or one else out[-2]
+    e = math.prod(out) // (m * groups) if constant or linear or one else out[-2]
+    groups = groups if constant else 1
 
     def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
-        return (x.view(len(x), e, c) @ weights.unsqueeze(2)).squeeze(2)
+        rows = x.view(len(x), groups, e, c)[torch.arange(len(x), device=x.device), channel // m]
+        return (rows @ weights.unsqueeze(2)).squeeze(2)
 
     def product(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         if linear:
@@ -298,12 +401,16 @@ def _dense(
         step=index,
         operands=(x.step, w.step),
         bias=b.step if b is not None else None,
-        bounds=_matrix_bounds(m, c, e, math.prod(out) // (m * e)),
+        bounds={
+            **_matrix_bounds(m * groups, c, e, math.prod(out) // (m * groups * e)),
+            "groups": groups,
+        },
         macs=math.prod(out) * c,
         inner=1,
         weight_first=linear,
         product=product,
         one_channel=one_channel if constant else None,
+        apart=groups,
     )
 
 
@@ -348,6 +455,11 @@ def _argument(step: Step, position: int, name: str, default: Any) -> Any:
 def _name(program: Program, weight: Ref, step: Step) -> str:
     """The module that holds the weight; the step's own name where that isn't known."""
     held = program.steps[weight.step]
-    if program.rows[weight.step] is None and held.name.endswith("weight"):
-        return held.name.removesuffix("weight").rstrip("._") or step.name
-    return step.name
+    if program.rows[weight.step] is not None:
+        return step.name
+    named = [other for other in program.steps if other.op is None and "weight" in other.name]
+    views = (other for other in named if overlap(other.constant, held.constant))
+    own = held if held in named else next(views, None)
+    if own is None:
+        return step.name
+    return own.name.removesuffix("weight").rstrip("._") or step.name

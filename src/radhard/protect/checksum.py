@@ -14,7 +14,8 @@ from radhard.engine.guard import Sight, rows_of
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
-from radhard.network.layer import Geometry, Layer
+from radhard.network.layer import Layer
+from radhard.network.operation import Geometry
 from radhard.network.product import convolution
 from radhard.network.workload import HOST, Workload
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
