@@ -469,7 +469,7 @@ def _timm() -> Iterator[Subject]:
         "skresnet18": 32, "mobilenetv4_conv_small": 32, "efficientvit_b0": 32, "ghostnet_050": 32,
         "repvgg_a0": 32, "convnextv2_atto": 32, "vit_tiny_patch16_224": 0,
         "deit_tiny_patch16_224": 0, "mixer_s32_224": 0, "gmlp_ti16_224": 0,
-        "poolformer_s12": 32, 
+        "poolformer_s12": 32,
         "levit_128s": 0, "mobilevit_xxs": 64, "nf_resnet26": 32, "hrnet_w18_small": 32,
         "dla34": 32, "cspresnet50": 32, "tinynet_e": 32, "edgenext_xx_small": 32,
     }  # fmt: skip
