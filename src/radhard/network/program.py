@@ -226,7 +226,9 @@ class Program:
     ) -> Any:
         """The logits alone; see `run`."""
         span = Span(1, len(self.steps), (self.output,), self.last_readers())
-        return self.run({0: images}, images.shape[0], span, evaluate, touched, constant)[self.output]
+        return self.run({0: images}, images.shape[0], span, evaluate, touched, constant)[
+            self.output
+        ]
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Program:
         """A copy whose constants are on ``device``, those in floating point in ``dtype``.
