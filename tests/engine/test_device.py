@@ -192,7 +192,7 @@ def test_faults_spread_as_they_do_on_the_host(
     host, there = (
         rh.follow(rh.Campaign(one, rh.chips.EYERISS), 60) for one in (work, work.on(device))
     )
-    assert (host.changed == there.changed).all()
+    np.testing.assert_allclose(there.changed, host.changed, rtol=1e-6)  # shares are divided
     assert (host.changed > 0).any()
     torch.testing.assert_close(torch.from_numpy(there.distance), torch.from_numpy(host.distance))
 

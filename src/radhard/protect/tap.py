@@ -61,11 +61,17 @@ def observed(
     They are those of the host, on whatever device the workload runs: what is learned from them is
     part of a campaign's identity, which no device decides.
     """
-    workload = workload.on(HOST)
+    yield from observed_there(workload.on(HOST), steps)
+
+
+def observed_there(
+    workload: Workload, steps: Collection[int]
+) -> Iterator[tuple[dict[int, Tensor], Tensor]]:
+    """The same on the device of the workload."""
     pairs = zip(workload.images.split(_BATCH), workload.labels.split(_BATCH), strict=True)
     for images, labels in pairs:
         with torch.no_grad():
-            values = workload.program.values(images, workload.evaluate)
+            values = workload.program.values(images.to(workload.device), workload.evaluate)
         found = {}
         for step in steps:
             layout = workload.program.rows[step]
