@@ -17,9 +17,10 @@ from radhard.network.arithmetic import Formats
 from radhard.network.comparator import NanRule, known_rule
 from radhard.network.coverage import covered_by
 from radhard.network.export import exported, program_of
+from radhard.network.finder import layers_of
 from radhard.network.fuse import Captured, extremes_of
 from radhard.network.inputs import Inputs
-from radhard.network.layer import Layer, layers_of
+from radhard.network.layer import Layer
 from radhard.network.layout import CaptureError
 from radhard.network.plain import evaluating, plain, tensor_of
 from radhard.network.program import Program

@@ -145,7 +145,7 @@ def cast(x: Tensor, held: torch.dtype, through: torch.dtype | None) -> Tensor:
 
 
 def operation_of(step: Step) -> Operation:
-    """What a step's operation does; of layers, ask `radhard.network.layer`.
+    """What a step's operation does; of layers, ask `radhard.network.finder`.
 
     >>> operation_of(Step("relu", aten.relu.default, (Ref(0),))).numbers
     (0.0, inf)

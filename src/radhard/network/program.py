@@ -196,9 +196,10 @@ class Program:
 
         def value(step: int) -> Any:
             if step not in held:
-                size = self.sizes[step]
-                own = constant(step) if constant else self.steps[step].constant
-                held[step] = own if size is None else size[0] * batch + size[1]
+                if (size := self.sizes[step]) is not None:
+                    held[step] = size[0] * batch + size[1]
+                else:
+                    held[step] = constant(step) if constant else self.steps[step].constant
             return held[step]
 
         for index in range(span.first, span.end):
@@ -230,34 +231,27 @@ class Program:
             self.output
         ]
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> Program:
-        """A copy whose constants are on ``device``, those in floating point in ``dtype``.
+    def to(self, device: torch.device, carrier: torch.dtype) -> Program:
+        """A copy whose constants are on ``device``, those in floating point in ``carrier``.
 
-        Operations that name a device, since they make a tensor of their own, name this one.
+        Operations that name a device, or float32, since they make a tensor of their own, name
+        these.
         """
 
+        def named(part: Any) -> Any:
+            if isinstance(part, torch.device):
+                return device
+            return carrier if part is torch.float32 else part
+
         def moved(step: Step) -> Step:
-            value, kwargs = step.constant, step.kwargs or {}
-            if isinstance(kwargs.get("device"), torch.device):
-                return replace(step, kwargs={**kwargs, "device": device})
-            if not isinstance(value, Tensor):
-                return _typed(step, dtype)
-            target = dtype if value.is_floating_point() else value.dtype
-            return Step(step.name, constant=value.to(device, target))
+            value = step.constant
+            if isinstance(value, Tensor):
+                target = carrier if value.is_floating_point() else value.dtype
+                return Step(step.name, constant=value.to(device, target))
+            kwargs = {name: named(part) for name, part in (step.kwargs or {}).items()}
+            return replace(step, args=tuple(map(named, step.args)), kwargs=kwargs)
 
         return Program(tuple(map(moved, self.steps)), self.rows, self.sizes, self.output)
-
-
-def _typed(step: Step, carrier: torch.dtype) -> Step:
-    """A step that makes reals of the carrier's type where it names float32."""
-    if carrier == torch.float32 or step.op is None:
-        return step
-
-    def typed(part: Any) -> Any:
-        return carrier if part is torch.float32 else part
-
-    named = {name: typed(part) for name, part in (step.kwargs or {}).items()}
-    return replace(step, args=tuple(map(typed, step.args)), kwargs=named)
 
 
 def references(arguments: Any) -> set[int]:
