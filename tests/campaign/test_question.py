@@ -351,7 +351,10 @@ def asks_a_network(logits: Tensor, golden: Tensor, labels: Tensor) -> Tensor:
         ({"protections": [Watching()]}, r"protections\[0\]: an object of .*Watching can't be told"),
         ({"protections": [Changing()]}, r"protections\[0\]: .* make its class @dataclass\(frozen"),
         ({"sampler": rh.Stratified(rates=(0.1, Plain()))}, r"sampler.rates\[1\]: .*Plain can't be"),
-        ({"chip": Holding(1)}, "chip: a field can't be called 'type': rename it"),
+        (
+            {"sampler": rh.Stratified(rates=(0.1, Holding(1)))},
+            "a field can't be called 'type': rename",
+        ),
         ({"criteria": {"odd": asks_a_network}}, "criteria.odd, asks_a_network, global 'NETWORK': "),
         ({"criteria": {"odd": NETWORK}}, "criteria.odd: an object of torch.nn.modules.linear.Lin"),
     ],

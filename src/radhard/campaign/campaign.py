@@ -316,13 +316,17 @@ def _check_name(name: str) -> None:
 
 def _check_kinds(campaign: Campaign) -> None:
     """Raise TypeError for a part that is none, such as the class of one."""
-    parts = {"chip": Accelerator, "sampler": Sampler, "model": FaultModel}
-    for name, kind in parts.items():
+    parts = {
+        "chip": (Accelerator, "chips.EYERISS"),
+        "sampler": (Sampler, "Importance()"),
+        "model": (FaultModel, "BitFlip()"),
+    }
+    for name, (kind, example) in parts.items():
         part = getattr(campaign, name)
         if isinstance(part, type) or not isinstance(part, kind):
             raise TypeError(
                 f"{name} {part!r} can't be: use an object with what radhard.{kind.__name__} asks "
-                f"for, such as {getattr(Campaign, name)!r}"
+                f"for, such as radhard.{example}"
             )
 
 

@@ -30,6 +30,8 @@ from radhard.stats.stopping import anytime_proportion
 Reals = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+#: By which sums may leave an interval without being outside.
+_ROUNDING = 1e-9
 #: Candidates from which on masses are exact.
 _EXACT = 1e300
 #: Observations that a variance of unknown origin is taken to rest on, where it is looked at often.
@@ -136,7 +138,10 @@ def contrast(
     ends = min(0.0, float(can_be.min())), max(0.0, float(can_be.max()))
     found = _as_offered(found, cells, cells.shares @ s, ends, anytime)
     low, high = max(found.low, least) + 0.0, min(found.high, most)
-    return replace(found, value=min(max(value, low), high), low=low, high=high)
+    inside = min(max(value, low), high)
+    if abs(inside - value) < _ROUNDING:
+        inside, low, high = value, min(low, value), max(high, value)
+    return replace(found, value=inside, low=low, high=high)
 
 
 def ratio(cells: Cells, confidence: float = 0.95, anytime: bool = False) -> Estimate:
