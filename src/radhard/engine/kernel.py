@@ -16,66 +16,27 @@ import numpy as np
 from numba import njit
 
 from radhard.engine.multiply import add_product
+from radhard.engine.rounding import (
+    AS_IS,
+    TO_FLOAT,
+    TO_INTEGER,
+    TO_TABLE,
+    as_operand,
+    as_output,
+    by_table,
+    to_fixed,
+    to_float,
+    to_integer,
+)
 
 #: Elementwise operations of a chain; `BETWEEN` clamps as comparators do, which drop not-a-number.
 AFFINE, AFFINE_FUSED, RELU, CLAMP, ADD, BETWEEN = range(6)
-#: How sums become outputs, and inputs operands.
-AS_IS, TO_FLOAT, TO_INTEGER, TO_FIXED = range(4)
 #: How a window becomes a value; `LARGEST_NUMBER` passes not-a-number by.
 LARGEST, MEAN, LARGEST_NUMBER = range(3)
 #: Output channels computed together, and input channels whose weights stay in the cache.
 LANES, CHANNELS_CACHED = 64, 64
 
 _compiled = njit(cache=True, error_model="numpy", nogil=True)
-
-
-@_compiled
-def _rounded(x, par):
-    """A float32 in a smaller IEEE float, to nearest, ties to even; without branches.
-
-    ``par``: bits dropped, smallest normal value, its quantum, largest finite value.
-    """
-    one = np.int32(1)
-    drop = np.int32(par[0])
-    bits = np.float32(x).view(np.int32)
-    up = ((one << (drop - one)) - one) + ((bits >> drop) & one)
-    near = np.int32((bits + up) & ~((one << drop) - one)).view(np.float32)
-    small = np.float32(np.rint(x / par[2]) * par[2])
-    found = small if abs(x) < par[1] else near
-    beyond = np.float32(np.inf) if x > 0 else np.float32(-np.inf)
-    found = beyond if abs(found) > par[3] else found
-    return found if x == x else np.float32(x)
-
-
-@_compiled
-def _integer(x, par):
-    """The integer, as a real, that ``x`` is stored as; ``par``: scale, lowest, highest."""
-    return _within(np.rint(x / par[0]), par[1], par[2])
-
-
-@_compiled
-def _fixed(x, par):
-    """The same for fixed point; ``par``: value of 1, lowest, highest, its inverse."""
-    return _within(np.trunc(x * par[3]), par[1], par[2])
-
-
-@_compiled
-def _within(steps, low, high):
-    """Saturated, and 0 for not-a-number."""
-    steps = steps if steps == steps else low - low
-    steps = steps if steps > low else low
-    return steps if steps < high else high
-
-
-@_compiled
-def _operand(kind, x, par):
-    if kind == TO_FLOAT:
-        return _rounded(x, par)
-    if kind == TO_INTEGER:
-        return _integer(x, par)
-    if kind == TO_FIXED:
-        return _fixed(x, par)
-    return x
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
@@ -181,7 +142,7 @@ def _kept(work, golden, columns, i, box, out, used):
 
 
 @_compiled
-def _changes(state, i, golden, columns, kind, par, stride, pointers, offset, change):
+def _changes(state, i, golden, columns, how, stride, pointers, offset, change):
     """By how much operands change: pointers (rows, blocks + 1), weight offsets, amounts.
 
     Gives the sum of their sizes.
@@ -199,7 +160,7 @@ def _changes(state, i, golden, columns, kind, par, stride, pointers, offset, cha
             while blocks > 1 and c >= (block + 1) * CHANNELS_CACHED:
                 block += 1
                 pointers[k, block] = count
-            moved = _operand(kind, value[j], par) - _operand(kind, row[c], par)
+            moved = as_operand(how, value[j]) - as_operand(how, row[c])
             offset[count] = c * stride
             change[count] = moved
             count += moved != 0
@@ -277,32 +238,33 @@ def _spread_grouped(box, tile, geometry, shape, lists, weights, sums):
 
 
 @_compiled
-def _finished(kind, par, golden, unit, moved, lanes, columns, tile, work):
+def _finished(how, golden, unit, moved, lanes, columns, tile, work):
     """Outputs (positions, channels) of a tile from golden sums and what they move by."""
     top, left, height, width = tile
-    channels, positions = golden.shape[1], height * width
+    channels, positions, par = golden.shape[1], height * width, how.numbers
     for k in range(positions):
         row = golden[(top + k // width) * columns + left + k % width]
         for m in range(0, channels, lanes):
             place = (m // lanes * positions + k) * lanes
             end = min(lanes, channels - m)
             into = k * channels + m
-            if kind == AS_IS:
+            if how.kind == AS_IS:
                 for j in range(end):
                     work[into + j] = row[m + j] + moved[place + j]
-            elif kind == TO_FLOAT:
+            elif how.kind == TO_FLOAT:
                 for j in range(end):
-                    work[into + j] = _rounded(np.float32(row[m + j] + moved[place + j]), par)
-            elif kind == TO_INTEGER:
+                    work[into + j] = to_float(np.float32(row[m + j] + moved[place + j]), par)
+            elif how.kind == TO_TABLE:
+                for j in range(end):
+                    work[into + j] = by_table(np.float32(row[m + j] + moved[place + j]), how)
+            elif how.kind == TO_INTEGER:
                 for j in range(end):
                     total = row.dtype.type(row[m + j] + moved[place + j])
-                    real = total * unit[m + j]
-                    work[into + j] = _integer(real, par) * par[0]
+                    work[into + j] = to_integer(total * unit[m + j], par) * par[0]
             else:
                 for j in range(end):
                     total = row.dtype.type(row[m + j] + moved[place + j])
-                    real = total * unit[m + j]
-                    work[into + j] = _fixed(real, par) * par[0]
+                    work[into + j] = to_fixed(total * unit[m + j], par) * par[0]
 
 
 @_compiled
@@ -316,18 +278,18 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
         tiles: (n, 4) boxes of results.
         maps: of the input, of sums, of what is added, of the chain's result, and columns of the
             input's and the result's map.
-        layer: geometry of eight numbers, (input channels, lanes, groups), kind and parameters
-            of operands; with groups all output channels are lanes.
+        layer: geometry of eight numbers, (input channels, lanes, groups), rounding of operands;
+            with groups all output channels are lanes.
         weights: (blocks, taps, input channels, lanes) in float32, in float64, and the largest sum
             of changes for which float32 is exact; with groups (1, taps, inputs, outputs per group).
-        finish: kind, parameters, value of a sum of 1 per channel.
+        finish: rounding of sums, value of a sum of 1 per channel.
         chain: codes, their numbers, and whether it adds.
         out: arrays for the result.
     """
     golden_in, sums, golden_side, golden_out, columns_in, columns = maps
-    geometry, shape, kind, par = layer
+    geometry, shape, how = layer
     narrow, wide_weights, limit = weights
-    finish_kind, finish_par, unit = finish
+    finishing, unit = finish
     codes, numbers, adds = chain
     channels, lanes, groups = golden_out.shape[2], shape[1], shape[2]
     most, rows = 1, 1
@@ -353,9 +315,7 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
         b = image[i]
         tile = (tiles[i, 0], tiles[i, 1], tiles[i, 2], tiles[i, 3])
         box = (state[0][i, 0], state[0][i, 1], state[0][i, 2], state[0][i, 3])
-        size = _changes(
-            state, i, golden_in[b], columns_in, kind, par, stride, pointers, offset, change
-        )
+        size = _changes(state, i, golden_in[b], columns_in, how, stride, pointers, offset, change)
         held = narrow.shape[0] * tile[2] * tile[3] * lanes
         lists = (pointers, offset, change)
         if size <= limit or size != size or limit == np.inf:
@@ -364,7 +324,7 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
                 _spread_grouped(box, tile, geometry, shape, lists, narrow, moved)
             else:
                 _spread(box, tile, geometry, shape, lists, narrow, moved, False)
-            _finished(finish_kind, finish_par, sums[b], unit, moved, lanes, columns, tile, work)
+            _finished(finishing, sums[b], unit, moved, lanes, columns, tile, work)
         else:
             wide_moved[:held] = 0
             wide_lists = (pointers, offset, change.astype(np.float64))
@@ -372,9 +332,7 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
                 _spread_grouped(box, tile, geometry, shape, wide_lists, wide_weights, wide_moved)
             else:
                 _spread(box, tile, geometry, shape, wide_lists, wide_weights, wide_moved, True)
-            _finished(
-                finish_kind, finish_par, sums[b], unit, wide_moved, lanes, columns, tile, work
-            )
+            _finished(finishing, sums[b], unit, wide_moved, lanes, columns, tile, work)
         if adds:
             _laid_out(other, i, golden_side[b], columns, tile, side)
         _chained(work, tile[2] * tile[3] * channels, channels, codes, numbers, side)
@@ -460,7 +418,7 @@ def pool(state, image, tiles, maps, geometry, kind, chain, out):
 
 
 @_compiled
-def reweigh(wrong, image, maps, geometry, layer, finish, out):
+def reweigh(wrong, image, maps, geometry, how, finish, out):
     """Outputs of a layer, before any chain, under one wrong weight each.
 
     Args:
@@ -469,15 +427,14 @@ def reweigh(wrong, image, maps, geometry, layer, finish, out):
         maps: golden input, golden sums and golden outputs; rows and columns of the input's map,
             columns of the output's.
         geometry: eight numbers.
-        layer: kind and parameters of operands.
+        how: rounding of operands.
         finish: as in `convolve`.
         out: arrays for the result.
     """
     output, source, taps, change = wrong
     golden_in, sums, golden_out, rows_in, columns_in, columns = maps
     _, kernel_columns, down, right, above, before, apart_y, apart_x = geometry
-    kind, par = layer
-    finish_kind, finish_par, unit = finish
+    finishing, unit = finish
     boxes, base, start, chan, value = out
     positions = golden_out.shape[1]
     rows, entries = 0, 0
@@ -495,16 +452,9 @@ def reweigh(wrong, image, maps, geometry, layer, finish, out):
             x = p % columns * right - before + s * apart_x
             if y < 0 or y >= rows_in or x < 0 or x >= columns_in:
                 continue
-            operand = _operand(kind, golden_in[b, y * columns_in + x, c], par)
-            total = sums.dtype.type(sums[b, p, m] + change[i] * operand)
-            if finish_kind == AS_IS:
-                found = np.float32(total)
-            elif finish_kind == TO_FLOAT:
-                found = np.float32(_rounded(np.float32(total), finish_par))
-            elif finish_kind == TO_INTEGER:
-                found = np.float32(_integer(total * unit[m], finish_par) * finish_par[0])
-            else:
-                found = np.float32(_fixed(total * unit[m], finish_par) * finish_par[0])
+            read = as_operand(how, golden_in[b, y * columns_in + x, c])
+            total = sums.dtype.type(sums[b, p, m] + change[i] * read)
+            found = as_output(finishing, total, unit[m])
             chan[entries], value[entries] = m, found
             entries += found != golden_out[b, p, m]
         start[rows] = entries

@@ -14,12 +14,8 @@ from torch import Tensor
 from radhard.engine import kernel
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
+from radhard.engine.rounding import Rounding
 from radhard.engine.sparse import Boxes, Chain, Reach, Stage, State
-from radhard.formats.catalogue import FLOAT32
-from radhard.formats.fixed import FixedFormat
-from radhard.formats.floating import FloatFormat
-from radhard.formats.integer import IntegerFormat
-from radhard.formats.number import NumberFormat
 from radhard.network.layer import Geometry, Layer
 
 _ONE_TO_ONE = Geometry((1, 1), (1, 1), (0, 0))
@@ -34,8 +30,8 @@ class LayerStage:
     source: Plane
     own: Plane
     sums: Read
-    operand: tuple[int, NDArray[np.float32]]
-    finish: tuple[int, NDArray[Any], NDArray[Any]]
+    operand: Rounding
+    finish: tuple[Rounding, NDArray[Any]]
 
     @property
     def geometry(self) -> Geometry:
@@ -70,7 +66,7 @@ class LayerStage:
         read = Read(self.layer.operands[0])
         reads = (read, self.sums, Read(end if added is None else added), Read(end))
         columns = self.source[2], result[2]
-        described = numbers_of(self.geometry), (self.source[0], lanes, groups), *self.operand
+        described = numbers_of(self.geometry), (self.source[0], lanes, groups), self.operand
         links = chain.arrays(result[0])
 
         def run(
@@ -117,23 +113,3 @@ def reach_of(geometry: Geometry, result: Plane) -> Reach:
         return found
 
     return reach
-
-
-def rounding_of(fmt: NumberFormat) -> tuple[int, NDArray[np.float32]] | None:
-    """Code and parameters of rounding to a format; ``None`` where no kernel knows it."""
-    numbers: tuple[float, ...]
-    if fmt == FLOAT32:
-        return kernel.AS_IS, np.zeros(4, np.float32)
-    if isinstance(fmt, FloatFormat) and fmt.native and fmt.width == 16:
-        tiny = 2.0 ** (1 - fmt.offset)
-        largest = float(fmt.decode(torch.tensor(fmt.largest)))
-        numbers = (23 - fmt.mantissa, tiny, tiny * 2.0**-fmt.mantissa, largest)
-        return kernel.TO_FLOAT, np.array(numbers, np.float32)
-    if isinstance(fmt, IntegerFormat) and len(fmt.scale) == 1:
-        low, high = fmt.limits
-        numbers = (fmt.scale[0], low - fmt.zero[0], high - fmt.zero[0], 0)
-        return kernel.TO_INTEGER, np.array(numbers, np.float32)
-    if isinstance(fmt, FixedFormat) and fmt.width <= 24:
-        numbers = (fmt.scale, *fmt.limits, 1 / fmt.scale)
-        return kernel.TO_FIXED, np.array(numbers, np.float32)
-    return None

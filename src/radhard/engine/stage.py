@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from radhard.engine import entry, kernel
-from radhard.engine.layerstage import LayerStage, numbers_of, reach_of, rounding_of
+from radhard.engine.layerstage import LayerStage, numbers_of, reach_of
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
+from radhard.engine.rounding import rounding_of
 from radhard.engine.rule import aten, pool_arguments
 from radhard.engine.sparse import Boxes, Chain, Entrance, Stage, State
 from radhard.engine.trace import Trace
@@ -226,7 +227,7 @@ class _Planner:
             own,
             sums,
             operand,
-            (finish[0], finish[1].astype(kind), unit),
+            (finish._replace(numbers=finish.numbers.astype(kind)), unit),
         )
         weights = parts.packed(given.weight, how.exact)
         end, added, chain, result = found
