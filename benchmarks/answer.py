@@ -24,9 +24,9 @@ from torch import Tensor, nn
 import radhard as rh
 from benchmarks.engine import PLANS, pytorchfi, rate
 from benchmarks.networks import network
-from radhard.study.comparison import compare
 from radhard.engine.memory import keep_freed_memory
 from radhard.network.source import subject
+from radhard.study.comparison import compare
 
 #: Half width wanted, relative to the rate, and its normal quantile.
 RELATIVE, Z = 0.1, 1.96

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
+from benchmarks import accelerator
 from benchmarks.networks import network
 from radhard.engine.memory import keep_freed_memory
 
@@ -62,14 +63,22 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="make bench ARGS='engine ...'", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fp32 activations only, few rounds")
     parser.add_argument("--json", action="store_true", help="one object of ratios")
-    parser.add_argument("--networks", default=",".join(PLANS), help="comma-separated")
+    parser.add_argument("--networks", help="comma-separated; all by default")
+    parser.add_argument("--device", default="cpu", help="or cuda: benchmarks/accelerator.py")
     parser.add_argument("--formats", default="fp32,int8", help="comma-separated")
     parser.add_argument("--rounds", type=int, default=0, help="rounds per configuration")
     asked = parser.parse_args(arguments)
     keep_freed_memory()
+    device = rh.device_named(asked.device)
+    if asked.device != "cpu":
+        names = (asked.networks or ",".join(accelerator.PLANS)).split(",")
+        formats = ["fp32"] if asked.quick else asked.formats.split(",")
+        rounds = asked.rounds or (3 if asked.quick else 5)
+        accelerator.run(names, formats, device, rounds, asked.json)
+        return
     warnings.filterwarnings("ignore", "Values", UserWarning)  # PyTorchFI's, on linear layers
     rows = []
-    for name in asked.networks.split(","):
+    for name in (asked.networks or ",".join(PLANS)).split(","):
         for fmt, kind, threads in _configurations(asked.quick, asked.formats.split(",")):
             torch.set_num_threads(threads)
             row = measure(name, fmt, kind, threads, asked.rounds or (3 if asked.quick else 5))
@@ -159,7 +168,8 @@ def pytorchfi(model: nn.Module, images: Tensor, batch: int) -> Callable[[], int]
     except ImportError:
         return None
     shape = list(images.shape[1:])
-    tool = fault_injection(model, batch, shape, [nn.Conv2d, nn.Linear], use_cuda=False)
+    layers, on_cuda = [nn.Conv2d, nn.Linear], images.is_cuda
+    tool = fault_injection(model, batch, shape, layers, use_cuda=on_cuda)
     sizes = np.array([int(np.prod(size[1:])) for size in tool.output_size])
     rows = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
     with torch.no_grad():
@@ -168,19 +178,19 @@ def pytorchfi(model: nn.Module, images: Tensor, batch: int) -> Callable[[], int]
 
     def flip(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         layer = tool.current_layer
-        for row in np.flatnonzero(layers == layer):
+        for row in np.flatnonzero(places == layer):
             element = int(rng.integers(0, output[row].numel()))
             bits = output[row].reshape(-1).view(torch.int32)
             bits[element] ^= int(np.uint32(1 << int(rng.integers(0, 32))).view(np.int32))
         tool.current_layer += 1
 
-    layers = np.zeros(batch, dtype=np.int64)
+    places = np.zeros(batch, dtype=np.int64)
 
     def job() -> int:
-        layers[:] = rng.choice(len(sizes), batch, p=sizes / sizes.sum())
+        places[:] = rng.choice(len(sizes), batch, p=sizes / sizes.sum())
         none = [0] * batch
         faulty = tool.declare_neuron_fi(
-            function=flip, batch=list(range(batch)), layer_num=layers.tolist(),
+            function=flip, batch=list(range(batch)), layer_num=places.tolist(),
             dim1=none, dim2=none, dim3=none,
         )  # fmt: skip
         with torch.no_grad():

@@ -27,15 +27,21 @@ class BasicBlock(nn.Module):
         return self.relu2(y + self.short(x))
 
 
-def resnet18() -> nn.Module:
-    layers: list[nn.Module] = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)]
-    layers += [nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+def resnet18(small: bool = False) -> nn.Module:
+    """For images of 224 x 224; of 32 x 32 where ``small``, which begin with less of a reduction."""
+    first = (
+        nn.Conv2d(3, 64, 3, 1, 1, bias=False) if small else nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+    )
+    layers: list[nn.Module] = [first, nn.BatchNorm2d(64), nn.ReLU()]
+    layers += [] if small else [nn.MaxPool2d(3, 2, 1)]
     inputs = 64
     for outputs, stride in ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1),
                             (512, 2), (512, 1)):  # fmt: skip
         layers.append(BasicBlock(inputs, outputs, stride))
         inputs = outputs
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000))
+    return nn.Sequential(
+        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10 if small else 1000)
+    )
 
 
 class InvertedResidual(nn.Module):
@@ -75,6 +81,8 @@ def network(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     torch.manual_seed(0)
     if name in {"resnet18", "mobilenet_v2"}:
         model, shape = {"resnet18": resnet18, "mobilenet_v2": mobilenet_v2}[name](), (3, 224, 224)
+    elif name == "resnet18-32":
+        model, shape = resnet18(small=True), (3, 32, 32)
     else:
         entry = zoo_model(name)
         model, shape = entry.build(entry.classes), entry.shape

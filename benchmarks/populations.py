@@ -62,7 +62,8 @@ class Population:
     def result(self, tally: Tally, sampler: Sampler, anytime: bool = False) -> Result:
         """A campaign's answer."""
         return Result(
-            "", "", self.space, sampler, tally, self.golden_accuracy, 0.95, anytime, 0.0
+            "", "", self.space, sampler, tally, self.golden_accuracy, 0.95, anytime, 0.0,
+            protections=("a detector",),
         )  # fmt: skip
 
     @property

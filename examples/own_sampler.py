@@ -9,12 +9,11 @@ import numpy as np
 
 import radhard as rh
 from radhard.network.source import subject
-from radhard.sampling.sampler import Tilted
 from radhard.testing import check_sampler
 
 
 @dataclass(frozen=True)
-class EarlyFirst(Tilted):
+class EarlyFirst(rh.Tilted):
     """Each layer a half as likely as the one before it; weights make up for that.
 
     Attributes:

@@ -2,12 +2,15 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+
+from oracles.elsewhere import elsewhere
+from radhard.engine.device import device_named
 
 torch.set_num_threads(1)
 
@@ -76,6 +79,21 @@ def images() -> Tensor:
 @pytest.fixture(scope="session")
 def labels() -> Tensor:
     return torch.tensor([0, 1, 2, 3, 4, 0])
+
+
+@pytest.fixture(params=["cpu", "elsewhere", "cuda"])
+def device(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[torch.device]:
+    """Where batched tensors are run: the CPU, a strict stand-in for other devices, and CUDA."""
+    if request.param == "elsewhere":
+        monkeypatch.setattr("radhard.engine.trace._MANY_ROWS", 16)
+        with elsewhere() as stand_in:
+            yield stand_in
+    elif request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("this machine has no CUDA device, or this build of torch no CUDA")
+    else:
+        yield device_named(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from radhard.accel import chips
+    from radhard.accel.chip import Accelerator
     from radhard.campaign.campaign import Campaign
     from radhard.campaign.collect import collect
     from radhard.campaign.difference import Compared, Difference, compare
@@ -22,12 +23,20 @@ if TYPE_CHECKING:
     from radhard.campaign.rates import Exposure, under_errors
     from radhard.campaign.result import Result
     from radhard.campaign.store import StoreError
+    from radhard.engine.device import device_named
     from radhard.engine.guard import Guard, Sight, StepGuard
     from radhard.engine.resume import resume
     from radhard.engine.trace import record
     from radhard.faults.corruption import Corruption
     from radhard.faults.fault import Faults
-    from radhard.faults.model import BitFlip, Burst, MultiBitFlip, RandomValue, StuckAt
+    from radhard.faults.model import (
+        BitFlip,
+        Burst,
+        FaultModel,
+        MultiBitFlip,
+        RandomValue,
+        StuckAt,
+    )
     from radhard.faults.rate import NeuronErrors, WeightErrors
     from radhard.faults.space import SiteSpace, SoftwareSpace
     from radhard.formats.catalogue import (
@@ -94,6 +103,7 @@ if TYPE_CHECKING:
         Stratified,
         Uniform,
     )
+    from radhard.sampling.sampler import Sampler, Tilted
     from radhard.search.choose import Choice, choose
     from radhard.search.trial import Goal
     from radhard.stats.estimate import Estimate
@@ -101,18 +111,27 @@ if TYPE_CHECKING:
 
 #: Where each public name lives; the modules are imported when a name is first used.
 _ROOMS = {
+    "accel.chip": ["Accelerator"],
     "campaign.campaign": ["Campaign"],
     "campaign.collect": ["collect"],
     "campaign.difference": ["Compared", "Difference", "compare"],
     "campaign.follow": ["Propagation", "follow"],
     "campaign.result": ["Result"],
     "campaign.store": ["StoreError"],
+    "engine.device": ["device_named"],
     "engine.guard": ["Guard", "Sight", "StepGuard"],
     "engine.resume": ["resume"],
     "engine.trace": ["record"],
     "faults.corruption": ["Corruption"],
     "faults.fault": ["Faults"],
-    "faults.model": ["BitFlip", "Burst", "MultiBitFlip", "RandomValue", "StuckAt"],
+    "faults.model": [
+        "BitFlip",
+        "Burst",
+        "FaultModel",
+        "MultiBitFlip",
+        "RandomValue",
+        "StuckAt",
+    ],
     "faults.space": ["SiteSpace", "SoftwareSpace"],
     "formats.catalogue": [
         "BFLOAT16",
@@ -168,6 +187,7 @@ _ROOMS = {
     "protect.redundancy": ["Redundancy"],
     "protect.storage": ["SECDED", "BitTriplication", "Parity", "WeightSignature"],
     "protect.tap": ["Tap"],
+    "sampling.sampler": ["Sampler", "Tilted"],
     "search.choose": ["Choice", "choose"],
     "search.trial": ["Goal"],
     "stats.estimate": ["Estimate"],

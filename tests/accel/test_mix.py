@@ -220,7 +220,7 @@ def test_rate_and_knobs() -> None:
     with pytest.raises(ValueError, match="no class"):
         NVDLA_SMALL.with_rates(control=1 / 3)
     with pytest.raises(ValueError, match="2 numbers of cycles, the network 1 layers"):
-        replace(NVDLA_SMALL, cycles=(1, 2)).sites(work)
+        replace(NVDLA_SMALL, layer_cycles=(1, 2)).sites(work)
     with pytest.raises(ValueError, match="utilisation 0"):
         replace(NVDLA_SMALL, utilisation=0)
     with pytest.raises(ValueError, match="holds 'inputs' can't be"):

@@ -8,8 +8,10 @@ import pytest
 from torch import Tensor, nn
 
 import radhard as rh
+from radhard.accel.chips import chips
 from radhard.campaign import collect as collecting
 from radhard.campaign.store import Folder, folders
+from radhard.protect.catalogue import protection_named
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +159,7 @@ def test_several_campaigns_share_a_store(campaign, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("until", [0, -5])
 def test_budgets_are_positive(campaign, until: int) -> None:
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="ask for 1 or more"):
         campaign.run(until=until)
 
 
@@ -218,3 +220,40 @@ def test_parts_estimate_when_they_are_asked(campaign, monkeypatch) -> None:
     assert asked == ["sdc1"]
     with pytest.raises(KeyError):
         parts[0]["no such outcome"]
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (
+            {"chip": rh.chips.SYSTOLIC},
+            TypeError,
+            "chip <class .*Systolic'> can't be: use an object",
+        ),
+        ({"chip": "eyeriss"}, TypeError, "chip 'eyeriss' can't be"),
+        ({"sampler": rh.Importance}, TypeError, "sampler <class"),
+        ({"model": "bit-flip"}, TypeError, "model 'bit-flip' can't be"),
+        ({"seed": 1.5}, ValueError, "seed 1.5 can't be"),
+        ({"seed": True}, ValueError, "seed True can't be"),
+        ({"images": 2.5}, ValueError, "2.5 images at a time can't be"),
+        ({"images": True}, ValueError, "True images at a time can't be"),
+    ],
+)
+def test_parts_that_are_none_are_refused(campaign, given, error, message) -> None:
+    with pytest.raises(error, match=message):
+        rh.Campaign(campaign.workload, **given)
+
+
+@pytest.mark.parametrize("until", [1.5, "100", 0, True])
+def test_budgets_that_are_none_are_refused(campaign, until) -> None:
+    with pytest.raises(ValueError, match="faults can't be: ask for 1 or more"):
+        campaign.run(until=until)
+    with pytest.raises(ValueError, match="most 0 can't be"):
+        rh.Precision(0.1, most=0)
+
+
+@pytest.mark.parametrize("chip", chips(), ids=lambda chip: chip.name)
+@pytest.mark.parametrize("name", ["Checksum", "Redundancy", "RangeDetector", "Parity"])
+def test_every_protection_costs_something_on_every_chip(campaign, chip, name: str) -> None:
+    cost = protection_named(name).cost(campaign.workload, chip)
+    assert max(cost.macs, cost.operations, cost.memory_bits, cost.area) > 0

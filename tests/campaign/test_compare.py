@@ -209,3 +209,18 @@ def test_accuracy_under_fault_is_asked_for_by_either_name(pair) -> None:
     assert result["ra"] == result["correct"] == result.ra
     assert (result - result)["ra"] == (result - result).ra
     assert result.by(lambda s: (s.component,))[0]["ra"].n > 0
+
+
+@pytest.mark.parametrize("n", [20, 100])
+def test_a_difference_is_no_wider_than_its_parts(residual, images, labels, n: int) -> None:
+    """A guard that corrects leaves nothing proved, and few faults to tell a difference by."""
+    work = rh.capture(residual, images, labels, format=rh.FLOAT16)
+    plain = rh.Campaign(work, rh.chips.EYERISS)
+    safe = plain.with_(protections=[rh.ClippedActivation()])
+    for seed in range(3):
+        one, other = (c.with_(seed=seed).run(until=n) for c in (safe, plain))
+        for metric in ("sdc1", "ra"):
+            gap, ends = (one - other)[metric], (one[metric], other[metric])
+            assert (one - other).paired
+            assert gap.low >= ends[0].low - ends[1].high - 1e-12
+            assert gap.high <= ends[0].high - ends[1].low + 1e-12

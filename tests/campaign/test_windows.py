@@ -60,12 +60,39 @@ def test_each_image_is_as_likely_to_come_first() -> None:
         assert own.mean() == pytest.approx(expected, abs=5 * deviation / len(own) ** 0.5 + 25)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_any_window_holds_hard_and_easy_images(seed: int) -> None:
+    """Ten of 500 images decide: by chance a window of 64 would have none of them in a quarter."""
+    rng = np.random.default_rng(seed)
+    labels, margin = rng.integers(0, 10, 500), rng.lognormal(2, 1, 500)
+    hard = rng.choice(500, 10, replace=False)
+    margin[hard] = rng.uniform(1e-4, 1e-3, 10)
+    windows = Windows.of(labels, margin, 8, seed).images
+    assert {np.isin(window, hard).sum() for window in windows} == {1, 2}
+    ranks, shares = np.argsort(np.argsort(margin)), np.bincount(labels) / 500
+    for window in windows:
+        assert ranks[window].mean() == pytest.approx(249.5, abs=6)  # independent draws: 18
+        assert (np.abs(np.bincount(labels[window], minlength=10) - shares * 63) <= 2.5).all()
+    again = Windows.of(labels, margin * (1 + 1e-9), 8, seed).images
+    assert all((a == b).all() for a, b in zip(windows, again, strict=True))
+
+
+def test_each_image_is_as_likely_to_be_in_any_window() -> None:
+    held, labels = np.zeros((5, 40)), np.repeat([0, 1, 2], [30, 9, 1])
+    margin = np.random.default_rng(2).lognormal(0, 1, 40)
+    for seed in range(2000):
+        for window, images in enumerate(Windows.of(labels, margin, 5, seed).images):
+            held[window, images] += 1
+    assert held == pytest.approx(np.full((5, 40), 400), rel=0.25)
+
+
 @pytest.mark.parametrize(
     ("total", "size", "count"),
     [(500, 64, 8), (500, 500, 1), (65, 64, 1), (100, 64, 2), (7, 2, 4), (10, 1, 10), (1, 1, 1)],
 )
 def test_windows_part_the_images_and_are_visited_alike(total: int, size: int, count: int) -> None:
-    windows = Windows.of(np.arange(total) % 3, size, 4)
+    margin = np.linspace(1, 9, total)
+    windows = Windows.of(np.arange(total) % 3, margin, Windows.count(total, size), 4)
     assert len(windows.images) == count
     assert sorted(np.concatenate(windows.images)) == list(range(total))
     assert np.ptp([len(window) for window in windows.images]) <= 1
@@ -81,7 +108,7 @@ def test_windows_part_the_images_and_are_visited_alike(total: int, size: int, co
 
 def test_windows_serve_tens_of_faults_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("radhard.campaign.campaign.SHARD", 2000)
-    windows = Windows.of(np.arange(10_000) % 10, 64, 0)
+    windows = Windows.of(np.arange(10_000) % 10, np.ones(10_000), 156, 0)
     sizes = [span(shard)[1] for shard in range(12)]
     assert sizes == [100, 100, 200, 400, 800, 1600, 2000, 2000, 2000, 2000, 2000, 2000]
     numbers = [
@@ -89,7 +116,7 @@ def test_windows_serve_tens_of_faults_per_image(monkeypatch: pytest.MonkeyPatch)
         for n in range(1, 13)
     ]
     assert numbers == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]
-    few = Windows.of(np.arange(10), 10, 0)
+    few = Windows.of(np.arange(10), np.ones(10), 1, 0)
     assert all(len(few.of_shard(sizes[:n])) == 10 for n in range(1, 13))
 
 
@@ -202,7 +229,7 @@ def test_answers_of_segments_are_those_of_a_record(many: rh.Workload) -> None:
         Watched(),
         rh.RangeDetector().learned(many.with_(many.images[:2], many.labels[:2])),
     )
-    windows = Windows.of(many.labels.numpy(), 10, 1).images
+    windows = rh.Campaign(many, images=10, seed=1).windows.images
     for watching in (guard, limits.guard(many)):
         whole = rh.record(many, watching, rows=16)
         logits, alarms = Golden(many, watching, None, windows).answers()

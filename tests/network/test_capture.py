@@ -317,6 +317,7 @@ def test_quantised_layers_and_scripts_are_refused(images: Tensor, labels: Tensor
         rh.capture(nn.Sequential(nn.Flatten(), Packed(128, 5)), images, labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
         script = torch.jit.trace(nn.Sequential(nn.Flatten(), nn.Linear(128, 5)), images)
     with pytest.raises(rh.CaptureError, match="is a ScriptModule"):
         rh.capture(script, images, labels)

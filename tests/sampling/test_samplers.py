@@ -107,7 +107,8 @@ def test_what_is_proved_is_not_doubted() -> None:
         return result["sdc1"].high
 
     doubt = 1 - 0.05**0.01
-    assert reach(every) == 0
+    unseen = 1 - 0.05 ** (1 / (100 * FEW.candidates))  # what no candidate has shown
+    assert reach(every) == pytest.approx(unseen, rel=0.01)
     assert reach(every, doubting) == pytest.approx(doubt, rel=0.25)
     assert reach(with_proofs(half, none)) == pytest.approx(doubt / 2, rel=0.4)
     other = every.result(every.tally(faults), FEW)["detected"]  # which no proof rules out
@@ -119,7 +120,7 @@ def test_proofs_that_do_not_hold_for_the_runs_are_doubted() -> None:
     every = with_proofs(np.ones(size), np.zeros(size, bool))
     faults = FEW.draw(every.space, 100, np.random.default_rng(0), every.score)
     told = every.tally(faults)
-    assert every.result(told, FEW)["sdc1"].high == 0
+    assert every.result(told, FEW)["sdc1"].high < 0.001
     assert every.result(replace(told, proofs=False), FEW)["sdc1"].high > 0.02
 
 

@@ -1,6 +1,7 @@
 """Intervals of outcomes in cells, against a twin, brute force and exact coverage."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,6 +45,40 @@ def test_the_compiled_search_finds_what_its_twin_finds(anytime: bool) -> None:
         assert not rates[:, :-1][cells.never].any()
         found = float(cells.mass @ (rates[:, :-1] @ signs))
         assert found == pytest.approx(largest(cells, signs, limit), abs=2e-6)
+
+
+@pytest.mark.parametrize("anytime", [False, True])
+def test_candidates_not_seen_may_be_worth_anything(anytime: bool) -> None:
+    """The share of candidates is a ball of its own, which the twin finds too."""
+    rng = np.random.default_rng(4)
+    for _ in range(40):
+        cells = random_cells(rng, 1)
+        some = replace(cells, runs=1, looked_at=float(rng.integers(5, 3000)))
+        wide, narrow = (
+            contrast(replace(some, looked_at=n), [1.0], 0.95, anytime)
+            for n in (some.looked_at, math.inf)
+        )
+        worth, mass = cells.shares[:, 0], cells.mass
+        limit = radius(0.95, anytime)
+        one = Cells(np.ones(1), np.array([some.looked_at]), mass[None], mass[None] < 0, 1)
+        most = 1 + largest(one, worth - 1, limit)  # what is not seen is the rest, worth 1
+        least = -largest(one, -worth, limit) if worth.any() else 0.0
+        off = mass @ worth - least, most - mass @ worth
+        low = narrow.value - math.hypot(narrow.value - narrow.low, off[0])
+        high = narrow.value + math.hypot(narrow.high - narrow.value, off[1])
+        assert wide.low == pytest.approx(max(low, 0.0), abs=1e-5)
+        assert wide.high == pytest.approx(min(high, 1.0), abs=1e-5)
+
+
+def test_few_candidates_do_not_tell_that_nothing_fails() -> None:
+    """All of n were proved harmless: the rule of three says how many others may not be."""
+    for n in (1, 10, 160):
+        proved = Cells(np.ones(1), np.ones(1), np.zeros((1, 1)), np.ones((1, 1), bool), 1)
+        assert contrast(proved, [1.0]).high == 0
+        found = contrast(replace(proved, looked_at=float(n)), [1.0])
+        assert found.high == pytest.approx(1 - 0.05 ** (1 / n), rel=1e-3)
+        never = replace(proved, looked_at=float(n), impossible=[True])
+        assert contrast(never, [1.0]).high == 0
 
 
 #: Rates to be tried.

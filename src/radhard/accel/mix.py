@@ -87,7 +87,7 @@ class StorageMix:
     Attributes:
         name, about: for lists and tables.
         classes: the storage; names differ.
-        cycles: per layer, where measured; the multiply-accumulates stand for them otherwise.
+        layer_cycles: per layer, where measured; the multiply-accumulates stand for them otherwise.
         utilisation: share of the cycles of the datapath's storage that hold live values.
         crash: probability that a fault in global control ends the run; otherwise it does nothing.
         whole: whether a value is wrong for all the uses that follow its fetch, whenever it was
@@ -104,7 +104,7 @@ class StorageMix:
     name: str
     about: str
     classes: tuple[StorageClass, ...]
-    cycles: tuple[int, ...] = ()
+    layer_cycles: tuple[int, ...] = ()
     utilisation: float = 1.0
     crash: float = 1.0
     whole: bool = False
@@ -126,7 +126,7 @@ class StorageMix:
             ValueError: where a layer has no windows, or there are not as many cycles as layers.
         """
         layers = workload.layers
-        time = self.cycles or tuple(layer.macs for layer in layers)
+        time = self.layer_cycles or tuple(layer.macs for layer in layers)
         if len(time) != len(layers):
             raise ValueError(
                 f"chip {self.name} has {len(time)} numbers of cycles, the network "

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from radhard.accel.chip import Accelerator
@@ -26,7 +27,7 @@ from radhard.network.capture import capture
 from radhard.network.comparator import NanRule
 from radhard.network.folder import Reading
 from radhard.network.source import Subject, subject
-from radhard.network.workload import Workload, check_pairs
+from radhard.network.workload import HOST, Workload, check_pairs
 from radhard.protect.catalogue import protection_named
 from radhard.protect.protection import Protection
 from radhard.sampling.catalogue import sampler_named
@@ -253,12 +254,13 @@ def validated(fields: dict[str, Any], where: str) -> Ask:
         raise ValueError(f"{where}: {name}: {said} (got {first['input']!r})") from None
 
 
-def prepare(ask: Ask, trust: bool = False) -> Prepared:
+def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepared:
     """Load the model and data, and capture.
 
     Args:
         ask: the question.
         trust: whether a ``.pt2`` file may run code while it is loaded; no file can say so.
+        device: where faults are to run; no part of the question.
 
     Raises:
         ValueError, FileNotFoundError: when something asked for can't be.
@@ -290,7 +292,7 @@ def prepare(ask: Ask, trust: bool = False) -> Prepared:
     _check(work, ask)
     struck = _struck(ask, len(work.images), whole.data)
     given = (sampler, model, criteria, ask.seed, ask.name, tuple(protections), ask.confidence_of)
-    campaign = Campaign(work, chip, *given, struck)
+    campaign = Campaign(work.on(device), chip, *given, struck)
     return Prepared(campaign, whole.data, (*whole.notes, *_doubts(work, whole)))
 
 
@@ -336,7 +338,7 @@ def _doubts(work: Workload, whole: Subject) -> list[str]:
     some = spread(work.labels.cpu().numpy(), 0)[:_DOUBTED]
     right = right_answers(work, work.images[some], work.labels[some])
     accuracy = wilson(sum(right), len(right))
-    if accuracy.low <= 1 / classes:
+    if accuracy.low <= 1 / classes and not all(right):
         doubts.append(
             f"fault-free accuracy {accuracy} is not better than guessing among {classes} classes "
             f"({100 / classes:.2f} %), as far as {len(right)} images show. Usual reasons: images "

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator, Software
 from radhard.accel.chips import SOFTWARE
 from radhard.campaign.question import Question
-from radhard.campaign.windows import Windows
+from radhard.campaign.windows import Reals, Windows
 from radhard.engine.guard import StepGuard
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
@@ -26,7 +27,7 @@ from radhard.metrics.outcome import (
     known_confidence,
     top_class,
 )
-from radhard.network.workload import Workload
+from radhard.network.workload import HOST, Workload
 from radhard.protect.checksum import Checksum
 from radhard.protect.protection import Cost, Protection, hardened, joined, retuned
 from radhard.protect.ranges import RangeDetector
@@ -51,7 +52,8 @@ class Campaign:
     nor does what watches the run: with other protections, the same faults strike.
 
     Attributes:
-        workload: from `radhard.capture`. What is asked is asked of all its images.
+        workload: from `radhard.capture`. What is asked is asked of all its images. Faulty runs are
+            on its device (`Workload.on`); what decides the faults is not, nor does the `id` say.
         chip: from `radhard.chips`.
         sampler: how faults are drawn.
         model: what a fault does to a stored value.
@@ -62,9 +64,9 @@ class Campaign:
         confidence_of: what SDC-10 % and SDC-20 % compare; see `radhard.metrics.outcome.classify`.
         images: how many are struck at a time, about: a window of so many, spread over classes, then
             the next one. ``None`` strikes all from the beginning, and holds golden values of all.
-        windows: the images by number, window by window.
         network: the workload with the weights that protections have retuned, and with the chip's
             rule for not-a-number where `Workload.nan` is ``None``: zero, but propagate in software.
+            It is on the host.
         question: all that decides the answer, as data.
         id: hash of that, 32 hexadecimal digits.
 
@@ -89,7 +91,6 @@ class Campaign:
     protections: tuple[Protection, ...] = ()
     confidence_of: ConfidenceOf = "top-class"
     images: int | None = None
-    windows: Windows = field(init=False, repr=False)
     network: Workload = field(init=False)
     question: Question = field(init=False, repr=False)
     id: str = field(init=False)
@@ -99,17 +100,35 @@ class Campaign:
         if taken:
             raise ValueError(f"criteria can't be called {sorted(taken)}: radhard has those itself")
         known_confidence(self.confidence_of)
-        if not 0 <= self.seed < 2**63:
+        _check_kinds(self)
+        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
             raise ValueError(f"seed {self.seed!r} can't be: use an integer of 0 or more")
         if not self.name:
             parts = (self.workload.name, self.workload.formats.name, self.chip.name)
             object.__setattr__(self, "name", "-".join(parts).replace("/", "_"))
         _check_name(self.name)
-        object.__setattr__(self, "windows", _windows(self.workload, self.images, self.seed))
-        network = _on_chip(self.workload, self.chip)
+        _check_images(self.workload, self.images)
+        network = _on_chip(self.workload.on(HOST), self.chip)
         object.__setattr__(self, "network", retuned(self.protections, network))
         object.__setattr__(self, "question", Question.of(self))
         object.__setattr__(self, "id", self.question.id)
+
+    @property
+    def windows(self) -> Windows:
+        """All images, in windows of about as many as are struck at a time.
+
+        Where there are several, each holds images that are easy and hard to the fault-free network
+        in proportion, as far as its answers on the host tell.
+        """
+        work = self.workload.on(HOST)
+        labels = work.labels.numpy()
+        count = Windows.count(len(labels), self.images or len(labels))
+        if count == 1:
+            return Windows((np.arange(len(labels)),))
+        images = self.question.keys["fingerprint"]
+        margins = work.once(("margins", images), lambda: _margins(work.on(HOST)))
+        key = "windows", images, count, self.seed
+        return work.once(key, lambda: Windows.of(labels, margins, count, self.seed))
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -121,18 +140,26 @@ class Campaign:
         return hardened(self.protections, self.chip.sites(self.network).with_model(self.model))
 
     def guard(self) -> StepGuard | None:
-        """What watches the runs."""
+        """What watches the runs of the host."""
         return joined(self.protections, self.network)
 
     def golden(self, memory: int | None = None) -> Golden:
-        """The fault-free run, by windows.
+        """The fault-free run on the workload's device, by windows, under what watches the runs.
 
         Args:
             memory: bytes for golden values and batches; ``None`` for no limit.
         """
         if memory is not None and self.protections and self.sampler.scored:
             memory //= 2  # the other half is for the plain network's, which `score` looks at
-        return Golden(self.network, self.guard(), memory, self.windows.images)
+
+        def run(network: Workload, host: Golden | None = None) -> Golden:
+            guard = joined(self.protections, network)
+            return Golden(network, guard, memory, self.windows.images, host)
+
+        there = self.workload.device
+        return (
+            run(self.network.on(there), run(self.network)) if there != HOST else run(self.network)
+        )
 
     @property
     def of_images(self) -> int | None:
@@ -162,8 +189,8 @@ class Campaign:
     def score(self, space: SiteSpace, golden: Golden) -> Foresight | None:
         """What `draw` needs with a sampler that asks what to expect of each fault.
 
-        It expects it of the network without protections, so that these do not decide which faults
-        strike.
+        It expects it of the network without protections, and on the host, so that neither these nor
+        a device decide which faults strike.
 
         Args:
             space: the population.
@@ -171,8 +198,9 @@ class Campaign:
         """
         if not self.sampler.scored:
             return None
+        golden = golden.on_host
         if self.protections:
-            plain = _on_chip(self.workload, self.chip)
+            plain = _on_chip(self.workload.on(HOST), self.chip)
             golden = Golden(plain, None, golden.memory, golden.windows)
         work = golden.workload
         proving = getattr(self.sampler, "proofs", False)
@@ -286,14 +314,36 @@ def _check_name(name: str) -> None:
         )
 
 
-def _windows(workload: Workload, images: int | None, seed: int) -> Windows:
+def _check_kinds(campaign: Campaign) -> None:
+    """Raise TypeError for a part that is none, such as the class of one."""
+    parts = {"chip": Accelerator, "sampler": Sampler, "model": FaultModel}
+    for name, kind in parts.items():
+        part = getattr(campaign, name)
+        if isinstance(part, type) or not isinstance(part, kind):
+            raise TypeError(
+                f"{name} {part!r} can't be: use an object with what radhard.{kind.__name__} asks "
+                f"for, such as {getattr(Campaign, name)!r}"
+            )
+
+
+def _check_images(workload: Workload, images: int | None) -> None:
     count = len(workload.images)
-    if images is not None and not 1 <= images <= count:
+    if images is not None and (type(images) is not int or not 1 <= images <= count):
         raise ValueError(
             f"{images} images at a time can't be: the workload has {count}, so use 1 to {count}, "
             "or None for all"
         )
-    return Windows.of(workload.labels.cpu().numpy(), images or count, seed)
+
+
+def _margins(work: Workload) -> Reals:
+    """How far the best score of each image is ahead of the next, (b,), 0 where they are none."""
+    with torch.no_grad():
+        logits = torch.cat([work.logits(some) for some in work.images.split(_BATCH)])
+    best = (
+        torch.nan_to_num(logits.double(), 0.0, 1e30, -1e30).topk(min(2, logits.shape[1]), 1).values
+    )
+    found: Reals = (best[:, 0] - best[:, -1]).cpu().numpy()
+    return found
 
 
 def _of_window(score: Score, window: Integers) -> Score:

@@ -24,6 +24,7 @@ from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import classify, counted_as
 from radhard.protect.protection import Stopped, Struck, stopped_by
+from radhard.sampling.gradient import proof_of
 from radhard.sampling.sampler import Score
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
@@ -86,8 +87,8 @@ def collect(
     names = [campaign.name for campaign in campaigns]
     if len(set(names)) < len(names):
         raise ValueError(f"campaigns {names} share a name: give each its own, Campaign(name=...)")
-    if isinstance(until, int) and until < 1:
-        raise ValueError(f"{until} faults can't be: ask for at least 1")
+    if not isinstance(until, Precision) and (type(until) is not int or until < 1):
+        raise ValueError(f"{until!r} faults can't be: ask for 1 or more, or for a Precision")
     prepared: list[_Run] = []
     for campaign in campaigns:
         space = campaign.space()
@@ -112,12 +113,30 @@ def collect(
 def outcomes(
     campaign: Campaign, space: SiteSpace, golden: Golden, faults: Faults
 ) -> dict[str, np.ndarray]:
-    """What n faults do: outcome columns by name, (n,) of bool each."""
+    """What n faults do: outcome columns by name, (n,) of bool each.
+
+    What is proved of faults is proved of the host's arithmetic, so those few of them that are run
+    all the same run there, whatever the device of the others.
+    """
+    proved = proof_of(faults.cell) > 0
+    if golden.host is None or not campaign.proofs_hold or not proved.any():
+        return _outcomes(campaign, space, golden, faults)
+    found: dict[str, np.ndarray] = {}
+    for run, chosen in ((golden, ~proved), (golden.host, proved)):
+        part = _outcomes(campaign, space, run, faults[chosen]) if chosen.any() else {}
+        for name, column in part.items():
+            found.setdefault(name, np.zeros(len(faults), bool))[chosen] = column
+    return found
+
+
+def _outcomes(
+    campaign: Campaign, space: SiteSpace, golden: Golden, faults: Faults
+) -> dict[str, np.ndarray]:
     work = campaign.network
     corruption = campaign.chip.corrupt(work, space, faults)
     stopped = stopped_by(campaign.protections, work, Struck.of(space, faults, corruption))
     run, otherwise = _resumed(golden, corruption, stopped)
-    labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
+    labels = work.labels[torch.from_numpy(faults.image)]
     given = (run.logits, run.golden, labels, run.detected, campaign.criteria)
     found = classify(*given, campaign.confidence_of, otherwise)
     columns = {name: column.cpu().numpy() for name, column in found.columns.items()}
@@ -139,9 +158,9 @@ def _resumed(
         through = np.arange(1)  # one run, for the golden logits
     run = golden.resume(corruption[through])
     clean, detected = golden.fault_free(corruption)
-    detected = detected | torch.from_numpy(stopped.alarmed).to(clean.device)
-    went = torch.from_numpy(~stopped.harmless[through]).to(clean.device)
-    place = torch.from_numpy(through).to(clean.device)[went]
+    detected = detected | torch.from_numpy(stopped.alarmed)
+    went = torch.from_numpy(~stopped.harmless[through])
+    place = torch.from_numpy(through)[went]
     logits, otherwise = clean.clone(), clean.clone()
     otherwise[place] = golden.otherwise(corruption[through], run)[went]
     logits[place] = run.logits[went]

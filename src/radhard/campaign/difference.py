@@ -29,8 +29,9 @@ class Difference:
 
     Campaigns of one population, sampler and seed meet the same faults, whatever watches the run.
     Most of these do the same in both, and only the others tell the two apart, so that the interval
-    is narrower than those of the parts. Where the faults are others, so is their luck: the
-    intervals of both are added.
+    is narrower than those of the parts; it is never wider than both parts at their farthest ends,
+    as it would be where a guard leaves nothing proved. Where the faults are others, so is their
+    luck: the intervals of both are added.
 
     Attributes:
         one, other: the results.
@@ -67,7 +68,11 @@ class Difference:
         rest = self._known(metric)
         share = self.one.space.tried
         value, low, high = (share * end + rest for end in (tried.value, tried.low, tried.high))
-        return replace(tried, value=value, low=max(-1.0, low), high=min(1.0, high))
+        found = replace(tried, value=value, low=max(-1.0, low), high=min(1.0, high))
+        ends = difference(*parts, correlation=-1.0)  # both parts at their farthest ends at once
+        if ends.half_width < found.half_width:
+            return replace(ends, method=f"{parts[0].method}, of both parts")
+        return found
 
     @property
     def ra(self) -> Estimate:

@@ -22,6 +22,7 @@ from radhard.faults.model import Integers
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import classify
 from radhard.network.workload import Workload
+from radhard.protect.protection import joined
 from radhard.sampling.proposals import Importance
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import quantile, wilson
@@ -176,9 +177,15 @@ def follow(campaign: Campaign, count: int = 4000, layer: str | None = None) -> P
         ValueError: for fewer than 1 fault, or a layer that is never struck.
     """
     campaign, space = followed_alike(campaign, count, layer)
-    trace = record(campaign.network, campaign.guard())
+    trace = trace_of(campaign)
     parts = [follow_shard(campaign, space, trace, *part) for part in shards_of(count)]
     return Propagation.joined(parts)
+
+
+def trace_of(campaign: Campaign) -> Trace:
+    """The golden run of all images under the protections, on the workload's device."""
+    network = campaign.network.on(campaign.workload.device)
+    return record(network, joined(campaign.protections, network))
 
 
 def followed_alike(campaign: Campaign, count: int, layer: str | None) -> tuple[Campaign, SiteSpace]:
@@ -214,9 +221,9 @@ def follow_shard(
     watch = {step: partial(see, k) for k, step in enumerate(steps)}
     corruption = campaign.chip.corrupt(work, space, faults)
     run = resume(trace, corruption, watch=watch)
-    labels = work.labels[torch.from_numpy(faults.image).to(work.labels.device)]
+    labels = work.labels[torch.from_numpy(faults.image)]
     given = (run.logits, run.golden, labels, run.detected, campaign.criteria)
-    otherwise = Golden(work, campaign.guard()).otherwise(corruption, run)
+    otherwise = Golden(trace.workload, trace.guard).otherwise(corruption, run)
     found = classify(*given, campaign.confidence_of, otherwise)
     outcomes = {name: column.cpu().numpy() for name, column in found.columns.items()}
     outcomes["activated"] = activated(work, corruption)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radhard.faults.model import Integers
 
+Reals = NDArray[np.float64]
+
+#: Steps of an octave of margin that count.
+_STEPS = 10
 #: Faults per image that a window serves, about. What a fault-free run costs is that of tens of
 #: faults, and images differ less than single faults do: fewer faults pay more for images than they
 #: gain by them, and many more would ask the same images again.
@@ -31,20 +35,39 @@ class Windows:
     images: tuple[Integers, ...]
 
     @classmethod
-    def of(cls, labels: Integers, size: int, seed: int) -> Windows:
-        """Windows of about ``size`` images each.
+    def of(cls, labels: Integers, margin: Reals, count: int, seed: int) -> Windows:
+        """So many windows, each with easy and hard images, and with classes, in proportion.
+
+        Of as many images as there are windows, next to each other by margin, each window has one:
+        by chance, but where their classes are rarest so far.
 
         Args:
-            labels: of all images, (b,).
-            size: 1 to b.
-            seed: of the order.
+            labels: of all images, (b,) class numbers.
+            margin: how far the fault-free network is from another answer, (b,), 0 or more; only
+                steps of a tenth of an octave count, so that the last bits of a processor don't.
+            count: 1 to b.
+            seed: of the choice, 0 or more.
         """
-        count = max(1, round(len(labels) / size))
         if count == 1:
             return cls((np.arange(len(labels)),))
-        edges = np.arange(count + 1) * len(labels) // count
-        order = spread(labels, seed)
-        return cls(tuple(order[a:b] for a, b in itertools.pairwise(edges)))
+        rng = np.random.default_rng([seed, len(labels)])
+        place, number = np.empty(len(labels), np.int64), np.unique(labels, return_inverse=True)[1]
+        held = np.zeros((number.max() + 1, count))
+        order = np.argsort(np.rint(_STEPS * np.log2(margin.clip(1e-30))), kind="stable")
+        for start in range(0, len(order), count):
+            taken = np.zeros(count)
+            for image in rng.permutation(order[start : start + count]):
+                chosen = np.argmin(held[number[image]] + taken + rng.random(count))
+                place[image], taken[chosen] = chosen, np.inf
+                held[number[image], chosen] += 1
+        place = rng.permutation(count)[place]
+        found = (rng.permutation(np.flatnonzero(place == window)) for window in range(count))
+        return cls(tuple(found))
+
+    @staticmethod
+    def count(images: int, size: int) -> int:
+        """How many windows of about such a size so many images are in."""
+        return max(1, round(images / size))
 
     def of_shard(self, sizes: Iterable[int]) -> Integers:
         """The images that the last shard strikes, given the faults of all shards up to it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,10 @@ Mean = Annotated[
     str | None, typer.Option(help="To standardise with, such as 0.485,0.456,0.406 or 0.5.")
 ]
 Std = Annotated[str | None, typer.Option(help="To standardise with, as --mean.")]
+Device = Annotated[
+    str,
+    typer.Option(help="Where faults run: cpu, cuda, cuda:1, or auto: cuda where there is one."),
+]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Load a .pt2 file even if that can run code of its maker.")
 ]
@@ -104,6 +109,7 @@ def assess(
     ] = None,
     out: Out = None,
     memory: Memory = None,
+    device: Device = "auto",
     trust: Trust = False,
     json: Json = False,
 ) -> None:
@@ -137,7 +143,7 @@ def assess(
         "confidence_of": confidence_of,
         "rounding": rounding,
     }
-    answer(validated(fields, "assess"), out, memory, json, trust)
+    answer(validated(fields, "assess"), Way(out, memory, device, json, trust))
 
 
 def _several(given: str | None) -> tuple[str, ...]:
@@ -151,15 +157,29 @@ def show_notes(notes: tuple[str, ...]) -> None:
         print(f"note: {note}", file=sys.stderr)
 
 
-def answer(ask: Ask, out: Path | None, memory: str | None, json: bool, trust: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a question is answered: the options of that name."""
+
+    out: Path | None
+    memory: str | None
+    device: str
+    json: bool
+    trust: bool
+
+
+def answer(ask: Ask, way: Way) -> None:
     """Run what is asked, and print tables and the page's path, or a JSON object."""
     from radhard.campaign.ask import prepare
+    from radhard.engine.device import device_named
     from radhard.engine.memory import bytes_of, keep_freed_memory
     from radhard.report.page import report
 
-    budget = bytes_of(memory) if memory is not None else None
+    out, json = way.out, way.json
+    budget = bytes_of(way.memory) if way.memory is not None else None
+    device = device_named(way.device)
     keep_freed_memory()
-    prepared = prepare(ask, trust)
+    prepared = prepare(ask, way.trust, device)
     show_notes(prepared.notes)
     campaign = prepared.campaign
     store = out or Path("runs") / f"{campaign.name}-{campaign.id[:8]}"
@@ -269,6 +289,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "protections": question["protections"],
         "cost": asdict(result.cost),
         "rounding": work.formats.rounding,
+        "device": str(work.device),
         "peak_memory_mib": round(peak_bytes() / 2**20),
         "metrics": {name: _short(estimate) for name, estimate in metrics.items()},
         **({"fit_verdict": asdict(result.fit_verdict())} if rated else {}),

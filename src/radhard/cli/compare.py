@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radhard.cli.app import app
-from radhard.cli.assess import Grey, Images, Json, Mean, Size, Std, Trust, show_notes
+from radhard.cli.assess import Device, Grey, Images, Json, Mean, Size, Std, Trust, show_notes
 
 if TYPE_CHECKING:
     from radhard.study.comparison import Comparison
@@ -34,11 +34,13 @@ def compare_samplers(
     seeds: Annotated[int, typer.Option(help="Runs of each sampler.")] = 30,
     faults: Annotated[int, typer.Option(help="Faults of each run.")] = 10_000,
     out: Annotated[Path, typer.Option(help="Folder for the page.")] = Path("runs/samplers"),
+    device: Device = "auto",
     trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Ask the same with each sampler and many seeds; faults, seconds and coverage."""
     from radhard.campaign.ask import prepare, validated
+    from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
     from radhard.report.bar import counted
     from radhard.report.samplers import samplers_page
@@ -62,7 +64,7 @@ def compare_samplers(
     }
     ask = validated(fields, "compare-samplers")
     keep_freed_memory()
-    prepared = prepare(ask, trust)
+    prepared = prepare(ask, trust, device_named(device))
     show_notes(prepared.notes)
     campaign = prepared.campaign
     with counted(f"samplers on {campaign.name}") as watch:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radhard.cli.app import app
-from radhard.cli.assess import Grey, Images, Json, Mean, Out, Size, Std, Trust, show_notes
+from radhard.cli.assess import Device, Grey, Images, Json, Mean, Out, Size, Std, Trust, show_notes
 
 if TYPE_CHECKING:
     from radhard.search.choose import Choice
@@ -61,6 +61,7 @@ def protect(
     ] = "gradient-importance",
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
     out: Out = None,
+    device: Device = "auto",
     trust: Trust = False,
     json: Json = False,
 ) -> None:
@@ -71,6 +72,7 @@ def protect(
     it was not. The same command again reuses what was run.
     """
     from radhard.campaign.ask import prepare, validated
+    from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
     from radhard.network.source import subject
     from radhard.report.choice import choice_page
@@ -86,7 +88,7 @@ def protect(
     }  # fmt: skip
     ask = validated(fields, "protect")
     keep_freed_memory()
-    prepared = prepare(ask, trust)
+    prepared = prepare(ask, trust, device_named(device))
     show_notes(prepared.notes)
     campaign = prepared.campaign
     learn = _learning(ask, campaign.workload, subject)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from radhard.cli.app import app
-from radhard.cli.assess import Json, Memory, Out, Trust, answer
+from radhard.cli.assess import Device, Json, Memory, Out, Trust, Way, answer
 
 
 @app.command()
@@ -20,10 +20,11 @@ def run(
     ] = None,
     out: Out = None,
     memory: Memory = None,
+    device: Device = "auto",
     trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Ask what a campaign file asks; its keys are the options of assess."""
     from radhard.campaign.ask import asked
 
-    answer(asked(file, model), out, memory, json, trust)
+    answer(asked(file, model), Way(out, memory, device, json, trust))

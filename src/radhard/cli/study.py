@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radhard.cli.app import app
+from radhard.cli.assess import Device
 
 if TYPE_CHECKING:
+    import torch
+
     from radhard.campaign.ask import Ask
     from radhard.report.bar import ProgressBar
 
@@ -60,6 +63,7 @@ def study(
     out: Annotated[
         Path | None, typer.Option(help="Folder for results and page; runs/STUDY by default.")
     ] = None,
+    device: Device = "auto",
 ) -> None:
     """Repeat a published study: table and page.
 
@@ -67,15 +71,17 @@ def study(
     suppressors of wrong values against each other, error rate by rate. Stopped with Ctrl-C, the
     same command goes on where it was.
     """
+    from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
 
+    there = device_named(device)
     asks = _asks(models, data, weights or [], _IMAGES[what] if images is None else images, seed)
     keep_freed_memory()
     store = out or Path("runs") / what.value
     if what == Study.error_propagation:
-        _propagation(asks, chip, until, store)
+        _propagation(asks, chip, until, store, there)
     else:
-        _suppression(asks, rates, errors, repetitions, store)
+        _suppression(asks, (rates, errors), repetitions, store, there)
 
 
 @contextmanager
@@ -91,7 +97,9 @@ def _resumable(store: Path) -> Iterator[ProgressBar]:
         sys.exit(130)
 
 
-def _propagation(asks: list[Ask], chip: str, until: float, store: Path) -> None:
+def _propagation(
+    asks: list[Ask], chip: str, until: float, store: Path, device: torch.device
+) -> None:
     from radhard.accel.chip import Chip
     from radhard.accel.chips import chip_named
     from radhard.report.page import report
@@ -104,17 +112,21 @@ def _propagation(asks: list[Ask], chip: str, until: float, store: Path) -> None:
     if not isinstance(struck, Chip):
         raise ValueError(f"chip {chip} has neither latches nor memories: use eyeriss or a file")
     with _resumable(store) as bar:
-        findings = list(run(struck, asks, Precision(until), store, bar))
+        findings = list(run(struck, asks, Precision(until), store, bar, device))
     show_study(findings)
     print(f"page: {study_page(findings, store)}")
     print(f"campaigns one by one: {report(store)}")
 
 
-def _suppression(asks: list[Ask], rates: str, kind: str, repetitions: int, store: Path) -> None:
+def _suppression(
+    asks: list[Ask], given: tuple[str, str], repetitions: int, store: Path, device: torch.device
+) -> None:
+    """Of rates and a kind of errors."""
     from radhard.report.suppression import suppression_page
     from radhard.report.table import show_suppression
     from radhard.study.suppression import errors_named, suppression_study
 
+    rates, kind = given
     errors = [errors_named(kind, _rate(rate)) for rate in rates.split(",") if rate.strip()]
     if not errors:
         raise ValueError(f"rates {rates!r} name none: give error rates such as 1e-4,1e-3")
@@ -122,7 +134,7 @@ def _suppression(asks: list[Ask], rates: str, kind: str, repetitions: int, store
     if repetitions < least:
         raise ValueError(f"{repetitions} repetitions of {kind} can't be: use at least {least}")
     with _resumable(store) as bar:
-        found = list(suppression_study(asks, errors, repetitions, store, bar))
+        found = list(suppression_study(asks, errors, repetitions, store, bar, device))
     show_suppression(found)
     print(f"page: {suppression_page(found, kind, store)}")
 

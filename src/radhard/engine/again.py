@@ -44,6 +44,8 @@ class Again:
 
     def due(self, fault: Tensor, position: int) -> Tensor:
         """Which of these faults (k,) are read again after a step, (k,) of bool."""
+        if not self.elements:
+            return torch.zeros_like(fault, dtype=torch.bool)
         found: Tensor = self.last[fault.cpu()] > position
         return found.to(fault.device)
 

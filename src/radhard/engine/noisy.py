@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from radhard.engine.device import exactly
 from radhard.engine.guard import Seen, StepGuard, guarded
 from radhard.faults.rate import NeuronErrors, WeightErrors, hits
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic
 from radhard.network.program import Program, Step
-from radhard.network.workload import Workload
+from radhard.network.workload import HOST, Workload
 
 #: Images that run at once.
 _BATCH = 64
@@ -23,12 +24,13 @@ _BATCH = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Noisy:
-    """What came out of some inferences with errors: logits (n, classes), and alarms (n,)."""
+    """What came out of n inferences: logits (n, classes) and alarms (n,), on the host."""
 
     logits: Tensor
     detected: Tensor
 
 
+@exactly()
 def run_noisy(
     workload: Workload, errors: NeuronErrors, targets: Mapping[int, int], seed: Sequence[int],
     guard: StepGuard | None = None,
@@ -46,13 +48,13 @@ def run_noisy(
     logits, detected = [], []
     with torch.no_grad():
         for start in range(0, len(workload.images), _BATCH):
-            part = workload.images[start : start + _BATCH]
+            part = workload.images[start : start + _BATCH].to(workload.device)
             drawn = [
                 _drawn(workload, errors, targets, (*seed, start + k)) for k in range(len(part))
             ]
             found, alarm = _run(workload, part, drawn, targets, guard)
-            logits.append(found)
-            detected.append(alarm)
+            logits.append(found.to(HOST))
+            detected.append(alarm.to(HOST))
     return Noisy(torch.cat(logits), torch.cat(detected))
 
 
@@ -115,11 +117,11 @@ def _struck(
     counts = [len(element) for element, _ in drawn]
     if not sum(counts):
         return clean
-    row = torch.from_numpy(np.repeat(np.arange(len(drawn)), counts))
-    element, mask = (
-        torch.from_numpy(np.concatenate(parts)).to(clean.device)
-        for parts in zip(*drawn, strict=True)
+    columns = (
+        np.repeat(np.arange(len(drawn)), counts),
+        *map(np.concatenate, zip(*drawn, strict=True)),
     )
+    row, element, mask = (torch.from_numpy(part).to(clean.device) for part in columns)
     fmt = workload.arithmetic[number].output
     rows = clean.clone()
     rows[row, element] = fmt.flip(clean[row, element], mask).to(clean.dtype)
@@ -147,8 +149,9 @@ def with_wrong_weights(
         weight = _with_errors(workload.weight(number), how.weight, errors.rate, rng)
         for first, later in workload.shared.items():
             if first in wrong and number in later:
-                here = later[number] >= 0
-                weight.view(-1)[later[number][here]] = wrong[first].view(-1)[here]
+                places = later[number].to(weight.device)
+                here = places >= 0
+                weight.view(-1)[places[here]] = wrong[first].view(-1)[here]
         wrong[number] = weight
         arithmetic[number] = how = _unbounded(workload, number, how)
         parameters[number] = replace(
@@ -168,10 +171,10 @@ def _with_errors(
     weight: Tensor, fmt: NumberFormat, rate: float, rng: np.random.Generator
 ) -> Tensor:
     """A copy of a weight, each bit of which is flipped at a rate."""
-    codes = fmt.encode(weight).reshape(-1)
+    codes = fmt.encode(weight).reshape(-1).to(HOST)
     struck = hits(rate, len(codes) * fmt.width, rng)
     np.bitwise_xor.at(codes.numpy(), struck // fmt.width, np.left_shift(1, struck % fmt.width))
-    return fmt.decode(codes.view(weight.shape)).to(weight.dtype)
+    return fmt.decode(codes.view(weight.shape).to(weight.device)).to(weight.dtype)
 
 
 def _unbounded(workload: Workload, number: int, how: Arithmetic) -> Arithmetic:

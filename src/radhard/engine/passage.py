@@ -22,8 +22,7 @@ from radhard.faults.corruption import Corruption
 
 def compiled(trace: Trace) -> bool:
     """Whether compiled kernels can serve the runs of a trace."""
-    values = trace.logits
-    return values.device.type == "cpu" and values.dtype == torch.float32 and trace.finite
+    return not trace.batched and trace.logits.dtype == torch.float32 and trace.finite
 
 
 def enterable(trace: Trace) -> Collection[int]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine.again import Again
+from radhard.engine.device import exactly
 from radhard.engine.guard import Seen, guarded
 from radhard.engine.passage import (
     compiled,
@@ -27,6 +28,7 @@ from radhard.engine.strike import Change, single, struck_outputs, struck_values
 from radhard.engine.trace import Span, Trace, filled, run_steps
 from radhard.engine.trial import trusted
 from radhard.faults.corruption import OPERANDS, Corruption
+from radhard.network.workload import HOST
 
 #: Sees runs pass a step: numbers of the corruptions (k,), faulty and golden values (k, elements).
 Observer = Callable[[Tensor, Tensor, Tensor], None]
@@ -48,12 +50,19 @@ class Resumed:
     detected: Tensor
     struck: Change
 
+    def on(self, device: torch.device) -> Resumed:
+        """The same on a device."""
+        logits, golden = self.logits.to(device), self.golden.to(device)
+        struck = Change(*(side.to(device) for side in self.struck))
+        return Resumed(logits, golden, self.detected.to(device), struck)
 
+
+@exactly()
 def resume(
     trace: Trace,
     corruption: Corruption,
     pool: int | None = None,
-    patches: bool = True,
+    patches: bool | None = None,
     watch: Mapping[int, Observer] | None = None,
 ) -> Resumed:
     """Run the network under each corruption, from its layer on.
@@ -71,18 +80,21 @@ def resume(
         trace: the golden run.
         corruption: n corruptions.
         pool: faults in flight at once, as the trace says where ``None``.
-        patches: ``False`` runs whole tensors from the start, the slower and simpler way.
+        patches: whether differences are followed, or whole tensors run from the start, the simpler
+            way. ``None`` for what is faster: differences on the CPU, whole tensors elsewhere.
         watch: by step, who is to see the runs pass; they are then run as whole tensors. Runs that
             differ nowhere any more have been finished and are not shown.
 
     Returns:
-        Logits in the order of ``corruption``.
+        Logits in the order of ``corruption``, and all that comes with them, on the host.
     """
+    if patches is None:
+        patches = trace.workload.device == HOST
     follows = patches and trace.guard is None and trace.finite and not watch
     if follows:
         entries = enterable(trace) if compiled(trace) else mapped(trace)
         follows = trusted(trace, entries, _logits)
-    return _run(trace, corruption, follows, pool or trace.pool, watch or {})
+    return _run(trace, corruption, follows, pool or trace.pool, watch or {}).on(HOST)
 
 
 def _logits(trace: Trace, corruption: Corruption, follows: bool) -> Tensor:
@@ -106,8 +118,9 @@ def _run(
             flight = torch.arange(start, min(start + pool, len(image)), device=image.device)
             waiting: dict[int, list[Pool]] = {}
             fronts: dict[int, list[Front]] | None = {} if sparse else None
-            for begun in _beginnings(trace, windows, fronts, corruption[flight.cpu().numpy()],
-                                     flight, struck, again):  # fmt: skip
+            these = slice(start, start + pool)
+            for begun in _beginnings(trace, windows, fronts, corruption[these], flight, struck,
+                                     again):  # fmt: skip
                 waiting.setdefault(begun.position, []).append(begun)
             for left in passed(trace, fronts, logits) if fronts else ():
                 waiting.setdefault(left.position, []).append(left)

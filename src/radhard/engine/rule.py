@@ -19,6 +19,7 @@ from radhard.network.arithmetic import Parameters
 from radhard.network.comparator import Comparator, plain
 from radhard.network.export import batch_norm
 from radhard.network.layer import Geometry
+from radhard.network.product import convolution
 from radhard.network.program import Ref, Step
 
 aten = torch.ops.aten
@@ -75,8 +76,10 @@ def _layer(windows: Windows, number: int, patches: Patches, image: Tensor) -> Pa
 
 
 def _whole_product(geometry: Geometry, groups: int) -> Callable[[Any, Any, Tensor | None], Tensor]:
+    sliding = geometry.stride, (0, 0), geometry.dilation
+
     def product(window: Tensor, weight: Tensor, _: Tensor | None) -> Tensor:
-        return F.conv2d(window, weight, None, geometry.stride, 0, geometry.dilation, groups)
+        return convolution(window, weight, None, sliding, groups)
 
     return product
 
@@ -94,7 +97,7 @@ def _channel_product(geometry: Geometry) -> Callable[[Any, Any, Tensor | None], 
             return kernels.flip(2, 3) * window[:, :, r - 1 : r, s - 1 : s]
         rows = window.view(1, n, *window.shape[2:])
         kernels = kernels.reshape(n * m, 1, r, s)
-        out = F.conv2d(rows, kernels, None, geometry.stride, 0, geometry.dilation, n)
+        out = convolution(rows, kernels, None, (geometry.stride, (0, 0), geometry.dilation), n)
         return out.view(n, m, *out.shape[2:])
 
     return product

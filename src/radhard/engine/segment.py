@@ -15,7 +15,7 @@ from radhard.engine.trace import Trace, answered, images_within, record
 from radhard.faults.corruption import Corruption
 from radhard.faults.model import Integers
 from radhard.formats.floating import FloatFormat
-from radhard.network.workload import Workload
+from radhard.network.workload import HOST, Workload
 
 
 @dataclass(slots=True)
@@ -29,9 +29,11 @@ class Golden:
     Attributes:
         workload: the network.
         guard: watches golden and faulty runs.
-        memory: bytes for golden values and batches together; ``None`` for no limit.
+        memory: bytes for golden values and batches together; ``None`` for no limit, but that of
+            the device.
         windows: numbers of the images that are needed together; each image is in one window. All
             are in one where empty.
+        host: the same on the host, where this one is on another device; see `on_host`.
 
     Raises:
         ValueError: on `resume`, where one image and a batch do not fit ``memory``.
@@ -41,6 +43,7 @@ class Golden:
     guard: Guard | StepGuard | None = None
     memory: int | None = None
     windows: tuple[Integers, ...] = ()
+    host: Golden | None = None
     _segments: list[Integers] = field(init=False)
     _places: Integers = field(init=False)
     _held: tuple[int, Trace] | None = field(default=None, init=False)
@@ -56,6 +59,11 @@ class Golden:
         self._places = np.zeros((2, count), np.int64)
         for number, segment in enumerate(self._segments):
             self._places[:, segment] = np.full(len(segment), number), np.arange(len(segment))
+
+    @property
+    def on_host(self) -> Golden:
+        """That of the host: what decides which faults are drawn does not depend on a device."""
+        return self.host or self
 
     def resume(self, corruption: Corruption) -> Resumed:
         """See `radhard.engine.resume.resume`; the result does not depend on the segments."""
@@ -109,15 +117,17 @@ class Golden:
             yield self._segment(int(segment)), chosen, part
 
     def fault_free(self, corruption: Corruption) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (n, classes) and alarms (n,) that n corruptions' images have without a fault."""
+        """Logits (n, classes) and alarms (n,) that n corruptions' images have without a fault.
+
+        On the host, like all that comes out of here.
+        """
         order, found = [], []
         for trace, chosen, part in self.parts(corruption):
-            image = torch.from_numpy(part.image).to(trace.logits.device)
-            found.append((trace.logits[image], trace.detected[image]))
+            image = torch.from_numpy(part.image)
+            found.append((trace.logits.to(HOST)[image], trace.detected.to(HOST)[image]))
             order.append(chosen)
         back = torch.from_numpy(np.concatenate(order)).argsort()
         logits, detected = (torch.cat(column) for column in zip(*found, strict=True))
-        back = back.to(logits.device)
         return logits[back], detected[back]
 
     def answers(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,13 +140,15 @@ class Golden:
             found = [(trace.logits, trace.detected)]
         else:
             found = [answered(self._part(s), self.guard, self.memory) for s in self._segments]
-        logits, detected = (torch.cat(column) for column in zip(*found, strict=True))
-        back = torch.from_numpy(np.concatenate(self._segments)).argsort().to(logits.device)
+        logits, detected = (torch.cat(column).to(HOST) for column in zip(*found, strict=True))
+        back = torch.from_numpy(np.concatenate(self._segments)).argsort()
         return logits[back], detected[back]
 
     def forget(self) -> None:
         """Drop the golden values; they are recorded again when they are next needed."""
         self._held = self._other = None
+        if self.host is not None:
+            self.host.forget()
 
     def _segment(self, number: int) -> Trace:
         if self._held is None or self._held[0] != number:
@@ -147,7 +159,7 @@ class Golden:
 
     def _part(self, images: Integers) -> Workload:
         """The workload with some of its images."""
-        chosen = torch.from_numpy(images).to(self.workload.images.device)
+        chosen = torch.from_numpy(images)
         return self.workload.with_(self.workload.images[chosen], self.workload.labels[chosen])
 
 
@@ -164,7 +176,7 @@ def _largest(workload: Workload) -> float:
 
 def _joined(parts: list[Resumed], order: torch.Tensor) -> Resumed:
     def together(columns: list[torch.Tensor]) -> torch.Tensor:
-        return torch.cat(columns)[order.to(columns[0].device)]
+        return torch.cat(columns)[order]
 
     return Resumed(
         together([part.logits for part in parts]),

@@ -19,6 +19,7 @@ from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Product
+from radhard.network.product import dot
 from radhard.network.stepwise import Latched
 from radhard.network.workload import Workload
 
@@ -53,7 +54,7 @@ def struck_outputs(trace: Trace, number: int, corruption: Corruption) -> tuple[T
 
     Guards have not seen them yet. All corruptions must share layer and operand.
     """
-    image = torch.from_numpy(corruption.image).to(trace.workload.images.device)
+    image = torch.from_numpy(corruption.image).to(trace.workload.device)
     golden = trace.golden(trace.workload.layers[number].step, image)
     compute = {"weight": _under_weights, "input": _under_inputs}[str(corruption.operand[0])]
     faulty, fault_free, change = compute(trace, number, corruption, image)
@@ -78,7 +79,7 @@ def struck_values(
     trace: Trace, number: int, corruption: Corruption
 ) -> tuple[Tensor, Tensor, Tensor, Change]:
     """What `single` corruptions change: element, golden and faulty values, (n,); and by what."""
-    layer, device = trace.workload.layers[number], trace.workload.images.device
+    layer, device = trace.workload.layers[number], trace.workload.device
     image, element = (
         torch.from_numpy(part).to(device) for part in (corruption.image, corruption.element)
     )
@@ -116,9 +117,9 @@ def _one_output(
     bias = given.bias.reshape(-1)[channel] if given.bias is not None else None
     scale = given.scale.reshape(-1)[channel] if given.scale.numel() > 1 else given.scale
 
-    dot = Latched.of(layer, how).one_output if how.each_step else _dot
+    add = Latched.of(layer, how).one_output if how.each_step else dot
 
-    def sums(x: Tensor, w: Tensor, bias: Tensor | None, product: Product = dot) -> Tensor:
+    def sums(x: Tensor, w: Tensor, bias: Tensor | None, product: Product = add) -> Tensor:
         if how.exact:
             w = how.integer_weight(w)
         found = how.sums(product, how.operand(x), Parameters(w, bias, scale))
@@ -180,12 +181,6 @@ def _struck_latch(
     unit = how.unit(given)
     change = Change(before * unit, after * unit, how.latch.encode(before * unit))
     return how.with_bias_added(sums, given), change
-
-
-def _dot(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
-    """Sums (n,) of products of rows, one after the other, so that no row depends on others."""
-    found = (x * w).cumsum(1)[:, -1]
-    return found if bias is None else found + bias
 
 
 def altered(real: Tensor, corruption: Corruption, fmt: NumberFormat) -> Change:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from radhard.engine.device import exactly, room_on
 from radhard.engine.guard import Guard, Seen, StepGuard, guarded, step_guard
 from radhard.network.export import batch_norm
-from radhard.network.workload import Workload
+from radhard.network.workload import HOST, Workload
 
 #: Rows of a batch, at most and at least where memory allows, and bytes of one.
 _ROWS, _FEW_ROWS, _BATCH_BYTES = 64, 16, 1 << 28
-#: Runs in flight at once, at most, and bytes of all of them, unless stated.
-_POOL, _ROOM_BYTES = 4096, 1 << 32
+#: Runs in flight at once, at most.
+_POOL = 4096
+#: Rows and runs on other devices, which have enough to do only with many.
+_MANY_ROWS, _MANY_RUNS = 1024, 1 << 15
 #: Times that golden values are held, copies in other layouts included.
 _COPIES = 3
 #: Rows of batches for which there must be room, and those that segments of images leave room for.
@@ -33,6 +37,8 @@ class Trace:
     Attributes:
         workload: what was run.
         guard: what watched it, if anything did.
+        batched: whether faulty runs go as batches of tensors, as they must on other devices than
+            the CPU; else compiled kernels take those that they can.
         rows: images per batch, in the golden and in all faulty runs.
         pool: faulty runs in flight at once.
         values: for each step whose golden values faulty runs read, (b, elements).
@@ -46,6 +52,7 @@ class Trace:
 
     workload: Workload
     guard: StepGuard | None
+    batched: bool
     rows: int
     pool: int
     values: Mapping[int, Tensor]
@@ -83,11 +90,13 @@ class Trace:
         ]
 
 
+@exactly()
 def record(
     workload: Workload,
     guard: Guard | StepGuard | None = None,
     rows: int | None = None,
     memory: int | None = None,
+    batched: bool = False,
 ) -> Trace:
     """Run the workload fault-free and keep what `radhard.engine.resume` needs.
 
@@ -96,9 +105,14 @@ def record(
         guard: watches, and may correct, the output of each layer or of the steps that it names.
         rows: images per batch, at least 1; ``None`` for as many as suit the network's size.
         memory: bytes for golden values and batches together; ``None`` for no limit.
+        batched: keep compiled kernels out of the runs, on the CPU too, where they are faster.
 
     Raises:
         ValueError: for fewer than 1 row, or where golden values leave no memory for a batch.
+
+    Warns:
+        RuntimeWarning: where another device gives an image other values in another place of a
+            batch, so that runs without a fault would differ.
     """
     needs = _needs(workload)
     last = needs.last_reader
@@ -106,13 +120,12 @@ def record(
     if rows is not None and rows < 1:
         raise ValueError(f"{rows} rows per batch can't be: use at least 1")
     rows, pool = _plan(workload, needs, rows, memory)
-    images = workload.images.reshape(len(workload.images), -1)
+    images, whole = workload.images.flatten(1), Span.of(workload, needs.read, last)
     kept: dict[int, list[Tensor]] = {step: [] for step in needs.read}
     alarms = []
     with torch.no_grad():
         for part in images.split(rows):
-            start = {0: filled(part, rows)}
-            whole = Span(1, len(workload.program.steps), kept.keys(), last)
+            start = {0: filled(part.to(workload.device), rows)}
             found, alarm = run_steps(workload, start, whole, watching, rows)
             for step, parts in kept.items():
                 parts.append(found[step][: len(part)])
@@ -120,9 +133,36 @@ def record(
     values = {step: _joined(parts) for step, parts in kept.items()}
     logits = values[workload.program.output]
     finite = all(map(_finite, values.values()))
-    return Trace(workload, watching, rows, pool, values, last, logits, torch.cat(alarms), finite)
+    batched |= workload.device != HOST
+    shape = (batched, rows, pool)
+    trace = Trace(workload, watching, *shape, values, last, logits, torch.cat(alarms), finite)
+    if workload.device != HOST:
+        workload.once(("steady", rows), lambda: _check_steady(trace))
+    return trace
 
 
+def _check_steady(trace: Trace) -> None:
+    """Warn where the first images have other values when they stand one row further down."""
+    workload, rows = trace.workload, trace.rows
+    first = filled(workload.images[:rows].flatten(1).to(workload.device), rows).roll(1, 0)
+    span = Span.of(workload, trace.values, trace.last_reader)
+    with torch.no_grad():
+        found, _ = run_steps(workload, {0: first}, span, trace.guard, rows)
+    for step, value in found.items():
+        golden, again = trace.values[step][:rows], value.roll(-1, 0)[: len(trace.logits)]
+        if not bool(((golden == again) | (golden.isnan() & again.isnan())).all()):
+            warnings.warn(
+                f"{workload.name} on {workload.device}: the values of step "
+                f"{workload.program.steps[step].name} depend on where in a batch an image stands, "
+                "in their last bits, so that too few faults count as masked: use --device cpu for "
+                "exact shares of those, or a format of integers",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+            return
+
+
+@exactly()
 def answered(
     workload: Workload, guard: Guard | StepGuard | None = None, memory: int | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -131,11 +171,12 @@ def answered(
     watching = step_guard(guard, workload) if guard is not None else None
     rows, _ = _plan(workload, needs, None, memory)
     output = workload.program.output
-    span = Span(1, len(workload.program.steps), (output,), needs.last_reader)
+    span = Span.of(workload, (output,), needs.last_reader)
     logits, alarms = [], []
     with torch.no_grad():
         for part in workload.images.flatten(1).split(rows):
-            found, alarm = run_steps(workload, {0: filled(part, rows)}, span, watching, rows)
+            start = {0: filled(part.to(workload.device), rows)}
+            found, alarm = run_steps(workload, start, span, watching, rows)
             logits.append(found[output][: len(part)])
             alarms.append(alarm[: len(part)])
     return torch.cat(logits), torch.cat(alarms)
@@ -165,6 +206,11 @@ class Span:
     wanted: Collection[int]
     last_reader: tuple[int, ...]
 
+    @classmethod
+    def of(cls, workload: Workload, wanted: Collection[int], last: tuple[int, ...]) -> Span:
+        """All steps behind the images."""
+        return cls(1, len(workload.program.steps), wanted, last)
+
 
 #: ``(step, output, inputs)`` of a layer, (rows, elements) each, to the output to go on with.
 Reread = Callable[[int, Tensor, Tensor], Tensor]
@@ -193,7 +239,7 @@ def run_steps(
     """
     program = workload.program
     held: dict[int, Any] = {step: _layout(workload, step).join(v) for step, v in start.items()}
-    alarms = torch.zeros(rows, dtype=torch.bool, device=workload.images.device)
+    alarms = torch.zeros(rows, dtype=torch.bool, device=workload.device)
 
     def value(step: int) -> Any:
         if step not in held:
@@ -231,12 +277,15 @@ class _Needs:
         last_reader: for each step, the last one that reads it.
         read: the steps whose golden values faulty runs read, in order.
         row: bytes of one row of a batch.
+        laid_out: bytes that one more row takes where operands are laid out for products of
+            matrices, in float64.
         golden: bytes of the golden values of one image.
     """
 
     last_reader: tuple[int, ...]
     read: tuple[int, ...]
     row: int
+    laid_out: int
     golden: int
 
     @classmethod
@@ -253,7 +302,13 @@ class _Needs:
         ]
         item = workload.images.element_size()
         held = _COPIES * sum(sizes[step] for step in read)
-        return cls(tuple(last), tuple(read), max(alive) * item, held * item)
+        operands = [
+            8 * layer.fan_in * layer.positions * layer.bounds["groups"]
+            for layer in workload.layers
+            if layer.kind == "conv"
+        ]
+        laid_out = max(operands, default=0)
+        return cls(tuple(last), tuple(read), max(alive) * item, laid_out, held * item)
 
 
 def _needs(workload: Workload) -> _Needs:
@@ -265,7 +320,8 @@ def _plan(
 ) -> tuple[int, int]:
     """Rows per batch and runs in flight, so that what they hold stays within their room."""
     row, golden = needs.row, needs.golden
-    room = _ROOM_BYTES
+    here = workload.device == HOST
+    room = room_on(workload.device)
     if memory is not None:
         room = memory - golden * len(workload.images)
         if room < _BATCHES_ROOM * row:
@@ -274,16 +330,24 @@ def _plan(
                 f"a memory of {memory / 2**20:,.1f} MiB can't hold the golden values of "
                 f"{len(workload.images)} image(s) and a batch: allow {least:,.1f} MiB"
             )
-    fitting = int(max(1, min(_BATCH_BYTES, room // 4) // row))
     enough = max(_FEW_ROWS, 1 << (len(workload.images) - 1).bit_length())
-    rows = rows or min(_ROWS, enough, 1 << fitting.bit_length() - 1)
-    return rows, int(max(rows, min(_POOL, room // (2 * row))))
+    if here:
+        most, fitting = min(_ROWS, enough), min(_BATCH_BYTES, room // 4) // row
+    else:
+        most, fitting = _MANY_ROWS, room // 2 // (row + needs.laid_out)
+    rows = rows or min(most, 1 << int(max(1, fitting)).bit_length() - 1)
+    return rows, int(max(rows, min(_POOL if here else _MANY_RUNS, room // (2 * row))))
 
 
 def images_within(workload: Workload, memory: int | None, count: int) -> int:
-    """How many of ``count`` images' golden values, at least 1, leave room within ``memory``."""
+    """How many of ``count`` images' golden values, at least 1, leave room within ``memory``.
+
+    Without a limit all of them, as far as a device has room beside batches.
+    """
     if memory is None:
-        return count
+        if workload.device == HOST:
+            return count
+        memory = room_on(workload.device)
     needs = _needs(workload)
     row, golden = needs.row, needs.golden
     all_fit = golden * count + _BATCHES_ROOM * row <= memory

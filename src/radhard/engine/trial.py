@@ -28,8 +28,6 @@ _IMAGES, _NAMED = 8, 5
 _OF_MOVED, _OF_LOGITS, _ULPS = 1e-3, 1e-5, 16
 #: The same for what one way finds golden and the other does not, of the logits.
 _ULPS_LOST = 4
-#: Last place of the operands of products on a GPU, where a library may shorten them.
-_TF32 = 2.0**-11
 #: By how much images change, relatively, to see how far rounding carries; and the room that it has.
 _STIR, _ROOM = 2.0**-21, 16
 
@@ -110,7 +108,7 @@ def _wrong(trace: Trace, faults: Corruption, run: Run) -> NDArray[np.bool_]:
     unit = _last_place(trace.workload)
     if unit == 0:
         return (fast != whole).any(1).cpu().numpy()
-    golden = trace.logits[torch.from_numpy(faults.image).to(images.device)]
+    golden = trace.logits[torch.from_numpy(faults.image).to(fast.device)]
     moved, size = fast - golden, golden.abs().amax(1)
     gap, far = _apart(moved, whole_moved), torch.maximum(_size(moved), _size(whole_moved))
     allowed = max(_OF_MOVED, _ULPS * unit) * far + max(_OF_LOGITS, _ULPS * unit) * size
@@ -131,7 +129,7 @@ def _whole(
     """Logits of whole runs, and by what the faults moved them, (n, classes)."""
     trace = record(workload.with_(images, workload.labels[: len(images)]), rows=rows)
     found = run(trace, faults, False)
-    return found, found - trace.logits[torch.from_numpy(faults.image).to(images.device)]
+    return found, found - trace.logits[torch.from_numpy(faults.image).to(found.device)]
 
 
 def _apart(one: Tensor, other: Tensor) -> Tensor:
@@ -151,5 +149,4 @@ def _last_place(workload: Workload) -> float:
         if given is not None and not how.exact:
             formats = (how.input, how.output, how.accumulator or how.output)
             found += [2.0**-fmt.significant for fmt in formats]
-            found += [_TF32] * (workload.images.device.type != "cpu")
     return max(found)

@@ -124,6 +124,11 @@ class Parameters:
     bias: Tensor | None
     scale: Tensor
 
+    def to(self, device: torch.device) -> Parameters:
+        """Those of a stored weight on another device."""
+        bias = self.bias.to(device) if self.bias is not None else None
+        return Parameters(self.weight.to(device), bias, self.scale.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from radhard.network.product import Sliding, attention, convolution
 from radhard.network.program import Program, Ref, Step, references
 
 aten = torch.ops.aten
@@ -205,7 +206,10 @@ def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
         _argument(step, 3 + k, name, default)
         for k, (name, default) in enumerate((("stride", 1), ("padding", 0), ("dilation", 1)))
     ]
-    geometry = [[part] * axes if isinstance(part, int) else part for part in geometry]
+    stride, padding, dilation = (
+        [part] * axes if isinstance(part, int) else part for part in geometry
+    )
+    sliding = stride, padding, dilation
     groups = _argument(step, 6, "groups", 1)
     weight, out, source = shapes(w.step), shapes(index), shapes(x.step)
     maps, channels = out[:2]
@@ -219,10 +223,11 @@ def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
     def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
         n = len(x)
         group = channel // (channels // groups)
-        parts = x.view(n, maps, groups, weight[1], *source[2:])[torch.arange(n), :, group]
+        each = torch.arange(n, device=group.device)
+        parts = x.view(n, maps, groups, weight[1], *source[2:])[each, :, group]
         kernels = weights.view(n, *weight[1:])
         beside = parts.transpose(0, 1).reshape(maps, -1, *source[2:])
-        sums: Tensor = op(beside, kernels, None, *geometry, n)
+        sums = convolution(beside, kernels, None, sliding, n)
         return sums.view(maps, n, -1).transpose(0, 1).reshape(n, -1)
 
     return Layer(
@@ -235,15 +240,15 @@ def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
         macs=math.prod(bounds[key] for key in "mcefrs"),
         inner=math.prod(out[2:]),
         weight_first=True,
-        product=lambda x, w, b: op(x, w, b, *geometry, groups),
+        product=lambda x, w, b: convolution(x, w, b, sliding, groups),
         one_channel=one_channel,
-        geometry=_plane_geometry(weight, geometry) if axes == 2 and maps == 1 else None,
+        geometry=_plane_geometry(weight, sliding) if axes == 2 and maps == 1 else None,
         plane=source[2:],
     )
 
 
-def _plane_geometry(weight: tuple[int, ...], parts: list[Any]) -> Geometry:
-    stride, padding, dilation = ((part * 2)[:2] for part in map(tuple, parts))
+def _plane_geometry(weight: tuple[int, ...], sliding: Sliding) -> Geometry:
+    stride, padding, dilation = ((part[0], part[-1]) for part in sliding)
     return Geometry((weight[2], weight[3]), stride, padding, dilation)
 
 
@@ -307,8 +312,7 @@ def _attention(program: Program, index: int, shapes: Shapes) -> Layer:
     q, k, v = step.args[:3]
     mask, rest = _argument(step, 3, "attn_mask", None), step.args[4:]
     named = {key: part for key, part in (step.kwargs or {}).items() if key != "attn_mask"}
-    op, out = step.op, shapes(index)
-    assert op is not None
+    out = shapes(index)
     if references(rest) | references(named):
         raise ValueError(
             f"step {step.name}: attention whose scale or settings are computed can't be taken: "
@@ -325,7 +329,7 @@ def _attention(program: Program, index: int, shapes: Shapes) -> Layer:
         macs=math.prod(out[:-1]) * length * (depth + out[-1]),
         inner=1,
         weight_first=False,
-        product=lambda q, others, _: op(q, *others, *rest, **named),
+        product=lambda q, others, _: attention(q, others, rest, named),
         one_channel=None,
         mask=mask.step if mask is not None else None,
     )

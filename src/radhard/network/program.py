@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -178,10 +178,15 @@ class Program:
         return held[self.output]
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Program:
-        """A copy whose floating-point constants are on ``device`` in ``dtype``."""
+        """A copy whose constants are on ``device``, those in floating point in ``dtype``.
+
+        Operations that name a device, since they make a tensor of their own, name this one.
+        """
 
         def moved(step: Step) -> Step:
-            value = step.constant
+            value, kwargs = step.constant, step.kwargs or {}
+            if isinstance(kwargs.get("device"), torch.device):
+                return replace(step, kwargs={**kwargs, "device": device})
             if not isinstance(value, Tensor):
                 return step
             target = dtype if value.is_floating_point() else value.dtype

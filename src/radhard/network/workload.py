@@ -24,6 +24,8 @@ from radhard.network.stepwise import Latched
 Made = TypeVar("Made")
 #: Images that are hashed at once.
 _HASHED = 256
+#: Where images and labels are, whatever device the network runs on.
+HOST = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,8 +46,8 @@ class Workload:
         arithmetic: the fitted formats, per layer.
         parameters: weight and bias per layer, ready to run; ``None`` where both operands are
             activations.
-        images: (b, ...) in the carrier type.
-        labels: (b,) class numbers.
+        images: (b, ...) in the carrier type, on the host.
+        labels: (b,) class numbers, on the host.
         covered: which share of the network its layers are.
         shared: which layers read stored weights that an earlier one reads.
         nan: what rectifiers and pooling make of not-a-number: ``propagate`` it, as PyTorch does, or
@@ -53,6 +55,7 @@ class Workload:
              campaign: zero on chips, whose rectifiers are comparators, and propagate in software.
              Without a campaign it propagates.
         origin: the network as captured, where the formats want followers fused into layers.
+        device: where it runs, and where its weights are; see `on`.
         learnt: what `once` has made.
         digests: of images and labels, for `fingerprint`, by how often these were written to.
     """
@@ -72,6 +75,7 @@ class Workload:
     shared: Sharing
     nan: NanRule | None = None
     origin: Captured | None = None
+    device: torch.device = HOST
     learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
     digests: dict[tuple[int, int], str] = field(default_factory=dict, init=False, repr=False)
 
@@ -95,18 +99,38 @@ class Workload:
         images = self.images if images is None else images
         labels = self.labels if labels is None else labels
         check_pairs(images, labels)
-        if format is None and images.device == self.images.device:
-            return replace(self, images=images.to(self.formats.carrier), labels=labels)
-        own = Captured(self.source, self.layers, self.extremes, self.covered)
         if format is None:
-            given = (self.formats, images, labels, self.nan)
-            return replace(_built(self.name, own, *given), origin=self.origin)
+            images = images.to(HOST, self.formats.carrier)
+            return replace(self, images=images, labels=labels.to(HOST))
+        own = Captured(self.source, self.layers, self.extremes, self.covered)
         if self.formats.fused and self.origin is None:
             raise ValueError(
                 f"{self.name} in {self.formats.name} has changed weights: choose the format first"
             )
         given = (Formats.of(format), images, labels, self.nan)
-        return formatted(self.name, self.origin or own, *given)
+        return formatted(self.name, self.origin or own, *given).on(self.device)
+
+    def on(self, device: torch.device) -> Workload:
+        """The same network with its weights on another device, where it then runs.
+
+        What it computes is that of the device: sums of floats may differ there in their last bits,
+        sums of integers and of fixed point do not. Images stay on the host, and so do the sources
+        of all formats and the identity (`fingerprint`), which say nothing of a device.
+
+        Args:
+            device: from `radhard.device_named`, or any of torch that has values and float64.
+
+        >>> import torch, radhard as rh
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+        >>> work = rh.capture(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2]))
+        >>> work.on(rh.device_named("cpu")) is work
+        True
+        """
+        if device == self.device:
+            return self
+        program = self.program.to(device, self.formats.carrier)
+        parameters = tuple(given and given.to(device) for given in self.parameters)
+        return replace(self, program=program, parameters=parameters, device=device, learnt={})
 
     def _ruled(self, nan: NanRule) -> Workload:
         program = with_rule(self.program, nan)
@@ -123,7 +147,8 @@ class Workload:
         )
         source = Program(steps, self.source.rows, self.source.sizes, self.source.output)
         own = Captured(source, self.layers, self.extremes, self.covered)
-        return _built(self.name, own, self.formats, self.images, self.labels, self.nan)
+        given = (self.formats, self.images, self.labels, self.nan)
+        return _built(self.name, own, *given).on(self.device)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What ``make`` gives, made once for all images, under a key of the caller's own."""
@@ -151,11 +176,11 @@ class Workload:
         return how.run(product, x, given)
 
     def logits(self, images: Tensor) -> Tensor:
-        """The fault-free logits (images, classes) of a batch in the carrier type."""
+        """The fault-free logits (images, classes) of a batch in the carrier type, on the host."""
         with torch.no_grad():
-            values = self.program.run(images, self.evaluate)
+            values = self.program.run(images.to(self.device), self.evaluate)
         result: Tensor = values[self.program.output]
-        return result
+        return result.to(HOST)
 
     def weight(self, number: int) -> Tensor:
         """The weight of a layer as stored, rounded to its format.
@@ -229,6 +254,7 @@ def _built(
     nan: NanRule | None,
 ) -> Workload:
     source, layers, extremes = captured.source, captured.layers, captured.extremes
+    device = images.device
     arithmetic = tuple(
         fitted(layer, formats, _samples(source, layer, seen), _has_weight(source, layer))
         for layer, seen in zip(layers, extremes, strict=True)
@@ -243,7 +269,7 @@ def _built(
         for k, step in enumerate(source.steps)
     ]
     program = Program(tuple(steps), source.rows, source.sizes, source.output)
-    program = with_rule(program.to(images.device, formats.carrier), nan or "propagate")
+    program = with_rule(program.to(device, formats.carrier), nan or "propagate")
     parameters = tuple(
         _parameters(program, layer, how) if _has_weight(source, layer) else None
         for layer, how in zip(layers, arithmetic, strict=True)
@@ -265,14 +291,15 @@ def _built(
         formats=formats,
         arithmetic=arithmetic,
         parameters=parameters,
-        images=images.to(formats.carrier),
-        labels=labels,
+        images=images.to(HOST, formats.carrier),
+        labels=labels.to(HOST),
         covered=captured.covered,
         shared=sharing_of(
             _weights(source, layers),
             [how.weight for how in arithmetic],
         ),
         nan=nan,
+        device=device,
     )
 
 

@@ -14,7 +14,7 @@ from radhard.engine.guard import StepGuard
 from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, WeightErrors
 from radhard.metrics.outcome import top_class
-from radhard.network.workload import Workload
+from radhard.network.workload import HOST, Workload
 from radhard.protect.module import run_guarded
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import SmoothCorrection, Tap, TapGuard, observed, tapped
@@ -171,6 +171,7 @@ class ClippedActivation(Protection):
             rounds: least and most rounds per layer.
             least_gain: the search of a layer ends when a round gains no more than this.
         """
+        workload = workload.on(HOST)
         start = self if self.thresholds else self.learned(workload)
         found = start
         for step, number in tapped(workload, Tap.ACTIVATION, last=False).items():
@@ -361,6 +362,7 @@ class BoundedNeuron(Protection):
 
 
 def guarded_batches(workload: Workload, guard: StepGuard) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits under a guard, with gradients, and labels, batch by batch."""
+    """Logits under a guard, with gradients, and labels, batch by batch, on the host."""
+    workload = workload.on(HOST)
     for images, labels in zip(workload.images.split(64), workload.labels.split(64), strict=True):
         yield run_guarded(workload, guard, images), labels

@@ -15,7 +15,8 @@ from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 from radhard.network.layer import Geometry, Layer
-from radhard.network.workload import Workload
+from radhard.network.product import convolution
+from radhard.network.workload import HOST, Workload
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import observed
 
@@ -59,9 +60,8 @@ class Sums(nn.Module):
     def at_positions(self, inputs: Tensor) -> Tensor:
         """Sums over channels at each position, (n, positions)."""
         g = self.geometry
-        found = F.conv2d(
-            self._maps(inputs), self.summed, None, g.stride, g.padding, g.dilation, self.groups
-        )
+        sliding = g.stride, g.padding, g.dilation
+        found = convolution(self._maps(inputs), self.summed, None, sliding, self.groups)
         return found.sum(1).flatten(1) + self.bias.sum()
 
     def of_channels(self, inputs: Tensor) -> Tensor:
@@ -131,6 +131,7 @@ class Checksum(Protection):
 
     def learned(self, training: Workload) -> Checksum:
         """With tolerances from fault-free runs of ``training``."""
+        training = training.on(HOST)
         found: dict[int, list[Tensor]] = {}
         checks = checked_layers(training)
         wanted = {s for step in checks for s in (step, _source(training, step))}

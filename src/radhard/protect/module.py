@@ -13,7 +13,7 @@ from torch.export import ExportedProgram
 from radhard.engine.guard import Seen, StepGuard, guarded
 from radhard.formats.catalogue import FLOAT32
 from radhard.network.capture import capture
-from radhard.network.workload import Workload
+from radhard.network.workload import HOST, Workload
 from radhard.protect.protection import Protection, joined, retuned
 
 
@@ -48,7 +48,7 @@ def harden(
     True
     """
     if isinstance(model, Workload):
-        workload = model.with_(format=FLOAT32)
+        workload = model.on(HOST).with_(format=FLOAT32)
     else:
         if images is None:
             raise ValueError("images are needed to follow the model: harden(model, [...], images)")

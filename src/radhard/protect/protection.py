@@ -222,7 +222,8 @@ class _Guards(torch.nn.Module):
 
 
 def joined(protections: Sequence[Protection], workload: Workload) -> StepGuard | None:
-    """One guard for all protections, in their order."""
+    """One guard for all protections, in their order; modules are where the workload runs."""
     found = [guard for p in protections if (guard := p.guard(workload)) is not None]
-    guards = [step_guard(guard, workload) for guard in found]
+    there = [g.to(workload.device) if isinstance(g, torch.nn.Module) else g for g in found]
+    guards = [step_guard(guard, workload) for guard in there]
     return (guards[0] if len(guards) == 1 else _Guards(guards)) if guards else None

@@ -9,7 +9,7 @@ from torch import Tensor
 from radhard.accel.chip import Accelerator
 from radhard.engine.guard import Guard
 from radhard.engine.trace import record
-from radhard.network.workload import Workload
+from radhard.network.workload import HOST, Workload
 from radhard.protect.protection import Cost, Protection
 
 #: Images whose values are held while ranges are learned.
@@ -40,7 +40,8 @@ class RangeDetector(Protection):
             raise ValueError(f"cushion {self.cushion!r} can't be: use a share of 0 or more")
 
     def learned(self, training: Workload) -> RangeDetector:
-        """The detector with the ranges of a fault-free run of ``training``."""
+        """The detector with the ranges of a fault-free run of ``training``, on the host."""
+        training = training.on(HOST)
         starts = range(0, len(training.images), _AT_ONCE)
         parts = [slice(start, start + _AT_ONCE) for start in starts]
         found = [

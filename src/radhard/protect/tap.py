@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from radhard.engine.guard import Sight, by_channel
 from radhard.network.export import batch_norm
-from radhard.network.workload import Workload
+from radhard.network.workload import HOST, Workload
 
 #: Images that run at once while statistics are collected.
 _BATCH = 64
@@ -59,7 +59,12 @@ def _behind(workload: Workload, step: int) -> int:
 def observed(
     workload: Workload, steps: Collection[int]
 ) -> Iterator[tuple[dict[int, Tensor], Tensor]]:
-    """Fault-free values (n, m, positions) of some steps, batch by batch, and the batch's labels."""
+    """Fault-free values (n, m, positions) of some steps, batch by batch, and the batch's labels.
+
+    They are those of the host, on whatever device the workload runs: what is learned from them is
+    part of a campaign's identity, which no device decides.
+    """
+    workload = workload.on(HOST)
     pairs = zip(workload.images.split(_BATCH), workload.labels.split(_BATCH), strict=True)
     for images, labels in pairs:
         with torch.no_grad():

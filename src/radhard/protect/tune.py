@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from radhard.engine.guard import StepGuard
-from radhard.network.workload import Workload
+from radhard.network.workload import HOST, Workload
 from radhard.protect.module import run_steps_guarded
 
 _BATCH = 128
@@ -20,8 +20,9 @@ def fine_tuned(
 
     By stochastic gradient descent with momentum 0.9 on cross-entropy, the rate falling to 0 along a
     cosine, gradients no longer than 1; statistics of batch normalisation stay as they are. It runs
-    in the carrier type.
+    in the carrier type, on the host.
     """
+    training = training.on(HOST)
     steps = training.source.steps
     learning: dict[int, Tensor] = {}
     for layer in training.layers:

@@ -159,7 +159,7 @@ class GradientImportance(Estimating):
             population = place[ours], (mass * factor)[kept][ours]
             parts.append(cut(population, runs, tally, asked, tried))
             never.append(asked.never(proof if tally.proofs else 0))
-        return as_cells(parts, never, max(tally.looked_at * _share(asked, tally), 1.0))
+        return as_cells(parts, never, max(tally.looked_at * _telling(asked, tally), 1.0))
 
 
 def defence(n: int) -> float:
@@ -201,8 +201,9 @@ def _place(key: Integers, asked: Asked) -> Integers:
     return place
 
 
-def _share(asked: Asked, tally: Tally) -> float:
-    """The share of the candidates that the estimate is about."""
+def _telling(asked: Asked, tally: Tally) -> float:
+    """The share of the candidates that, weighted alike, would tell as much of the target."""
     key, mass = tally.offered
-    total = float(mass.sum())
-    return float(mass[asked.factor[key // CELLS] > 0].sum()) / total if total else 0.0
+    factor = asked.factor[key // CELLS]
+    all_alike = float(mass.sum() * (mass @ factor**2))
+    return float(mass @ factor) ** 2 / all_alike if all_alike else 0.0

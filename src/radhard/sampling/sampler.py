@@ -227,7 +227,10 @@ def cut(
 def as_cells(
     parts: Sequence[Rows], never: Sequence[Sequence[bool]], looked_at: float = np.inf
 ) -> Cells:
-    """What `cut` made of one or more populations, in each of which some events are ruled out."""
+    """What `cut` made of one or more populations, in each of which some events are ruled out.
+
+    Of the first, nothing is proved.
+    """
     rows = np.concatenate([part.cells for part in parts])
     start = np.cumsum([0, *(len(part.cells) for part in parts)])
     gaps = [part.gaps + np.array([0, k, k]) for part, k in zip(parts, start, strict=False)]
@@ -242,7 +245,7 @@ def as_cells(
     between = between / [total, 1, 1]
     ran = round(float(runs.sum()))
     never_of = np.concatenate(excluded)
-    return Cells(mass / total, n, shares, never_of, ran, hits, looked_at, between)
+    return Cells(mass / total, n, shares, never_of, ran, hits, looked_at, between, never[0])
 
 
 def _joined(rows: Reals, least: int) -> Rows:

@@ -30,6 +30,8 @@ from radhard.stats.stopping import anytime_proportion
 Reals = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+#: Candidates from which on masses are exact.
+_EXACT = 1e300
 #: Observations that a variance of unknown origin is taken to rest on, where it is looked at often.
 _COUNTED = 100.0
 METHOD, ANYTIME = "likelihood ball", "likelihood ball, sequence, asymptotic"
@@ -50,6 +52,7 @@ class Cells:
         looked_at: candidates from which the masses are known; infinite where they are exact.
         gaps: share of the population that lies between two cells and had no runs, and which cells
             these are, (gaps, 3): it may have the rates of either.
+        impossible: which outcomes can't be in any cell, (outcomes,); none where empty.
     """
 
     mass: Reals
@@ -60,6 +63,7 @@ class Cells:
     hits: tuple[int, ...] = ()
     looked_at: float = math.inf
     gaps: Reals = field(default_factory=lambda: np.zeros((0, 3)))
+    impossible: Sequence[bool] = ()
 
     def masses(self, signs: Reals | None = None) -> Reals:
         """With each gap given to the neighbour whose sum of shares times signs is the larger, (k,).
@@ -78,7 +82,9 @@ class Cells:
     @property
     def plain(self) -> bool:
         """Whether the runs are alike: one cell, of equal weights."""
-        return len(self.mass) == 1 and math.isclose(self.n[0], self.runs) and self.looked_at > 1e300
+        return (
+            len(self.mass) == 1 and math.isclose(self.n[0], self.runs) and self.looked_at > _EXACT
+        )
 
     def value(self, signs: Reals) -> float:
         """Sum over cells and outcomes of mass times share times sign."""
@@ -126,9 +132,11 @@ def contrast(
     low = -_farthest(cells, -s, confidence, anytime)[0]
     high = _farthest(cells, s, confidence, anytime)[0]
     found = Estimate(value, low, high, confidence, cells.runs, method)
-    apart = float(cells.masses() @ (cells.shares @ s - value) ** 2)
-    found = widened(found, apart / cells.looked_at, anytime)
-    return replace(found, low=max(found.low, least) + 0.0, high=min(found.high, most))
+    can_be = s * ~np.array(cells.impossible or np.zeros(len(s)), bool)
+    ends = min(0.0, float(can_be.min())), max(0.0, float(can_be.max()))
+    found = _as_offered(found, cells, cells.shares @ s, ends, anytime)
+    low, high = max(found.low, least) + 0.0, min(found.high, most)
+    return replace(found, value=min(max(value, low), high), low=low, high=high)
 
 
 def ratio(cells: Cells, confidence: float = 0.95, anytime: bool = False) -> Estimate:
@@ -162,10 +170,39 @@ def ratio(cells: Cells, confidence: float = 0.95, anytime: bool = False) -> Esti
                 break
         ends.append(min(at, 1.0))
     found = Estimate(value, 1 - ends[1], ends[0], confidence, n, method)
-    residual = cells.shares @ np.array([1 - value, -value])
-    apart = float(cells.masses() @ residual**2) / (a + b) ** 2
-    found = widened(found, apart / cells.looked_at, anytime)
+    signs = np.array([1 - value, -value]) / (a + b)  # near the value a ratio moves by so much
+    found = _as_offered(found, cells, cells.shares @ signs, (signs[1], signs[0]), anytime)
     return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+
+
+def _as_offered(
+    found: Estimate, cells: Cells, worth: Reals, ends: tuple[float, float], anytime: bool
+) -> Estimate:
+    """With masses that are known from so many candidates: one not seen yet may be worth anything.
+
+    That is a ball of its own, around the shares of the candidates, whose ends are added to those
+    of the runs as independent ones (Zou and Donner's MOVER, 2008).
+
+    Args:
+        found: with masses taken to be exact.
+        cells: the runs.
+        worth: of a candidate of each cell, on average, (k,).
+        ends: the least and the most that any is worth.
+        anytime: whether the interval is looked at again and again.
+    """
+    if cells.looked_at > _EXACT:
+        return found
+    shares = np.append(cells.masses(), 0.0)[None]
+    centre = float(shares[0, :-1] @ worth)
+    any_of_them, limit = np.ones(shares.shape, bool), radius(found.confidence, anytime)
+    off = []
+    for sign, extreme in zip((-1.0, 1.0), ends, strict=True):
+        signs, rates = sign * np.append(worth, extreme), np.zeros_like(shares)
+        farthest(np.ones(1), np.array([cells.looked_at]), shares, any_of_them, signs, limit, rates)
+        off.append(max(float(rates[0] @ signs) - sign * centre, 0.0))
+    low = found.value - math.hypot(found.value - found.low, off[0])
+    high = found.value + math.hypot(found.high - found.value, off[1])
+    return replace(found, low=low, high=high)
 
 
 def widened(

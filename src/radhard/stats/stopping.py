@@ -39,6 +39,8 @@ class Precision:
             raise ValueError(f"half width {self.half_width!r} can't be: use a number in (0, 0.5)")
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence {self.confidence!r} can't be: use a number in (0, 1)")
+        if not self.most >= 1:
+            raise ValueError(f"most {self.most!r} can't be: use 1 fault or more")
 
     def reached(self, estimate: Estimate) -> bool:
         """Whether ``estimate`` is as narrow as wanted."""

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from radhard.accel.chip import Chip
 from radhard.campaign.ask import Ask, prepare
 from radhard.campaign.campaign import Campaign, shards_of
 from radhard.campaign.collect import Progress, Until, Watcher, collect
-from radhard.campaign.follow import Propagation, follow_shard, followed_alike
+from radhard.campaign.follow import Propagation, follow_shard, followed_alike, trace_of
 from radhard.campaign.question import digest
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
@@ -24,7 +25,7 @@ from radhard.faults.model import Integers
 from radhard.formats.catalogue import format_named
 from radhard.metrics.fit import fit
 from radhard.network.source import subject
-from radhard.network.workload import Workload
+from radhard.network.workload import HOST, Workload
 from radhard.protect.hardening import HardenedLatches
 from radhard.protect.ranges import RangeDetector
 from radhard.stats.estimate import Estimate
@@ -100,6 +101,7 @@ def study(
     until: Until,
     store: str | Path,
     watch: Watcher | None = None,
+    device: torch.device = HOST,
 ) -> Iterator[Finding]:
     """Run the study; what ``store`` holds already is not run again.
 
@@ -109,6 +111,7 @@ def study(
         until: faults per format and part, or a `Precision`.
         store: folder of the results.
         watch: called after each shard.
+        device: where faults run.
 
     Raises:
         ValueError: when a network can't be had, or the chip has no latches or no memories.
@@ -122,7 +125,9 @@ def study(
             *((memory.name.replace(" ", "-"), [memory]) for memory in memories),
         )
     ]
-    ready = [prepare(ask) for ask in asks]  # so that nothing has run when one can't be had
+    ready = [
+        prepare(ask, device=device) for ask in asks
+    ]  # so that nothing has run when one can't be had
     for ask, prepared in zip(asks, ready, strict=True):
         golden = prepared.campaign
         how = ask.reading(_LEARNING_IMAGES)
@@ -173,7 +178,7 @@ def _followed(
         if kept is not None and len(kept[0]) == wanted:
             parts.append(Propagation.of(space, *kept[:2]))
         else:
-            start, trace = time.perf_counter(), trace or record(campaign.network, campaign.guard())
+            start, trace = time.perf_counter(), trace or trace_of(campaign)
             parts.append(follow_shard(campaign, space, trace, shard, wanted))
             took, fresh = time.perf_counter() - start, fresh + wanted
             folder.keep(name, parts[-1].faults, parts[-1].columns(), took)

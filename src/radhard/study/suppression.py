@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from radhard.accel.chip import Accelerator
 from radhard.campaign.ask import Ask, prepare
 from radhard.campaign.collect import Progress, Watcher
 from radhard.campaign.rates import Errors, Exposure, seconds_per_image, under_errors
 from radhard.faults.rate import NeuronErrors, WeightErrors
 from radhard.network.source import subject
-from radhard.network.workload import Workload
+from radhard.network.workload import HOST, Workload
 from radhard.protect.bound import RangeRestriction, ValueThreshold
 from radhard.protect.gradient import Gate, Neighbours, NeuronGradientSuppressor
 from radhard.protect.median import MedianFeature
@@ -79,6 +81,7 @@ def suppression_study(
     repetitions: int,
     store: str | Path,
     watch: Watcher | None = None,
+    device: torch.device = HOST,
 ) -> Iterator[Curves]:
     """Run the study; what ``store`` holds already is not run again.
 
@@ -88,13 +91,16 @@ def suppression_study(
         repetitions: inferences per image and rate.
         store: folder of the results.
         watch: called after each cell.
+        device: where inferences run.
 
     Raises:
         ValueError: when a network can't be had, or no rate is given.
     """
     if not errors:
         raise ValueError("no error rate is given: name at least one, such as 1e-3")
-    ready = [prepare(ask) for ask in asks]  # so that nothing has run when one can't be had
+    ready = [
+        prepare(ask, device=device) for ask in asks
+    ]  # so that nothing has run when one can't be had
     faultless = replace(errors[0], rate=0.0)
     given = (faultless, *sorted(errors, key=lambda one: one.rate))
     for ask, prepared in zip(asks, ready, strict=True):
