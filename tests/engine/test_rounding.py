@@ -8,7 +8,7 @@ from examples.own_format import Posit8
 from torch import Tensor
 
 import radhard as rh
-from radhard.engine.rounding import TO_FLOAT, TO_TABLE, as_operand, rounding_of
+from radhard.engine.rounding import TO_FLOAT, TO_TABLE, as_operand, by_table, rounding_of
 from radhard.formats.floating import FloatFormat
 from radhard.formats.number import NumberFormat
 
@@ -28,7 +28,11 @@ FLOATS = (
 def compiled(fmt: NumberFormat, values: Tensor) -> Tensor:
     how = rounding_of(fmt)
     assert how is not None
-    return torch.tensor([as_operand(how, value) for value in values.numpy()], dtype=torch.float32)
+    if how.kind == TO_TABLE:
+        found = [by_table(value, how) for value in values.numpy()]
+    else:
+        found = [as_operand(how.kind, value, how.numbers) for value in values.numpy()]
+    return torch.tensor(found, dtype=torch.float32)
 
 
 def telling(fmt: NumberFormat) -> Tensor:

@@ -4,7 +4,8 @@ A **state** is what n runs differ by in one value of the network, as five arrays
 the top, left, height and width of the part of the map that may differ; ``base`` (n,), where the
 run's row pointers begin in ``start``; and ``chan`` and ``value``, channels and faulty values of the
 entries. Row k of a run is position k of its box; its entries are ``start[base + k] <= j`` and
-``j < start[base + k + 1]``. Maps are channels-last, (images, positions, channels), in float32.
+``j < start[base + k + 1]``. Maps are channels-last, (images, positions, channels), in float32 or,
+as then all values are, in float64.
 
 Every kernel computes a **tile** per run, all channels of a box of results, passes it through a
 chain of elementwise operations, and keeps what differs from the golden result.
@@ -18,12 +19,14 @@ from numba import njit
 from radhard.engine.multiply import add_product
 from radhard.engine.rounding import (
     AS_IS,
+    TO_CUT,
     TO_FLOAT,
     TO_INTEGER,
     TO_TABLE,
     as_operand,
     as_output,
     by_table,
+    to_cut,
     to_fixed,
     to_float,
     to_integer,
@@ -35,6 +38,8 @@ AFFINE, AFFINE_FUSED, RELU, CLAMP, ADD, BETWEEN = range(6)
 LARGEST, MEAN, LARGEST_NUMBER = range(3)
 #: Output channels computed together, and input channels whose weights stay in the cache.
 LANES, CHANNELS_CACHED = 64, 64
+#: Where sums of 64 bits are taken to saturate; no output tells them apart there.
+_MOST_SUM = 2.0**62
 
 _compiled = njit(cache=True, error_model="numpy", nogil=True)
 
@@ -150,7 +155,7 @@ def _changes(state, i, golden, columns, how, stride, pointers, offset, change):
     boxes, base, start, chan, value = state
     top, left, height, width = boxes[i]
     blocks = pointers.shape[1] - 1
-    count, size = 0, 0.0
+    count, size, kind, par = 0, 0.0, how.kind, how.numbers
     for k in range(height * width):
         row = golden[(top + k // width) * columns + left + k % width]
         block = 0
@@ -160,7 +165,10 @@ def _changes(state, i, golden, columns, how, stride, pointers, offset, change):
             while blocks > 1 and c >= (block + 1) * CHANNELS_CACHED:
                 block += 1
                 pointers[k, block] = count
-            moved = as_operand(how, value[j]) - as_operand(how, row[c])
+            if kind == TO_TABLE:
+                moved = by_table(value[j], how) - by_table(row[c], how)
+            else:
+                moved = as_operand(kind, value[j], par) - as_operand(kind, row[c], par)
             offset[count] = c * stride
             change[count] = moved
             count += moved != 0
@@ -171,21 +179,26 @@ def _changes(state, i, golden, columns, how, stride, pointers, offset, change):
 
 
 @_compiled
-def _spread(box, tile, geometry, shape, lists, weights, sums, wide):
-    """Add products of changes to ``sums`` (blocks, positions, lanes), cached weights first."""
+def _spread(box, tile, geometry, shape, lists, weights, sums, whole):
+    """Add products of changes to ``sums`` (blocks, positions, lanes), cached weights first.
+
+    ``whole``: whether they are 64-bit integers.
+    """
     kernel_rows, kernel_columns, down, right, above, before, apart_y, apart_x = geometry
     inputs, lanes, _ = shape
     pointers, offset, change = lists
     top, left, height, width = box
     tile_top, tile_left, tile_height, tile_width = tile
-    bytes_each = 8 if wide else 4
+    bytes_each = weights.itemsize
+    flat, wide = weights.reshape(-1), bytes_each == 8
     p_weights, p_sums = weights.ctypes.data, sums.ctypes.data
     p_offset, p_change = offset.ctypes.data, change.ctypes.data
     taps, positions = kernel_rows * kernel_columns, tile_height * tile_width
     for m in range(weights.shape[0]):
         for tap in range(taps):
             r, s = tap // kernel_columns, tap % kernel_columns
-            portion = p_weights + bytes_each * lanes * inputs * (m * taps + tap)
+            cell = lanes * inputs * (m * taps + tap)
+            portion = p_weights + bytes_each * cell
             for block in range(pointers.shape[1] - 1):
                 for y in range(height):
                     e = top + y + above - r * apart_y
@@ -204,8 +217,12 @@ def _spread(box, tile, geometry, shape, lists, weights, sums, wide):
                         k = y * width + x
                         first = pointers[k, block]
                         count = pointers[k, block + 1] - first
-                        if count:
-                            place = (m * positions + e * tile_width + f) * lanes
+                        place = (m * positions + e * tile_width + f) * lanes
+                        if whole:
+                            for j in range(first, first + count):
+                                for n in range(lanes):
+                                    sums[place + n] += change[j] * flat[cell + offset[j] + n]
+                        elif count:
                             add_product(
                                 wide, lanes, p_sums + bytes_each * place, portion,
                                 p_offset + 4 * first, p_change + bytes_each * first, count,
@@ -238,6 +255,20 @@ def _spread_grouped(box, tile, geometry, shape, lists, weights, sums):
 
 
 @_compiled
+def _saturate(golden, wide, lanes, columns, tile, moved):
+    """Put ``moved`` right where 64-bit sums would overflow, which ``wide`` tells."""
+    top, left, height, width = tile
+    channels, positions = golden.shape[1], height * width
+    for k in range(positions):
+        row = golden[(top + k // width) * columns + left + k % width]
+        for m in range(channels):
+            place = (m // lanes * positions + k) * lanes + m % lanes
+            if abs(row[m] + wide[place]) >= _MOST_SUM:
+                end = np.int64(_MOST_SUM) if wide[place] > 0 else -np.int64(_MOST_SUM)
+                moved[place] = end - np.int64(row[m])
+
+
+@_compiled
 def _finished(how, golden, unit, moved, lanes, columns, tile, work):
     """Outputs (positions, channels) of a tile from golden sums and what they move by."""
     top, left, height, width = tile
@@ -257,6 +288,9 @@ def _finished(how, golden, unit, moved, lanes, columns, tile, work):
             elif how.kind == TO_TABLE:
                 for j in range(end):
                     work[into + j] = by_table(np.float32(row[m + j] + moved[place + j]), how)
+            elif how.kind == TO_CUT:
+                for j in range(end):
+                    work[into + j] = to_cut(row[m + j] + moved[place + j], par)
             elif how.kind == TO_INTEGER:
                 for j in range(end):
                     total = row.dtype.type(row[m + j] + moved[place + j])
@@ -280,8 +314,9 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
             input's and the result's map.
         layer: geometry of eight numbers, (input channels, lanes, groups), rounding of operands;
             with groups all output channels are lanes.
-        weights: (blocks, taps, input channels, lanes) in float32, in float64, and the largest sum
-            of changes for which float32 is exact; with groups (1, taps, inputs, outputs per group).
+        weights: (blocks, taps, input channels, lanes) in the type of sums or float32, in float64,
+            and the largest sum of changes for which the first are exact; with groups (1, taps,
+            inputs, outputs per group).
         finish: rounding of sums, value of a sum of 1 per channel.
         chain: codes, their numbers, and whether it adds.
         out: arrays for the result.
@@ -291,6 +326,7 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
     narrow, wide_weights, limit = weights
     finishing, unit = finish
     codes, numbers, adds = chain
+    integers = finishing.kind == TO_CUT
     channels, lanes, groups = golden_out.shape[2], shape[1], shape[2]
     most, rows = 1, 1
     for i in range(len(image)):
@@ -305,11 +341,11 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
     stride = 1 if groups > 1 else lanes
     pointers = np.empty((rows, blocks + 1), np.int64)
     offset = np.empty(most + 1, np.int32)
-    change = np.empty(most + 1, np.float32)
-    moved = np.empty(narrow.shape[0] * largest * lanes, np.float32)
+    change = np.empty(most + 1, narrow.dtype)
+    moved = np.empty(narrow.shape[0] * largest * lanes, narrow.dtype)
     wide_moved = np.empty(narrow.shape[0] * largest * lanes if limit < np.inf else 1, np.float64)
-    work = np.empty(largest * channels, np.float32)
-    side = np.empty(largest * channels if adds else 1, np.float32)
+    work = np.empty(largest * channels, golden_out.dtype)
+    side = np.empty(largest * channels if adds else 1, golden_out.dtype)
     used = (0, 0)
     for i in range(len(image)):
         b = image[i]
@@ -318,20 +354,25 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
         size = _changes(state, i, golden_in[b], columns_in, how, stride, pointers, offset, change)
         held = narrow.shape[0] * tile[2] * tile[3] * lanes
         lists = (pointers, offset, change)
-        if size <= limit or size != size or limit == np.inf:
+        fits = size <= limit or size != size or limit == np.inf
+        if fits or integers:
             moved[:held] = 0
             if groups > 1:
                 _spread_grouped(box, tile, geometry, shape, lists, narrow, moved)
             else:
-                _spread(box, tile, geometry, shape, lists, narrow, moved, False)
-            _finished(finishing, sums[b], unit, moved, lanes, columns, tile, work)
-        else:
+                _spread(box, tile, geometry, shape, lists, narrow, moved, integers)
+        if not fits:
             wide_moved[:held] = 0
             wide_lists = (pointers, offset, change.astype(np.float64))
             if groups > 1:
                 _spread_grouped(box, tile, geometry, shape, wide_lists, wide_weights, wide_moved)
             else:
-                _spread(box, tile, geometry, shape, wide_lists, wide_weights, wide_moved, True)
+                _spread(box, tile, geometry, shape, wide_lists, wide_weights, wide_moved, False)
+        if integers and not fits:
+            _saturate(sums[b], wide_moved, lanes, columns, tile, moved)
+        if fits or integers:
+            _finished(finishing, sums[b], unit, moved, lanes, columns, tile, work)
+        else:
             _finished(finishing, sums[b], unit, wide_moved, lanes, columns, tile, work)
         if adds:
             _laid_out(other, i, golden_side[b], columns, tile, side)
@@ -349,8 +390,8 @@ def pass_on(state, other, image, tiles, maps, chain, out):
     largest = 1
     for i in range(len(image)):
         largest = max(largest, tiles[i, 2] * tiles[i, 3])
-    work = np.empty(largest * channels, np.float32)
-    side = np.empty(largest * channels if adds else 1, np.float32)
+    work = np.empty(largest * channels, golden_out.dtype)
+    side = np.empty(largest * channels if adds else 1, golden_out.dtype)
     used = (0, 0)
     for i in range(len(image)):
         b = image[i]
@@ -376,8 +417,8 @@ def pool(state, image, tiles, maps, geometry, kind, chain, out):
         largest = max(largest, tiles[i, 2] * tiles[i, 3])
         extent = (tiles[i, 2] * down + span_y) * (tiles[i, 3] * right + span_x)
         reach = max(reach, extent)
-    region = np.empty(reach * channels, np.float32)
-    work = np.empty(largest * channels, np.float32)
+    region = np.empty(reach * channels, golden_out.dtype)
+    work = np.empty(largest * channels, golden_out.dtype)
     used = (0, 0)
     for i in range(len(image)):
         b = image[i]
@@ -418,6 +459,15 @@ def pool(state, image, tiles, maps, geometry, kind, chain, out):
 
 
 @_compiled
+def _saturated(held, change, read):
+    """A 64-bit sum and a product, at the ends of the range that they may leave."""
+    near = np.float64(held) + np.float64(change) * read
+    if abs(near) >= _MOST_SUM:
+        return np.int64(_MOST_SUM) if near > 0 else -np.int64(_MOST_SUM)
+    return np.int64(held) + np.int64(change) * np.int64(read)
+
+
+@_compiled
 def reweigh(wrong, image, maps, geometry, how, finish, out):
     """Outputs of a layer, before any chain, under one wrong weight each.
 
@@ -452,9 +502,16 @@ def reweigh(wrong, image, maps, geometry, how, finish, out):
             x = p % columns * right - before + s * apart_x
             if y < 0 or y >= rows_in or x < 0 or x >= columns_in:
                 continue
-            read = as_operand(how, golden_in[b, y * columns_in + x, c])
-            total = sums.dtype.type(sums[b, p, m] + change[i] * read)
-            found = as_output(finishing, total, unit[m])
+            held = golden_in[b, y * columns_in + x, c]
+            if how.kind == TO_TABLE:
+                read = by_table(held, how)
+            else:
+                read = as_operand(how.kind, held, how.numbers)
+            if finishing.kind == TO_CUT:
+                total = _saturated(sums[b, p, m], change[i], read)
+            else:
+                total = sums.dtype.type(sums[b, p, m] + change[i] * read)
+            found = golden_out.dtype.type(as_output(finishing, total, unit[m]))
             chan[entries], value[entries] = m, found
             entries += found != golden_out[b, p, m]
         start[rows] = entries

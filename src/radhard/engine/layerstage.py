@@ -18,6 +18,8 @@ from radhard.engine.rounding import Rounding
 from radhard.engine.sparse import Boxes, Chain, Reach, Stage, State
 from radhard.network.layer import Geometry, Layer
 
+#: What sums of 64 bits may change by without a look at whether they overflow.
+_LARGEST_CHANGE = 2.0**60
 _ONE_TO_ONE = Geometry((1, 1), (1, 1), (0, 0))
 
 
@@ -38,8 +40,13 @@ class LayerStage:
         """Of a dense layer, that of one position."""
         return self.layer.geometry or _ONE_TO_ONE
 
-    def packed(self, weight: Tensor, exact: bool) -> tuple[Any, ...]:
-        """Weights (blocks, taps, input channels, lanes): float32, float64, and the limit."""
+    @property
+    def real(self) -> np.dtype[Any]:
+        """The type of values."""
+        return self.operand.numbers.dtype
+
+    def packed(self, weight: Tensor, exact: bool, sums: np.dtype[Any]) -> tuple[Any, ...]:
+        """Weights (blocks, taps, input channels, lanes), as `kernel.convolve` takes them."""
         rows = self.layer.weight_rows(weight)
         groups, channels = self.layer.bounds["groups"], len(rows)
         own = channels // groups
@@ -51,11 +58,13 @@ class LayerStage:
         whole[:, :own] = taps
         turned = whole.view(groups, blocks, lanes, *taps.shape[2:]).permute(1, 4, 0, 3, 2)
         turned = turned.reshape(blocks, taps.shape[3], -1, lanes).contiguous()
-        narrow = turned.to(torch.float32).numpy()
-        if not exact:
+        narrow = turned.numpy().astype(sums if sums == np.int64 else self.real)
+        if not exact or narrow.dtype == np.float64:
             return narrow, np.zeros((0, 0, 0, 0), np.float64), np.inf
-        largest = max(float(weight.abs().max()), 1.0)
-        return narrow, turned.to(torch.float64).numpy(), 2**24 / largest
+        limit = (_LARGEST_CHANGE if sums == np.int64 else 2**24) / max(
+            float(weight.abs().max()), 1.0
+        )
+        return narrow, turned.to(torch.float64).numpy(), limit
 
     def stage(
         self, weights: tuple[Any, ...], end: int, added: int | None, chain: Chain, result: Plane
@@ -67,7 +76,7 @@ class LayerStage:
         reads = (read, self.sums, Read(end if added is None else added), Read(end))
         columns = self.source[2], result[2]
         described = numbers_of(self.geometry), (self.source[0], lanes, groups), self.operand
-        links = chain.arrays(result[0])
+        links = chain.arrays(result[0], self.real)
 
         def run(
             states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any

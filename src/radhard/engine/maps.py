@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -53,14 +52,19 @@ class Maps:
 
     trace: Trace
 
+    @property
+    def real(self) -> np.dtype[Any]:
+        """The type of all values."""
+        return self.trace.logits[:0].numpy().dtype
+
     def plane(self, step: int) -> Plane | None:
         """Channels, rows and columns of a stored value; a vector has one position.
 
-        ``None`` where it is not stored, no float32, or neither a map nor a vector.
+        ``None`` where it is not stored, of another type, or neither a map nor a vector.
         """
         rows = self.trace.workload.program.rows[step]
         held = self.trace.values.get(step)
-        if held is None or held.dtype != torch.float32:
+        if held is None or held.dtype != self.trace.logits.dtype:
             return None
         if rows is None or not rows.first or len(rows.sizes) not in {2, 4}:
             return None

@@ -19,10 +19,13 @@ from radhard.engine.strike import Change, altered, held_inputs, of_channels, und
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 
+#: The types of values that kernels know.
+_REALS = (torch.float32, torch.float64)
+
 
 def compiled(trace: Trace) -> bool:
     """Whether compiled kernels can serve the runs of a trace."""
-    return not trace.batched and trace.logits.dtype == torch.float32 and trace.finite
+    return not trace.batched and trace.logits.dtype in _REALS and trace.finite
 
 
 def enterable(trace: Trace) -> Collection[int]:
@@ -51,7 +54,7 @@ def from_outputs(
     channel, position = layer.output_place(element[chosen])
     columns = _plane(trace, layer.step)[2]
     place = torch.stack([position // columns, position % columns], 1).numpy()
-    state = State.single(place, channel.numpy(), faulty[chosen].to(torch.float32).numpy())
+    state = State.single(place, channel.numpy(), faulty[chosen].to(trace.logits).numpy())
     return Front(fault[chosen].numpy(), image[chosen].numpy(), {layer.step: state})
 
 
@@ -79,7 +82,7 @@ def _from_elements(
     _, height, columns = _plane(trace, layer.operands[0])
     channel, position = np.divmod(corruption.element, height * columns)
     place = np.stack([position // columns, position % columns], 1)
-    state = State.single(place, channel, wrong.to(torch.float32).numpy())
+    state = State.single(place, channel, wrong.to(trace.logits).numpy())
     entrance = _plan(trace).entrances[layer.step]
     outputs = entrance.alone.passed(Maps(trace), {layer.operands[0]: state}, corruption.image)
     return _read_within(trace, number, fault, corruption, outputs)
@@ -95,7 +98,7 @@ def _from_padding(trace: Trace, number: int, fault: Tensor, corruption: Corrupti
     columns = _plane(trace, layer.step)[2]
     place = np.stack(np.divmod(corruption.positions[:, 0], columns), 1)
     channel = layer.output_place(element[wrong])[0].numpy()
-    state = State.column(place, count, channel, faulty[wrong].to(torch.float32).numpy())
+    state = State.column(place, count, channel, faulty[wrong].to(trace.logits).numpy())
     return _alive(Front(fault.numpy(), corruption.image, {layer.step: state}))
 
 
@@ -121,7 +124,7 @@ def from_weights(
     wrong = channel.numpy(), source.numpy(), (tap % taps).numpy(), moved
     _, height, columns = _plane(trace, layer.step)
     area = len(corruption) * height * columns
-    room = State.room(len(corruption), area, area)
+    room = State.room(len(corruption), area, area, Maps(trace).real)
     entrance = _plan(trace).entrances[layer.step]
     used = entrance.reweigh(wrong, corruption.image, room, Maps(trace))
     return _read_within(trace, number, fault, corruption, room.trimmed(used)), change
@@ -136,7 +139,7 @@ def _read_within(
     reads = np.column_stack([corruption.channels, corruption.positions, corruption.first])
     kept = np.zeros(len(state.value), np.bool_)
     entry.within(state.arrays, width, height * width, reads, kept)
-    room = State.room(len(corruption), len(state.start), len(state.value))
+    room = State.room(len(corruption), len(state.start), len(state.value), state.value.dtype)
     left = room.trimmed(entry.select(state.arrays, state.value, kept, room.arrays))
     return _alive(Front(fault.numpy(), corruption.image, {step: left}))
 

@@ -7,6 +7,7 @@ any format, posits or those of users; ties, infinities, zeros and saturation are
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,16 +16,18 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from radhard.formats.catalogue import FLOAT32
+from radhard.formats.catalogue import FLOAT32, FLOAT64
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.floating import FloatFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 
 #: How sums become outputs, and inputs operands.
-AS_IS, TO_FLOAT, TO_INTEGER, TO_FIXED, TO_TABLE = range(5)
+AS_IS, TO_FLOAT, TO_INTEGER, TO_FIXED, TO_TABLE, TO_CUT = range(6)
 #: Bits of a format whose steps are put into a table, and steps of one, at most.
 _TABLE_BITS, _MOST_STEPS = 16, 1 << 17
+#: Bits of sums of which a cut format's range must leave some, so that any overflow saturates.
+_SUM_BITS = 60
 #: The places, in the order of all float32, of the two infinities.
 _LOWEST, _HIGHEST = -0x7F800001, 0x7F800000
 #: Bits of a place within one of the parts that `Rounding.first` tells apart.
@@ -56,9 +59,13 @@ class Rounding(NamedTuple):
     @classmethod
     def by(cls, kind: int, *numbers: float) -> Rounding:
         """One that works by arithmetic."""
-        held = np.array([*numbers, *[0.0] * 5][:5], np.float32)
+        held = np.array([*numbers, *[0.0] * 5][:5])
         none = np.zeros(0, np.int32)
         return cls(kind, held, none, none, np.zeros(0, np.float32))
+
+    def on(self, real: Any) -> Rounding:
+        """The same with its numbers in the type of what is rounded."""
+        return self._replace(numbers=self.numbers.astype(real))
 
 
 @_compiled
@@ -118,16 +125,24 @@ def by_table(x, how):
 
 
 @_compiled
-def as_operand(how, x):
-    """An input as it is multiplied."""
-    if how.kind == TO_FLOAT:
-        return to_float(x, how.numbers)
-    if how.kind == TO_INTEGER:
-        return to_integer(x, how.numbers)
-    if how.kind == TO_FIXED:
-        return to_fixed(x, how.numbers)
-    if how.kind == TO_TABLE:
-        return by_table(x, how)
+def to_cut(total, par):
+    """Fixed point from a 64-bit sum; ``par``: value of 1, lowest, highest, bits that are cut."""
+    whole, bits = np.int64(total), np.int64(par[3])
+    steps = whole >> bits
+    if whole < 0 and whole & ((1 << bits) - 1):
+        steps += 1
+    return min(max(steps, np.int64(par[1])), np.int64(par[2])) * par[0]
+
+
+@_compiled
+def as_operand(kind, x, par):
+    """An input as it is multiplied, by arithmetic."""
+    if kind == TO_FLOAT:
+        return to_float(x, par)
+    if kind == TO_INTEGER:
+        return to_integer(x, par)
+    if kind == TO_FIXED:
+        return to_fixed(x, par)
     return x
 
 
@@ -135,37 +150,62 @@ def as_operand(how, x):
 def as_output(how, total, unit):
     """What a sum becomes whose value of 1 is ``unit``."""
     if how.kind == TO_FLOAT:
-        return np.float32(to_float(np.float32(total), how.numbers))
+        return to_float(np.float32(total), how.numbers)
     if how.kind == TO_INTEGER:
-        return np.float32(to_integer(total * unit, how.numbers) * how.numbers[0])
+        return to_integer(total * unit, how.numbers) * how.numbers[0]
     if how.kind == TO_FIXED:
-        return np.float32(to_fixed(total * unit, how.numbers) * how.numbers[0])
+        return to_fixed(total * unit, how.numbers) * how.numbers[0]
     if how.kind == TO_TABLE:
         return by_table(np.float32(total), how)
-    return np.float32(total)
+    if how.kind == TO_CUT:
+        return to_cut(total, how.numbers)
+    return total
 
 
-@lru_cache(maxsize=256)
-def rounding_of(fmt: NumberFormat) -> Rounding | None:
-    """The rule of a format; ``None`` where no kernel knows one."""
+def rounding_of(fmt: NumberFormat, real: Any = np.float32) -> Rounding | None:
+    """The rule of a format on values of a type; ``None`` where no kernel knows one."""
+    if np.dtype(real) == np.float64:
+        found = Rounding.by(AS_IS) if fmt == FLOAT64 else _fixed(fmt)
+    else:
+        found = _narrow(fmt) if fmt.significant <= 24 else None
+    return found.on(real) if found is not None else None
+
+
+def cut_of(fmt: NumberFormat, unit: float) -> Rounding | None:
+    """The rule for 64-bit sums whose 1 is worth ``unit``; ``None`` where no kernel knows one."""
+    if not isinstance(fmt, FixedFormat):
+        return None
+    bits = round(math.log2(fmt.scale / unit))
+    fits = bits >= 0 and fmt.width + bits < _SUM_BITS
+    return Rounding.by(TO_CUT, fmt.scale, *fmt.limits, bits) if fits else None
+
+
+def _narrow(fmt: NumberFormat) -> Rounding | None:
+    """On float32."""
     if fmt == FLOAT32:
         return Rounding.by(AS_IS)
-    if isinstance(fmt, FloatFormat) and fmt.mantissa < 23 and fmt.significant <= 24:
-        tiny = 2.0 ** (1 - fmt.offset)
+    if isinstance(fmt, FloatFormat) and fmt.mantissa < 23:
+        quantum = 2.0 ** (1 - fmt.offset - fmt.mantissa)
         largest = float(fmt.decode(torch.tensor(fmt.largest)))
-        numbers = (23 - fmt.mantissa, tiny, tiny * 2.0**-fmt.mantissa, largest, fmt.overflow)
-        if numbers[2] >= 2.0**-149 and largest < np.inf:
-            return Rounding.by(TO_FLOAT, *numbers)
+        if quantum >= 2.0**-149 and largest < np.inf:
+            tiny = 2.0 ** (1 - fmt.offset)
+            return Rounding.by(TO_FLOAT, 23 - fmt.mantissa, tiny, quantum, largest, fmt.overflow)
     if isinstance(fmt, IntegerFormat):
-        low, high = fmt.limits
-        numbers = (*fmt.scale, *(end - zero for zero in fmt.zero for end in (low, high)))
-        return Rounding.by(TO_INTEGER, *numbers) if len(fmt.scale) == 1 else None
+        ends = [end - zero for zero in fmt.zero for end in fmt.limits]
+        return Rounding.by(TO_INTEGER, *fmt.scale, *ends) if len(fmt.scale) == 1 else None
     if isinstance(fmt, FixedFormat):
-        numbers = (fmt.scale, *fmt.limits, 1 / fmt.scale)
-        return Rounding.by(TO_FIXED, *numbers) if fmt.width <= 24 else None
-    return _table_of(fmt) if fmt.width <= _TABLE_BITS and fmt.significant <= 24 else None
+        return _fixed(fmt)
+    key: Any = fmt
+    return _table_of(key) if fmt.width <= _TABLE_BITS else None
 
 
+def _fixed(fmt: NumberFormat) -> Rounding | None:
+    if not isinstance(fmt, FixedFormat):
+        return None
+    return Rounding.by(TO_FIXED, fmt.scale, *fmt.limits, 1 / fmt.scale)
+
+
+@lru_cache(maxsize=64)
 def _table_of(fmt: NumberFormat) -> Rounding | None:
     """The steps of a format's ``round``; ``None`` where these are too many, or go down.
 

@@ -14,7 +14,7 @@ from radhard.engine import entry, kernel
 from radhard.engine.layerstage import LayerStage, numbers_of, reach_of
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
-from radhard.engine.rounding import rounding_of
+from radhard.engine.rounding import Rounding, cut_of, rounding_of
 from radhard.engine.rule import aten, pool_arguments
 from radhard.engine.sparse import Boxes, Chain, Entrance, Stage, State
 from radhard.engine.trace import Trace
@@ -25,7 +25,7 @@ from radhard.network.program import Ref
 
 #: Images on which a stage must reproduce the golden run, at most.
 _PROBED = 4
-_FROM_ZERO = np.array([0, np.inf], np.float32)
+_FROM_ZERO = np.array([0, np.inf])
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +155,10 @@ class _Planner:
 
     def _link(
         self, index: int, source: int, fused: bool
-    ) -> tuple[int, NDArray[np.float32], int | None] | None:
+    ) -> tuple[int, NDArray[Any], int | None] | None:
         """Code and numbers of an elementwise step, and what else it reads."""
         step = self.trace.workload.program.steps[index]
-        empty = np.zeros(0, np.float32)
+        empty = np.zeros(0)
         op, drops = plain(step.op), isinstance(step.op, Comparator)
         if op is aten.relu.default:
             return (kernel.BETWEEN, _FROM_ZERO, None) if drops else (kernel.RELU, empty, None)
@@ -168,7 +168,7 @@ class _Planner:
                 return None
             code, ends = (
                 kernel.BETWEEN if drops else kernel.CLAMP,
-                np.array([low, high], np.float32),
+                np.array([low, high]),
             )
             return code, ends, None
         if step.op is batch_norm:
@@ -203,11 +203,11 @@ class _Planner:
             workload.layers[number], workload.arithmetic[number], workload.parameters[number],
         )  # fmt: skip
         source, own = self.maps.plane(layer.operands[0]), self.maps.plane(index)
-        operand, finish = rounding_of(how.input), rounding_of(how.output)
+        operand = rounding_of(how.input, self.maps.real)
         plain = how.accumulator is None or how.accumulator == how.output
         dense = layer.kind != "conv"
         if (
-            given is None or source is None or own is None or operand is None or finish is None
+            given is None or source is None or own is None or operand is None
             or not plain or how.each_step or not layer.has_windows
             or (dense and source[1:] != (1, 1))
         ):  # fmt: skip
@@ -215,26 +215,31 @@ class _Planner:
         found = self._longest(index, index, fused)
         sums = Read(index, not how.sums_are_outputs)
         kind = self.maps.values(sums, np.arange(1)).dtype
-        if found is None or kind not in {np.dtype(np.float32), np.dtype(np.float64)}:
+        finish = self._finish(number, kind)
+        if found is None or finish is None:
             return None
-        unit = np.ones(layer.channels, kind)
-        if how.exact:
-            unit[:] = how.unit(given).to(torch.float64).reshape(-1).numpy()
-        parts = LayerStage(
-            index,
-            layer,
-            source,
-            own,
-            sums,
-            operand,
-            (finish._replace(numbers=finish.numbers.astype(kind)), unit),
-        )
-        weights = parts.packed(given.weight, how.exact)
+        parts = LayerStage(index, layer, source, own, sums, operand, finish)
+        weights = parts.packed(given.weight, how.exact, kind)
         end, added, chain, result = found
         stage = parts.stage(weights, end, added, chain, result)
         alone = parts.stage(weights, index, None, Chain(), own)
-        behind = _passing(index, end, (index, added), chain, result)
+        behind = _passing(index, end, (index, added), chain, result, parts.real)
         return Entrance(stage, alone, behind, parts.reweigh)
+
+    def _finish(self, number: int, kind: np.dtype[Any]) -> tuple[Rounding, NDArray[Any]] | None:
+        """How sums of a type become outputs, and what 1 of them is worth in each channel."""
+        workload = self.trace.workload
+        how, given = workload.arithmetic[number], workload.parameters[number]
+        assert given is not None
+        whole = kind == np.int64
+        unit = np.ones(workload.layers[number].channels, np.float64 if whole else kind)
+        if how.exact:
+            unit[:] = how.unit(given).to(torch.float64).reshape(-1).numpy()
+        if whole:
+            cut = cut_of(how.output, float(unit[0]))
+            return (cut, unit) if cut is not None else None
+        finish = rounding_of(how.output, self.maps.real)
+        return (finish.on(kind), unit) if finish is not None else None
 
     def _elementwise(self, index: int, fused: bool) -> Stage | None:
         step = self.trace.workload.program.steps[index]
@@ -256,7 +261,7 @@ class _Planner:
             )
             if result is not None and result == held and (added is None or side):
                 chain = Chain((code, *rest.codes), (numbers, *rest.numbers))
-                return _passing(index, end, (source, added), chain, result)
+                return _passing(index, end, (source, added), chain, result, self.maps.real)
         return None
 
     def _by_torch(self, index: int) -> Stage | None:
@@ -305,7 +310,7 @@ class _Planner:
             return None
         end, _, chain, result = found
         sizes = (*held[1:], result[2])
-        numbers, links = numbers_of(geometry), chain.arrays(held[0])
+        numbers, links = numbers_of(geometry), chain.arrays(held[0], self.maps.real)
 
         def run(
             states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
@@ -381,7 +386,8 @@ class _Planner:
             joined = states[0]
             for state, shift in zip(states[1:], shifts[1:], strict=False):
                 area = int((tiles[:, 2] * tiles[:, 3]).sum())
-                more = State.room(len(image), area, len(joined.value) + len(state.value))
+                entries = len(joined.value) + len(state.value)
+                more = State.room(len(image), area, entries, room.value.dtype)
                 joined = more.trimmed(entry.merge(joined.arrays, state.arrays, shift, more.arrays))
             used: tuple[int, int] = entry.subsample(joined.arrays, (1, 1), 0, room.arrays)
             return used
@@ -390,11 +396,11 @@ class _Planner:
 
 
 def _passing(
-    first: int, end: int, sources: tuple[int, int | None], chain: Chain, result: Plane
+    first: int, end: int, sources: tuple[int, int | None], chain: Chain, result: Plane, real: Any
 ) -> Stage:
-    """A chain alone."""
+    """A chain alone, on values of a type."""
     own, added = sources
-    links = chain.arrays(result[0])
+    links = chain.arrays(result[0], real)
 
     def run(
         states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
