@@ -15,10 +15,13 @@ from radhard.engine.trace import Trace
 
 
 class Read(NamedTuple):
-    """What is read: the value of a step, or a layer's sums before they are rounded."""
+    """What is read: the value of a step, a layer's sums before they are rounded, or what a guard
+    has not seen yet.
+    """
 
     step: int
     sums: bool = False
+    unwatched: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +80,8 @@ class Maps:
         Raises:
             ValueError: for a value that `plane` does not know.
         """
+        if read.unwatched and read.step not in self.trace.unwatched:
+            read = Read(read.step)
         held = self.trace.maps
         if read not in held:
             held[read] = self._map(read)
@@ -90,6 +95,8 @@ class Maps:
         plane = self.plane(read.step)
         if plane is None:
             raise ValueError(f"step {read.step} has no map of golden values")
+        if read.unwatched:
+            return Map.of(self.trace.unwatched[read.step], plane)
         if not read.sums:
             return Map.of(self.trace.values[read.step], plane)
         number = self.trace.workload.numbers[read.step]

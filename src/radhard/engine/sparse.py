@@ -146,7 +146,8 @@ class Stage:
         end: the step whose value is the result.
         sources: the steps that are read; the boxes of all but the first are the results' own.
         plane: of the result.
-        reads: golden values that ``run`` is given; the last one is the result.
+        reads: golden values that ``run`` is given; the last one is the result, which no guard has
+            seen yet.
         reach: from boxes of the first source (n, 4) to boxes of results.
         run: computes the results.
         channels: values per position of a box that ``reach`` gives, at most.
@@ -184,7 +185,9 @@ class Stage:
                 for half in halves
             ]
             return State.joined(*parts)
-        golden = [maps.values(read, image) for read in self.reads]
+        *others, result = self.reads or (None,)
+        reads = [*others, result._replace(unwatched=True)] if result is not None else []
+        golden = [maps.values(read, image) for read in reads if read is not None]
         area = int(areas.sum())
         room = State.room(len(image), area, area * self.channels, maps.real)
         return room.trimmed(self.run(given, image, tiles, room, golden))

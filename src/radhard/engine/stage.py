@@ -139,7 +139,7 @@ class _Planner:
         program = self.trace.workload.program
         step, added, chain = begin, None, Chain()
         yield step, added, chain
-        while len(self.users[step]) == 1 and step != program.output:
+        while len(self.users[step]) == 1 and step not in {program.output, *self.trace.watched}:
             after = self.users[step][0]
             if any(program.rows[k] is not None for k in range(step + 1, after)):
                 return
