@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from radhard.engine import entry
-from radhard.engine.guard import LocalGuard, is_local
+from radhard.engine.guard import is_local
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
 from radhard.engine.sparse import Entrance, Front, Stage, State
@@ -217,18 +218,23 @@ def _watched(trace: Trace, step: int, front: Front, detected: Tensor) -> Front:
     """Runs after a local guard has looked at what they differ by in the value of a step."""
     if step not in trace.watched:
         return front
-    assert isinstance(trace.guard, LocalGuard)
+    guard: Any = trace.guard
     state, (_, height, columns) = front.states[step], _plane(trace, step)
     run, place = np.full(len(state.value), -1), np.zeros(len(state.value), np.int64)
     entry.placed(state.arrays, columns, height * columns, run, place)
+    values, where = torch.from_numpy(state.value), torch.from_numpy(place)
+    after, alarm = guard.touch(step, values, where)
+    alarming = np.flatnonzero(alarm.numpy())
+    alarming = alarming[run[alarming] >= 0]
+    detected[torch.from_numpy(front.fault[run[alarming]])] = True
+    corrects = step in trace.unwatched
+    if not corrects and (after is values or torch.equal(after, values)):
+        return front  # and nothing differs less than before
     golden = Maps(trace).values(Read(step, unwatched=True), front.image)
     clean = np.zeros_like(state.value)
     entry.golden_entries(state.arrays, front.image, golden, columns, clean)
-    where = torch.from_numpy(place)
-    before, _ = trace.guard.touch(step, torch.from_numpy(clean), where)
-    after, alarm = trace.guard.touch(step, torch.from_numpy(state.value), where)
-    alarming = run[alarm.numpy() & (run >= 0)]
-    detected[torch.from_numpy(front.fault[alarming])] = True
+    before = torch.from_numpy(clean)
+    before = guard.touch(step, before, where)[0] if corrects else before
     room = State.room(len(front.fault), len(state.start), len(state.value), state.value.dtype)
     given = state.arrays, after.numpy(), (before != after).numpy(), room.arrays
     left = room.trimmed(entry.select(*given))

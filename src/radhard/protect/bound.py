@@ -42,9 +42,12 @@ class Bounded(nn.Module):
         near = torch.where(values > high, high, low)
         return torch.where(inside, values, near)
 
-    def at(self, place: Tensor) -> Bounded:
+    def touch(self, values: Tensor, place: Tensor) -> Tensor:
         """See `radhard.protect.tap.Pointwise`."""
-        return Bounded(placed(self.low, place), placed(self.high, place), self.zero)
+        low, high = (placed(end, place).to(values.dtype) for end in (self.low, self.high))
+        if ((values >= low) & (values <= high)).all():
+            return values
+        return Bounded(low, high, self.zero).forward(values)
 
 
 def element_cost(workload: Workload, steps: Mapping[int, int], operations: float) -> float:
@@ -312,9 +315,9 @@ class SmoothlyBounded(SmoothCorrection):
         kept = values * torch.sigmoid(-20 * (values - self.bound.to(values.dtype)))
         return torch.where(torch.isfinite(values), kept.clamp(min=0), 0.0)
 
-    def at(self, place: Tensor) -> SmoothlyBounded:
+    def touch(self, values: Tensor, place: Tensor) -> Tensor:
         """See `radhard.protect.tap.Pointwise`."""
-        return SmoothlyBounded(placed(self.bound, place))
+        return SmoothlyBounded(placed(self.bound, place)).forward(values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,8 +85,8 @@ class SmoothCorrection(nn.Module):
 class Pointwise(Protocol):
     """A correction that goes by each value and its place alone."""
 
-    def at(self, place: Tensor) -> nn.Module:
-        """The same for values (k,) of some images that lie at these places."""
+    def touch(self, values: Tensor, place: Tensor) -> Tensor:
+        """What it makes of values (k,) of some images that lie at these places."""
         ...
 
 
@@ -126,6 +126,7 @@ class TapGuard(nn.Module):
         part = self.corrections[str(step)]
         silent = isinstance(part, SmoothCorrection)
         assert isinstance(part, Pointwise)
-        corrected: Tensor = part.at(place)(values)
-        changed = corrected != values
-        return corrected, torch.zeros_like(changed) if silent else changed
+        corrected = part.touch(values, place)
+        if silent or corrected is values:
+            return corrected, torch.zeros_like(values, dtype=torch.bool)
+        return corrected, corrected != values
