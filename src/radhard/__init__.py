@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from radhard.formats.number import NumberFormat
     from radhard.network.arithmetic import Formats
     from radhard.network.capture import capture
-    from radhard.network.export import CaptureError
+    from radhard.network.layout import CaptureError
     from radhard.network.workload import Workload
     from radhard.protect.bound import (
         BoundedNeuron,

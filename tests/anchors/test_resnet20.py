@@ -11,7 +11,7 @@ import pytest
 
 import radhard as rh
 from radhard.campaign.ask import Ask, prepare
-from radhard.campaign.campaign import right_answers
+from radhard.campaign.campaign import rightly_answered
 
 WEIGHTS = "resnet20-12fca82f.th"
 
@@ -28,7 +28,7 @@ def weights(real_data: Path) -> Path:
 def test_accuracy_and_bits(weights: Path) -> None:
     ready = prepare(Ask(model="resnet20", weights=weights, format="fp32", images=32))
     work = ready.campaign.workload
-    right = right_answers(work, work.images[:1000], work.labels[:1000])
+    right = rightly_answered(work, work.images[:1000], work.labels[:1000])
     assert sum(right) / 1000 == pytest.approx(0.915, abs=0.002)
     result = ready.campaign.run(until=2000)
     top, low = (

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
+from conftest import seeded
 from engine.test_networks import faults_of_all
 from engine.test_oracle import TOLERANCE, random_corruptions, relative, strike
 from oracles.calls import called_logits
@@ -84,9 +85,9 @@ def test_runs_without_a_fault_are_golden_bit_for_bit(
 
 
 GUARDS = {
-    "ranges": [rh.RangeRestriction()],
+    "ranges": [rh.RangeRestriction(0.01)],
     "checksum": [rh.Checksum(channels=True, correct=True)],
-    "both, and thresholds": [rh.Checksum(), rh.ValueThreshold(), rh.RangeRestriction()],
+    "both, and thresholds": [rh.Checksum(), rh.ValueThreshold(), rh.RangeRestriction(0.01)],
     "detector": [rh.RangeDetector()],
     "gated gradients": [rh.NeuronGradientSuppressor(gate=rh.Gate.ROW_CHECKSUM, tap=rh.Tap.OUTPUT)],
     "medians and bounds": [rh.MedianFeature(), rh.BoundedNeuron()],
@@ -96,11 +97,29 @@ GUARDS = {
 WATCHED = [(name, kind) for kind in GUARDS for name in ("int8", "fp32") if kind != "clipped"]
 
 
+class Plain(nn.Module):
+    """Nothing between its layers has last bits: in integers all devices compute alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.last, self.head = nn.Conv2d(6, 8, 3, stride=2, groups=2), nn.Linear(72, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        return self.head(torch.relu(self.last(torch.relu(self.conv(x)) + x)).flatten(1))
+
+
+@pytest.fixture(scope="module")
+def plain() -> nn.Module:
+    return seeded(Plain())
+
+
 @pytest.mark.parametrize(("name", "kind"), [*WATCHED, ("int8", "clipped")])
 def test_guards_do_what_they_do_on_the_host(
-    device: torch.device, residual: nn.Module, images: Tensor, labels: Tensor, name: str, kind: str
+    device: torch.device, plain: nn.Module, images: Tensor, labels: Tensor, name: str, kind: str
 ) -> None:
-    work = rh.capture(residual, images, labels, format=rh.format_named(name))
+    work = rh.capture(plain, images, labels, format=rh.format_named(name))
     corruption, protections = all_operands(work, 30), GUARDS[kind]
     host = rh.resume(rh.record(work, joined(protections, work)), corruption)
     there = work.on(device)
@@ -117,13 +136,13 @@ def test_guards_do_what_they_do_on_the_host(
 
 @pytest.mark.parametrize(
     "errors",
-    [rh.NeuronErrors(0.01), rh.NeuronErrors(0.001, per_bit=True), rh.WeightErrors(0.002)],
+    [rh.NeuronErrors(0.01), rh.NeuronErrors(0.001, per_bit=True), rh.WeightErrors(0.02)],
     ids=["neuron", "bit", "weight"],
 )
 def test_errors_at_a_rate_are_those_of_the_host(
-    device: torch.device, residual: nn.Module, images: Tensor, labels: Tensor, errors
+    device: torch.device, plain: nn.Module, images: Tensor, labels: Tensor, errors
 ) -> None:
-    work = rh.capture(residual, images, labels, format=rh.INT8)
+    work = rh.capture(plain, images, labels, format=rh.INT8)
     protections = [rh.RangeRestriction().learned(work)]
     host = rh.under_errors(work, errors, protections, repetitions=3)
     there = rh.under_errors(work.on(device), errors, protections, repetitions=3)
@@ -167,13 +186,13 @@ def test_campaigns_do_not_depend_on_the_device(
 
 @pytest.mark.usefixtures("small_shards")
 def test_faults_spread_as_they_do_on_the_host(
-    device: torch.device, residual: nn.Module, images: Tensor, labels: Tensor
+    device: torch.device, plain: nn.Module, images: Tensor, labels: Tensor
 ) -> None:
-    work = rh.capture(residual, images, labels, format=rh.INT8)
+    work = rh.capture(plain, images, labels, format=rh.INT8)
     host, there = (
         rh.follow(rh.Campaign(one, rh.chips.EYERISS), 60) for one in (work, work.on(device))
     )
-    assert (host.changed == there.changed).all()
+    np.testing.assert_allclose(there.changed, host.changed, rtol=1e-6)  # shares are divided
     assert (host.changed > 0).any()
     torch.testing.assert_close(torch.from_numpy(there.distance), torch.from_numpy(host.distance))
 

@@ -54,7 +54,8 @@ def test_errors_are_those_put_in_by_hand(
                 value = flat.reshape(value.shape)
             return value
 
-        plain = work.program.run(work.images[image : image + 1], evaluate)[work.program.output][0]
+        one = work.images[image : image + 1]
+        plain = work.program.output_of(one, evaluate=evaluate)[0]
         torch.testing.assert_close(run.logits[image], plain, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 

@@ -167,5 +167,5 @@ def _overwritten(work: Workload, corruption: Corruption, k: int) -> Tensor:
 
     with torch.no_grad():
         image = int(corruption.image[k])
-        values = work.program.run(work.images[image : image + 1], evaluate)
+        values = work.program.values(work.images[image : image + 1], evaluate)
     return values[work.program.output][0]

@@ -203,7 +203,7 @@ def test_slopes_of_other_networks_are_plain_gradients(name, request, images, lab
     model(images)
     work = rh.capture(model, images[:2], labels[:2])
     margins = Margins.of(work)
-    values = work.program.run(work.images.clone().requires_grad_(True))
+    values = work.program.values(work.images.clone().requires_grad_(True))
     best = values[work.program.output].topk(2, dim=1).values
     ends = [values[slopes.tail.end] for slopes in margins.slopes]
     plain = torch.autograd.grad((best[:, 0] - best[:, 1]).sum(), ends)

@@ -85,7 +85,7 @@ def parts(images: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
             assert torch.equal(value, work.program.steps[step].run(values))
         return value
 
-    joined = work.program.run(leaf, evaluate)[work.layers[0].operands[0]]
+    joined = work.program.values(leaf, evaluate)[work.layers[0].operands[0]]
     values = joined.chunk(len(STEPS), 1)
     slopes = [torch.autograd.grad(v.sum(), leaf, retain_graph=True)[0] for v in values]
     return dict(zip(STEPS, zip(values, slopes, strict=True), strict=True))
@@ -109,7 +109,7 @@ def test_steps_with_slopes_keep_them(images: Tensor) -> None:
     found = []
     for run in (Straight(work.program).run, None):
         leaf = images.clone().requires_grad_(True)
-        value = work.program.run(leaf, run)[work.layers[0].operands[0]]
+        value = work.program.values(leaf, run)[work.layers[0].operands[0]]
         weights = torch.linspace(1, 2, value.shape[1])
         found.append(torch.autograd.grad((value * weights).sum(), leaf)[0])
     assert torch.equal(*found)

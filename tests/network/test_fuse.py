@@ -111,7 +111,7 @@ def test_formats_lead_there_and_back(chain, residual, images, labels) -> None:
     assert there.with_(images[:3], labels[:3]).formats.fused
     gap = (there.logits(images) - plain.logits(images)).abs().max() / plain.logits(images).std()
     assert float(gap) < 0.15
-    real = torch.stack([there.source.run(images)[there.source.output], plain.logits(images)])
+    real = torch.stack([there.source.values(images)[there.source.output], plain.logits(images)])
     assert torch.allclose(real[0], real[1], atol=1e-4)
     changed = there.with_constants({there.layers[0].operands[1]: there.weight(0) * 0.5})
     with pytest.raises(ValueError, match="choose the format first"):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from radhard.faults.corruption import Corruption
 from radhard.faults.model import Integers
 from radhard.network.layer import Layer
+from radhard.network.program import Span
 from radhard.network.workload import Workload
 
 Flags = NDArray[np.bool_]
@@ -18,7 +19,8 @@ def activated(workload: Workload, corruption: Corruption) -> Flags:
     """Which of n struck values are read after the strike, (n,): faults are activated by that.
 
     A weight or input is read where a multiply-accumulate of an output in the box of reads takes it,
-    whatever the other factor. Products, sums and outputs always are.
+    whatever the other factor; one of a table where its row is looked up, or another layer reads the
+    table. Products, sums and outputs always are.
 
     Args:
         workload: the network.
@@ -29,7 +31,10 @@ def activated(workload: Workload, corruption: Corruption) -> Flags:
         layer = workload.layers[number]
         own = corruption.layer == number
         weights = np.flatnonzero(own & (corruption.operand == "weight"))
-        found[weights] = _weight_is_read(layer, corruption[weights])
+        read = _weight_is_read(layer, corruption[weights])
+        if layer.kind == "embedding" and len(weights):
+            read &= _row_is_looked_up(workload, number, corruption[weights])
+        found[weights] = read
         inputs = np.flatnonzero(own & (corruption.operand == "input"))
         if layer.has_windows:
             found[inputs] = _input_is_read(layer, corruption[inputs])
@@ -42,6 +47,24 @@ def _weight_is_read(layer: Layer, struck: Corruption) -> Flags:
     late = struck.first - channel * layer.positions
     start = np.maximum(struck.positions[:, 0], late).clip(0)
     found: Flags = inside & (start < struck.positions[:, 1].clip(max=layer.positions))
+    return found
+
+
+def _row_is_looked_up(workload: Workload, number: int, struck: Corruption) -> Flags:
+    """Whether images look wrong rows of a table up, or a later layer reads these in memory."""
+    layer, program = workload.layers[number], workload.program
+    element, source = torch.from_numpy(struck.element), layer.operands[0]
+    row = layer.weight_place(element)[1]
+    images, own = np.unique(struck.image, return_inverse=True)
+    span = Span(1, source + 1, (source,), program.last_readers())
+    chosen = workload.images[torch.from_numpy(images).to(workload.images.device)]
+    with torch.no_grad():
+        value = program.run({0: chosen}, len(chosen), span, workload.evaluate)[source]
+    layout = program.rows[source]
+    assert layout is not None
+    found: Flags = (layout.split(value).cpu()[own] == row[:, None]).any(1).numpy()
+    for places in workload.shared.get(number, {}).values():
+        found |= struck.stored & (places[element] >= 0).numpy()
     return found
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from radhard.accel.chip import Accelerator
 from radhard.accel.chips import chip_named
-from radhard.campaign.campaign import Campaign, right_answers
+from radhard.campaign.campaign import Campaign, rightly_answered
 from radhard.campaign.rebuild import function_named, part_named, rebuilt
 from radhard.campaign.store import TENSORS, read_arrays
 from radhard.campaign.windows import spread
@@ -336,7 +336,7 @@ def _doubts(work: Workload, whole: Subject) -> list[str]:
             "folder k in the order above must be the network's class k"
         )
     some = spread(work.labels.cpu().numpy(), 0)[:_DOUBTED]
-    right = right_answers(work, work.images[some], work.labels[some])
+    right = rightly_answered(work, work.images[some], work.labels[some])
     accuracy = wilson(sum(right), len(right))
     if accuracy.low <= 1 / classes and not all(right):
         doubts.append(

@@ -25,7 +25,7 @@ from radhard.metrics.outcome import (
     ConfidenceOf,
     Criterion,
     known_confidence,
-    top_class,
+    right_answers,
 )
 from radhard.network.workload import HOST, Workload
 from radhard.protect.checksum import Checksum
@@ -237,7 +237,7 @@ class Campaign:
             golden: its fault-free run, where there is one.
         """
         logits, _ = (golden or self.golden()).answers()
-        return float((top_class(logits) == self.network.labels).double().mean())
+        return float(right_answers(logits, self.network.labels).double().mean())
 
     def with_(
         self,
@@ -351,12 +351,12 @@ def _of_window(score: Score, window: Integers) -> Score:
     return lambda faults: score(replace(faults, image=window[faults.image]))
 
 
-def right_answers(work: Workload, images: Tensor, labels: Tensor) -> list[bool]:
+def rightly_answered(work: Workload, images: Tensor, labels: Tensor) -> list[bool]:
     """Which of the images the fault-free network gets right."""
     return [
         bool(hit)
         for some, label in zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
-        for hit in top_class(work.logits(some.to(work.images))) == label
+        for hit in right_answers(work.logits(some.to(work.images)), label)
     ]
 
 

@@ -42,6 +42,7 @@ from radhard.formats.number import parts
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.sampling.tally import Tally
+from radhard.version import version
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -138,7 +139,7 @@ class Folder:
         identity = {
             "id": campaign.id,
             "semantics": SEMANTICS,
-            "radhard": _version(),
+            "radhard": version(),
             "question": sorted(question.keys),
             "name": campaign.name,
             "model": campaign.workload.name,
@@ -417,9 +418,3 @@ def _seal(held: Mapping[str, Any]) -> str:
 
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("radhard")

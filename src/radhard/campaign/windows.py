@@ -102,12 +102,13 @@ def spread(labels: Integers, seed: int) -> Integers:
     and the seed alone.
 
     Args:
-        labels: (b,) class numbers.
+        labels: (b,) class numbers; of labels for each of several places none is looked at.
         seed: 0 or more.
 
     >>> sorted(np.array([0, 0, 0, 7, 7, 7])[spread(np.array([0, 0, 0, 7, 7, 7]), 5)][:2].tolist())
     [0, 7]
     """
+    labels = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
     rng = np.random.default_rng([seed, len(labels)])
     place = np.empty(len(labels))
     for label in np.unique(labels):

@@ -19,7 +19,7 @@ def _options(
     version: bool = typer.Option(False, "--version", help="Print the version and stop."),
 ) -> None:
     if version:
-        from importlib.metadata import version as installed
+        from radhard.version import version as installed
 
-        typer.echo(f"radhard {installed('radhard')}")
+        typer.echo(f"radhard {installed()}")
         raise typer.Exit

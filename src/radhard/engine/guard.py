@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from radhard.network.export import batch_norm
+from radhard.network.operation import Elementwise, operation_of
 from radhard.network.workload import Workload
 
 
@@ -194,8 +194,7 @@ def _found_blocks(workload: Workload, step: int) -> tuple[int, int, int]:
     if number is not None:
         layer = workload.layers[number]
         return layer.positions // layer.inner, layer.channels, layer.inner
-    op: Any = workload.program.steps[step].op
-    if op is batch_norm or torch.Tag.pointwise in getattr(op, "tags", ()):
+    if isinstance(operation_of(workload.program.steps[step]), Elementwise):
         for source in workload.program.steps[step].inputs:
             if workload.program.rows[source] == layout:
                 return _blocks(workload, source)

@@ -16,7 +16,8 @@ from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
 from radhard.engine.rounding import Rounding
 from radhard.engine.sparse import Boxes, Chain, Reach, Stage, State
-from radhard.network.layer import Geometry, Layer
+from radhard.network.layer import Layer
+from radhard.network.operation import Geometry
 
 #: What sums of 64 bits may change by without a look at whether they overflow.
 _LARGEST_CHANGE = 2.0**60

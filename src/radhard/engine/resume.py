@@ -26,9 +26,10 @@ from radhard.engine.patch import Windows, mapped, struck_patch
 from radhard.engine.sparse import Front
 from radhard.engine.spread import Pool, spread
 from radhard.engine.strike import Change, single, struck_outputs, struck_values
-from radhard.engine.trace import Span, Trace, filled, run_steps
+from radhard.engine.trace import Trace, filled, run_steps
 from radhard.engine.trial import trusted
 from radhard.faults.corruption import OPERANDS, Corruption
+from radhard.network.program import Span
 from radhard.network.workload import HOST
 
 #: Sees runs pass a step: numbers of the corruptions (k,), faulty and golden values (k, elements).

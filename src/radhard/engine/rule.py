@@ -16,11 +16,21 @@ from torch.nn import functional as F
 
 from radhard.engine.patch import Patch, Windows, grown, moved_into, on_map, widened
 from radhard.network.arithmetic import Parameters
-from radhard.network.comparator import Comparator, plain
-from radhard.network.export import batch_norm
-from radhard.network.layer import Geometry
+from radhard.network.comparator import Comparator
+from radhard.network.operation import (
+    Elementwise,
+    Geometry,
+    Join,
+    Pad,
+    Reshape,
+    Takes,
+    Verb,
+    Window,
+    batch_norm,
+    operation_of,
+)  # fmt: skip
 from radhard.network.product import convolution
-from radhard.network.program import Ref, Step
+from radhard.network.program import Ref
 
 aten = torch.ops.aten
 
@@ -28,7 +38,6 @@ aten = torch.ops.aten
 WHOLE_FROM = 0.35
 
 Patches = Mapping[int, Patch]
-Rule = Callable[[Windows, int, Patches, Tensor], Patch | None]
 
 
 def passed(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch | None:
@@ -37,11 +46,17 @@ def passed(windows: Windows, index: int, patches: Patches, image: Tensor) -> Pat
     number = workload.numbers.get(index)
     if number is not None:
         return _layer(windows, number, patches, image)
-    op: Any = workload.program.steps[index].op
-    rule = _RULES.get(plain(op))
-    if rule is None and torch.Tag.pointwise in getattr(op, "tags", ()):
-        rule = _pointwise
-    return rule(windows, index, patches, image) if rule else None
+    done = operation_of(workload.program.steps[index])
+    if isinstance(done, Elementwise):
+        rule = _batch_norm if done.verb is Verb.NORMALISE else _pointwise
+        return rule(windows, index, patches, image)
+    if isinstance(done, Window):
+        return _windowed(windows, index, patches, image, done) if done.even else None
+    if isinstance(done, Join):
+        return _cat(windows, index, patches, image, done)
+    if isinstance(done, Pad):
+        return _pad(windows, index, patches, image, done)
+    return _flatten(windows, index, patches) if isinstance(done, Reshape) else None
 
 
 def _layer(windows: Windows, number: int, patches: Patches, image: Tensor) -> Patch | None:
@@ -180,81 +195,41 @@ def _union(patches: list[Patch]) -> tuple[Tensor, Tensor, tuple[int, int]]:
     return top, left, (int((bottom - top).max()), int((right - left).max()))
 
 
-def _max_pool(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch | None:
-    step = windows.trace.workload.program.steps[index]
-    kernel, stride, padding, dilation, _ = pool_arguments(step, (None, 0, 1, False))
-    geometry = Geometry(kernel, stride, padding, dilation)
-    drops = isinstance(step.op, Comparator)
-    over, largest = (
-        Comparator(op) if drops else op for op in (aten.max_pool2d.default, aten.amax.default)
-    )
-
-    def pool(window: Tensor) -> Tensor:
-        if window.shape[2:] == kernel:
-            return largest(window.flatten(2), [2])  # type: ignore[no-any-return]
-        return over(window, kernel, stride, 0, dilation)  # type: ignore[no-any-return]
-
-    return _windowed(windows, index, patches, image, (geometry, pool, -torch.inf))
-
-
-def _average_pool(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch | None:
-    step = windows.trace.workload.program.steps[index]
-    kernel, stride, padding, ceil, counted = pool_arguments(step, (None, 0, False, True))
-    if ceil != (False, False) or (padding != (0, 0) and counted != (True, True)):
-        return None
-    divisor = step.args[6] if len(step.args) > 6 else None
-    if divisor is not None:
-        return None
-    geometry = Geometry(kernel, stride, padding)
-
-    def pool(window: Tensor) -> Tensor:
-        return F.avg_pool2d(window, kernel, stride)
-
-    return _windowed(windows, index, patches, image, (geometry, pool, 0.0))
-
-
-def pool_arguments(step: Step, defaults: tuple[Any, ...]) -> list[Any]:
-    """Kernel, stride and what follows, each as (rows, columns)."""
-    given = list(step.args[1:6]) + list(defaults)[len(step.args) - 2 :]
-    kernel = given[0]
-    pairs = [kernel if part is None or part == [] else part for part in given]
-    return [tuple(part * 2)[:2] if isinstance(part, list) else (part, part) for part in pairs]
-
-
-def _slice(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch | None:
-    """Every so many rows or columns from the first."""
-    step = windows.trace.workload.program.steps[index]
-    _, axis, start, stop, stride = (*step.args, *(None,) * 5)[:5]
-    if axis not in {2, 3} or start not in {None, 0} or (stop is not None and stop < 2**31):
-        return None
-    strides = (stride or 1, 1) if axis == 2 else (1, stride or 1)
-    geometry = Geometry((1, 1), strides, (0, 0))
-
-    def pick(window: Tensor) -> Tensor:
-        return window[:, :, :: strides[0], :: strides[1]]
-
-    return _windowed(windows, index, patches, image, (geometry, pick, 0.0))
-
-
 def _windowed(
-    windows: Windows, index: int, patches: Patches, image: Tensor,
-    what: tuple[Geometry, Callable[[Tensor], Tensor], float],
-) -> Patch | None:  # fmt: skip
+    windows: Windows, index: int, patches: Patches, image: Tensor, done: Window
+) -> Patch | None:
     """An operation that slides a window over each channel by itself."""
-    geometry, op, outside = what
-    source = windows.trace.workload.program.steps[index].args[0].step
+    step = windows.trace.workload.program.steps[index]
+    source = step.args[0].step
     patch, plane = _held(windows, patches, source), windows.plane(index)
     if patch is None or plane is None:
         return None
-    top, left, size = _reached(patch, geometry)
-    box = _read(geometry, (top, left, size))
+    top, left, size = _reached(patch, done.geometry)
+    box = _read(done.geometry, (top, left, size))
+    outside = -torch.inf if done.takes is Takes.LARGEST else 0.0
     whole = grown(windows, source, patch, image, box, outside)
-    pair = op(whole.pair.flatten(0, 1)).reshape(2, len(image), -1, *size)
+    taken = _taken(done, isinstance(step.op, Comparator), whole.pair.flatten(0, 1))
+    pair = taken.reshape(2, len(image), -1, *size)
     _clear_outside(pair, top, left, plane)
     return Patch(pair, top, left, patch.channel, plane)
 
 
-def _flatten(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch | None:
+def _taken(done: Window, drops: bool, window: Tensor) -> Tensor:
+    """What is made of windows (n, c, h, w); ``drops`` is for comparators."""
+    over = done.geometry
+    if done.takes is Takes.MEAN:
+        return F.avg_pool2d(window, over.kernel, over.stride)
+    if done.takes is Takes.FIRST:
+        return window[:, :, :: over.stride[0], :: over.stride[1]]
+    pool, largest = (
+        Comparator(op) if drops else op for op in (aten.max_pool2d.default, aten.amax.default)
+    )
+    if window.shape[2:] == over.kernel:
+        return largest(window.flatten(2), [2])  # type: ignore[no-any-return]
+    return pool(window, over.kernel, over.stride, 0, over.dilation)  # type: ignore[no-any-return]
+
+
+def _flatten(windows: Windows, index: int, patches: Patches) -> Patch | None:
     """A reshape that keeps the order of an image's values: the patch stays in its own map."""
     program = windows.trace.workload.program
     source = next((s for s in program.steps[index].inputs if s in patches), None)
@@ -264,13 +239,14 @@ def _flatten(windows: Windows, index: int, patches: Patches, image: Tensor) -> P
     return patches[source] if rows.first and before.first else None
 
 
-def _cat(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch | None:
+def _cat(windows: Windows, index: int, patches: Patches, image: Tensor, done: Join) -> Patch | None:
     """Maps side by side, by channel."""
     step, plane = windows.trace.workload.program.steps[index], windows.plane(index)
-    axis = step.args[1] if len(step.args) > 1 else 0
     sources = [part.step for part in step.args[0] if isinstance(part, Ref)]
     planes = [windows.plane(source) for source in sources]
-    if plane is None or axis not in {1, -3} or any(p is None or p[1:] != plane[1:] for p in planes):
+    if plane is None or done.axis not in {1, -3}:
+        return None
+    if any(p is None or p[1:] != plane[1:] for p in planes):
         return None
     held = {source: _held(windows, patches, source) for source in sources}
     whole = {
@@ -285,15 +261,14 @@ def _cat(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch
     return Patch(pair, first.top, first.left, None, plane)
 
 
-def _pad(windows: Windows, index: int, patches: Patches, image: Tensor) -> Patch | None:
+def _pad(windows: Windows, index: int, patches: Patches, image: Tensor, done: Pad) -> Patch | None:
     """Constant margins; of channels only, or of rows and columns only."""
-    step, plane = windows.trace.workload.program.steps[index], windows.plane(index)
-    source, margins, *rest = step.args
+    source, plane = windows.trace.workload.program.steps[index].args[0], windows.plane(index)
     patch = _held(windows, patches, source.step)
-    before = [*margins, 0, 0, 0, 0, 0, 0][0:8:2]
-    if patch is None or plane is None or min(margins) < 0 or before[3]:
+    before = [*(first for first, _ in done.margins), 0, 0, 0, 0][:4]
+    if patch is None or plane is None or min(map(min, done.margins)) < 0 or before[3]:
         return None
-    if rest and isinstance(rest[0], str) and rest[0] != "constant":
+    if not done.constant:
         return None
     top, left = patch.top + before[1], patch.left + before[0]
     if plane[0] == patch.plane[0]:
@@ -346,16 +321,3 @@ def _clear_outside(values: Tensor, top: Tensor, left: Tensor, plane: tuple[int, 
     inside = on_map(top, left, (h, w), plane)
     if inside is not None:
         values.masked_fill_(~inside, 0)
-
-
-_RULES: Mapping[Any, Rule] = {
-    batch_norm: _batch_norm,
-    aten.max_pool2d.default: _max_pool,
-    aten.avg_pool2d.default: _average_pool,
-    aten.slice.Tensor: _slice,
-    aten.reshape.default: _flatten,
-    aten.flatten.using_ints: _flatten,
-    aten.cat.default: _cat,
-    aten.constant_pad_nd.default: _pad,
-    aten.pad.default: _pad,
-}

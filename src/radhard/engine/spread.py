@@ -10,7 +10,7 @@ from torch import Tensor
 
 from radhard.engine.patch import Patch, Windows, alive
 from radhard.engine.rule import passed
-from radhard.network.export import batch_norm
+from radhard.network.operation import Elementwise, Verb, operation_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +59,7 @@ class Pool:
 
 #: Share of runs left up to which finished ones are taken out; copying the others costs too.
 _WORTH_MOVING = 0.9
+_NORMALISES = Elementwise(Verb.NORMALISE)
 
 
 @dataclass(slots=True)
@@ -110,7 +111,7 @@ def spread(
                 return _whole(windows, front if step in workload.numbers else safe)
             front.patches[step] = result
             _forget(windows, front, step)
-            if program.steps[step].op is not batch_norm:  # which masks next to nothing
+            if operation_of(program.steps[step]) != _NORMALISES:  # which masks next to nothing
                 front = front.finished()
             if not len(front.fault):
                 return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +15,25 @@ from radhard.engine.layerstage import LayerStage, numbers_of, reach_of
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
 from radhard.engine.rounding import Rounding, cut_of, rounding_of
-from radhard.engine.rule import aten, pool_arguments
 from radhard.engine.sparse import Boxes, Chain, Entrance, Stage, State
 from radhard.engine.trace import Trace
-from radhard.network.comparator import Comparator, plain
-from radhard.network.export import affine_of, batch_norm
-from radhard.network.layer import Geometry
+from radhard.network.comparator import Comparator
+from radhard.network.export import affine_of
+from radhard.network.operation import (
+    Elementwise,
+    Geometry,
+    Join,
+    Pad,
+    Reshape,
+    Takes,
+    Verb,
+    Window,
+    operation_of,
+)  # fmt: skip
 from radhard.network.program import Ref
 
 #: Images on which a stage must reproduce the golden run, at most.
 _PROBED = 4
-_FROM_ZERO = np.array([0, np.inf])
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,23 +119,16 @@ class _Planner:
         return None, None
 
     def _made(self, index: int, fused: bool) -> Stage | None:
-        op: Any = plain(self.trace.workload.program.steps[index].op)
-        makers: dict[Any, Callable[[int, bool], Stage | None]] = {
-            aten.max_pool2d.default: self._max_pool,
-            aten.avg_pool2d.default: self._mean_pool,
-            aten.slice.Tensor: self._slice,
-            aten.pad.default: self._pad,
-            aten.constant_pad_nd.default: self._pad,
-            aten.reshape.default: self._flatten,
-            aten.flatten.using_ints: self._flatten,
-            aten.cat.default: self._cat,
-        }
-        if op in makers:
-            return makers[op](index, fused)
-        found = self._elementwise(index, fused)
-        if found is None and torch.Tag.pointwise in getattr(op, "tags", ()):
-            return self._by_torch(index)
-        return found
+        done = operation_of(self.trace.workload.program.steps[index])
+        if isinstance(done, Elementwise):
+            return self._elementwise(index, fused) or self._by_torch(index)
+        if isinstance(done, Window):
+            return self._windows(index, done, fused)
+        if isinstance(done, Pad):
+            return self._pad(index, done)
+        if isinstance(done, Join):
+            return self._cat(index, done)
+        return self._flatten(index) if isinstance(done, Reshape) else None
 
     def _chain(
         self, first: int, begin: int, fused: bool
@@ -158,24 +159,18 @@ class _Planner:
     ) -> tuple[int, NDArray[Any], int | None] | None:
         """Code and numbers of an elementwise step, and what else it reads."""
         step = self.trace.workload.program.steps[index]
-        empty = np.zeros(0)
-        op, drops = plain(step.op), isinstance(step.op, Comparator)
-        if op is aten.relu.default:
-            return (kernel.BETWEEN, _FROM_ZERO, None) if drops else (kernel.RELU, empty, None)
-        if op in {aten.hardtanh.default, aten.clamp.default}:
-            low, high = [*step.args[1:], -1.0, 1.0][:2] if len(step.args) != 2 else (None, None)
-            if step.kwargs or not all(isinstance(end, int | float) for end in (low, high)):
-                return None
-            code, ends = (
-                kernel.BETWEEN if drops else kernel.CLAMP,
-                np.array([low, high]),
-            )
-            return code, ends, None
-        if step.op is batch_norm:
+        empty, done = np.zeros(0), operation_of(step)
+        verb = done.verb if isinstance(done, Elementwise) else Verb.OTHER
+        if isinstance(done, Elementwise) and verb is Verb.BETWEEN:
+            ends, drops = np.array(done.numbers), isinstance(step.op, Comparator)
+            if not drops and done.numbers == (0.0, np.inf):
+                return kernel.RELU, empty, None
+            return kernel.BETWEEN if drops else kernel.CLAMP, ends, None
+        if verb is Verb.NORMALISE:
             code = kernel.AFFINE_FUSED if fused else kernel.AFFINE
             slope, offset = affine_of(self.trace.workload.program.steps, index)
             return code, torch.cat([slope, offset]).numpy(), None
-        if step.op is aten.add.Tensor and not step.kwargs:
+        if verb is Verb.ADD:
             others = [arg.step for arg in step.args if isinstance(arg, Ref) and arg.step != source]
             if len(step.inputs) == 2 and len(others) == 1 and self._alike(index, others[0]):
                 return kernel.ADD, empty, others[0]
@@ -288,20 +283,15 @@ class _Planner:
         reads = (Read(sources[0]), Read(index))
         return Stage(index, index, (sources[0],), result, reads, _same, run, held[0])
 
-    def _max_pool(self, index: int, fused: bool) -> Stage | None:
-        step = self.trace.workload.program.steps[index]
-        kernel_size, stride, padding, dilation, _ = pool_arguments(step, (None, 0, 1, False))
-        geometry = Geometry(kernel_size, stride, padding, dilation)
-        kind = kernel.LARGEST_NUMBER if isinstance(step.op, Comparator) else kernel.LARGEST
-        return self._pool(index, geometry, kind, fused)
-
-    def _mean_pool(self, index: int, fused: bool) -> Stage | None:
-        step = self.trace.workload.program.steps[index]
-        kernel_size, stride, padding, ceil, _ = pool_arguments(step, (None, 0, False, True))
-        divisor = step.args[6] if len(step.args) > 6 else None
-        if padding != (0, 0) or ceil != (False, False) or divisor is not None:
-            return None
-        return self._pool(index, Geometry(kernel_size, stride, padding), kernel.MEAN, fused)
+    def _windows(self, index: int, done: Window, fused: bool) -> Stage | None:
+        step, geometry = self.trace.workload.program.steps[index], done.geometry
+        if done.takes is Takes.FIRST:
+            return self._moved(index, step.args[0].step, geometry.stride, 0)
+        if done.takes is Takes.LARGEST:
+            kind = kernel.LARGEST_NUMBER if isinstance(step.op, Comparator) else kernel.LARGEST
+            return self._pool(index, geometry, kind, fused)
+        padded = geometry.padding != (0, 0)
+        return None if padded or not done.even else self._pool(index, geometry, kernel.MEAN, fused)
 
     def _pool(self, index: int, geometry: Geometry, kind: int, fused: bool) -> Stage | None:
         source = self.trace.workload.program.steps[index].args[0].step
@@ -323,21 +313,13 @@ class _Planner:
         reach, reads = reach_of(geometry, result), (Read(source), Read(end))
         return Stage(index, end, (source,), result, reads, reach, run, result[0])
 
-    def _slice(self, index: int, fused: bool) -> Stage | None:
-        step = self.trace.workload.program.steps[index]
-        source, axis, start, stop, stride = (*step.args, *(None,) * 5)[:5]
-        if axis not in {2, 3} or start not in {None, 0} or (stop is not None and stop < 2**31):
+    def _pad(self, index: int, done: Pad) -> Stage | None:
+        """Constant margins of channels."""
+        source = self.trace.workload.program.steps[index].args[0].step
+        columns, rows, channels, images = [*done.margins, *((0, 0),) * 4][:4]
+        if not done.constant or any((*columns, *rows, *images)) or min(channels) < 0:
             return None
-        strides = (stride or 1, 1) if axis == 2 else (1, stride or 1)
-        return self._moved(index, source.step, strides, 0)
-
-    def _pad(self, index: int, fused: bool) -> Stage | None:
-        source, margins, *rest = self.trace.workload.program.steps[index].args
-        around = [*margins, 0, 0, 0, 0, 0, 0][:8]
-        constant = not rest or not isinstance(rest[0], str) or rest[0] == "constant"
-        if not constant or min(margins) < 0 or any(around[:4]) or any(around[6:]):
-            return None
-        return self._moved(index, source.step, (1, 1), around[4])
+        return self._moved(index, source, (1, 1), channels[0])
 
     def _moved(self, index: int, source: int, strides: tuple[int, int], shift: int) -> Stage | None:
         held, result = self.maps.plane(source), self.maps.plane(index)
@@ -352,9 +334,8 @@ class _Planner:
 
         return Stage(index, index, (source,), result, (), _same, run, held[0])
 
-    def _flatten(self, index: int, fused: bool) -> Stage | None:
-        step = self.trace.workload.program.steps[index]
-        source = step.args[0].step
+    def _flatten(self, index: int) -> Stage | None:
+        source = self.trace.workload.program.steps[index].args[0].step
         held, result = self.maps.plane(source), self.maps.plane(index)
         if held is None or result is None or result[1:] != (1, 1):
             return None
@@ -368,12 +349,11 @@ class _Planner:
 
         return Stage(index, index, (source,), result, (), _same, run, held[0])
 
-    def _cat(self, index: int, fused: bool) -> Stage | None:
+    def _cat(self, index: int, done: Join) -> Stage | None:
         step = self.trace.workload.program.steps[index]
-        axis = step.args[1] if len(step.args) > 1 else 0
         sources = tuple(part.step for part in step.args[0] if isinstance(part, Ref))
         held, result = [self.maps.plane(source) for source in sources], self.maps.plane(index)
-        if axis not in {1, -3} or result is None or len(sources) != len(step.args[0]):
+        if done.axis not in {1, -3} or result is None or len(sources) != len(step.args[0]):
             return None
         planes = [plane for plane in held if plane is not None]
         if len(planes) < len(held) or any(plane[1:] != result[1:] for plane in planes):

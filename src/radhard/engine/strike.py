@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from radhard.engine.trace import Span, Trace, filled, run_steps
+from radhard.engine.trace import Trace, filled, run_steps
 from radhard.faults.corruption import OPERANDS, Corruption
 from radhard.faults.model import Integers
 from radhard.formats.integer import IntegerFormat
@@ -20,6 +20,7 @@ from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Product
 from radhard.network.product import dot
+from radhard.network.program import Span
 from radhard.network.stepwise import Latched
 from radhard.network.workload import Workload
 
@@ -152,7 +153,7 @@ def _one_output(
             change = altered(held_inputs(trace, number, corruption), corruption, how.input)
             hit = torch.where(wrong[:, None] < 0, taps == terms[:, :1], window == wrong[:, None])
             faulty = sums(torch.where(hit, change.after[:, None], x), w, bias)
-    carrier = workload.images.dtype
+    carrier = workload.formats.carrier
     return how.finished(faulty, own).to(carrier), how.finished(fault_free, own).to(carrier), change
 
 

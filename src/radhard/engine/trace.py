@@ -21,7 +21,8 @@ from radhard.engine.guard import (
     rows_of,
     step_guard,
 )
-from radhard.network.export import batch_norm
+from radhard.network.operation import Elementwise, operation_of
+from radhard.network.program import Span
 from radhard.network.workload import HOST, Workload
 
 #: Rows of a batch, at most and at least where memory allows, and bytes of one.
@@ -136,7 +137,10 @@ def record(
     if rows is not None and rows < 1:
         raise ValueError(f"{rows} rows per batch can't be: use at least 1")
     rows, pool = _plan(workload, needs, rows, memory)
-    images, whole = workload.images.flatten(1), Span.of(workload, needs.read, last)
+    images, whole = (
+        workload.images.flatten(1),
+        Span(1, len(workload.program.steps), needs.read, last),
+    )
     kept: dict[int, list[Tensor]] = {step: [] for step in needs.read}
     before = _Before(watching) if watching is not None and is_local(watching) else None
     alarms = []
@@ -192,7 +196,7 @@ def _check_steady(trace: Trace) -> None:
     """Warn where the first images have other values when they stand one row further down."""
     workload, rows = trace.workload, trace.rows
     first = filled(workload.images[:rows].flatten(1).to(workload.device), rows).roll(1, 0)
-    span = Span.of(workload, trace.values, trace.last_reader)
+    span = Span(1, len(workload.program.steps), trace.values, trace.last_reader)
     with torch.no_grad():
         found, _ = run_steps(workload, {0: first}, span, trace.guard, rows)
     for step, value in found.items():
@@ -218,7 +222,7 @@ def answered(
     watching = step_guard(guard, workload) if guard is not None else None
     rows, _ = _plan(workload, needs, None, memory)
     output = workload.program.output
-    span = Span.of(workload, (output,), needs.last_reader)
+    span = Span(1, len(workload.program.steps), (output,), needs.last_reader)
     logits, alarms = [], []
     with torch.no_grad():
         for part in workload.images.flatten(1).split(rows):
@@ -236,27 +240,6 @@ def _finite(value: Tensor) -> bool:
 
 def _joined(parts: list[Tensor]) -> Tensor:
     return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Which steps to run, and which values to keep.
-
-    Attributes:
-        first, end: the steps ``first <= step < end``.
-        wanted: steps whose values are asked for; others are dropped after their last reader.
-        last_reader: for each step, the last one that reads it.
-    """
-
-    first: int
-    end: int
-    wanted: Collection[int]
-    last_reader: tuple[int, ...]
-
-    @classmethod
-    def of(cls, workload: Workload, wanted: Collection[int], last: tuple[int, ...]) -> Span:
-        """All steps behind the images."""
-        return cls(1, len(workload.program.steps), wanted, last)
 
 
 #: ``(step, output, inputs)`` of a layer, (rows, elements) each, to the output to go on with.
@@ -284,36 +267,27 @@ def run_steps(
     Returns:
         The wanted values as (rows, elements), and the guard's alarms, (rows,).
     """
-    program = workload.program
-    held: dict[int, Any] = {step: _layout(workload, step).join(v) for step, v in start.items()}
     alarms = torch.zeros(rows, dtype=torch.bool, device=workload.device)
 
-    def value(step: int) -> Any:
-        if step not in held:
-            size = program.sizes[step]
-            held[step] = size[0] * rows + size[1] if size else program.steps[step].constant
-        return held[step]
-
-    for step in range(span.first, span.end):
-        if program.rows[step] is None:
-            continue
-        held[step] = workload.evaluate(step, value)
+    def touched(step: int, found: Any, value: Callable[[int], Any]) -> Any:
         watched = guard is not None and step in guard.steps
-        if watched or (reread is not None and step in workload.numbers):
-            layout = _layout(workload, step)
-            clean = output = layout.split(held[step])
-            if reread is not None and step in workload.numbers:
-                source = workload.layers[workload.numbers[step]].operands[0]
-                output = reread(step, output, _layout(workload, source).split(value(source)))
-            if guard is not None and watched:
-                again = (output != clean).any(1) if output is not clean else None
-                output, alarm = guarded(guard, workload, Seen(step, output, clean, value, again))
-                alarms |= alarm
-            held[step] = layout.join(output)
-        for source in program.steps[step].inputs:
-            if span.last_reader[source] == step and source not in span.wanted:
-                held.pop(source, None)
-    return {step: _layout(workload, step).split(held[step]) for step in span.wanted}, alarms
+        rereads = reread is not None and step in workload.numbers
+        if not watched and not rereads:
+            return found
+        layout = _layout(workload, step)
+        clean = output = layout.split(found)
+        if reread is not None and rereads:
+            source = workload.layers[workload.numbers[step]].operands[0]
+            output = reread(step, output, _layout(workload, source).split(value(source)))
+        if guard is not None and watched:
+            again = (output != clean).any(1) if output is not clean else None
+            output, alarm = guarded(guard, workload, Seen(step, output, clean, value, again))
+            alarms.logical_or_(alarm)
+        return layout.join(output)
+
+    whole = {step: _layout(workload, step).join(v) for step, v in start.items()}
+    found = workload.program.run(whole, rows, span, workload.evaluate, touched)
+    return {step: _layout(workload, step).split(value) for step, value in found.items()}, alarms
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +313,7 @@ class _Needs:
     def of(cls, workload: Workload) -> _Needs:
         """For any images."""
         program = workload.program
-        last = [max(users, default=-1) for users in program.users()]
+        last = list(program.last_readers())
         last[program.output] = len(program.steps)
         read = sorted(_read_steps(workload, last))
         sizes = [layout.elements if layout is not None else 0 for layout in program.rows]
@@ -414,7 +388,7 @@ def _read_steps(workload: Workload, last: Sequence[int]) -> set[int]:
         read |= {step for step in range(layer.step + 1) if last[step] > layer.step}
     for step in program.steps:
         sources = {source for source in step.inputs if program.rows[source] is not None}
-        alone = torch.Tag.pointwise in getattr(step.op, "tags", ()) or step.op is batch_norm
+        alone = isinstance(operation_of(step), Elementwise)
         if len(sources) > 1 or not alone:
             read |= sources
     return {step for step in read if program.rows[step] is not None}

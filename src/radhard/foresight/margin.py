@@ -21,7 +21,8 @@ from radhard.foresight.partial import partial_sums
 from radhard.foresight.straight import Straight
 from radhard.foresight.tail import Tail
 from radhard.formats.number import NumberFormat
-from radhard.network.layer import Geometry, Layer
+from radhard.network.layer import Layer
+from radhard.network.operation import Geometry
 from radhard.network.workload import Workload
 
 Integers = NDArray[np.int64]
@@ -343,7 +344,9 @@ class _Backwards:
         self.inputs: list[Tensor] = []
         self.straight = Straight(workload.program, blind)
         with torch.enable_grad():
-            self.values = workload.program.run(images.clone().requires_grad_(True), self._evaluate)
+            given = images.clone()
+            given.requires_grad_(given.is_floating_point())
+            self.values = workload.program.values(given, self._evaluate)
             best = self.values[workload.program.output].topk(2, dim=1).values
             self.margin = best[:, 0] - best[:, 1]
             if self.margin.requires_grad:
@@ -359,15 +362,29 @@ class _Backwards:
             found = self.straight.run(index, values)
         else:
             source = self.workload.layers[number].operands[0]
-            own = values(source) + torch.zeros_like(values(source)).requires_grad_(True)
-            own.retain_grad()
+            own = self._taken(number, values(source))
             self.inputs.append(own)
             step = self.workload.program.steps[index]
-            found = step.run(lambda s: own if s == source else values(s))
+            real = values(source).is_floating_point()
+            found = step.run(lambda s: own if s == source and real else values(s))
+            if not real:
+                found = found + torch.zeros_like(found).requires_grad_(True)
         carrier = self.straight.carrier(index, found)
         if index in self.ends and carrier.requires_grad:
             carrier.retain_grad()
         return found
+
+    def _taken(self, number: int, value: Tensor) -> Tensor:
+        """A layer's input, whose gradient through this layer alone is wanted.
+
+        Of a look-up: what rows with one 1 each have for a root mean square; nothing is felt there.
+        """
+        if not value.is_floating_point():
+            rows = self.workload.layers[number].fan_in
+            return torch.full(value.shape, rows**-0.5, dtype=self.workload.formats.carrier)
+        own = value + torch.zeros_like(value).requires_grad_(True)
+        own.retain_grad()
+        return own
 
     def _of(self, layer: Layer, tail: Tail, own: Tensor) -> Slopes:
         end = self.values[tail.end]
@@ -411,7 +428,7 @@ def _underivable(workload: Workload, images: Tensor) -> frozenset[int]:
         with torch.no_grad():
             return step.run(values)
 
-    workload.program.run(images, evaluate)
+    workload.program.values(images, evaluate)
     return frozenset(found)
 
 

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from radhard.engine.rule import pool_arguments
 from radhard.engine.trace import Trace
 from radhard.foresight import interval
 from radhard.formats.catalogue import FLOAT32
@@ -26,12 +25,18 @@ from radhard.formats.fixed import FixedFormat
 from radhard.formats.floating import FloatFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
-from radhard.network.comparator import plain
-from radhard.network.export import batch_norm
+from radhard.network.operation import (
+    Elementwise,
+    Move,
+    Operation,
+    Reduce,
+    Takes,
+    Verb,
+    Window,
+    operation_of,
+)  # fmt: skip
 from radhard.network.program import Rows
 from radhard.network.workload import Workload
-
-aten = torch.ops.aten
 
 #: Classes of a network that has prices, at most: there is a row for each two of them.
 _CLASSES = 16
@@ -41,22 +46,6 @@ _HALF, _SPARE = 2.0**-24, 1.01
 _AFFINE_ERROR = 2.0**-20
 #: No value may reach this, and of the room up to where a format ends changes may take this part.
 _LARGEST, _NEAR = 2.0**60, 0.9
-#: Steps that are linear without negative factors, and only move values.
-_MOVING = {
-    aten.reshape.default, aten.flatten.using_ints, aten.unflatten.int, aten.permute.default,
-    aten.transpose.int, aten.squeeze.dim, aten.squeeze.dims, aten.unsqueeze.default,
-    aten.slice.Tensor, aten.select.int, aten.cat.default, aten.expand.default, aten.pad.default,
-    aten.constant_pad_nd.default,
-}  # fmt: skip
-#: Steps that no change outgrows, and those that are means.
-_RECTIFIERS = {
-    aten.relu.default, aten.relu6.default, aten.hardtanh.default, aten.clamp.default,
-    aten.clamp_min.default,
-}  # fmt: skip
-_MEANS = {
-    aten.avg_pool2d.default, aten.adaptive_avg_pool2d.default,
-    aten._adaptive_avg_pool2d.default, aten.mean.dim,
-}  # fmt: skip
 
 
 def rounding_error(terms: int) -> float:
@@ -88,7 +77,9 @@ class Prices:
     def found(cls, trace: Trace, wanted: Collection[int]) -> Prices:
         """Of the steps ``wanted``, as far back as there are answers that rounding can't change."""
         classes = trace.logits.shape[1]
-        if not 2 <= classes <= _CLASSES or not bool(torch.isfinite(trace.logits).all()):
+        if trace.workload.places or not 2 <= classes <= _CLASSES:
+            return cls({})
+        if not bool(torch.isfinite(trace.logits).all()):
             return cls({})
         with torch.no_grad():
             return cls(_Backward.of(trace).prices(wanted))
@@ -163,24 +154,26 @@ class _Backward:
 
     def _through(self, step: int, sources: Sequence[int]) -> dict[int, Tensor] | None:
         given = self.trace.workload.program.steps[step]
-        op = plain(given.op)
-        single, stored = len(sources) == 1, set(sources) <= self.trace.values.keys()
-        found: dict[int, Tensor] | None = None
         if step in self.trace.workload.numbers:
-            found = self._layer(step)
-        elif op in _MOVING:
-            found = self._linear(step, sources, given.run)
-        elif op in _RECTIFIERS and single:
-            found = {sources[0]: self.costs[step]}
-        elif op in _MEANS:
-            found = self._mean(step, sources[0]) if stored else None
-        elif op is aten.max_pool2d.default:
-            found = self._largest(step, sources[0])
-        elif op is batch_norm:
-            found = self._affine(step, sources[0]) if stored else None
-        elif op is aten.add.Tensor and not given.kwargs:
-            found = self._sum(step, sources) if stored else None
-        return found
+            return self._layer(step)
+        done, stored = operation_of(given), set(sources) <= self.trace.values.keys()
+        if isinstance(done, Move) or (isinstance(done, Window) and done.takes is Takes.FIRST):
+            return self._linear(step, sources, given.run)
+        if isinstance(done, Window) and done.takes is Takes.LARGEST:
+            return self._largest(step, sources[0], done)
+        if isinstance(done, Reduce | Window) and done.takes is Takes.MEAN:
+            return self._mean(step, sources[0]) if stored else None
+        return self._value_by_value(step, sources, done, stored)
+
+    def _value_by_value(
+        self, step: int, sources: Sequence[int], done: Operation, stored: bool
+    ) -> dict[int, Tensor] | None:
+        verb = done.verb if isinstance(done, Elementwise) else Verb.OTHER
+        if verb is Verb.BETWEEN and len(sources) == 1:
+            return {sources[0]: self.costs[step]}
+        if verb is Verb.NORMALISE and stored:
+            return self._affine(step, sources[0])
+        return self._sum(step, sources) if verb is Verb.ADD and stored else None
 
     def _mean(self, step: int, source: int) -> dict[int, Tensor]:
         run = self.trace.workload.program.steps[step].run
@@ -194,7 +187,8 @@ class _Backward:
         source, held = layer.operands[0], self.trace.values
         into, out = coding_of(how.input), coding_of(how.output)
         if (
-            given is None or how.each_step or how.accumulator not in (None, how.output)
+            given is None or layer.kind == "embedding" or how.each_step
+            or how.accumulator not in (None, how.output)
             or into is None or out is None or not {step, source} <= held.keys()
         ):  # fmt: skip
             return None
@@ -236,16 +230,15 @@ class _Backward:
             self._lose(source, rounding_error(2) * back)
         return dict.fromkeys(sources, back)
 
-    def _largest(self, step: int, source: int) -> dict[int, Tensor] | None:
+    def _largest(self, step: int, source: int, done: Window) -> dict[int, Tensor] | None:
         """A window's largest value changes by no more than the sum of its changes."""
-        given = self.trace.workload.program.steps[step]
-        size, stride, padding, dilation, ceil = pool_arguments(given, (None, 0, 1, False))
-        if dilation != (1, 1):
+        over = done.geometry
+        if over.dilation != (1, 1):
             return None
 
         def pooled(values: Callable[[int], Tensor]) -> Tensor:
-            x = values(source)
-            return F.avg_pool2d(x, size, stride, padding, bool(ceil[0]), divisor_override=1)
+            given = over.kernel, over.stride, over.padding, not done.even
+            return F.avg_pool2d(values(source), *given, divisor_override=1)
 
         return self._linear(step, [source], pooled)
 

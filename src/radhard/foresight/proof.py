@@ -8,8 +8,7 @@ proved may still be harmless.
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,13 +27,9 @@ from radhard.foresight import interval
 from radhard.foresight.price import Prices, affine_terms, rounding_error
 from radhard.formats.integer import IntegerFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
-from radhard.network.comparator import plain
-from radhard.network.export import batch_norm
-from radhard.network.layer import Geometry, Layer
-from radhard.network.program import Ref
+from radhard.network.layer import Layer
+from radhard.network.operation import Elementwise, Geometry, Verb, operation_of
 from radhard.network.workload import Workload
-
-aten = torch.ops.aten
 
 Levels = NDArray[np.uint8]
 Integers = NDArray[np.int64]
@@ -398,49 +393,30 @@ def _links(workload: Workload, layer: Layer, users: Sequence[Sequence[int]]) -> 
 def _link(workload: Workload, layer: Layer, index: int, source: int) -> _Link | None:
     """One of them; ``None`` where it is not understood."""
     program, step = workload.program, workload.program.steps[index]
-    op, first, rest = plain(step.op), step.args[0] if step.args else None, step.args[1:]
-    own = program.rows[source]
-    if first != Ref(source) or step.kwargs:
-        swapped = op is aten.add.Tensor and not step.kwargs and rest == (Ref(source),)
-        if not swapped or not isinstance(first, Ref):
-            return None
-        rest = (first,)
-    if op is batch_norm:
+    own, done = program.rows[source], operation_of(step)
+    if not isinstance(done, Elementwise):
+        return None
+    if done.verb is Verb.NORMALISE:
         flat = own is not None and len(own.sizes) == 2
         return _affine(workload, index) if layer.kind == "conv" or flat else None
-    if op is aten.add.Tensor and len(rest) == 1 and isinstance(rest[0], Ref):
-        other = rest[0].step
+    if done.verb is Verb.ADD:
+        first, second = (arg.step for arg in step.args)
+        other = second if first == source else first
         alike = other != source and program.rows[other] == own
         return _Link(index, interval.ADD, np.zeros(0, np.float32), other) if alike else None
-    if any(not isinstance(part, int | float | None) for part in rest):
-        return None
-    return _by_numbers(index, op, rest)
+    code = _CODES.get(done.verb)
+    return None if code is None else _Link(index, code, np.array(done.numbers, np.float32))
 
 
-def _by_numbers(index: int, op: Any, numbers: tuple[float | None, ...]) -> _Link | None:
-    """A step whose other arguments are numbers."""
-    ends = [*numbers, None, None][:2]
-    between = {
-        aten.relu.default: (0.0, math.inf),
-        aten.relu6.default: (0.0, 6.0),
-        aten.hardtanh.default: (*numbers, -1.0, 1.0)[:2] if len(numbers) != 1 else None,
-        aten.clamp.default: tuple(
-            far if end is None else end
-            for end, far in zip(ends, (-math.inf, math.inf), strict=True)
-        ),
-        aten.clamp_min.default: (ends[0], math.inf),
-    }
-    one = {
-        aten.mul.Tensor: interval.TIMES, aten.mul.Scalar: interval.TIMES,
-        aten.div.Tensor: interval.PER, aten.div.Scalar: interval.PER,
-        aten.add.Tensor: interval.PLUS, aten.add.Scalar: interval.PLUS,
-    }  # fmt: skip
-    alone = {aten.round.default: interval.ROUND, aten.sign.default: interval.SIGN}
-    if between.get(op) is not None:
-        return _Link(index, interval.BETWEEN, np.array(between[op], np.float32))
-    if op in one and len(numbers) == 1 and numbers[0] is not None:
-        return _Link(index, one[op], np.array(numbers, np.float32))
-    return _Link(index, alone[op], np.zeros(0, np.float32)) if op in alone and not numbers else None
+#: How compiled bounds call what elementwise steps do.
+_CODES: Mapping[Verb, int] = {
+    Verb.BETWEEN: interval.BETWEEN,
+    Verb.TIMES: interval.TIMES,
+    Verb.PER: interval.PER,
+    Verb.PLUS: interval.PLUS,
+    Verb.ROUND: interval.ROUND,
+    Verb.SIGN: interval.SIGN,
+}
 
 
 def _affine(workload: Workload, index: int) -> _Link:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from radhard.network.comparator import plain
+from radhard.network.operation import Elementwise, operation_of
 from radhard.network.program import Program, Step
 
 aten = torch.ops.aten
@@ -24,8 +25,6 @@ Values = Callable[[int], Any]
 
 #: Mean slope of the sign of a value that is normally distributed around 0 with deviation 1.
 _SIGN = math.sqrt(2 / math.pi)
-#: Operations that PyTorch does not tag as such in all their forms.
-_VALUE_BY_VALUE = (aten.where, aten.__and__, aten.__or__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,8 @@ class Straight:
         """
         held, twin = values(source), self.twins[source]
         try:
-            if held.dtype is not torch.bool or not _elementwise(step.op):
+            alone = isinstance(operation_of(step), Elementwise)
+            if held.dtype is not torch.bool or not alone:
                 part: Tensor = step.run(_with(values, source, twin))
                 return part if part.is_floating_point() else None
             true, false = (
@@ -109,11 +109,6 @@ class _As(torch.autograd.Function):
 
 def _with(values: Values, source: int, other: Tensor) -> Values:
     return lambda step: other if step == source else values(step)
-
-
-def _elementwise(op: Any) -> bool:
-    packet = getattr(plain(op), "overloadpacket", None)
-    return torch.Tag.pointwise in getattr(op, "tags", ()) or packet in _VALUE_BY_VALUE
 
 
 def _same(x: Tensor, **_: Any) -> Tensor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from radhard.engine.trace import Trace
-from radhard.network.export import affine_of, batch_norm
+from radhard.network.export import affine_of
 from radhard.network.layer import Layer
+from radhard.network.operation import Elementwise, Verb, operation_of
 from radhard.network.workload import Workload
 
 
@@ -37,15 +37,16 @@ class Tail:
         step, steps = layer.step, []
         while len(users[step]) == 1 and step != program.output:
             after = users[step][0]
-            op, others = program.steps[after].op, set(program.steps[after].inputs) - {step}
-            alone = torch.Tag.pointwise in getattr(op, "tags", ())
-            alike = all(program.rows[k] == own and k < layer.step for k in others)
-            normal = op is batch_norm and layer.kind == "conv"
-            if program.rows[after] != own or not (normal or (alone and alike)):
+            done, others = operation_of(program.steps[after]), set(program.steps[after].inputs)
+            alike = all(program.rows[k] == own and k < layer.step for k in others - {step})
+            if done == Elementwise(Verb.NORMALISE):
+                alike = layer.kind == "conv"
+            if program.rows[after] != own or not (isinstance(done, Elementwise) and alike):
                 break
             step = after
             steps.append(step)
-        normal_steps = [index for index in steps if program.steps[index].op is batch_norm]
+        normal = Elementwise(Verb.NORMALISE)
+        normal_steps = [index for index in steps if operation_of(program.steps[index]) == normal]
         affine = {index: affine_of(program.steps, index) for index in normal_steps}
         return cls(layer, tuple(steps), affine)
 

@@ -80,17 +80,20 @@ def classify(
 ) -> Outcomes:
     """The outcomes of n faulty runs (Li et al., SC'17, section 4.6).
 
+    A network that gives an answer for each of several places is right where all of them are; what
+    is said of a top class or a confidence holds where it does at any place.
+
     Not-a-number ranks below every number, minus infinity included; where every logit is
     not-a-number the network says nothing, which counts as SDC of every kind and as not correct.
     The lowest class number wins ties. Confidences are softmax values; "off by 10 %" is relative
     to the fault-free confidence.
 
     Args:
-        logits: of the faulty runs, (n, classes).
-        golden: of the fault-free runs of the same images, (n, classes).
-        labels: (n,).
+        logits: of the faulty runs, (n, classes), or (n, places * classes).
+        golden: of the fault-free runs of the same images, alike.
+        labels: (n,), or (n, places, ...).
         detected: (n,) alarms of guards.
-        criteria: more columns by name.
+        criteria: more columns by name; they see logits as (n, places, ..., classes).
         confidence_of: ``top-class`` compares the confidence in the fault-free top class then and
             now; ``top-score`` the highest confidence then and now, whatever the class, which is
             what the logs of the source's own injector allow.
@@ -108,27 +111,43 @@ def classify(
     >>> found["sdc1"].tolist(), found["masked"].tolist(), found["nan"].tolist()
     ([False, False], [True, False], [False, True])
     """
-    says, said = top_class(logits), top_class(golden)
+    n, own = len(logits), labels.reshape(-1)
+    other = logits if otherwise is None else otherwise
+    now, before, ruled = (part.reshape(len(own), -1) for part in (logits, golden, other))
+
+    def anywhere(flags: Tensor) -> Tensor:
+        return flags.view(n, -1).any(1)
+
+    says, said = top_class(now), top_class(before)
     silent = says < 0
-    top5 = _ranked(golden).sort(dim=1, descending=True, stable=True).indices[:, :5]
-    shift = _confidence_shift(logits, golden, known_confidence(confidence_of))
+    top5 = _ranked(before).sort(dim=1, descending=True, stable=True).indices[:, :5]
+    shift = _confidence_shift(now, before, known_confidence(confidence_of))
+    right, was_right = ~anywhere(says != own), ~anywhere(said != own)
     columns = {
-        "sdc1": says != said,
-        "sdc5": ~(top5 == says[:, None]).any(1),
-        "sdc10": silent | (shift > 0.1),
-        "sdc20": silent | (shift > 0.2),
-        "correct": says == labels,
-        "lost": (said == labels) & (says != labels),
-        "gained": (said != labels) & (says == labels),
-        "masked": (logits == golden).all(1),
-        "nan": torch.isnan(logits).any(1),
-        "nan_decided": says != (says if otherwise is None else top_class(otherwise)),
+        "sdc1": anywhere(says != said),
+        "sdc5": anywhere(~(top5 == says[:, None]).any(1)),
+        "sdc10": anywhere(silent | (shift > 0.1)),
+        "sdc20": anywhere(silent | (shift > 0.2)),
+        "correct": right,
+        "lost": was_right & ~right,
+        "gained": ~was_right & right,
+        "masked": (logits == golden).flatten(1).all(1),
+        "nan": torch.isnan(logits).flatten(1).any(1),
+        "nan_decided": anywhere(says != top_class(ruled)),
         "detected": detected,
-        "sdc1_undetected": (says != said) & ~detected,
+        "sdc1_undetected": anywhere(says != said) & ~detected,
     }
+    shape = (*labels.shape, now.shape[1])
     for name, criterion in (criteria or {}).items():
-        columns[name] = _asked(name, criterion, (logits, golden, labels), columns)
+        given = logits.reshape(shape), golden.reshape(shape), labels
+        columns[name] = _asked(name, criterion, given, columns)
     return Outcomes(columns)
+
+
+def right_answers(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which of n runs give the right answer, (n,), at all places; as for `classify`."""
+    own = labels.reshape(-1)
+    return (top_class(logits.reshape(len(own), -1)) == own).view(len(labels), -1).all(1)
 
 
 def top_class(logits: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch._export.serde import serialize
 
-from radhard.network.export import CaptureError
+from radhard.network.layout import CaptureError
 from radhard.network.pickled import ForeignError, tensors_in
 from radhard.network.plain import check_batch
 

@@ -154,12 +154,16 @@ class Arithmetic:
     def run(self, product: Product, x: Tensor, given: Parameters) -> Tensor:
         """The layer's output, rounded to its format; ``x`` holds any real values."""
         sums = self.sums(product, self.operand(x), given)
-        return self.finished(sums, given).to(x.dtype)
+        found = self.finished(sums, given)
+        return found.to(x.dtype) if x.is_floating_point() else found
 
     def operand(self, x: Tensor) -> Tensor:
-        """The input as it is multiplied: integers, or reals rounded to the format."""
+        """The input as it is multiplied: integers, or reals rounded to the format.
+
+        Of a look-up: which rows it reads, as they are.
+        """
         if not self.exact:
-            return self.input.round(x)
+            return self.input.round(x) if x.is_floating_point() else x
         assert isinstance(self.input, _CODES)
         return self.input.integers(x)
 
@@ -325,12 +329,15 @@ def fitted(
         constant: whether the second operand is a weight.
     """
     x, w, y = samples
+    looks_up = layer.kind == "embedding"
+    x = w if looks_up else x  # its input are no values
     source, output = formats.activation.fit(x), formats.activation.fit(y)
     rows = layer.channels if constant and layer.weight_first else 0
     weight = formats.weight.fit(w, rows) if constant else formats.activation.fit(w)
-    accumulator = formats.accumulator.fit(y) if formats.accumulator is not None else None
+    sums = formats.accumulator if not looks_up else None
+    accumulator = sums.fit(y) if sums is not None else None
     exact = (
-        layer.kind != "attention"  # its scores pass through a softmax of reals
+        layer.kind not in {"attention", "embedding"}  # whose scores pass through a softmax of reals
         and isinstance(source, _CODES)
         and isinstance(weight, _CODES)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -16,9 +16,12 @@ from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Formats
 from radhard.network.comparator import NanRule, known_rule
 from radhard.network.coverage import covered_by
-from radhard.network.export import CaptureError, exported, program_of
+from radhard.network.export import exported, program_of
+from radhard.network.finder import layers_of
 from radhard.network.fuse import Captured, extremes_of
-from radhard.network.layer import Layer, layers_of
+from radhard.network.inputs import Inputs
+from radhard.network.layer import Layer
+from radhard.network.layout import CaptureError
 from radhard.network.plain import evaluating, plain, tensor_of
 from radhard.network.program import Program
 from radhard.network.silence import tell_of_readers, tell_of_silence
@@ -27,12 +30,13 @@ from radhard.network.workload import Workload, check_pairs, formatted
 
 def capture(
     model: nn.Module | ExportedProgram,
-    images: Tensor | ArrayLike,
+    images: Tensor | ArrayLike | Mapping[str, Tensor | ArrayLike],
     labels: Tensor | ArrayLike,
     format: NumberFormat | Formats = FLOAT32,
     name: str | None = None,
     nan: NanRule | None = None,
-    fit_to: Tensor | ArrayLike | None = None,
+    fit_to: Tensor | ArrayLike | Mapping[str, Tensor | ArrayLike] | None = None,
+    output: str | None = None,
 ) -> Workload:
     """Turn a PyTorch model with images and labels into a `Workload`.
 
@@ -40,16 +44,21 @@ def capture(
     their own (integers, ``FIXED16``) are fitted to the ranges seen on some images.
 
     Args:
-        model: in evaluation mode it takes (b, ...) and gives logits (b, classes); it is left in
-            the mode that it is in. Wrappers (``DataParallel``, ``torch.compile``) are taken off.
-        images: (b, ...), floating point, as the model expects them; taken as float32.
-        labels: (b,) class numbers.
+        model: in evaluation mode it takes (b, ...) and gives logits (b, classes), or those of
+            several places, (b, places, ..., classes); it is left in the mode that it is in.
+            Wrappers (``DataParallel``, ``torch.compile``) are taken off.
+        images: (b, ...) as the model expects them: floating point, taken as float32, or whole
+            numbers, such as those of words. A mapping gives several by the names of the
+            parameters of the model's ``forward``, each (b, ...).
+        labels: (b,) class numbers, or (b, places, ...), one for each place.
         format: one number format for everything, or `Formats`.
         name: for tables and pages; the class name of the model where ``None``.
         nan: what rectifiers and pooling make of not-a-number: ``propagate``, or ``zero``; ``None``
             for zero on chips and propagate in software. See `Workload`.
         fit_to: (k, ...), images on which ranges are seen, and whose logits are looked at for what
             is not a number; ``images`` where ``None``.
+        output: the name of the model's result that holds the logits, where it gives several:
+            ``logits`` of a mapping or a data class, ``0`` of a tuple.
 
     Raises:
         CaptureError: when the model can't be exported, mixes images, draws random numbers, or
@@ -67,16 +76,16 @@ def capture(
     >>> rh.capture(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2])).layers[0].macs
     12
     """
-    images, labels = tensor_of(images, "images"), tensor_of(labels, "labels")
+    (inputs, images), labels = _taken(images, "images"), tensor_of(labels, "labels")
     check_pairs(images, labels)
     rule = known_rule(nan) if nan is not None else None
     images, labels = _as_numbers(images), labels.to(torch.int64)
-    seen = images if fit_to is None else _alike(tensor_of(fit_to, "fit_to"), images)
+    seen = images if fit_to is None else _alike(_taken(fit_to, "fit_to")[1], images)
     taken = plain(model)
     with torch.no_grad():
         with evaluating(taken) if isinstance(taken, nn.Module) else nullcontext():
-            graph = exported(taken, images)
-            program = program_of(graph, images)
+            graph = exported(taken, images, inputs)
+            program = program_of(graph, images, inputs, output)
         shapes = _shapes(program, images[:1])
         layers = _named_apart(layers_of(program, shapes))
         if not layers:
@@ -84,12 +93,7 @@ def capture(
                 "the model has no layer that multiplies and accumulates (convolution, linear, "
                 "matrix product, attention): there is nothing to strike"
             )
-        classes = shapes(program.output)[1]
-        if int(labels.max()) >= classes:
-            raise ValueError(
-                f"label {int(labels.max())} can't be: the model tells {classes} classes apart, "
-                f"so labels are 0 to {classes - 1}"
-            )
+        _check_labels(labels, shapes(program.output)[1:])
         extremes = extremes_of(program, layers, seen)
         title = name or type(taken).__name__
         covered = covered_by(layers, program, graph, images[:1])
@@ -100,8 +104,34 @@ def capture(
     return work
 
 
+def _taken(
+    given: Tensor | ArrayLike | Mapping[str, Tensor | ArrayLike], what: str
+) -> tuple[Inputs, Tensor]:
+    """One tensor (b, ...), and which parts of it are the model's inputs."""
+    if not isinstance(given, Mapping):
+        return Inputs({}), tensor_of(given, what)
+    return Inputs.of({name: tensor_of(value, f"input {name}") for name, value in given.items()})
+
+
+def _check_labels(labels: Tensor, shape: tuple[int, ...]) -> None:
+    """Labels (b, ...) of outputs that have this shape for one image."""
+    *places, classes = shape
+    if list(labels.shape[1:]) != places:
+        raise ValueError(
+            f"labels of shape {tuple(labels.shape)} don't match outputs of (b, "
+            f"{', '.join(map(str, shape))}): give one class number for each image"
+            + f" and place, (b, {', '.join(map(str, places))})"
+            * bool(places)
+        )
+    if int(labels.max()) >= classes:
+        raise ValueError(
+            f"label {int(labels.max())} can't be: the model tells {classes} classes apart, "
+            f"so labels are 0 to {classes - 1}"
+        )
+
+
 def _shapes(program: Program, image: Tensor) -> Callable[[int], tuple[int, ...]]:
-    values = program.run(image)
+    values = program.values(image)
 
     def shape(step: int) -> tuple[int, ...]:
         return tuple(values[step].shape)
@@ -131,10 +161,13 @@ def _alike(some: Tensor, images: Tensor) -> Tensor:
 
 
 def _as_numbers(images: Tensor) -> Tensor:
-    if not images.is_floating_point():
+    if images.is_complex() or images.dtype in (torch.bool, torch.uint8):
         raise ValueError(
-            f"images of type {images.dtype} can't be: use floating point, scaled as for training"
+            f"images of type {images.dtype} can't be: use floating point, scaled as for training, "
+            "or int64 for numbers of words"
         )
+    if not images.is_floating_point():
+        return images.to(torch.int64)
     wrong = images.isnan().flatten(1).any(1).nonzero().flatten()
     if len(wrong):
         raise ValueError(

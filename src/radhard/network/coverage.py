@@ -82,7 +82,7 @@ def _missing(program: Program, image: Tensor, layers: Collection[int]) -> dict[s
         return result
 
     with counter:
-        program.run(image, counted)
+        program.values(image, counted)
     return found
 
 

@@ -14,31 +14,24 @@ import torch
 from torch import Tensor
 
 from radhard.network.coverage import Covered
-from radhard.network.export import affine_of, batch_norm
+from radhard.network.export import affine_of
 from radhard.network.layer import Layer
+from radhard.network.operation import (
+    Elementwise,
+    Join,
+    Move,
+    Operation,
+    Pad,
+    Reduce,
+    Takes,
+    Verb,
+    Window,
+    operation_of,
+)  # fmt: skip
 from radhard.network.program import Program, Ref, Step, references
-
-aten = torch.ops.aten
 
 #: Images that run at once while formats are fitted.
 _CALIBRATION_BATCH = 32
-#: Operations that hand codes on as they are, or the larger ones of them.
-_MOVING = {
-    aten.reshape.default,
-    aten.flatten.using_ints,
-    aten.permute.default,
-    aten.transpose.int,
-    aten.squeeze.dim,
-    aten.squeeze.dims,
-    aten.unsqueeze.default,
-    aten.max_pool1d.default,
-    aten.max_pool2d.default,
-    aten.max_pool3d.default,
-}
-_CLAMPS = {aten.hardtanh.default, aten.clamp.default, aten.clamp_min.default}
-_RECTIFIERS = {aten.relu.default, aten.relu6.default}
-
-
 #: Smallest and largest values of a layer's input, second operand and output, and of what a runtime
 #: would store of it.
 Extremes = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -111,7 +104,7 @@ def extremes_of(
     found: list[list[list[Tensor]]] = [[[], [], [], []] for _ in layers]
     ends = [follower(program, layer).end for layer in layers]
     for part in images.split(_CALIBRATION_BATCH):
-        values = program.run(part)
+        values = program.values(part)
         for layer, end, kept in zip(layers, ends, found, strict=True):
             groups = (layer.operands[:1], layer.operands[1:], (layer.step,), (end,))
             for place, steps in zip(kept, groups, strict=True):
@@ -121,15 +114,23 @@ def extremes_of(
 
 
 def _foldable(program: Program, layer: Layer, index: int) -> bool:
-    return program.steps[index].op is batch_norm and layer.weight_first
+    normal = operation_of(program.steps[index]) == Elementwise(Verb.NORMALISE)
+    return normal and layer.weight_first
 
 
 def _rectifies(program: Program, layer: Layer, index: int) -> bool:
     """Whether a step cuts off at 0; what it cuts off above is beyond the range of the codes."""
-    step = program.steps[index]
-    if step.op in _CLAMPS:
-        return len(step.args) > 1 and step.args[1] == 0
-    return step.op in _RECTIFIERS
+    done = operation_of(program.steps[index])
+    if not isinstance(done, Elementwise) or done.verb is not Verb.BETWEEN:
+        return False
+    return done.numbers[0] == 0
+
+
+def _hands_on(done: Operation) -> bool:
+    """Whether an operation hands codes on as they are, or the larger ones of them."""
+    if isinstance(done, Window | Reduce):
+        return done.takes is not Takes.MEAN
+    return isinstance(done, Move) and not isinstance(done, Join | Pad)
 
 
 def _apart(users: tuple[tuple[int, ...], ...], layer: Layer, norm: Step) -> bool:
@@ -205,7 +206,7 @@ def _ranges(
     found = []
     for layer, (x, w, _, y) in zip(layers, extremes, strict=True):
         step = layer.operands[0]
-        while program.steps[step].op in _MOVING:
+        while _hands_on(operation_of(program.steps[step])):
             step = program.steps[step].args[0].step
         found.append((results.get(step, x), w, y, y))
     return tuple(found)

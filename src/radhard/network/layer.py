@@ -1,8 +1,7 @@
-"""The layers that multiply and accumulate, found in a program."""
+"""The layers of a program: what multiplies and accumulates, and look-ups in tables."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,12 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
-from radhard.network.product import Sliding, attention, convolution
-from radhard.network.program import Program, Ref, Step, references
-
-aten = torch.ops.aten
+from radhard.network.operation import Geometry
 
 #: ``(input, weight, bias) -> output``, without rounding; the bias may be ``None``.
 Product = Callable[[Any, Any, Tensor | None], Tensor]
@@ -25,26 +20,6 @@ Product = Callable[[Any, Any, Tensor | None], Tensor]
 ChannelProduct = Callable[[Tensor, Tensor, Tensor], Tensor]
 #: Places of elements; of any shape.
 Places = TypeVar("Places", Tensor, NDArray[np.int64])
-#: The shape of a step's value for one image.
-Shapes = Callable[[int], tuple[int, ...]]
-
-#: Padding in words is gone: export writes it in numbers.
-_CONVOLUTIONS: Mapping[Any, int] = {
-    aten.conv1d.default: 1,
-    aten.conv2d.default: 2,
-    aten.conv3d.default: 3,
-}
-_ATTENTION = aten.scaled_dot_product_attention.default
-
-
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """How a sliding window moves over rows and columns: each (rows, columns)."""
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +28,8 @@ class Layer:
 
     Attributes:
         name: that of the module it came from, else of the step.
-        kind: ``conv``, ``linear``, ``matmul`` or ``attention``.
+        kind: ``conv``, ``transposed`` (convolution), ``linear``, ``matmul``, ``attention``, or
+            ``embedding``, which looks rows of its weight up and multiplies nothing.
         step: its place in the program.
         operands: the steps of its input and of its second operand (the weight, or for ``matmul``
             another activation; for ``attention`` the keys, with the values behind them).
@@ -67,7 +43,9 @@ class Layer:
         macs: multiply-accumulates per image.
         inner: positions behind the channel: an image's output is (positions / inner, m, inner).
             All of them in a convolution of one map per image, 1 where channels are the last axis.
-        weight_first: the weight's first axis is the output channel; else its last.
+        weight_first: the weight's first axis is the output channel; else it lies in memory as
+            (groups, c, m / groups, r * s), of which most layers have the two in the middle alone.
+        apart: groups whose outputs lie apart, each (positions / inner, m / apart, inner).
         product: the sums of products of all channels.
         one_channel: those of one channel per image; ``None`` where the weight is no constant.
         geometry: of a two-dimensional convolution, else ``None``.
@@ -88,6 +66,7 @@ class Layer:
     geometry: Geometry | None = None
     plane: tuple[int, ...] = ()
     mask: int | None = None
+    apart: int = 1
 
     @property
     def channels(self) -> int:
@@ -96,14 +75,24 @@ class Layer:
 
     def weight_rows(self, weight: Tensor) -> Tensor:
         """The weight as (m, fan-in)."""
-        turned = weight if self.weight_first else weight.movedim(-1, 0)
+        if self.weight_first:
+            return weight.reshape(self.channels, -1)
+        groups, c, taps = self.bounds["groups"], self.bounds["c"], self._taps
+        turned = weight.reshape(groups, c, -1, taps).transpose(1, 2)
         return turned.reshape(self.channels, -1)
 
     def weight_place(self, elements: Tensor) -> tuple[Tensor, Tensor]:
         """Output channel and place within the fan-in of elements of the (flattened) weight."""
         if self.weight_first:
             return elements // self.fan_in, elements % self.fan_in
-        return elements % self.channels, elements // self.channels
+        own, taps = self.channels // self.bounds["groups"], self._taps
+        row, tap = elements // (own * taps), elements % taps
+        group, c = row // self.bounds["c"], row % self.bounds["c"]
+        return group * own + elements // taps % own, c * taps + tap
+
+    @property
+    def _taps(self) -> int:
+        return self.bounds["r"] * self.bounds["s"]
 
     @property
     def fan_in(self) -> int:
@@ -119,16 +108,20 @@ class Layer:
         """Output channel and position of elements of an image's output."""
         if self.inner == self.positions:
             return elements // self.inner, elements % self.inner
-        channel = elements // self.inner % self.channels
-        block = elements // (self.inner * self.channels)
-        return channel, block * self.inner + elements % self.inner
+        own = self.channels // self.apart
+        group, place = elements // (own * self.positions), elements % (own * self.positions)
+        block = place // (self.inner * own)
+        channel = group * own + place // self.inner % own
+        return channel, block * self.inner + place % self.inner
 
     def output_element(self, channel: Places, position: Places) -> Places:
         """The inverse of `output_place`; the two broadcast against each other."""
         if self.inner == self.positions:
             return channel * self.inner + position
-        block = position // self.inner * self.channels + channel
-        return block * self.inner + position % self.inner
+        own = self.channels // self.apart
+        block = position // self.inner * own + channel % own
+        first = channel // own * own * self.positions
+        return first + block * self.inner + position % self.inner
 
     @property
     def has_windows(self) -> bool:
@@ -136,7 +129,9 @@ class Layer:
 
         The weight must be constant.
         """
-        return self.one_channel is not None and (self.kind != "conv" or self.geometry is not None)
+        if self.one_channel is None or self.apart > 1:
+            return False
+        return self.geometry is not None or self.kind in {"linear", "matmul"}
 
     def window(self, channel: Tensor, position: Tensor) -> Tensor:
         """Which elements of an image's input the outputs at these places read, (n, fan-in).
@@ -172,182 +167,3 @@ class Layer:
         x = position % f * g.stride[1] - g.padding[1] + term % s * g.dilation[1]
         inside = (y >= 0) & (y < self.plane[0]) & (x >= 0) & (x < self.plane[1])
         return torch.where(inside, (c * self.plane[0] + y) * self.plane[1] + x, -1)
-
-
-def layers_of(program: Program, shapes: Shapes) -> tuple[Layer, ...]:
-    """The layers of ``program`` in run order; ``shapes`` gives the shape of a step's value.
-
-    Raises:
-        ValueError: for a matrix product with scale factors of its own.
-    """
-    finders: dict[Any, Callable[[Program, int, Shapes], Layer]] = {
-        **dict.fromkeys(_CONVOLUTIONS, _convolution),
-        aten.linear.default: _linear,
-        aten.addmm.default: _addmm,
-        aten.matmul.default: _matrix_product,
-        aten.mm.default: _matrix_product,
-        aten.bmm.default: _matrix_product,
-        _ATTENTION: _attention,
-    }
-    return tuple(
-        finders[step.op](program, index, shapes)
-        for index, step in enumerate(program.steps)
-        if step.op in finders and program.rows[index] is not None
-    )
-
-
-def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
-    step = program.steps[index]
-    op = step.op
-    assert op is not None
-    axes = _CONVOLUTIONS[op]
-    x, w, b = (*step.args[:3], None)[:3]
-    geometry = [
-        _argument(step, 3 + k, name, default)
-        for k, (name, default) in enumerate((("stride", 1), ("padding", 0), ("dilation", 1)))
-    ]
-    stride, padding, dilation = (
-        [part] * axes if isinstance(part, int) else part for part in geometry
-    )
-    sliding = stride, padding, dilation
-    groups = _argument(step, 6, "groups", 1)
-    weight, out, source = shapes(w.step), shapes(index), shapes(x.step)
-    maps, channels = out[:2]
-    *depth, e, f = (1, *out[2:]) if axes == 1 else out[2:]
-    *thick, r, s = (1, *weight[2:]) if axes == 1 else weight[2:]
-    bounds = {
-        "m": channels, "c": weight[1], "e": maps * e * math.prod(depth), "f": f,
-        "r": r * math.prod(thick), "s": s, "groups": groups,
-    }  # fmt: skip
-
-    def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
-        n = len(x)
-        group = channel // (channels // groups)
-        each = torch.arange(n, device=group.device)
-        parts = x.view(n, maps, groups, weight[1], *source[2:])[each, :, group]
-        kernels = weights.view(n, *weight[1:])
-        beside = parts.transpose(0, 1).reshape(maps, -1, *source[2:])
-        sums = convolution(beside, kernels, None, sliding, n)
-        return sums.view(maps, n, -1).transpose(0, 1).reshape(n, -1)
-
-    return Layer(
-        name=_name(program, w, step),
-        kind="conv",
-        step=index,
-        operands=(x.step, w.step),
-        bias=b.step if b is not None else None,
-        bounds=bounds,
-        macs=math.prod(bounds[key] for key in "mcefrs"),
-        inner=math.prod(out[2:]),
-        weight_first=True,
-        product=lambda x, w, b: convolution(x, w, b, sliding, groups),
-        one_channel=one_channel,
-        geometry=_plane_geometry(weight, sliding) if axes == 2 and maps == 1 else None,
-        plane=source[2:],
-    )
-
-
-def _plane_geometry(weight: tuple[int, ...], sliding: Sliding) -> Geometry:
-    stride, padding, dilation = ((part[0], part[-1]) for part in sliding)
-    return Geometry((weight[2], weight[3]), stride, padding, dilation)
-
-
-def _linear(program: Program, index: int, shapes: Shapes) -> Layer:
-    step = program.steps[index]
-    x, w, b = (*step.args, None)[:3]
-    return _dense(program, index, shapes, (x, w, b))
-
-
-def _addmm(program: Program, index: int, shapes: Shapes) -> Layer:
-    step = program.steps[index]
-    b, x, w = step.args
-    if any((step.kwargs or {}).get(name, 1) != 1 for name in ("alpha", "beta")):
-        raise ValueError(f"step {step.name}: addmm with alpha or beta other than 1 can't be taken")
-    return _dense(program, index, shapes, (x, w, b))
-
-
-def _matrix_product(program: Program, index: int, shapes: Shapes) -> Layer:
-    x, w = program.steps[index].args
-    return _dense(program, index, shapes, (x, w, None))
-
-
-def _dense(
-    program: Program, index: int, shapes: Shapes, operands: tuple[Ref, Ref, Ref | None]
-) -> Layer:
-    """A matrix product: of a linear layer (weight (m, c)) or of two matrices (weight (c, m))."""
-    x, w, b = operands
-    step, out = program.steps[index], shapes(index)
-    linear = step.op is aten.linear.default
-    one = len(shapes(w.step)) == 1  # a vector: one output channel, which has no axis
-    c, m = shapes(x.step)[-1], 1 if one else out[-1]
-    constant = program.rows[w.step] is None and len(shapes(w.step)) <= 2
-    constant &= program.rows[x.step] is not None
-    e = math.prod(out) // m if constant or linear or one else out[-2]
-
-    def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
-        return (x.view(len(x), e, c) @ weights.unsqueeze(2)).squeeze(2)
-
-    def product(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-        if linear:
-            return F.linear(x, w, b)
-        return torch.matmul(x, w) if b is None else torch.matmul(x, w) + b
-
-    return Layer(
-        name=_name(program, w, step),
-        kind="linear" if linear else "matmul",
-        step=index,
-        operands=(x.step, w.step),
-        bias=b.step if b is not None else None,
-        bounds=_matrix_bounds(m, c, e, math.prod(out) // (m * e)),
-        macs=math.prod(out) * c,
-        inner=1,
-        weight_first=linear,
-        product=product,
-        one_channel=one_channel if constant else None,
-    )
-
-
-def _attention(program: Program, index: int, shapes: Shapes) -> Layer:
-    step = program.steps[index]
-    q, k, v = step.args[:3]
-    mask, rest = _argument(step, 3, "attn_mask", None), step.args[4:]
-    named = {key: part for key, part in (step.kwargs or {}).items() if key != "attn_mask"}
-    out = shapes(index)
-    if references(rest) | references(named):
-        raise ValueError(
-            f"step {step.name}: attention whose scale or settings are computed can't be taken: "
-            "give them as numbers"
-        )
-    depth, length = shapes(q.step)[-1], shapes(k.step)[-2]
-    return Layer(
-        name=_name(program, k, step),
-        kind="attention",
-        step=index,
-        operands=(q.step, k.step, v.step),
-        bias=None,
-        bounds=_matrix_bounds(out[-1], length, out[-2], math.prod(out[:-2])),
-        macs=math.prod(out[:-1]) * length * (depth + out[-1]),
-        inner=1,
-        weight_first=False,
-        product=lambda q, others, _: attention(q, others, rest, named),
-        one_channel=None,
-        mask=mask.step if mask is not None else None,
-    )
-
-
-def _matrix_bounds(m: int, c: int, e: int, f: int) -> dict[str, int]:
-    return {"m": m, "c": c, "e": e, "f": f, "r": 1, "s": 1, "groups": 1}
-
-
-def _argument(step: Step, position: int, name: str, default: Any) -> Any:
-    if len(step.args) > position:
-        return step.args[position]
-    return (step.kwargs or {}).get(name, default)
-
-
-def _name(program: Program, weight: Ref, step: Step) -> str:
-    """The module that holds the weight; the step's own name where that isn't known."""
-    held = program.steps[weight.step]
-    if program.rows[weight.step] is None and held.name.endswith("weight"):
-        return held.name.removesuffix("weight").rstrip("._") or step.name
-    return step.name

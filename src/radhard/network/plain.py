@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
-from radhard.network.export import CaptureError
+from radhard.network.layout import CaptureError
 
 
 def plain(model: nn.Module | ExportedProgram) -> nn.Module | ExportedProgram:

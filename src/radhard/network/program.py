@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,26 @@ class Ref:
     """The value of an earlier step, where it stands among the arguments of a later one."""
 
     step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One result of an operation that gives several: a step has one value.
+
+    Attributes:
+        op: gives the results.
+        place: of this one among them.
+    """
+
+    op: Any
+    place: int
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The result at this place."""
+        return self.op(*args, **kwargs)[self.place]
+
+    def __str__(self) -> str:
+        return f"{self.op}[{self.place}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +118,26 @@ class Rows:
         return value[images] if self.first else self.join(self.split(value)[images])
 
 
+#: ``(step, values of earlier steps)`` to the step's value.
+Evaluate = Callable[[int, Callable[[int], Any]], Any]
 #: ``(step, its value, values of earlier steps)`` to the value to go on with.
 Touched = Callable[[int, Any, Callable[[int], Any]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which steps to run, and which values to keep.
+
+    Attributes:
+        first, end: the steps ``first <= step < end``.
+        wanted: steps whose values are asked for; others are dropped after their last reader.
+        last_reader: for each step, the last one that reads it.
+    """
+
+    first: int
+    end: int
+    wanted: Collection[int]
+    last_reader: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,71 +164,92 @@ class Program:
                 found[source].append(index)
         return tuple(map(tuple, found))
 
+    def last_readers(self) -> tuple[int, ...]:
+        """For each step, the last one that reads it; -1 where none does."""
+        return tuple(max(users, default=-1) for users in self.users())
+
     def run(
-        self, images: Tensor, evaluate: Callable[[int, Callable[[int], Any]], Any] | None = None
-    ) -> list[Any]:
-        """The values of all steps; ``evaluate(step, values)`` replaces plain execution."""
+        self,
+        start: Mapping[int, Any],
+        batch: int,
+        span: Span,
+        evaluate: Evaluate | None = None,
+        touched: Touched | None = None,
+        constant: Callable[[int], Any] | None = None,
+    ) -> dict[int, Any]:
+        """Run some steps for one batch; values are dropped after their last reader.
+
+        Args:
+            start: values of earlier steps that are read, in the shapes that operations take.
+            batch: images.
+            span: which steps, and which values are wanted.
+            evaluate: replaces plain execution.
+            touched: sees each value, with access to earlier ones, and gives what to go on with: the
+                one place where a value can be changed or watched.
+            constant: replaces the constants of the steps.
+
+        Returns:
+            The wanted values by step.
+        """
         run = evaluate or (lambda index, values: self.steps[index].run(values))
-        values: list[Any] = []
-        for index, step in enumerate(self.steps):
-            if index == 0:
-                values.append(images)
-            elif step.op is None:
-                values.append(step.constant)
-            else:
-                values.append(run(index, values.__getitem__))
-        return values
+        held = dict(start)
+
+        def value(step: int) -> Any:
+            if step not in held:
+                if (size := self.sizes[step]) is not None:
+                    held[step] = size[0] * batch + size[1]
+                else:
+                    held[step] = constant(step) if constant else self.steps[step].constant
+            return held[step]
+
+        for index in range(span.first, span.end):
+            if self.steps[index].op is None or self.sizes[index] is not None:
+                continue
+            found = run(index, value)
+            held[index] = found if touched is None else touched(index, found, value)
+            for source in self.steps[index].inputs:
+                if span.last_reader[source] == index and source not in span.wanted:
+                    held.pop(source, None)
+        return {step: value(step) for step in span.wanted}
+
+    def values(self, images: Tensor, evaluate: Evaluate | None = None) -> list[Any]:
+        """The values of all steps."""
+        every = range(len(self.steps))
+        span = Span(1, len(self.steps), every, (-1,) * len(self.steps))
+        return list(self.run({0: images}, images.shape[0], span, evaluate).values())
 
     def output_of(
         self,
         images: Tensor,
-        touched: Touched,
-        evaluate: Callable[[int, Callable[[int], Any]], Any] | None = None,
+        touched: Touched | None = None,
+        evaluate: Evaluate | None = None,
         constant: Callable[[int], Any] | None = None,
     ) -> Any:
-        """The logits alone; values are dropped after their last reader.
+        """The logits alone; see `run`."""
+        span = Span(1, len(self.steps), (self.output,), self.last_readers())
+        return self.run({0: images}, images.shape[0], span, evaluate, touched, constant)[
+            self.output
+        ]
 
-        Args:
-            images: (b, ...).
-            touched: sees each step's value, with access to the earlier ones, and gives what to go
-                on with.
-            evaluate: ``(step, values)`` replaces plain execution.
-            constant: replaces the constants of the steps.
+    def to(self, device: torch.device, carrier: torch.dtype) -> Program:
+        """A copy whose constants are on ``device``, those in floating point in ``carrier``.
+
+        Operations that name a device, or float32, since they make a tensor of their own, name
+        these.
         """
-        run = evaluate or (lambda index, values: self.steps[index].run(values))
-        of_step = constant or (lambda index: self.steps[index].constant)
-        last = [max(users, default=-1) for users in self.users()]
-        held: dict[int, Any] = {0: images}
 
-        def value(step: int) -> Any:
-            if step not in held:
-                size = self.sizes[step]
-                held[step] = size[0] * images.shape[0] + size[1] if size else of_step(step)
-            return held[step]
-
-        for index in range(1, len(self.steps)):
-            if self.rows[index] is None:
-                continue
-            held[index] = touched(index, run(index, value), value)
-            for source in self.steps[index].inputs:
-                if last[source] == index and source != self.output:
-                    held.pop(source, None)
-        return held[self.output]
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Program:
-        """A copy whose constants are on ``device``, those in floating point in ``dtype``.
-
-        Operations that name a device, since they make a tensor of their own, name this one.
-        """
+        def named(part: Any) -> Any:
+            if isinstance(part, torch.device):
+                return device
+            return carrier if part is torch.float32 else part
 
         def moved(step: Step) -> Step:
-            value, kwargs = step.constant, step.kwargs or {}
-            if isinstance(kwargs.get("device"), torch.device):
-                return replace(step, kwargs={**kwargs, "device": device})
-            if not isinstance(value, Tensor):
-                return step
-            target = dtype if value.is_floating_point() else value.dtype
-            return Step(step.name, constant=value.to(device, target))
+            value = step.constant
+            if isinstance(value, Tensor):
+                target = carrier if value.is_floating_point() else value.dtype
+                return Step(step.name, constant=value.to(device, target))
+            kwargs = {name: named(part) for name, part in (step.kwargs or {}).items()}
+            return replace(step, args=tuple(map(named, step.args)), kwargs=kwargs)
 
         return Program(tuple(map(moved, self.steps)), self.rows, self.sizes, self.output)
 

@@ -78,9 +78,10 @@ def _silences(work: Workload, seen: Tensor) -> Iterator[tuple[str, list[Any]]]:
     with torch.no_grad():
         for images in seen.split(_BATCH):
             if bool(work.logits(images).isnan().any()):
-                yield "logits", work.program.run(images, work.evaluate)
+                yield "logits", work.program.values(images, work.evaluate)
         for images in seen.split(_BATCH) if torn else ():
-            values = work.source.run(images.to(torch.float32))
+            real = images.is_floating_point()
+            values = work.source.values(images.to(torch.float32) if real else images)
             if any(map(_has_none, values)):
                 yield "values", values
 

@@ -13,8 +13,8 @@ from torch.export import ExportedProgram
 
 from radhard.network.archive import program_in
 from radhard.network.data import DataSet, data_named
-from radhard.network.export import CaptureError
 from radhard.network.folder import Reading
+from radhard.network.layout import CaptureError
 from radhard.network.plain import tensor_of
 from radhard.network.weights import trained
 from radhard.network.zoo import ZooModel, zoo_model

@@ -47,7 +47,7 @@ class Workload:
         parameters: weight and bias per layer, ready to run; ``None`` where both operands are
             activations.
         images: (b, ...) in the carrier type, on the host.
-        labels: (b,) class numbers, on the host.
+        labels: (b,) class numbers on the host; (b, places, ...) where the network gives that many.
         covered: which share of the network its layers are.
         shared: which layers read stored weights that an earlier one reads.
         nan: what rectifiers and pooling make of not-a-number: ``propagate`` it, as PyTorch does, or
@@ -100,7 +100,7 @@ class Workload:
         labels = self.labels if labels is None else labels
         check_pairs(images, labels)
         if format is None:
-            images = images.to(HOST, self.formats.carrier)
+            images = carried(images, self.formats.carrier).to(HOST)
             return replace(self, images=images, labels=labels.to(HOST))
         own = Captured(self.source, self.layers, self.extremes, self.covered)
         if self.formats.fused and self.origin is None:
@@ -178,9 +178,15 @@ class Workload:
     def logits(self, images: Tensor) -> Tensor:
         """The fault-free logits (images, classes) of a batch in the carrier type, on the host."""
         with torch.no_grad():
-            values = self.program.run(images.to(self.device), self.evaluate)
-        result: Tensor = values[self.program.output]
+            result: Tensor = self.program.output_of(images.to(self.device), evaluate=self.evaluate)
         return result.to(HOST)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Where the network gives answers for one image: logits are (b, *places, classes)."""
+        layout = self.program.rows[self.program.output]
+        assert layout is not None
+        return layout.shape(1)[1:-1]
 
     def weight(self, number: int) -> Tensor:
         """The weight of a layer as stored, rounded to its format.
@@ -291,7 +297,7 @@ def _built(
         formats=formats,
         arithmetic=arithmetic,
         parameters=parameters,
-        images=images.to(HOST, formats.carrier),
+        images=carried(images, formats.carrier).to(HOST),
         labels=labels.to(HOST),
         covered=captured.covered,
         shared=sharing_of(
@@ -350,12 +356,17 @@ def _samples(source: Program, layer: Layer, seen: Extremes) -> tuple[Tensor, Ten
     return seen[0], source.steps[layer.operands[1]].constant, seen[2]
 
 
+def carried(images: Tensor, carrier: torch.dtype) -> Tensor:
+    """Reals in the carrier's type; whole numbers, such as those of words, stay what they are."""
+    return images.to(carrier) if images.is_floating_point() else images
+
+
 def check_pairs(images: Tensor, labels: Tensor) -> None:
     """Raise ``ValueError`` where images and labels can't belong to each other."""
-    if labels.dim() != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
+    if not labels.dim() or labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(
             f"labels of shape {tuple(labels.shape)} and type {labels.dtype} can't be: use one "
-            "class number (integer) per image"
+            "class number (integer) per image, or one for each place of an image"
         )
     if images.dim() < 2 or not len(images):
         raise ValueError(f"images of shape {tuple(images.shape)} can't be: use (images, ...)")

@@ -14,11 +14,12 @@ from radhard.engine.guard import Sight, rows_of
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
-from radhard.network.layer import Geometry, Layer
+from radhard.network.layer import Layer
+from radhard.network.operation import Geometry
 from radhard.network.product import convolution
 from radhard.network.workload import HOST, Workload
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
-from radhard.protect.tap import observed
+from radhard.protect.tap import observed_there
 
 _DENSE = Geometry((1, 1), (1, 1), (0, 0))
 #: Formats in which sums are exact.
@@ -131,21 +132,17 @@ class Checksum(Protection):
 
     def learned(self, training: Workload) -> Checksum:
         """With tolerances from fault-free runs of ``training``."""
-        training = training.on(HOST)
-        found: dict[int, list[Tensor]] = {}
-        checks = checked_layers(training)
-        wanted = {s for step in checks for s in (step, _source(training, step))}
-        for values, _ in observed(training, wanted):
-            for step, check in checks.items():
-                inputs = _apart(training, _source(training, step), values)
-                gaps = check.differences(values[step], inputs)
-                found.setdefault(step, []).append(torch.stack([gap.largest() for gap in gaps]))
-        held = {step: (torch.stack(parts).amax(0),) for step, parts in found.items()}
+        held = {step: (part,) for step, part in _tolerances(training.on(HOST)).items()}
         return replace(self, fitted=Fitted(held))
 
     def guard(self, workload: Workload) -> ChecksumGuard:
-        """See `Protection`."""
-        fitted = (self.fitted or self.learned(workload).fitted).tensors
+        """See `Protection`. On a device of its own, whose sums round otherwise, it learns more."""
+        fitted = {step: part for step, (part,) in self.fitted.tensors.items()}
+        if not fitted or workload.device != HOST:
+            own = _tolerances(workload)
+            fitted = {
+                s: torch.maximum(fitted.get(s, part).to(part), part) for s, part in own.items()
+            }
         checks = checked_layers(workload)
         names = {layer.step: layer.name for layer in workload.layers}
         if self.layers:
@@ -216,12 +213,12 @@ class ChecksumGuard(nn.Module):
         self,
         asked: Checksum,
         checks: dict[int, LayerCheck],
-        fitted: Mapping[int, tuple[Tensor, ...]],
+        fitted: Mapping[int, Tensor],
     ) -> None:
         super().__init__()
         self.asked = asked
         self.checks = nn.ModuleDict({str(step): check for step, check in checks.items()})
-        for step, (tolerance,) in fitted.items():
+        for step, tolerance in fitted.items():
             self.register_buffer(f"tolerance_{step}", tolerance)
         self._steps = frozenset(checks)
 
@@ -266,11 +263,27 @@ class ChecksumGuard(nn.Module):
         place = alone[:, None, None] & columns[:, :, None] & rows[:, None, :]
         check = self.checks[str(sight.step)]
         assert isinstance(check, LayerCheck)
-        others = torch.where(place, 0.0, sight.output).sum(1)
-        expected = sight.clean.sum(1)
-        if check.exact is None:
-            expected = check.sums.at_positions(check.operand.round(sight.inputs()))
-        return torch.where(place, (expected - others)[:, None, :], sight.output), alarm
+        if check.exact is not None:
+            clean, output = (check.exact.integers(x).double() for x in (sight.clean, sight.output))
+            left = clean.sum(1) - torch.where(place, 0.0, output).sum(1)
+            restored = (left * check.exact.scales(left)).to(sight.output.dtype)
+        else:
+            others = torch.where(place, 0.0, sight.output).sum(1)
+            restored = check.sums.at_positions(check.operand.round(sight.inputs())) - others
+        return torch.where(place, restored[:, None, :], sight.output), alarm
+
+
+def _tolerances(workload: Workload) -> dict[int, Tensor]:
+    """The largest gaps of fault-free runs per layer, (2 kinds of sums, gap and floor)."""
+    found: dict[int, list[Tensor]] = {}
+    checks = checked_layers(workload)
+    wanted = {s for step in checks for s in (step, _source(workload, step))}
+    for values, _ in observed_there(workload, wanted):
+        for step, check in checks.items():
+            inputs = _apart(workload, _source(workload, step), values)
+            gaps = check.differences(values[step], inputs)
+            found.setdefault(step, []).append(torch.stack([gap.largest() for gap in gaps]))
+    return {step: torch.stack(parts).amax(0) for step, parts in found.items()}
 
 
 def checked_layers(workload: Workload) -> dict[int, LayerCheck]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from radhard.engine.guard import Sight, by_channel
-from radhard.network.export import batch_norm
+from radhard.network.operation import Elementwise, operation_of
 from radhard.network.workload import HOST, Workload
 
 #: Images that run at once while statistics are collected.
@@ -47,10 +47,8 @@ def _behind(workload: Workload, step: int) -> int:
     program, users = workload.program, workload.program.users()
     while len(users[step]) == 1:
         after = users[step][0]
-        op: Any = program.steps[after].op
         alike = program.rows[after] is not None and program.rows[step] == program.rows[after]
-        pointwise = torch.Tag.pointwise in getattr(op, "tags", ()) or op is batch_norm
-        if not (alike and pointwise):
+        if not (alike and isinstance(operation_of(program.steps[after]), Elementwise)):
             break
         step = after
     return step
@@ -64,11 +62,17 @@ def observed(
     They are those of the host, on whatever device the workload runs: what is learned from them is
     part of a campaign's identity, which no device decides.
     """
-    workload = workload.on(HOST)
+    yield from observed_there(workload.on(HOST), steps)
+
+
+def observed_there(
+    workload: Workload, steps: Collection[int]
+) -> Iterator[tuple[dict[int, Tensor], Tensor]]:
+    """The same on the device of the workload."""
     pairs = zip(workload.images.split(_BATCH), workload.labels.split(_BATCH), strict=True)
     for images, labels in pairs:
         with torch.no_grad():
-            values = workload.program.run(images, workload.evaluate)
+            values = workload.program.values(images.to(workload.device), workload.evaluate)
         found = {}
         for step in steps:
             layout = workload.program.rows[step]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from radhard.report.wording import (
     percent,
     verdict_words,
 )
+from radhard.version import version
 
 _FIT_NOTE = (
     "Silent data corruption in 10^9 hours: raw rate times the share that changes the answer."
@@ -93,7 +93,7 @@ def _add_differences(sections: Sequence[dict[str, Any]]) -> str:
 
 def _made_from(held: Sequence[Folder]) -> str:
     """A hash of what a page depends on: the store's files, and the code that makes pages."""
-    found = hashlib.sha256(version("radhard").encode())
+    found = hashlib.sha256(version().encode())
     for part in sorted(Path(__file__).parent.glob("*.*")):
         found.update(part.read_bytes())
     for folder in held:
