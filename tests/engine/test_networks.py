@@ -225,8 +225,8 @@ def test_a_layer_whose_weights_are_wrong_is_found_out(
 ) -> None:
     packed = LayerStage.packed
 
-    def turned(self: LayerStage, weight: Tensor, exact: bool) -> tuple:
-        return packed(self, weight.flip(-1) if self.layer.name == "left" else weight, exact)
+    def turned(self: LayerStage, weight: Tensor, exact: bool, sums: np.dtype) -> tuple:
+        return packed(self, weight.flip(-1) if self.layer.name == "left" else weight, exact, sums)
 
     monkeypatch.setattr(LayerStage, "packed", turned)
     work = rh.capture(residual, images, labels, format=rh.format_named(name))

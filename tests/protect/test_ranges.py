@@ -42,13 +42,14 @@ def test_it_detects_large_faults_only_and_counts_them(work) -> None:
     assert campaign.id != campaign.with_(protections=()).id
 
 
-def test_flags_are_those_of_the_values_themselves(work) -> None:
+@pytest.mark.parametrize("patches", [True, False])
+def test_flags_are_those_of_the_values_themselves(work, patches: bool) -> None:
     detector = rh.RangeDetector().learned(work)
     space = rh.SoftwareSpace(work, ("activation",))
     faults = rh.Uniform().draw(space, 300, np.random.default_rng(0))
     corruption = rh.chips.SOFTWARE.corrupt(work, space, faults)
-    run = rh.resume(rh.record(work, detector.guard(work)), corruption)
-    plain = rh.resume(rh.record(work), corruption, patches=False)
+    run = rh.resume(rh.record(work, detector.guard(work)), corruption, patches=patches)
+    plain = rh.resume(rh.record(work), corruption, patches=patches)
     assert torch.equal(run.logits.nan_to_num(), plain.logits.nan_to_num())
     final = len(work.layers) - 1
     low, high = detector.ranges[final]

@@ -136,6 +136,18 @@ def golden_entries(state, image, golden, columns, into):
 
 
 @_compiled
+def placed(state, columns, positions, run, place):
+    """Whose a state's entries are, and where they lie in the map, channel by channel."""
+    boxes, base, start, chan, _ = state
+    for i in range(len(boxes)):
+        top, left, height, width = boxes[i]
+        for k in range(height * width):
+            p = (top + k // width) * columns + left + k % width
+            for j in range(start[base[i] + k], start[base[i] + k + 1]):
+                run[j], place[j] = i, chan[j] * positions + p
+
+
+@_compiled
 def select(state, value, kept, out):
     """The entries with ``kept``, and their new values."""
     boxes, base, start, chan, _ = state

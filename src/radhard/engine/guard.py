@@ -75,6 +75,40 @@ class StepGuard(Protocol):
         ...
 
 
+@runtime_checkable
+class LocalGuard(StepGuard, Protocol):
+    """A guard that may judge every value by itself, so that untouched ones need no look."""
+
+    @property
+    def local(self) -> bool:
+        """Whether it does."""
+        ...
+
+    def touch(self, step: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """What to go on with, and which values raise an alarm, (k,) each.
+
+        Args:
+            step: of the program.
+            values: (k,) of some images.
+            place: (k,) where each lies in its image, channel by channel.
+        """
+        ...
+
+
+@runtime_checkable
+class LocalLayerGuard(Guard, Protocol):
+    """A `Guard` of layers that judges every value by itself."""
+
+    def touch(self, layer: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """As `LocalGuard.touch`, by number of the layer."""
+        ...
+
+
+def is_local(guard: StepGuard) -> bool:
+    """Whether a guard judges every value by itself."""
+    return isinstance(guard, LocalGuard) and guard.local
+
+
 @dataclass(frozen=True, slots=True)
 class _OfLayers:
     """A `Guard` of layers as a `StepGuard`."""
@@ -88,6 +122,14 @@ class _OfLayers:
 
     def look(self, sight: Sight) -> tuple[Tensor, Tensor]:
         return self.guard.inspect(self.numbers[sight.step], sight.output)
+
+    @property
+    def local(self) -> bool:
+        return isinstance(self.guard, LocalLayerGuard)
+
+    def touch(self, step: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.guard, LocalLayerGuard)
+        return self.guard.touch(self.numbers[step], values, place)
 
 
 def step_guard(guard: Guard | StepGuard, workload: Workload) -> StepGuard:

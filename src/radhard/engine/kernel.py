@@ -4,7 +4,8 @@ A **state** is what n runs differ by in one value of the network, as five arrays
 the top, left, height and width of the part of the map that may differ; ``base`` (n,), where the
 run's row pointers begin in ``start``; and ``chan`` and ``value``, channels and faulty values of the
 entries. Row k of a run is position k of its box; its entries are ``start[base + k] <= j`` and
-``j < start[base + k + 1]``. Maps are channels-last, (images, positions, channels), in float32.
+``j < start[base + k + 1]``. Maps are channels-last, (images, positions, channels), in float32 or,
+as then all values are, in float64.
 
 Every kernel computes a **tile** per run, all channels of a box of results, passes it through a
 chain of elementwise operations, and keeps what differs from the golden result.
@@ -16,66 +17,31 @@ import numpy as np
 from numba import njit
 
 from radhard.engine.multiply import add_product
+from radhard.engine.rounding import (
+    AS_IS,
+    TO_CUT,
+    TO_FLOAT,
+    TO_INTEGER,
+    TO_TABLE,
+    as_operand,
+    as_output,
+    by_table,
+    to_cut,
+    to_fixed,
+    to_float,
+    to_integer,
+)
 
 #: Elementwise operations of a chain; `BETWEEN` clamps as comparators do, which drop not-a-number.
 AFFINE, AFFINE_FUSED, RELU, CLAMP, ADD, BETWEEN = range(6)
-#: How sums become outputs, and inputs operands.
-AS_IS, TO_FLOAT, TO_INTEGER, TO_FIXED = range(4)
 #: How a window becomes a value; `LARGEST_NUMBER` passes not-a-number by.
 LARGEST, MEAN, LARGEST_NUMBER = range(3)
 #: Output channels computed together, and input channels whose weights stay in the cache.
 LANES, CHANNELS_CACHED = 64, 64
+#: Where sums of 64 bits are taken to saturate; no output tells them apart there.
+_MOST_SUM = 2.0**62
 
 _compiled = njit(cache=True, error_model="numpy", nogil=True)
-
-
-@_compiled
-def _rounded(x, par):
-    """A float32 in a smaller IEEE float, to nearest, ties to even; without branches.
-
-    ``par``: bits dropped, smallest normal value, its quantum, largest finite value.
-    """
-    one = np.int32(1)
-    drop = np.int32(par[0])
-    bits = np.float32(x).view(np.int32)
-    up = ((one << (drop - one)) - one) + ((bits >> drop) & one)
-    near = np.int32((bits + up) & ~((one << drop) - one)).view(np.float32)
-    small = np.float32(np.rint(x / par[2]) * par[2])
-    found = small if abs(x) < par[1] else near
-    beyond = np.float32(np.inf) if x > 0 else np.float32(-np.inf)
-    found = beyond if abs(found) > par[3] else found
-    return found if x == x else np.float32(x)
-
-
-@_compiled
-def _integer(x, par):
-    """The integer, as a real, that ``x`` is stored as; ``par``: scale, lowest, highest."""
-    return _within(np.rint(x / par[0]), par[1], par[2])
-
-
-@_compiled
-def _fixed(x, par):
-    """The same for fixed point; ``par``: value of 1, lowest, highest, its inverse."""
-    return _within(np.trunc(x * par[3]), par[1], par[2])
-
-
-@_compiled
-def _within(steps, low, high):
-    """Saturated, and 0 for not-a-number."""
-    steps = steps if steps == steps else low - low
-    steps = steps if steps > low else low
-    return steps if steps < high else high
-
-
-@_compiled
-def _operand(kind, x, par):
-    if kind == TO_FLOAT:
-        return _rounded(x, par)
-    if kind == TO_INTEGER:
-        return _integer(x, par)
-    if kind == TO_FIXED:
-        return _fixed(x, par)
-    return x
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
@@ -181,7 +147,7 @@ def _kept(work, golden, columns, i, box, out, used):
 
 
 @_compiled
-def _changes(state, i, golden, columns, kind, par, stride, pointers, offset, change):
+def _changes(state, i, golden, columns, how, stride, pointers, offset, change):
     """By how much operands change: pointers (rows, blocks + 1), weight offsets, amounts.
 
     Gives the sum of their sizes.
@@ -189,7 +155,7 @@ def _changes(state, i, golden, columns, kind, par, stride, pointers, offset, cha
     boxes, base, start, chan, value = state
     top, left, height, width = boxes[i]
     blocks = pointers.shape[1] - 1
-    count, size = 0, 0.0
+    count, size, kind, par = 0, 0.0, how.kind, how.numbers
     for k in range(height * width):
         row = golden[(top + k // width) * columns + left + k % width]
         block = 0
@@ -199,7 +165,10 @@ def _changes(state, i, golden, columns, kind, par, stride, pointers, offset, cha
             while blocks > 1 and c >= (block + 1) * CHANNELS_CACHED:
                 block += 1
                 pointers[k, block] = count
-            moved = _operand(kind, value[j], par) - _operand(kind, row[c], par)
+            if kind == TO_TABLE:
+                moved = by_table(value[j], how) - by_table(row[c], how)
+            else:
+                moved = as_operand(kind, value[j], par) - as_operand(kind, row[c], par)
             offset[count] = c * stride
             change[count] = moved
             count += moved != 0
@@ -210,21 +179,26 @@ def _changes(state, i, golden, columns, kind, par, stride, pointers, offset, cha
 
 
 @_compiled
-def _spread(box, tile, geometry, shape, lists, weights, sums, wide):
-    """Add products of changes to ``sums`` (blocks, positions, lanes), cached weights first."""
+def _spread(box, tile, geometry, shape, lists, weights, sums, whole):
+    """Add products of changes to ``sums`` (blocks, positions, lanes), cached weights first.
+
+    ``whole``: whether they are 64-bit integers.
+    """
     kernel_rows, kernel_columns, down, right, above, before, apart_y, apart_x = geometry
     inputs, lanes, _ = shape
     pointers, offset, change = lists
     top, left, height, width = box
     tile_top, tile_left, tile_height, tile_width = tile
-    bytes_each = 8 if wide else 4
+    bytes_each = weights.itemsize
+    flat, wide = weights.reshape(-1), bytes_each == 8
     p_weights, p_sums = weights.ctypes.data, sums.ctypes.data
     p_offset, p_change = offset.ctypes.data, change.ctypes.data
     taps, positions = kernel_rows * kernel_columns, tile_height * tile_width
     for m in range(weights.shape[0]):
         for tap in range(taps):
             r, s = tap // kernel_columns, tap % kernel_columns
-            portion = p_weights + bytes_each * lanes * inputs * (m * taps + tap)
+            cell = lanes * inputs * (m * taps + tap)
+            portion = p_weights + bytes_each * cell
             for block in range(pointers.shape[1] - 1):
                 for y in range(height):
                     e = top + y + above - r * apart_y
@@ -243,8 +217,12 @@ def _spread(box, tile, geometry, shape, lists, weights, sums, wide):
                         k = y * width + x
                         first = pointers[k, block]
                         count = pointers[k, block + 1] - first
-                        if count:
-                            place = (m * positions + e * tile_width + f) * lanes
+                        place = (m * positions + e * tile_width + f) * lanes
+                        if whole:
+                            for j in range(first, first + count):
+                                for n in range(lanes):
+                                    sums[place + n] += change[j] * flat[cell + offset[j] + n]
+                        elif count:
                             add_product(
                                 wide, lanes, p_sums + bytes_each * place, portion,
                                 p_offset + 4 * first, p_change + bytes_each * first, count,
@@ -277,32 +255,50 @@ def _spread_grouped(box, tile, geometry, shape, lists, weights, sums):
 
 
 @_compiled
-def _finished(kind, par, golden, unit, moved, lanes, columns, tile, work):
-    """Outputs (positions, channels) of a tile from golden sums and what they move by."""
+def _saturate(golden, wide, lanes, columns, tile, moved):
+    """Put ``moved`` right where 64-bit sums would overflow, which ``wide`` tells."""
     top, left, height, width = tile
     channels, positions = golden.shape[1], height * width
+    for k in range(positions):
+        row = golden[(top + k // width) * columns + left + k % width]
+        for m in range(channels):
+            place = (m // lanes * positions + k) * lanes + m % lanes
+            if abs(row[m] + wide[place]) >= _MOST_SUM:
+                end = np.int64(_MOST_SUM) if wide[place] > 0 else -np.int64(_MOST_SUM)
+                moved[place] = end - np.int64(row[m])
+
+
+@_compiled
+def _finished(how, golden, unit, moved, lanes, columns, tile, work):
+    """Outputs (positions, channels) of a tile from golden sums and what they move by."""
+    top, left, height, width = tile
+    channels, positions, par = golden.shape[1], height * width, how.numbers
     for k in range(positions):
         row = golden[(top + k // width) * columns + left + k % width]
         for m in range(0, channels, lanes):
             place = (m // lanes * positions + k) * lanes
             end = min(lanes, channels - m)
             into = k * channels + m
-            if kind == AS_IS:
+            if how.kind == AS_IS:
                 for j in range(end):
                     work[into + j] = row[m + j] + moved[place + j]
-            elif kind == TO_FLOAT:
+            elif how.kind == TO_FLOAT:
                 for j in range(end):
-                    work[into + j] = _rounded(np.float32(row[m + j] + moved[place + j]), par)
-            elif kind == TO_INTEGER:
+                    work[into + j] = to_float(np.float32(row[m + j] + moved[place + j]), par)
+            elif how.kind == TO_TABLE:
+                for j in range(end):
+                    work[into + j] = by_table(np.float32(row[m + j] + moved[place + j]), how)
+            elif how.kind == TO_CUT:
+                for j in range(end):
+                    work[into + j] = to_cut(row[m + j] + moved[place + j], par)
+            elif how.kind == TO_INTEGER:
                 for j in range(end):
                     total = row.dtype.type(row[m + j] + moved[place + j])
-                    real = total * unit[m + j]
-                    work[into + j] = _integer(real, par) * par[0]
+                    work[into + j] = to_integer(total * unit[m + j], par) * par[0]
             else:
                 for j in range(end):
                     total = row.dtype.type(row[m + j] + moved[place + j])
-                    real = total * unit[m + j]
-                    work[into + j] = _fixed(real, par) * par[0]
+                    work[into + j] = to_fixed(total * unit[m + j], par) * par[0]
 
 
 @_compiled
@@ -316,19 +312,21 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
         tiles: (n, 4) boxes of results.
         maps: of the input, of sums, of what is added, of the chain's result, and columns of the
             input's and the result's map.
-        layer: geometry of eight numbers, (input channels, lanes, groups), kind and parameters
-            of operands; with groups all output channels are lanes.
-        weights: (blocks, taps, input channels, lanes) in float32, in float64, and the largest sum
-            of changes for which float32 is exact; with groups (1, taps, inputs, outputs per group).
-        finish: kind, parameters, value of a sum of 1 per channel.
+        layer: geometry of eight numbers, (input channels, lanes, groups), rounding of operands;
+            with groups all output channels are lanes.
+        weights: (blocks, taps, input channels, lanes) in the type of sums or float32, in float64,
+            and the largest sum of changes for which the first are exact; with groups (1, taps,
+            inputs, outputs per group).
+        finish: rounding of sums, value of a sum of 1 per channel.
         chain: codes, their numbers, and whether it adds.
         out: arrays for the result.
     """
     golden_in, sums, golden_side, golden_out, columns_in, columns = maps
-    geometry, shape, kind, par = layer
+    geometry, shape, how = layer
     narrow, wide_weights, limit = weights
-    finish_kind, finish_par, unit = finish
+    finishing, unit = finish
     codes, numbers, adds = chain
+    integers = finishing.kind == TO_CUT
     channels, lanes, groups = golden_out.shape[2], shape[1], shape[2]
     most, rows = 1, 1
     for i in range(len(image)):
@@ -343,38 +341,39 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
     stride = 1 if groups > 1 else lanes
     pointers = np.empty((rows, blocks + 1), np.int64)
     offset = np.empty(most + 1, np.int32)
-    change = np.empty(most + 1, np.float32)
-    moved = np.empty(narrow.shape[0] * largest * lanes, np.float32)
+    change = np.empty(most + 1, narrow.dtype)
+    moved = np.empty(narrow.shape[0] * largest * lanes, narrow.dtype)
     wide_moved = np.empty(narrow.shape[0] * largest * lanes if limit < np.inf else 1, np.float64)
-    work = np.empty(largest * channels, np.float32)
-    side = np.empty(largest * channels if adds else 1, np.float32)
+    work = np.empty(largest * channels, golden_out.dtype)
+    side = np.empty(largest * channels if adds else 1, golden_out.dtype)
     used = (0, 0)
     for i in range(len(image)):
         b = image[i]
         tile = (tiles[i, 0], tiles[i, 1], tiles[i, 2], tiles[i, 3])
         box = (state[0][i, 0], state[0][i, 1], state[0][i, 2], state[0][i, 3])
-        size = _changes(
-            state, i, golden_in[b], columns_in, kind, par, stride, pointers, offset, change
-        )
+        size = _changes(state, i, golden_in[b], columns_in, how, stride, pointers, offset, change)
         held = narrow.shape[0] * tile[2] * tile[3] * lanes
         lists = (pointers, offset, change)
-        if size <= limit or size != size or limit == np.inf:
+        fits = size <= limit or size != size or limit == np.inf
+        if fits or integers:
             moved[:held] = 0
             if groups > 1:
                 _spread_grouped(box, tile, geometry, shape, lists, narrow, moved)
             else:
-                _spread(box, tile, geometry, shape, lists, narrow, moved, False)
-            _finished(finish_kind, finish_par, sums[b], unit, moved, lanes, columns, tile, work)
-        else:
+                _spread(box, tile, geometry, shape, lists, narrow, moved, integers)
+        if not fits:
             wide_moved[:held] = 0
             wide_lists = (pointers, offset, change.astype(np.float64))
             if groups > 1:
                 _spread_grouped(box, tile, geometry, shape, wide_lists, wide_weights, wide_moved)
             else:
-                _spread(box, tile, geometry, shape, wide_lists, wide_weights, wide_moved, True)
-            _finished(
-                finish_kind, finish_par, sums[b], unit, wide_moved, lanes, columns, tile, work
-            )
+                _spread(box, tile, geometry, shape, wide_lists, wide_weights, wide_moved, False)
+        if integers and not fits:
+            _saturate(sums[b], wide_moved, lanes, columns, tile, moved)
+        if fits or integers:
+            _finished(finishing, sums[b], unit, moved, lanes, columns, tile, work)
+        else:
+            _finished(finishing, sums[b], unit, wide_moved, lanes, columns, tile, work)
         if adds:
             _laid_out(other, i, golden_side[b], columns, tile, side)
         _chained(work, tile[2] * tile[3] * channels, channels, codes, numbers, side)
@@ -391,8 +390,8 @@ def pass_on(state, other, image, tiles, maps, chain, out):
     largest = 1
     for i in range(len(image)):
         largest = max(largest, tiles[i, 2] * tiles[i, 3])
-    work = np.empty(largest * channels, np.float32)
-    side = np.empty(largest * channels if adds else 1, np.float32)
+    work = np.empty(largest * channels, golden_out.dtype)
+    side = np.empty(largest * channels if adds else 1, golden_out.dtype)
     used = (0, 0)
     for i in range(len(image)):
         b = image[i]
@@ -418,8 +417,8 @@ def pool(state, image, tiles, maps, geometry, kind, chain, out):
         largest = max(largest, tiles[i, 2] * tiles[i, 3])
         extent = (tiles[i, 2] * down + span_y) * (tiles[i, 3] * right + span_x)
         reach = max(reach, extent)
-    region = np.empty(reach * channels, np.float32)
-    work = np.empty(largest * channels, np.float32)
+    region = np.empty(reach * channels, golden_out.dtype)
+    work = np.empty(largest * channels, golden_out.dtype)
     used = (0, 0)
     for i in range(len(image)):
         b = image[i]
@@ -460,7 +459,16 @@ def pool(state, image, tiles, maps, geometry, kind, chain, out):
 
 
 @_compiled
-def reweigh(wrong, image, maps, geometry, layer, finish, out):
+def _saturated(held, change, read):
+    """A 64-bit sum and a product, at the ends of the range that they may leave."""
+    near = np.float64(held) + np.float64(change) * read
+    if abs(near) >= _MOST_SUM:
+        return np.int64(_MOST_SUM) if near > 0 else -np.int64(_MOST_SUM)
+    return np.int64(held) + np.int64(change) * np.int64(read)
+
+
+@_compiled
+def reweigh(wrong, image, maps, geometry, how, finish, out):
     """Outputs of a layer, before any chain, under one wrong weight each.
 
     Args:
@@ -469,15 +477,14 @@ def reweigh(wrong, image, maps, geometry, layer, finish, out):
         maps: golden input, golden sums and golden outputs; rows and columns of the input's map,
             columns of the output's.
         geometry: eight numbers.
-        layer: kind and parameters of operands.
+        how: rounding of operands.
         finish: as in `convolve`.
         out: arrays for the result.
     """
     output, source, taps, change = wrong
     golden_in, sums, golden_out, rows_in, columns_in, columns = maps
     _, kernel_columns, down, right, above, before, apart_y, apart_x = geometry
-    kind, par = layer
-    finish_kind, finish_par, unit = finish
+    finishing, unit = finish
     boxes, base, start, chan, value = out
     positions = golden_out.shape[1]
     rows, entries = 0, 0
@@ -495,16 +502,16 @@ def reweigh(wrong, image, maps, geometry, layer, finish, out):
             x = p % columns * right - before + s * apart_x
             if y < 0 or y >= rows_in or x < 0 or x >= columns_in:
                 continue
-            operand = _operand(kind, golden_in[b, y * columns_in + x, c], par)
-            total = sums.dtype.type(sums[b, p, m] + change[i] * operand)
-            if finish_kind == AS_IS:
-                found = np.float32(total)
-            elif finish_kind == TO_FLOAT:
-                found = np.float32(_rounded(np.float32(total), finish_par))
-            elif finish_kind == TO_INTEGER:
-                found = np.float32(_integer(total * unit[m], finish_par) * finish_par[0])
+            held = golden_in[b, y * columns_in + x, c]
+            if how.kind == TO_TABLE:
+                read = by_table(held, how)
             else:
-                found = np.float32(_fixed(total * unit[m], finish_par) * finish_par[0])
+                read = as_operand(how.kind, held, how.numbers)
+            if finishing.kind == TO_CUT:
+                total = _saturated(sums[b, p, m], change[i], read)
+            else:
+                total = sums.dtype.type(sums[b, p, m] + change[i] * read)
+            found = golden_out.dtype.type(as_output(finishing, total, unit[m]))
             chan[entries], value[entries] = m, found
             entries += found != golden_out[b, p, m]
         start[rows] = entries

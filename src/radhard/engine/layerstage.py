@@ -14,15 +14,13 @@ from torch import Tensor
 from radhard.engine import kernel
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
+from radhard.engine.rounding import Rounding
 from radhard.engine.sparse import Boxes, Chain, Reach, Stage, State
-from radhard.formats.catalogue import FLOAT32
-from radhard.formats.fixed import FixedFormat
-from radhard.formats.floating import FloatFormat
-from radhard.formats.integer import IntegerFormat
-from radhard.formats.number import NumberFormat
 from radhard.network.layer import Layer
 from radhard.network.operation import Geometry
 
+#: What sums of 64 bits may change by without a look at whether they overflow.
+_LARGEST_CHANGE = 2.0**60
 _ONE_TO_ONE = Geometry((1, 1), (1, 1), (0, 0))
 
 
@@ -35,16 +33,21 @@ class LayerStage:
     source: Plane
     own: Plane
     sums: Read
-    operand: tuple[int, NDArray[np.float32]]
-    finish: tuple[int, NDArray[Any], NDArray[Any]]
+    operand: Rounding
+    finish: tuple[Rounding, NDArray[Any]]
 
     @property
     def geometry(self) -> Geometry:
         """Of a dense layer, that of one position."""
         return self.layer.geometry or _ONE_TO_ONE
 
-    def packed(self, weight: Tensor, exact: bool) -> tuple[Any, ...]:
-        """Weights (blocks, taps, input channels, lanes): float32, float64, and the limit."""
+    @property
+    def real(self) -> np.dtype[Any]:
+        """The type of values."""
+        return self.operand.numbers.dtype
+
+    def packed(self, weight: Tensor, exact: bool, sums: np.dtype[Any]) -> tuple[Any, ...]:
+        """Weights (blocks, taps, input channels, lanes), as `kernel.convolve` takes them."""
         rows = self.layer.weight_rows(weight)
         groups, channels = self.layer.bounds["groups"], len(rows)
         own = channels // groups
@@ -56,11 +59,13 @@ class LayerStage:
         whole[:, :own] = taps
         turned = whole.view(groups, blocks, lanes, *taps.shape[2:]).permute(1, 4, 0, 3, 2)
         turned = turned.reshape(blocks, taps.shape[3], -1, lanes).contiguous()
-        narrow = turned.to(torch.float32).numpy()
-        if not exact:
+        narrow = turned.numpy().astype(sums if sums == np.int64 else self.real)
+        if not exact or narrow.dtype == np.float64:
             return narrow, np.zeros((0, 0, 0, 0), np.float64), np.inf
-        largest = max(float(weight.abs().max()), 1.0)
-        return narrow, turned.to(torch.float64).numpy(), 2**24 / largest
+        limit = (_LARGEST_CHANGE if sums == np.int64 else 2**24) / max(
+            float(weight.abs().max()), 1.0
+        )
+        return narrow, turned.to(torch.float64).numpy(), limit
 
     def stage(
         self, weights: tuple[Any, ...], end: int, added: int | None, chain: Chain, result: Plane
@@ -71,8 +76,8 @@ class LayerStage:
         read = Read(self.layer.operands[0])
         reads = (read, self.sums, Read(end if added is None else added), Read(end))
         columns = self.source[2], result[2]
-        described = numbers_of(self.geometry), (self.source[0], lanes, groups), *self.operand
-        links = chain.arrays(result[0])
+        described = numbers_of(self.geometry), (self.source[0], lanes, groups), self.operand
+        links = chain.arrays(result[0], self.real)
 
         def run(
             states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
@@ -118,23 +123,3 @@ def reach_of(geometry: Geometry, result: Plane) -> Reach:
         return found
 
     return reach
-
-
-def rounding_of(fmt: NumberFormat) -> tuple[int, NDArray[np.float32]] | None:
-    """Code and parameters of rounding to a format; ``None`` where no kernel knows it."""
-    numbers: tuple[float, ...]
-    if fmt == FLOAT32:
-        return kernel.AS_IS, np.zeros(4, np.float32)
-    if isinstance(fmt, FloatFormat) and fmt.native and fmt.width == 16:
-        tiny = 2.0 ** (1 - fmt.offset)
-        largest = float(fmt.decode(torch.tensor(fmt.largest)))
-        numbers = (23 - fmt.mantissa, tiny, tiny * 2.0**-fmt.mantissa, largest)
-        return kernel.TO_FLOAT, np.array(numbers, np.float32)
-    if isinstance(fmt, IntegerFormat) and len(fmt.scale) == 1:
-        low, high = fmt.limits
-        numbers = (fmt.scale[0], low - fmt.zero[0], high - fmt.zero[0], 0)
-        return kernel.TO_INTEGER, np.array(numbers, np.float32)
-    if isinstance(fmt, FixedFormat) and fmt.width <= 24:
-        numbers = (fmt.scale, *fmt.limits, 1 / fmt.scale)
-        return kernel.TO_FIXED, np.array(numbers, np.float32)
-    return None

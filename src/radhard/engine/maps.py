@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,10 +15,13 @@ from radhard.engine.trace import Trace
 
 
 class Read(NamedTuple):
-    """What is read: the value of a step, or a layer's sums before they are rounded."""
+    """What is read: the value of a step, a layer's sums before they are rounded, or what a guard
+    has not seen yet.
+    """
 
     step: int
     sums: bool = False
+    unwatched: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,14 +55,19 @@ class Maps:
 
     trace: Trace
 
+    @property
+    def real(self) -> np.dtype[Any]:
+        """The type of all values."""
+        return self.trace.logits[:0].numpy().dtype
+
     def plane(self, step: int) -> Plane | None:
         """Channels, rows and columns of a stored value; a vector has one position.
 
-        ``None`` where it is not stored, no float32, or neither a map nor a vector.
+        ``None`` where it is not stored, of another type, or neither a map nor a vector.
         """
         rows = self.trace.workload.program.rows[step]
         held = self.trace.values.get(step)
-        if held is None or held.dtype != torch.float32:
+        if held is None or held.dtype != self.trace.logits.dtype:
             return None
         if rows is None or not rows.first or len(rows.sizes) not in {2, 4}:
             return None
@@ -73,6 +80,8 @@ class Maps:
         Raises:
             ValueError: for a value that `plane` does not know.
         """
+        if read.unwatched and read.step not in self.trace.unwatched:
+            read = Read(read.step)
         held = self.trace.maps
         if read not in held:
             held[read] = self._map(read)
@@ -86,6 +95,8 @@ class Maps:
         plane = self.plane(read.step)
         if plane is None:
             raise ValueError(f"step {read.step} has no map of golden values")
+        if read.unwatched:
+            return Map.of(self.trace.unwatched[read.step], plane)
         if not read.sums:
             return Map.of(self.trace.values[read.step], plane)
         number = self.trace.workload.numbers[read.step]

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from radhard.engine import entry
-from radhard.engine.maps import Maps
+from radhard.engine.guard import is_local
+from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
-from radhard.engine.sparse import Front, Stage, State
+from radhard.engine.sparse import Entrance, Front, Stage, State
 from radhard.engine.spread import Pool
 from radhard.engine.stage import Barrier, Plan, planned
 from radhard.engine.strike import Change, altered, held_inputs, of_channels, under_padding
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 
+#: The types of values that kernels know.
+_REALS = (torch.float32, torch.float64)
+
 
 def compiled(trace: Trace) -> bool:
     """Whether compiled kernels can serve the runs of a trace."""
-    return not trace.batched and trace.logits.dtype == torch.float32 and trace.finite
+    return not trace.batched and trace.logits.dtype in _REALS and trace.finite
+
+
+def followed(trace: Trace) -> bool:
+    """Whether what watches a trace, if anything, can look at differences alone.
+
+    What a guard makes of the golden outputs of layers themselves is where faults begin.
+    """
+    if trace.guard is None:
+        return True
+    unaltered = trace.unwatched.keys().isdisjoint(trace.workload.numbers)
+    return compiled(trace) and is_local(trace.guard) and unaltered
 
 
 def enterable(trace: Trace) -> Collection[int]:
@@ -31,7 +47,8 @@ def enterable(trace: Trace) -> Collection[int]:
 
 
 def _plan(trace: Trace) -> Plan:
-    key = ("plan", trace.rows, torch.get_num_threads())  # what a library's kernels depend on
+    threads = torch.get_num_threads()  # what a library's kernels depend on
+    key = ("plan", trace.rows, threads, trace.watched)
     return trace.workload.once(key, lambda: planned(trace))
 
 
@@ -51,7 +68,7 @@ def from_outputs(
     channel, position = layer.output_place(element[chosen])
     columns = _plane(trace, layer.step)[2]
     place = torch.stack([position // columns, position % columns], 1).numpy()
-    state = State.single(place, channel.numpy(), faulty[chosen].to(torch.float32).numpy())
+    state = State.single(place, channel.numpy(), faulty[chosen].to(trace.logits).numpy())
     return Front(fault[chosen].numpy(), image[chosen].numpy(), {layer.step: state})
 
 
@@ -79,7 +96,7 @@ def _from_elements(
     _, height, columns = _plane(trace, layer.operands[0])
     channel, position = np.divmod(corruption.element, height * columns)
     place = np.stack([position // columns, position % columns], 1)
-    state = State.single(place, channel, wrong.to(torch.float32).numpy())
+    state = State.single(place, channel, wrong.to(trace.logits).numpy())
     entrance = _plan(trace).entrances[layer.step]
     outputs = entrance.alone.passed(Maps(trace), {layer.operands[0]: state}, corruption.image)
     return _read_within(trace, number, fault, corruption, outputs)
@@ -95,7 +112,7 @@ def _from_padding(trace: Trace, number: int, fault: Tensor, corruption: Corrupti
     columns = _plane(trace, layer.step)[2]
     place = np.stack(np.divmod(corruption.positions[:, 0], columns), 1)
     channel = layer.output_place(element[wrong])[0].numpy()
-    state = State.column(place, count, channel, faulty[wrong].to(torch.float32).numpy())
+    state = State.column(place, count, channel, faulty[wrong].to(trace.logits).numpy())
     return _alive(Front(fault.numpy(), corruption.image, {layer.step: state}))
 
 
@@ -121,7 +138,7 @@ def from_weights(
     wrong = channel.numpy(), source.numpy(), (tap % taps).numpy(), moved
     _, height, columns = _plane(trace, layer.step)
     area = len(corruption) * height * columns
-    room = State.room(len(corruption), area, area)
+    room = State.room(len(corruption), area, area, Maps(trace).real)
     entrance = _plan(trace).entrances[layer.step]
     used = entrance.reweigh(wrong, corruption.image, room, Maps(trace))
     return _read_within(trace, number, fault, corruption, room.trimmed(used)), change
@@ -136,18 +153,21 @@ def _read_within(
     reads = np.column_stack([corruption.channels, corruption.positions, corruption.first])
     kept = np.zeros(len(state.value), np.bool_)
     entry.within(state.arrays, width, height * width, reads, kept)
-    room = State.room(len(corruption), len(state.start), len(state.value))
+    room = State.room(len(corruption), len(state.start), len(state.value), state.value.dtype)
     left = room.trimmed(entry.select(state.arrays, state.value, kept, room.arrays))
     return _alive(Front(fault.numpy(), corruption.image, {step: left}))
 
 
-def passed(trace: Trace, begun: Mapping[int, list[Front]], logits: Tensor) -> Iterator[Pool]:
+def passed(
+    trace: Trace, begun: Mapping[int, list[Front]], logits: Tensor, detected: Tensor
+) -> Iterator[Pool]:
     """Take runs through the program, each from the end of the layer (by step) where it begins.
 
     Args:
         trace: the golden run.
         begun: the runs.
         logits: (faults, classes), golden; overwritten where a run reaches the end.
+        detected: (faults,) alarms of golden runs; set where the guard raises one.
 
     Yields:
         Runs that must go on as whole tensors.
@@ -159,14 +179,14 @@ def passed(trace: Trace, begun: Mapping[int, list[Front]], logits: Tensor) -> It
         if isinstance(stage, Barrier):
             leaving = front.differing(stage.sources)
             if leaving.any():
-                yield _whole(trace, front.of(np.flatnonzero(leaving)), stage.first - 1)
+                yield _whole(trace, front.of(np.flatnonzero(leaving)), stage.first - 1, detected)
                 front = front.of(np.flatnonzero(~leaving))
             continue
         if len(front.fault):
-            front = _advanced(trace, stage, front)
+            front = _advanced(trace, stage, front, detected)
         for new in begun.get(stage.first, []):
-            state = plan.entrances[stage.first].chain.passed(Maps(trace), new.states, new.image)
-            front = front.with_more(_alive(Front(new.fault, new.image, {stage.end: state})))
+            entrance = plan.entrances[stage.first]
+            front = front.with_more(_entered(trace, entrance, new, detected))
     output = trace.workload.program.output
     if len(front.fault):
         rows = logits[front.fault].numpy()
@@ -174,13 +194,51 @@ def passed(trace: Trace, begun: Mapping[int, list[Front]], logits: Tensor) -> It
         logits[front.fault] = torch.from_numpy(rows)
 
 
-def _advanced(trace: Trace, stage: Stage, front: Front) -> Front:
+def _entered(trace: Trace, entrance: Entrance, front: Front, detected: Tensor) -> Front:
+    """Runs that begin at the end of a layer, taken through the chain behind it."""
+    stage = entrance.stage
+    begun = _watched(trace, stage.first, front, detected)
+    state = entrance.chain.passed(Maps(trace), begun.states, begun.image)
+    found = Front(begun.fault, begun.image, {stage.end: state})
+    behind = stage.end != stage.first
+    return _alive(_watched(trace, stage.end, found, detected) if behind else found)
+
+
+def _advanced(trace: Trace, stage: Stage, front: Front, detected: Tensor) -> Front:
     if any(step in front.states for step in stage.sources):
         front.states[stage.end] = stage.passed(Maps(trace), front.states, front.image)
+        front = _watched(trace, stage.end, front, detected)
         last = trace.last_reader
         front.states = {s: held for s, held in front.states.items() if last[s] > stage.end}
         return _alive(front)
     return front
+
+
+def _watched(trace: Trace, step: int, front: Front, detected: Tensor) -> Front:
+    """Runs after a local guard has looked at what they differ by in the value of a step."""
+    if step not in trace.watched:
+        return front
+    guard: Any = trace.guard
+    state, (_, height, columns) = front.states[step], _plane(trace, step)
+    run, place = np.full(len(state.value), -1), np.zeros(len(state.value), np.int64)
+    entry.placed(state.arrays, columns, height * columns, run, place)
+    values, where = torch.from_numpy(state.value), torch.from_numpy(place)
+    after, alarm = guard.touch(step, values, where)
+    alarming = np.flatnonzero(alarm.numpy())
+    alarming = alarming[run[alarming] >= 0]
+    detected[torch.from_numpy(front.fault[run[alarming]])] = True
+    corrects = step in trace.unwatched
+    if not corrects and (after is values or torch.equal(after, values)):
+        return front  # and nothing differs less than before
+    golden = Maps(trace).values(Read(step, unwatched=True), front.image)
+    clean = np.zeros_like(state.value)
+    entry.golden_entries(state.arrays, front.image, golden, columns, clean)
+    before = torch.from_numpy(clean)
+    before = guard.touch(step, before, where)[0] if corrects else before
+    room = State.room(len(front.fault), len(state.start), len(state.value), state.value.dtype)
+    given = state.arrays, after.numpy(), (before != after).numpy(), room.arrays
+    left = room.trimmed(entry.select(*given))
+    return Front(front.fault, front.image, {**front.states, step: left})
 
 
 def _alive(front: Front) -> Front:
@@ -188,7 +246,7 @@ def _alive(front: Front) -> Front:
     return front if left.all() else front.of(np.flatnonzero(left))
 
 
-def _whole(trace: Trace, front: Front, position: int) -> Pool:
+def _whole(trace: Trace, front: Front, position: int, detected: Tensor) -> Pool:
     """Runs with whole values of the steps that are read after ``position``."""
     image = torch.from_numpy(front.image)
     values = {step: trace.golden(step, image) for step in trace.live_after(position)}
@@ -196,5 +254,5 @@ def _whole(trace: Trace, front: Front, position: int) -> Pool:
         if step in front.states:
             _, height, width = _plane(trace, step)
             entry.write(front.states[step].arrays, width, height * width, rows.numpy())
-    detected = trace.detected[image].clone()
-    return Pool(position, torch.from_numpy(front.fault), image, detected, values)
+    fault = torch.from_numpy(front.fault)
+    return Pool(position, fault, image, detected[fault], values)

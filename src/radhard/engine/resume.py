@@ -16,6 +16,7 @@ from radhard.engine.guard import Seen, guarded
 from radhard.engine.passage import (
     compiled,
     enterable,
+    followed,
     from_inputs,
     from_outputs,
     from_weights,
@@ -91,7 +92,7 @@ def resume(
     """
     if patches is None:
         patches = trace.workload.device == HOST
-    follows = patches and trace.guard is None and trace.finite and not watch
+    follows = patches and followed(trace) and trace.finite and not watch
     if follows:
         entries = enterable(trace) if compiled(trace) else mapped(trace)
         follows = trusted(trace, entries, _logits)
@@ -123,7 +124,7 @@ def _run(
             for begun in _beginnings(trace, windows, fronts, corruption[these], flight, struck,
                                      again):  # fmt: skip
                 waiting.setdefault(begun.position, []).append(begun)
-            for left in passed(trace, fronts, logits) if fronts else ():
+            for left in passed(trace, fronts, logits, detected) if fronts else ():
                 waiting.setdefault(left.position, []).append(left)
             for done in _walk(trace, waiting, detected, watch, again):
                 logits[done.fault] = done.values[trace.workload.program.output]

@@ -32,38 +32,36 @@ class State:
     base: NDArray[np.int64]
     start: NDArray[np.int64]
     channel: NDArray[np.int32]
-    value: NDArray[np.float32]
+    value: NDArray[Any]
 
     @classmethod
-    def room(cls, runs: int, rows: int, entries: int) -> State:
-        """Arrays that are yet to be filled."""
+    def room(cls, runs: int, rows: int, entries: int, real: Any) -> State:
+        """Arrays that are yet to be filled, for values of a type."""
         return cls(
             np.empty((runs, 4), np.int64),
             np.empty(runs, np.int64),
             np.empty(rows + runs, np.int64),
             np.empty(entries + 1, np.int32),
-            np.empty(entries + 1, np.float32),
+            np.empty(entries + 1, real),
         )
 
     @classmethod
-    def nothing(cls, runs: int) -> State:
+    def nothing(cls, runs: int, real: Any) -> State:
         """No differences."""
-        state = cls.room(runs, 0, 0)
+        state = cls.room(runs, 0, 0, real)
         state.boxes[:], state.base[:], state.start[:] = 0, np.arange(runs), 0
         return state
 
     @classmethod
-    def single(cls, place: Boxes, channel: Boxes, value: NDArray[np.float32]) -> State:
+    def single(cls, place: Boxes, channel: Boxes, value: NDArray[Any]) -> State:
         """One wrong value per run: its row and column (n, 2), its channel, and the value."""
         return cls.column(place, np.ones(len(value), np.int64), channel, value)
 
     @classmethod
-    def column(
-        cls, place: Boxes, count: Boxes, channel: Boxes, value: NDArray[np.float32]
-    ) -> State:
+    def column(cls, place: Boxes, count: Boxes, channel: Boxes, value: NDArray[Any]) -> State:
         """Wrong values of ``count`` channels at one place per run, run by run."""
         n, entries = len(place), len(value)
-        state = cls.room(n, n, entries)
+        state = cls.room(n, n, entries, value.dtype)
         state.boxes[:, :2], state.boxes[:, 2:] = place, 1
         state.boxes[count == 0] = 0
         state.base[:] = 2 * np.arange(n)
@@ -114,16 +112,16 @@ class Chain:
     """Elementwise operations in a row: codes of `radhard.engine.kernel` and their numbers."""
 
     codes: tuple[int, ...] = ()
-    numbers: tuple[NDArray[np.float32], ...] = ()
+    numbers: tuple[NDArray[Any], ...] = ()
 
     @property
     def adds(self) -> bool:
         """Whether another value is added."""
         return kernel.ADD in self.codes
 
-    def arrays(self, channels: int) -> tuple[Any, ...]:
-        """As kernels take them."""
-        table = np.zeros((len(self.codes), 2 * max(channels, 1)), np.float32)
+    def arrays(self, channels: int, real: Any) -> tuple[Any, ...]:
+        """As kernels take them, for values of a type."""
+        table = np.zeros((len(self.codes), 2 * max(channels, 1)), real)
         for row, numbers in zip(table, self.numbers, strict=True):
             row[: len(numbers)] = numbers
         return np.array(self.codes, np.int64), table, self.adds
@@ -148,7 +146,8 @@ class Stage:
         end: the step whose value is the result.
         sources: the steps that are read; the boxes of all but the first are the results' own.
         plane: of the result.
-        reads: golden values that ``run`` is given; the last one is the result.
+        reads: golden values that ``run`` is given; the last one is the result, which no guard has
+            seen yet.
         reach: from boxes of the first source (n, 4) to boxes of results.
         run: computes the results.
         channels: values per position of a box that ``reach`` gives, at most.
@@ -165,7 +164,7 @@ class Stage:
 
     def passed(self, maps: Maps, states: Mapping[int, State], image: NDArray[np.int64]) -> State:
         """What n runs differ by in the result, given their states by step."""
-        nothing = State.nothing(len(image))
+        nothing = State.nothing(len(image), maps.real)
         given = [states.get(step, nothing) for step in self.sources]
         tiles = self.reach(given[0].boxes)
         for other in given[1:]:
@@ -186,15 +185,17 @@ class Stage:
                 for half in halves
             ]
             return State.joined(*parts)
-        golden = [maps.values(read, image) for read in self.reads]
+        *others, result = self.reads or (None,)
+        reads = [*others, result._replace(unwatched=True)] if result is not None else []
+        golden = [maps.values(read, image) for read in reads if read is not None]
         area = int(areas.sum())
-        room = State.room(len(image), area, area * self.channels)
+        room = State.room(len(image), area, area * self.channels, maps.real)
         return room.trimmed(self.run(given, image, tiles, room, golden))
 
     def mismatches(self, maps: Maps, images: int) -> int:
         """How many golden results are computed otherwise than they are stored, bit for bit."""
         image = np.arange(images)
-        nothing = [State.nothing(images)] * len(self.sources)
+        nothing = [State.nothing(images, maps.real)] * len(self.sources)
         tiles = np.tile(np.array((0, 0, *self.plane[1:]), np.int64), (images, 1))
         return len(self.computed(maps, nothing, image, tiles).value) - 1
 
@@ -252,10 +253,10 @@ class Front:
     def with_more(self, other: Front) -> Front:
         """These runs and others."""
         n, m = len(self.fault), len(other.fault)
+        real = next((s.value.dtype for s in (*self.states.values(), *other.states.values())), None)
+        none, nothing = State.nothing(n, real), State.nothing(m, real)
         states = {
-            step: State.joined(
-                self.states.get(step, State.nothing(n)), other.states.get(step, State.nothing(m))
-            )
+            step: State.joined(self.states.get(step, none), other.states.get(step, nothing))
             for step in self.states.keys() | other.states.keys()
         }
         fault = np.concatenate([self.fault, other.fault])

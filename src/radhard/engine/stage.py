@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from radhard.engine import entry, kernel
-from radhard.engine.layerstage import LayerStage, numbers_of, reach_of, rounding_of
+from radhard.engine.layerstage import LayerStage, numbers_of, reach_of
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
+from radhard.engine.rounding import Rounding, cut_of, rounding_of
 from radhard.engine.sparse import Boxes, Chain, Entrance, Stage, State
 from radhard.engine.trace import Trace
 from radhard.network.comparator import Comparator
@@ -139,7 +140,7 @@ class _Planner:
         program = self.trace.workload.program
         step, added, chain = begin, None, Chain()
         yield step, added, chain
-        while len(self.users[step]) == 1 and step != program.output:
+        while len(self.users[step]) == 1 and step not in {program.output, *self.trace.watched}:
             after = self.users[step][0]
             if any(program.rows[k] is not None for k in range(step + 1, after)):
                 return
@@ -155,13 +156,13 @@ class _Planner:
 
     def _link(
         self, index: int, source: int, fused: bool
-    ) -> tuple[int, NDArray[np.float32], int | None] | None:
+    ) -> tuple[int, NDArray[Any], int | None] | None:
         """Code and numbers of an elementwise step, and what else it reads."""
         step = self.trace.workload.program.steps[index]
-        empty, done = np.zeros(0, np.float32), operation_of(step)
+        empty, done = np.zeros(0), operation_of(step)
         verb = done.verb if isinstance(done, Elementwise) else Verb.OTHER
         if isinstance(done, Elementwise) and verb is Verb.BETWEEN:
-            ends, drops = np.array(done.numbers, np.float32), isinstance(step.op, Comparator)
+            ends, drops = np.array(done.numbers), isinstance(step.op, Comparator)
             if not drops and done.numbers == (0.0, np.inf):
                 return kernel.RELU, empty, None
             return kernel.BETWEEN if drops else kernel.CLAMP, ends, None
@@ -197,11 +198,11 @@ class _Planner:
             workload.layers[number], workload.arithmetic[number], workload.parameters[number],
         )  # fmt: skip
         source, own = self.maps.plane(layer.operands[0]), self.maps.plane(index)
-        operand, finish = rounding_of(how.input), rounding_of(how.output)
+        operand = rounding_of(how.input, self.maps.real)
         plain = how.accumulator is None or how.accumulator == how.output
         dense = layer.kind != "conv"
         if (
-            given is None or source is None or own is None or operand is None or finish is None
+            given is None or source is None or own is None or operand is None
             or not plain or how.each_step or not layer.has_windows
             or (dense and source[1:] != (1, 1))
         ):  # fmt: skip
@@ -209,26 +210,31 @@ class _Planner:
         found = self._longest(index, index, fused)
         sums = Read(index, not how.sums_are_outputs)
         kind = self.maps.values(sums, np.arange(1)).dtype
-        if found is None or kind not in {np.dtype(np.float32), np.dtype(np.float64)}:
+        finish = self._finish(number, kind)
+        if found is None or finish is None:
             return None
-        unit = np.ones(layer.channels, kind)
-        if how.exact:
-            unit[:] = how.unit(given).to(torch.float64).reshape(-1).numpy()
-        parts = LayerStage(
-            index,
-            layer,
-            source,
-            own,
-            sums,
-            operand,
-            (finish[0], finish[1].astype(kind), unit),
-        )
-        weights = parts.packed(given.weight, how.exact)
+        parts = LayerStage(index, layer, source, own, sums, operand, finish)
+        weights = parts.packed(given.weight, how.exact, kind)
         end, added, chain, result = found
         stage = parts.stage(weights, end, added, chain, result)
         alone = parts.stage(weights, index, None, Chain(), own)
-        behind = _passing(index, end, (index, added), chain, result)
+        behind = _passing(index, end, (index, added), chain, result, parts.real)
         return Entrance(stage, alone, behind, parts.reweigh)
+
+    def _finish(self, number: int, kind: np.dtype[Any]) -> tuple[Rounding, NDArray[Any]] | None:
+        """How sums of a type become outputs, and what 1 of them is worth in each channel."""
+        workload = self.trace.workload
+        how, given = workload.arithmetic[number], workload.parameters[number]
+        assert given is not None
+        whole = kind == np.int64
+        unit = np.ones(workload.layers[number].channels, np.float64 if whole else kind)
+        if how.exact:
+            unit[:] = how.unit(given).to(torch.float64).reshape(-1).numpy()
+        if whole:
+            cut = cut_of(how.output, float(unit[0]))
+            return (cut, unit) if cut is not None else None
+        finish = rounding_of(how.output, self.maps.real)
+        return (finish.on(kind), unit) if finish is not None else None
 
     def _elementwise(self, index: int, fused: bool) -> Stage | None:
         step = self.trace.workload.program.steps[index]
@@ -250,7 +256,7 @@ class _Planner:
             )
             if result is not None and result == held and (added is None or side):
                 chain = Chain((code, *rest.codes), (numbers, *rest.numbers))
-                return _passing(index, end, (source, added), chain, result)
+                return _passing(index, end, (source, added), chain, result, self.maps.real)
         return None
 
     def _by_torch(self, index: int) -> Stage | None:
@@ -294,7 +300,7 @@ class _Planner:
             return None
         end, _, chain, result = found
         sizes = (*held[1:], result[2])
-        numbers, links = numbers_of(geometry), chain.arrays(held[0])
+        numbers, links = numbers_of(geometry), chain.arrays(held[0], self.maps.real)
 
         def run(
             states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
@@ -360,7 +366,8 @@ class _Planner:
             joined = states[0]
             for state, shift in zip(states[1:], shifts[1:], strict=False):
                 area = int((tiles[:, 2] * tiles[:, 3]).sum())
-                more = State.room(len(image), area, len(joined.value) + len(state.value))
+                entries = len(joined.value) + len(state.value)
+                more = State.room(len(image), area, entries, room.value.dtype)
                 joined = more.trimmed(entry.merge(joined.arrays, state.arrays, shift, more.arrays))
             used: tuple[int, int] = entry.subsample(joined.arrays, (1, 1), 0, room.arrays)
             return used
@@ -369,11 +376,11 @@ class _Planner:
 
 
 def _passing(
-    first: int, end: int, sources: tuple[int, int | None], chain: Chain, result: Plane
+    first: int, end: int, sources: tuple[int, int | None], chain: Chain, result: Plane, real: Any
 ) -> Stage:
-    """A chain alone."""
+    """A chain alone, on values of a type."""
     own, added = sources
-    links = chain.arrays(result[0])
+    links = chain.arrays(result[0], real)
 
     def run(
         states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any

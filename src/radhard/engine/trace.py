@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 from radhard.engine.device import exactly, room_on
-from radhard.engine.guard import Guard, Seen, StepGuard, guarded, step_guard
+from radhard.engine.guard import (
+    Guard,
+    Seen,
+    Sight,
+    StepGuard,
+    guarded,
+    is_local,
+    rows_of,
+    step_guard,
+)
 from radhard.network.operation import Elementwise, operation_of
 from radhard.network.program import Span
 from radhard.network.workload import HOST, Workload
@@ -47,6 +56,7 @@ class Trace:
         logits: (b, classes).
         detected: (b,) images for which the guard raised a (false) alarm.
         finite: whether no golden value is infinite or not a number: differences are numbers then.
+        unwatched: the values of steps that a local guard corrects, before it does, (b, elements).
         copies: golden values in other layouts, made when first needed.
         maps: the same channels-last, for compiled kernels.
     """
@@ -61,8 +71,14 @@ class Trace:
     logits: Tensor
     detected: Tensor
     finite: bool
+    unwatched: Mapping[int, Tensor] = field(default_factory=dict)
     copies: dict[tuple[str, int, float], Tensor] = field(default_factory=dict)
     maps: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def watched(self) -> frozenset[int]:
+        """The steps that the guard watches."""
+        return frozenset(self.guard.steps) if self.guard is not None else frozenset()
 
     def golden(self, step: int, images: Tensor) -> Tensor:
         """The values of a step for these images, (n, elements)."""
@@ -126,11 +142,12 @@ def record(
         Span(1, len(workload.program.steps), needs.read, last),
     )
     kept: dict[int, list[Tensor]] = {step: [] for step in needs.read}
+    before = _Before(watching) if watching is not None and is_local(watching) else None
     alarms = []
     with torch.no_grad():
         for part in images.split(rows):
             start = {0: filled(part.to(workload.device), rows)}
-            found, alarm = run_steps(workload, start, whole, watching, rows)
+            found, alarm = run_steps(workload, start, whole, before or watching, rows)
             for step, parts in kept.items():
                 parts.append(found[step][: len(part)])
             alarms.append(alarm[: len(part)])
@@ -138,11 +155,41 @@ def record(
     logits = values[workload.program.output]
     finite = all(map(_finite, values.values()))
     batched |= workload.device != HOST
-    shape = (batched, rows, pool)
-    trace = Trace(workload, watching, *shape, values, last, logits, torch.cat(alarms), finite)
+    unwatched = before.changed(workload, values) if before is not None else {}
+    detected, shape = torch.cat(alarms), (batched, rows, pool)
+    trace = Trace(workload, watching, *shape, values, last, logits, detected, finite, unwatched)
     if workload.device != HOST:
         workload.once(("steady", rows), lambda: _check_steady(trace))
     return trace
+
+
+@dataclass(slots=True, eq=False)
+class _Before:
+    """A guard that keeps what it is shown, (rows, m, positions) of each batch."""
+
+    guard: StepGuard
+    shown: dict[int, list[Tensor]] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> Collection[int]:
+        return self.guard.steps
+
+    def look(self, sight: Sight) -> tuple[Tensor, Tensor]:
+        output, alarm = self.guard.look(sight)
+        self.shown.setdefault(sight.step, []).append(sight.output)
+        return output, alarm
+
+    def changed(self, workload: Workload, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """What was shown, (b, elements), of steps at which the guard made something else of it."""
+        found = {}
+        for step in self.shown.keys() & values.keys():
+            after = values[step]
+            shown = torch.cat([rows_of(workload, step, part) for part in self.shown[step]])[
+                : len(after)
+            ]
+            if not torch.equal(shown, after):
+                found[step] = shown
+        return found
 
 
 def _check_steady(trace: Trace) -> None:

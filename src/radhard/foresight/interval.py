@@ -6,7 +6,7 @@ the golden value, behind a rectifier or in a coarse code, nothing has changed.
 
 A **layer** is its golden sums (images, elements), ends of their rounding errors (images, channels),
 the share of what sums change by that may be lost in rounding, channels and `Layer.inner`; its
-**finish** how sums become outputs (as in `radhard.engine.kernel`), the value of a sum of 1 per
+**finish** how sums become outputs (as in `radhard.engine.rounding`), the value of a sum of 1 per
 channel, and by which share that product may err. A **chain** is codes and numbers of steps, golden
 values that they add, golden results, and what a change of 1 in these costs
 (`radhard.foresight.price`) with whether that is known.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from radhard.engine.kernel import AS_IS, TO_FLOAT, TO_INTEGER, _fixed, _integer, _rounded
+from radhard.engine.rounding import AS_IS, TO_FLOAT, TO_TABLE, as_output
 
 #: Steps value by value; numbers of `AFFINE` are slope, offset and largest term per channel.
 BETWEEN, AFFINE, ADD, TIMES, PER, PLUS, ROUND, SIGN = range(8)
@@ -32,20 +32,12 @@ _compiled = njit(cache=True, error_model="numpy", nogil=True)
 @_compiled
 def _output(finish, m, low, high):
     """The outputs between which one lies whose sum lies between ``low`` and ``high``."""
-    kind, par, unit, error = finish
-    if kind == AS_IS:
-        return np.float32(low), np.float32(high)
-    if kind == TO_FLOAT:  # which may be rounded to float32 on the way
+    how, unit, error = finish
+    if how.kind in (TO_FLOAT, TO_TABLE):  # which may be rounded to float32 on the way
         low, high = low - abs(low) * 2.0**-22, high + abs(high) * 2.0**-22
-        return _rounded(np.float32(low), par), _rounded(np.float32(high), par)
-    low, high = low * unit[m], high * unit[m]
-    low, high = low - abs(low) * error, high + abs(high) * error
-    if kind == TO_INTEGER:
-        return (
-            np.float32(_integer(low, par) * par[0]),
-            np.float32(_integer(high, par) * par[0]),
-        )
-    return np.float32(_fixed(low, par) * par[0]), np.float32(_fixed(high, par) * par[0])
+    elif how.kind != AS_IS:
+        low, high = low - abs(low) * error, high + abs(high) * error
+    return as_output(how, low, unit[m]), as_output(how, high, unit[m])
 
 
 @_compiled

@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from radhard.engine.layerstage import numbers_of, rounding_of
+from radhard.engine.layerstage import numbers_of
 from radhard.engine.patch import Windows
+from radhard.engine.rounding import rounding_of
 from radhard.engine.strike import altered, by_operand, held_inputs, of_channels, read_again
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
@@ -184,7 +185,7 @@ class _Place:
             error = _SCALE_ERROR if isinstance(how.output, IntegerFormat) else 0.0
         noise, lost = _noise(layer, how, given, inputs)
         held = sums.contiguous().numpy(), noise, lost, layer.channels, layer.inner
-        finishing = finish[0], finish[1].astype(np.float64), unit, error
+        finishing = finish._replace(numbers=finish.numbers.astype(np.float64)), unit, error
         own = inputs.float().contiguous().numpy()
         return cls(chain, held, finishing, own, weights.numpy(), _geometry(layer))
 

@@ -83,6 +83,12 @@ class FloatFormat:
         top = (1 << (self.exponent + self.mantissa)) - 1
         return top - (1 << self.mantissa) if self.infinities else top - 1
 
+    @property
+    def overflow(self) -> float:
+        """What a value past the range becomes."""
+        beyond = self.largest if self.saturate else self.largest + 1
+        return float(self.decode(torch.tensor(beyond)))
+
     def encode(self, real: Tensor) -> Tensor:
         native = self.native
         if native:

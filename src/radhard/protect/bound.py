@@ -17,7 +17,7 @@ from radhard.metrics.outcome import right_answers
 from radhard.network.workload import HOST, Workload
 from radhard.protect.module import run_guarded
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
-from radhard.protect.tap import SmoothCorrection, Tap, TapGuard, observed, tapped
+from radhard.protect.tap import SmoothCorrection, Tap, TapGuard, observed, placed, tapped
 from radhard.stats.moments import ArrayMoments
 
 
@@ -41,6 +41,13 @@ class Bounded(nn.Module):
             return torch.where(inside, values, 0.0)
         near = torch.where(values > high, high, low)
         return torch.where(inside, values, near)
+
+    def touch(self, values: Tensor, place: Tensor) -> Tensor:
+        """See `radhard.protect.tap.Pointwise`."""
+        low, high = (placed(end, place).to(values.dtype) for end in (self.low, self.high))
+        if ((values >= low) & (values <= high)).all():
+            return values
+        return Bounded(low, high, self.zero).forward(values)
 
 
 def element_cost(workload: Workload, steps: Mapping[int, int], operations: float) -> float:
@@ -307,6 +314,10 @@ class SmoothlyBounded(SmoothCorrection):
         """Values (n, m, positions); what is no number becomes 0."""
         kept = values * torch.sigmoid(-20 * (values - self.bound.to(values.dtype)))
         return torch.where(torch.isfinite(values), kept.clamp(min=0), 0.0)
+
+    def touch(self, values: Tensor, place: Tensor) -> Tensor:
+        """See `radhard.protect.tap.Pointwise`."""
+        return SmoothlyBounded(placed(self.bound, place)).forward(values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator
-from radhard.engine.guard import Guard, Sight, StepGuard, step_guard
+from radhard.engine.guard import Guard, LocalGuard, Sight, StepGuard, is_local, step_guard
 from radhard.faults.corruption import Corruption
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
@@ -219,6 +219,18 @@ class _Guards(torch.nn.Module):
                 output, more = guard.look(replace(sight, output=output))
                 alarm = alarm | more
         return output, alarm
+
+    @property
+    def local(self) -> bool:
+        return all(map(is_local, self.guards))
+
+    def touch(self, step: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        alarm = torch.zeros_like(values, dtype=torch.bool)
+        for guard in self.guards:
+            if step in guard.steps and isinstance(guard, LocalGuard):
+                values, more = guard.touch(step, values, place)
+                alarm = alarm | more
+        return values, alarm
 
 
 def joined(protections: Sequence[Protection], workload: Workload) -> StepGuard | None:

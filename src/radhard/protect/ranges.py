@@ -88,3 +88,8 @@ class _Ranges:
         low, high = self.limits[layer]
         fine = (output >= low) & (output <= high)
         return output, ~fine.flatten(1).all(1)
+
+    def touch(self, layer: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """See `radhard.engine.guard.LocalLayerGuard`."""
+        low, high = self.limits[layer]
+        return values, ~((values >= low) & (values <= high))

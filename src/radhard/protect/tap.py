@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,20 @@ class SmoothCorrection(nn.Module):
     """A correction that changes every value a little; it raises no alarm."""
 
 
+@runtime_checkable
+class Pointwise(Protocol):
+    """A correction that goes by each value and its place alone."""
+
+    def touch(self, values: Tensor, place: Tensor) -> Tensor:
+        """What it makes of values (k,) of some images that lie at these places."""
+        ...
+
+
+def placed(bound: Tensor, place: Tensor) -> Tensor:
+    """A bound of all values, or those of the neurons at some places."""
+    return bound if bound.numel() == 1 else bound.reshape(-1)[place]
+
+
 class TapGuard(nn.Module):
     """Corrects values where it watches; an alarm is a value that it changed."""
 
@@ -104,3 +119,18 @@ class TapGuard(nn.Module):
         if isinstance(part, SmoothCorrection):
             return corrected, torch.zeros_like(sight.shared)
         return corrected, (corrected != sight.output).flatten(1).any(1)
+
+    @property
+    def local(self) -> bool:
+        """See `radhard.engine.guard.LocalGuard`."""
+        return all(isinstance(part, Pointwise) for part in self.corrections.values())
+
+    def touch(self, step: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """See `radhard.engine.guard.LocalGuard`."""
+        part = self.corrections[str(step)]
+        silent = isinstance(part, SmoothCorrection)
+        assert isinstance(part, Pointwise)
+        corrected = part.touch(values, place)
+        if silent or corrected is values:
+            return corrected, torch.zeros_like(values, dtype=torch.bool)
+        return corrected, corrected != values

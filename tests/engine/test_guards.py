@@ -1,0 +1,101 @@
+"""Guards that judge every value by itself, on differences as on whole tensors."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import radhard as rh
+from conftest import seeded
+from engine.test_oracle import random_corruptions, relative
+from radhard.engine.passage import compiled, enterable, followed
+from radhard.faults.corruption import OPERANDS
+from radhard.network.workload import Workload
+from radhard.protect.bound import BoundedNeuron, ClippedActivation, RangeRestriction, ValueThreshold
+from radhard.protect.median import MedianFeature
+from radhard.protect.protection import Protection, joined
+from radhard.protect.ranges import RangeDetector
+
+#: Each learns from some of the images that it guards, so that golden values of the others are
+#: corrected, or raise an alarm, too.
+LOCAL: dict[str, Callable[[Workload], list[Protection]]] = {
+    "restriction": lambda work: [RangeRestriction().learned(work)],
+    "zeroing": lambda work: [RangeRestriction(0.1, zero=True).learned(work)],
+    "detector": lambda work: [RangeDetector().learned(work)],
+    "clipped": lambda work: [ClippedActivation().learned(work)],
+    "neuron": lambda work: [BoundedNeuron().learned(work)],
+    "threshold": lambda work: [ValueThreshold(4.0, 4.0).learned(work)],
+    "two": lambda work: [RangeDetector().learned(work), ClippedActivation().learned(work)],
+}
+#: Formats whose sums are exact; by how much others may differ, and by which share of faults more: a
+#: golden value may be the threshold itself, and a last bit decides on which side of it a sum lies.
+EXACT, TOLERANCE, APART = {"int8", "fixed16_10"}, 1e-4, 0.01
+
+
+class Net(nn.Module):
+    """Branches that meet, pooling, groups, a gate that no kernel knows, and dense layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.conv, self.deep = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, groups=4)
+        self.one, self.two = nn.Linear(32, 12), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.stem(x)))
+        x = torch.relu(self.conv(x) + x)
+        x = nn.functional.max_pool2d(x, 2)
+        x = torch.relu(self.deep(x)) * 0.5
+        x = torch.relu(self.one(x.flatten(1)))
+        return self.two(x * torch.sigmoid(x.mean(1, keepdim=True)))
+
+
+def works(fmt: str) -> tuple[Workload, Workload]:
+    """To learn from, and to guard."""
+    model, images = (
+        seeded(Net(), 3),
+        torch.randn(12, 2, 8, 8, generator=torch.Generator().manual_seed(1)),
+    )
+    labels = torch.zeros(12, dtype=torch.int64)
+    held = rh.capture(model, images, labels, format=rh.format_named(fmt))
+    return held.with_(images[:9], labels[:9]), held
+
+
+@pytest.mark.parametrize("fmt", ["int8", "fixed16_10", "fp32", "fp64"])
+@pytest.mark.parametrize("name", LOCAL)
+def test_local_guards_end_runs_alike(name: str, fmt: str) -> None:
+    training, work = works(fmt)
+    guard = joined(LOCAL[name](training), work)
+    trace = rh.record(work, guard)
+    assert compiled(trace)
+    assert followed(trace)
+    assert enterable(trace)
+    alarms, apart, faults = 0, 0, 0
+    for operand in OPERANDS:
+        corruption = random_corruptions(work, operand, 150, seed=len(name))
+        fast = rh.resume(trace, corruption)
+        whole = rh.resume(trace, corruption, patches=False)
+        faults += len(corruption)
+        far = [relative(*pair) > TOLERANCE for pair in zip(fast.logits, whole.logits, strict=True)]
+        apart += int((torch.tensor(far) | (fast.detected != whole.detected)).sum())
+        if fmt in EXACT and name != "neuron":
+            assert torch.equal(fast.logits, whole.logits)
+            assert torch.equal(fast.detected, whole.detected)
+        alarms += int((whole.detected & ~trace.detected[torch.from_numpy(corruption.image)]).sum())
+    assert apart <= (0 if fmt in EXACT else APART * faults)
+    assert fmt == "fp64" or (alarms > 0) == (name != "neuron")
+
+
+def test_golden_values_are_corrected_too() -> None:
+    """Or the guards above would not try what they are there for."""
+    training, work = works("fp32")
+    trace = rh.record(work, joined([BoundedNeuron().learned(training)], work))
+    assert trace.unwatched
+    assert rh.record(work, joined([RangeDetector().learned(training)], work)).unwatched == {}
+
+
+def test_guards_with_windows_see_whole_tensors() -> None:
+    _, work = works("fp32")
+    trace = rh.record(work, joined([MedianFeature()], work))
+    assert not followed(trace)
