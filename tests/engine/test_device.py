@@ -130,7 +130,9 @@ def test_guards_do_what_they_do_on_the_host(
         return
     # beside huge values little is left of the others in a sum, and what depends on its order
     assert (run.detected != host.detected).double().mean() < 0.02
-    pairs = zip(run.logits, host.logits, strict=True)
+    both = torch.isfinite(run.logits).all(1) & torch.isfinite(host.logits).all(1)
+    assert both.double().mean() > 0.5  # near the largest number the order decides what overflows
+    pairs = zip(run.logits[both], host.logits[both], strict=True)
     assert np.mean([relative(found, expected) < 1e-3 for found, expected in pairs]) > 0.95
 
 
@@ -223,7 +225,7 @@ def test_what_depends_on_the_place_in_a_batch_is_told(
         place = torch.arange(len(found), device=found.device).view(-1, *[1] * (found.dim() - 1))
         return found * (1 + 2.0**-20 * (place % 3))
 
-    monkeypatch.setattr("radhard.network.layer.convolution", shaky)
+    monkeypatch.setattr("radhard.network.finder.convolution", shaky)
     with elsewhere() as there, pytest.warns(RuntimeWarning, match="where in a batch"):
         rh.record(work.on(there))
 
