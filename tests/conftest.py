@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from oracles.elsewhere import elsewhere
 from radhard.engine.device import device_named
+from radhard.formats.catalogue import formats
 
 torch.set_num_threads(1)
 
@@ -81,12 +82,18 @@ def labels() -> Tensor:
     return torch.tensor([0, 1, 2, 3, 4, 0])
 
 
+#: Formats that the slow stand-in is tried with, beside two.
+_EVERY = {fmt.name for fmt in formats()} if "RADHARD_EXHAUSTIVE" in os.environ else set()
+
+
 @pytest.fixture(params=["cpu", "elsewhere", "cuda"])
 def device(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[torch.device]:
     """Where batched tensors are run: the CPU, a strict stand-in for other devices, and CUDA."""
     if request.param == "elsewhere":
+        if request.node.callspec.params.get("name", "int8") not in {"fp32", "int8"} | _EVERY:
+            pytest.skip("slow: RADHARD_EXHAUSTIVE is not set")
         monkeypatch.setattr("radhard.engine.trace._MANY_ROWS", 16)
         with elsewhere() as stand_in:
             yield stand_in

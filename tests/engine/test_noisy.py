@@ -13,7 +13,7 @@ from radhard.faults.rate import hits
 from radhard.protect.tap import Tap, tapped
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(rate=st.floats(0, 1), places=st.integers(0, 300), seed=st.integers(0, 99))
 def test_hits_are_places(rate: float, places: int, seed: int) -> None:
     found = hits(rate, places, np.random.default_rng(seed))

@@ -7,11 +7,8 @@ from benchmarks.models import measure
 BY_HAND = list(by_hand())
 #: A share of them: those that ask for something of their own, and are quick.
 SOME = (
-    "channel shuffle", "largest of each map", "mean of the largest", "half precision within",
-    "gate by comparison", "reflected margins", "transposed convolution", "capsules",
-    "siamese with a bilinear form", "GRU", "LSTM cells", "words and mask and numbers",
-    "language with tied weights", "two branches and two results", "mixture of experts",
-    "scaled sums (baddbmm)",
+    "channel shuffle", "gate by comparison", "transposed convolution", "GRU", "LSTM cells",
+    "words and mask and numbers", "language with tied weights", "two branches and two results",
 )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def shapes(draw: st.DrawFn) -> tuple:
 
 
 @pytest.mark.usefixtures("elsewhere")
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(shape=shapes(), bias=st.booleans(), seed=st.integers(0, 99))
 def test_integers_are_those_of_the_library(shape: tuple, bias: bool, seed: int) -> None:
     x_shape, w_shape, sliding, groups = shape
@@ -60,7 +60,7 @@ def test_a_wrong_value_stays_with_those_that_read_it() -> None:
 
 
 @pytest.mark.usefixtures("elsewhere")
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(n=st.integers(1, 9), k=st.integers(1, 40), seed=st.integers(0, 99))
 def test_no_sum_depends_on_other_rows(n: int, k: int, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
