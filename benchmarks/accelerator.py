@@ -98,13 +98,13 @@ def measured(name: str, fmt: str, device: torch.device, rounds: int) -> Row:
     rates = []
     for _ in range(rounds):
         rates.append([_rate(job, device) if job else 0.0 for job in (*jobs, plain, other)])
-    whole, patches, shard, alone, theirs = (_spread([one[k] for one in rates]) for k in range(5))
+    whole, patches, shard, alone, theirs = (spread([one[k] for one in rates]) for k in range(5))
     best = [max(one[0], one[1]) for one in rates]
     return Row(
         name, fmt, _name(device), trace.rows, trace.pool, whole, patches, shard, alone,
         plain_batch, theirs if other else None, other_batch,
-        _spread([a / one[3] for a, one in zip(best, rates, strict=True)]),
-        _spread([a / one[4] for a, one in zip(best, rates, strict=True)]) if other else None,
+        spread([a / one[3] for a, one in zip(best, rates, strict=True)]),
+        spread([a / one[4] for a, one in zip(best, rates, strict=True)]) if other else None,
     )  # fmt: skip
 
 
@@ -177,7 +177,8 @@ def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
-def _spread(values: list[float]) -> Spread:
+def spread(values: list[float]) -> Spread:
+    """Median, least and most."""
     return statistics.median(values), min(values), max(values)
 
 

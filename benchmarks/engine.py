@@ -35,6 +35,7 @@ import radhard as rh
 from benchmarks import accelerator
 from benchmarks.networks import network
 from radhard.engine.memory import keep_freed_memory
+from radhard.engine.trace import Trace
 
 #: Images, faults per round of ours, best batch of plain inference and of PyTorchFI.
 PLANS = {
@@ -122,9 +123,22 @@ def measure(name: str, fmt: str, kind: str, threads: int, rounds: int) -> Row:
         kind,
         threads,
         statistics.median(rate[0] for rate in rates),
-        _spread([rate[0] / rate[1] for rate in rates]),
-        _spread([rate[0] / rate[2] for rate in rates]) if other else None,
+        accelerator.spread([rate[0] / rate[1] for rate in rates]),
+        accelerator.spread([rate[0] / rate[2] for rate in rates]) if other else None,
     )
+
+
+def neurons_struck(trace: Trace, faults: int, seed: int) -> Callable[[], int]:
+    """A job that draws so many neuron faults anew and runs them."""
+    work = trace.workload
+    space, rng = rh.SoftwareSpace(work, ("activation",)), np.random.default_rng(seed)
+
+    def job() -> int:
+        drawn = rh.Uniform().draw(space, faults, rng)
+        rh.resume(trace, rh.chips.SOFTWARE.corrupt(work, space, drawn))
+        return faults
+
+    return job
 
 
 def rate(job: Callable[[], int]) -> float:
@@ -201,10 +215,6 @@ def pytorchfi(model: nn.Module, images: Tensor, batch: int) -> Callable[[], int]
         return batch
 
     return job
-
-
-def _spread(ratios: list[float]) -> tuple[float, float, float]:
-    return statistics.median(ratios), min(ratios), max(ratios)
 
 
 def _line(row: Row) -> str:

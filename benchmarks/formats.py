@@ -15,12 +15,11 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from examples.own_format import Posit8
 
 import radhard as rh
-from benchmarks.engine import rate
+from benchmarks.engine import neurons_struck, rate
 from benchmarks.networks import network
 from radhard.engine.memory import keep_freed_memory
 from radhard.formats.floating import FloatFormat
@@ -93,15 +92,7 @@ def _job(name: str, fmt: NumberFormat) -> Callable[[], int]:
     count, faults = PLANS[name]
     images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
     work = rh.capture(model, images, torch.zeros(count, dtype=torch.int64), format=fmt)
-    space, trace = rh.SoftwareSpace(work, ("activation",)), rh.record(work)
-    rng = np.random.default_rng(2)
-
-    def job() -> int:
-        drawn = rh.Uniform().draw(space, faults, rng)
-        rh.resume(trace, rh.chips.SOFTWARE.corrupt(work, space, drawn))
-        return faults
-
-    return job
+    return neurons_struck(rh.record(work), faults, 2)
 
 
 def _object(rows: list[Row]) -> dict[str, dict[str, float]]:

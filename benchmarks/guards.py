@@ -14,11 +14,10 @@ import json
 import statistics
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import torch
 
 import radhard as rh
-from benchmarks.engine import rate
+from benchmarks.engine import neurons_struck, rate
 from benchmarks.networks import network
 from radhard.engine.memory import keep_freed_memory
 from radhard.network.workload import Workload
@@ -91,12 +90,4 @@ def _work(name: str, seed: int) -> Workload:
 
 def _job(work: Workload, protection: Protection | None, faults: int) -> Callable[[], int]:
     guard = joined([protection], work) if protection is not None else None
-    space, trace = rh.SoftwareSpace(work, ("activation",)), rh.record(work, guard)
-    rng = np.random.default_rng(3)
-
-    def job() -> int:
-        drawn = rh.Uniform().draw(space, faults, rng)
-        rh.resume(trace, rh.chips.SOFTWARE.corrupt(work, space, drawn))
-        return faults
-
-    return job
+    return neurons_struck(rh.record(work, guard), faults, 3)

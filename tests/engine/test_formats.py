@@ -24,17 +24,22 @@ FORMATS = (
 APART = 2
 
 
+def both_roads(work: rh.Workload, operand: str) -> tuple[rh.Corruption, Tensor, Tensor]:
+    """Forty faults of an operand, and the logits of fast and of whole runs."""
+    corruption = random_corruptions(work, operand, 40, seed=work.formats.weight.width)
+    trace = rh.record(work)
+    assert enterable(trace) == {layer.step for layer in work.layers}
+    fast, whole = (rh.resume(trace, corruption, patches=p).logits for p in (None, False))
+    return corruption, fast, whole
+
+
 @pytest.mark.parametrize("operand", OPERANDS)
 @pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: fmt.name)
 def test_fast_runs_are_whole_runs_and_plain_forward_passes(
     residual: nn.Module, images: Tensor, labels: Tensor, fmt: NumberFormat, operand: str
 ) -> None:
     work = rh.capture(residual, images, labels, format=fmt)
-    corruption = random_corruptions(work, operand, 40, seed=fmt.width)
-    trace = rh.record(work)
-    assert enterable(trace) == {layer.step for layer in work.layers}
-    fast = rh.resume(trace, corruption).logits
-    whole = rh.resume(trace, corruption, patches=False).logits
+    corruption, fast, whole = both_roads(work, operand)
     apart = 0
     for k in range(len(corruption)):
         struck = strike(corruption, k)
@@ -52,11 +57,7 @@ def test_wide_formats_have_kernels_too(
 ) -> None:
     """Fixed point bit for bit, float64 to within the order of sums."""
     work = rh.capture(residual, images, labels, format=fmt)
-    corruption = random_corruptions(work, operand, 40, seed=fmt.width)
-    trace = rh.record(work)
-    assert enterable(trace) == {layer.step for layer in work.layers}
-    fast = rh.resume(trace, corruption).logits
-    whole = rh.resume(trace, corruption, patches=False).logits
+    _, fast, whole = both_roads(work, operand)
     if fmt == rh.FLOAT64:
         assert max(map(relative, fast, whole)) <= 1e-12
     else:

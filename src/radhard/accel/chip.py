@@ -11,7 +11,7 @@ from radhard.accel.component import Component
 from radhard.accel.dataflow import Dataflow, corruption_of, layer_with_windows
 from radhard.faults.corruption import Corruption, whole_box
 from radhard.faults.fault import Faults
-from radhard.faults.space import SiteSpace, SoftwareSpace, Stratum
+from radhard.faults.space import SiteSpace, SoftwareSpace, Storage, Stratum, each_bit
 from radhard.network.workload import Workload
 
 
@@ -177,20 +177,9 @@ class Chip:
                 bits = self.bits(component, width) * layer.macs / macs
                 rate = component.rate_fit_per_mbit * bits / 2**20
                 values = layer.variables(component.holds.operand, inputs)
-                strata += [
-                    Stratum(
-                        component.name,
-                        layer.name,
-                        bit,
-                        width,
-                        size,
-                        rate / width,
-                        values,
-                        (),
-                        "latch" if component.kind == "latch" else "memory",
-                    )
-                    for bit in range(width)
-                ]
+                lowest = Stratum(component.name, layer.name, 0, width, size, rate / width, values)
+                kind: Storage = "latch" if component.kind == "latch" else "memory"
+                strata += each_bit(replace(lowest, storage=kind))
         total = sum(stratum.exposure for stratum in strata)
         return SiteSpace(tuple(strata), len(workload.images), rate_fit=total)
 

@@ -19,7 +19,7 @@ from radhard.accel.dataflow import (
 from radhard.faults.corruption import Corruption, Operand, whole_box
 from radhard.faults.fault import Faults
 from radhard.faults.model import Integers
-from radhard.faults.space import Known, SiteSpace, Stratum
+from radhard.faults.space import Known, SiteSpace, Stratum, each_bit
 from radhard.network.layer import Layer
 from radhard.network.workload import Workload
 
@@ -162,20 +162,8 @@ class StorageMix:
             sites = size * patterns
             return [Stratum(part.name, layer.name, 0, width, sites, rate, share, storage="control")]
         values = layer.variables("psum" if part.holds == "output" else part.holds, inputs)
-        return [
-            Stratum(
-                part.name,
-                layer.name,
-                bit,
-                width,
-                size,
-                rate / width,
-                values,
-                (),
-                "latch" if part.latch else "memory",
-            )
-            for bit in range(width)
-        ]
+        lowest = Stratum(part.name, layer.name, 0, width, size, rate / width, values)
+        return each_bit(replace(lowest, storage="latch" if part.latch else "memory"))
 
     def _cells(self, part: StorageClass, layer: Layer, inputs: int) -> int:
         weights, outputs = layer.channels * layer.fan_in, layer.channels * layer.positions

@@ -126,7 +126,7 @@ class Campaign:
         if count == 1:
             return Windows((np.arange(len(labels)),))
         images = self.question.keys["fingerprint"]
-        margins = work.once(("margins", images), lambda: _margins(work.on(HOST)))
+        margins = work.once(("margins", images), lambda: _margins(work))
         key = "windows", images, count, self.seed
         return work.once(key, lambda: Windows.of(labels, margins, count, self.seed))
 

@@ -46,6 +46,11 @@ class Stratum:
     storage: Storage = "memory"
 
 
+def each_bit(lowest: Stratum) -> list[Stratum]:
+    """The strata of all bits of a code, alike but for the bit."""
+    return [replace(lowest, bit=bit) for bit in range(lowest.width)]
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """Sites whose outcome is known or assumed, so that none of them is tried.
@@ -214,7 +219,5 @@ def SoftwareSpace(  # noqa: N802 - it reads as the kind of space that it makes
 def _bits(
     component: str, layer: str, fmt: NumberFormat, size: int, also: tuple[str, ...] = ()
 ) -> list[Stratum]:
-    return [
-        Stratum(component, layer, bit, fmt.width, size, float(size), size, also, "value")
-        for bit in range(fmt.width if size else 0)
-    ]
+    lowest = Stratum(component, layer, 0, fmt.width, size, float(size), size, also, "value")
+    return each_bit(lowest) if size else []
