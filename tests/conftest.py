@@ -14,6 +14,7 @@ from radhard.engine.device import device_named
 from radhard.formats.catalogue import formats
 
 torch.set_num_threads(1)
+torch.manual_seed(0)  # for networks and images that are made while tests are collected
 
 
 class Residual(nn.Module):

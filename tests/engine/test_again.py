@@ -107,6 +107,15 @@ def test_a_wrong_weight_is_wrong_for_every_reader(model: nn.Module, fmt: rh.Numb
             )  # fmt: skip
 
 
+def test_a_code_at_a_step_is_no_alarm() -> None:
+    """An input one last place from another pattern of bits: the flip of one bit turns its sign."""
+    torch.manual_seed(1205)
+    images = torch.randn(5, 3, 8, 8)
+    work = rh.capture(Parts().eval(), images, LABELS)
+    faults = rh.Campaign(work, rh.chips.Software(("weight",))).draw(rh.SoftwareSpace(work), 0, 20)
+    Golden(work).resume(rh.chips.SOFTWARE.corrupt(work, rh.SoftwareSpace(work), faults))
+
+
 def test_what_several_layers_read_is_covered_once() -> None:
     covered = rh.capture(Parts().eval(), IMAGES, LABELS).covered
     assert covered.parameters == (36 + 24) / (36 + 24 + 4)

@@ -28,8 +28,9 @@ _IMAGES, _NAMED = 8, 5
 _OF_MOVED, _OF_LOGITS, _ULPS = 1e-3, 1e-5, 16
 #: The same for what one way finds golden and the other does not, of the logits.
 _ULPS_LOST = 4
-#: By how much images change, relatively, to see how far rounding carries; and the room that it has.
-_STIR, _ROOM = 2.0**-21, 16
+#: By how much images change, relatively, to see how far rounding carries, and the room that it has;
+#: and how often: a code at a step between two bit patterns crosses it with every other change.
+_STIR, _ROOM, _STIRS = 2.0**-21, 16, 8
 
 #: ``(golden run, corruptions, whether differences are followed)`` to logits (n, classes).
 Run = Callable[[Trace, Corruption, bool], Tensor]
@@ -119,9 +120,12 @@ def _wrong(trace: Trace, faults: Corruption, run: Run) -> NDArray[np.bool_]:
     allowed = max(_OF_MOVED, _ULPS * unit) * far + max(_OF_LOGITS, _ULPS * unit) * size
     lost = (moved == 0).all(1) != (whole_moved == 0).all(1)
     found = gap > torch.where(lost, _ULPS_LOST * unit * size, allowed)
-    here = torch.nonzero(found)[:, 0]
-    if len(here):
-        noise = _STIR * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    random = torch.Generator().manual_seed(0)
+    for _ in range(_STIRS):
+        here = torch.nonzero(found)[:, 0]
+        if not len(here):
+            break
+        noise = _STIR * torch.randn(images.shape, generator=random)
         stirred = images + noise.to(images) * images.abs().clamp(min=float(images.abs().mean()))
         _, other = _whole(trace, stirred, rows, faults[here.cpu().numpy()], run)
         found[here] = gap[here] > _ROOM * _apart(other, whole_moved[here])
