@@ -198,7 +198,9 @@ def answer(ask: Ask, way: Way) -> None:
     if out is not None or not json:
         page = report(store)
         print(f"page: {page}", file=sys.stderr if json else sys.stdout)
-    if not json and result.space.rate_fit is not None:
+    if not json and result.space.rate_fit is None:
+        print(f"no FIT: chip {campaign.chip.name} has no raw rates (rate_fit_per_mbit)")
+    elif not json:
         from radhard.report.wording import verdict_words
 
         print(verdict_words(result.fit("sdc1"), result.fit_verdict()))
