@@ -22,8 +22,8 @@ import numpy as np
 
 import radhard as rh
 from benchmarks.populations import POPULATIONS, Population
-from radhard.campaign.campaign import shards_of
 from radhard.campaign.result import Result
+from radhard.campaign.shard import shards_of
 from radhard.faults.fault import Faults
 from radhard.report.summary import enough
 from radhard.sampling.sampler import Sampler

@@ -2,7 +2,7 @@
 
 import pytest
 
-from radhard.campaign.collect import Progress
+from radhard.campaign.job import Progress
 from radhard.report.bar import Pace, ProgressBar
 from radhard.stats.ball import proportion
 

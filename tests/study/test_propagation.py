@@ -8,7 +8,7 @@ import pytest
 import radhard as rh
 from radhard.accel.chips import EYERISS
 from radhard.campaign.ask import Ask, prepare
-from radhard.campaign.collect import Progress
+from radhard.campaign.job import Progress
 from radhard.report.propagation import study_page
 from radhard.study import propagation
 from radhard.study.propagation import FORMATS, hardening_area, study
@@ -88,7 +88,7 @@ def test_the_page_has_the_tables_and_figures(findings, folder) -> None:
 
 
 def test_a_stopped_study_goes_on(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("radhard.campaign.campaign.SHARD", 50)
+    monkeypatch.setattr("radhard.campaign.shard.SHARD", 50)
     monkeypatch.setattr(propagation, "_FOLLOWED", 120)
     monkeypatch.setattr(propagation, "_FOLLOWED_FIRST", 30)
     asks = [Ask(model="digits-cnn", images=4)]

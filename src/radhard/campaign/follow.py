@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.accel.readers import activated
-from radhard.campaign.campaign import Campaign, shards_of
+from radhard.campaign.campaign import Campaign
+from radhard.campaign.shard import shards_of
 from radhard.engine.resume import resume
 from radhard.engine.segment import Golden
 from radhard.engine.trace import Trace, record

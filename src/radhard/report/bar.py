@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from radhard.campaign.collect import Progress as Step
+from radhard.campaign.job import Progress as Step
 from radhard.report.wording import duration, percent
 
 

@@ -13,12 +13,14 @@ import torch
 
 from radhard.accel.chip import Chip
 from radhard.campaign.ask import Ask, prepare
-from radhard.campaign.campaign import Campaign, shards_of
-from radhard.campaign.collect import Progress, Until, Watcher, collect
+from radhard.campaign.campaign import Campaign
+from radhard.campaign.collect import collect
 from radhard.campaign.follow import Propagation, follow_shard, followed_alike, trace_of
+from radhard.campaign.job import Progress, Until, Watcher
 from radhard.campaign.question import digest
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
+from radhard.campaign.shard import shards_of
 from radhard.campaign.store import Folder, shard_name
 from radhard.engine.trace import Trace, record
 from radhard.faults.model import Integers

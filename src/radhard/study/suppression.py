@@ -10,7 +10,7 @@ import torch
 
 from radhard.accel.chip import Accelerator
 from radhard.campaign.ask import Ask, prepare
-from radhard.campaign.collect import Progress, Watcher
+from radhard.campaign.job import Progress, Watcher
 from radhard.campaign.rates import Errors, Exposure, seconds_per_image, under_errors
 from radhard.faults.rate import NeuronErrors, WeightErrors
 from radhard.network.source import subject
