@@ -25,8 +25,8 @@ from radhard.campaign.store import Folder, read_arrays
 from radhard.cli import app
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
-from radhard.report import page
-from radhard.report.wording import flat_words
+from radhard.view import page
+from radhard.view.wording import flat_words
 
 SHARD = 100
 

@@ -153,7 +153,7 @@ def test_made_up_networks(name: str, blocks: list[Block], side: int, seed: int) 
 def digits() -> tuple[rh.Workload, rh.SiteSpace]:
     whole = subject("digits-cnn")
     work = rh.capture(whole.model, whole.images[:64], whole.labels[:64], format=rh.FLOAT32)
-    return work, rh.SoftwareSpace(work, ("activation",))
+    return work, rh.software_space(work, ("activation",))
 
 
 def test_outcomes_of_patches_and_whole_tensors_agree(digits) -> None:

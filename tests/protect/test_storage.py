@@ -169,5 +169,5 @@ def test_wrong_settings_are_refused(work) -> None:
     with pytest.raises(ValueError, match="groups"):
         WeightSignature(1)
     with pytest.raises(ValueError, match="share"):
-        spared(rh.SoftwareSpace(work), np.full(len(rh.SoftwareSpace(work).strata), 2.0))
+        spared(rh.software_space(work), np.full(len(rh.software_space(work).strata), 2.0))
     assert torch.is_tensor(work.images)

@@ -35,7 +35,7 @@ def outcomes(work: Workload, space: rh.SiteSpace, faults: Faults) -> dict[str, n
 @pytest.fixture(scope="module")
 def population(work: Workload) -> tuple[rh.SiteSpace, Faults, dict[str, np.ndarray]]:
     """Every fault there is: each stratum, each of its sites, each image."""
-    space = rh.SoftwareSpace(work)
+    space = rh.software_space(work)
     rows = [
         (stratum, index, image)
         for stratum, size in enumerate(space.sizes)

@@ -10,13 +10,13 @@ from torch import nn
 import radhard as rh
 from radhard.campaign.ask import asked
 from radhard.network.source import subject
-from radhard.report.choice import choice_page
-from radhard.report.table import show_choice
 from radhard.search.choose import Choice, choose
 from radhard.search.common import PLAIN, Common, Option, Watched
 from radhard.search.design import Design, rate_of
 from radhard.search.trial import Goal, Trial, Trials
 from radhard.stats.estimate import Estimate
+from radhard.view.choice import choice_page
+from radhard.view.table import show_choice
 
 TARGET = 2.0
 

@@ -9,9 +9,9 @@ import radhard as rh
 from radhard.accel.chips import EYERISS
 from radhard.campaign.ask import Ask, prepare
 from radhard.campaign.job import Progress
-from radhard.report.propagation import study_page
 from radhard.study import propagation
-from radhard.study.propagation import FORMATS, hardening_area, study
+from radhard.study.propagation import FORMATS, study
+from radhard.view.propagation import study_page
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +56,11 @@ def test_an_unneeded_range_is_worst_and_buffers_dominate(findings) -> None:
         assert by[other].datapath["sdc1"].high < wide.datapath["sdc1"].low
         assert by[other].buffer_fit.high < wide.buffer_fit.low
     assert wide.buffer_fit.low > 10 * wide.datapath.fit("sdc1").high
-    area = hardening_area(wide, target=100)
+    area = wide.hardening_area(100)
     assert 0 < area.low <= area.value <= area.high
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(propagation, "_chosen_area", None)  # what is kept is not chosen again
-        assert hardening_area(wide, target=100) == area
+        assert wide.hardening_area(100) == area
     with np.load(wide.folder.path / "hardening.npz") as kept:
         assert [kept[name].tolist() for name in kept.files] == [[area.value, area.low, area.high]]
 

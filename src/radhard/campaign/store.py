@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from radhard.accel.chip import Software
 from radhard.campaign.description import Arrays, array_name, in_words
 from radhard.campaign.question import SEMANTICS, Question, digest, id_of
 from radhard.campaign.rebuild import rebuilt
@@ -101,6 +102,11 @@ class Folder:
         self._warn_of_strays()
         for shard in self.shards():  # also those that this run does not need: a report counts all
             self.reusable(shard_name(shard))
+
+    @property
+    def of_software(self) -> bool:
+        """Whether what is struck is no chip, but any value of software."""
+        return bool(self.about()["chip"]["type"] == Software.__name__)
 
     def golden_accuracy(self, campaign_id: str) -> float | None:
         """The stored fault-free accuracy; ``None`` where this campaign has not begun."""

@@ -173,7 +173,7 @@ def answer(ask: Ask, way: Way) -> None:
     from radhard.campaign.ask import prepare
     from radhard.engine.device import device_named
     from radhard.engine.memory import bytes_of, keep_freed_memory
-    from radhard.report.page import report
+    from radhard.view.page import report
 
     out, json = way.out, way.json
     budget = bytes_of(way.memory) if way.memory is not None else None
@@ -190,7 +190,7 @@ def answer(ask: Ask, way: Way) -> None:
     if json:
         _print_json(result, prepared, software)
     else:
-        from radhard.report.table import show
+        from radhard.view.table import show
 
         show(result, software)
         for words in result.protections:
@@ -201,7 +201,7 @@ def answer(ask: Ask, way: Way) -> None:
     if not json and result.space.rate_fit is None:
         print(f"no FIT: chip {campaign.chip.name} has no raw rates (rate_fit_per_mbit)")
     elif not json:
-        from radhard.report.wording import verdict_words
+        from radhard.view.wording import verdict_words
 
         print(verdict_words(result.fit("sdc1"), result.fit_verdict()))
 
@@ -237,7 +237,7 @@ def _refuse_other_campaigns(store: Path, own: list[Campaign]) -> None:
 
 def _collected(ask: Ask, prepared: Prepared, store: Path, memory: int | None) -> Result:
     from radhard.campaign.collect import collect
-    from radhard.report.bar import ProgressBar
+    from radhard.view.bar import ProgressBar
 
     about: dict[str, Any] = {**ask.as_toml(), "data": prepared.data}
     try:
@@ -253,7 +253,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
     from dataclasses import asdict
 
     from radhard.engine.memory import peak_bytes
-    from radhard.report.wording import flat_words
+    from radhard.view.wording import flat_words
 
     work, question = prepared.campaign.workload, prepared.campaign.question.keys
     names = {"correct": "ra"}

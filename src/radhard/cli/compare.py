@@ -42,11 +42,11 @@ def compare_samplers(
     from radhard.campaign.ask import prepare, validated
     from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
-    from radhard.report.bar import counted
-    from radhard.report.samplers import samplers_page
-    from radhard.report.table import show_samplers
     from radhard.sampling.catalogue import SAMPLERS, sampler_named
     from radhard.study.comparison import compare
+    from radhard.view.bar import counted
+    from radhard.view.samplers import samplers_page
+    from radhard.view.table import show_samplers
 
     chosen = [sampler_named(name) for name in samplers.split(",") if name] or SAMPLERS
     fields = {

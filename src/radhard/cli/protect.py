@@ -75,10 +75,10 @@ def protect(
     from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
     from radhard.network.source import subject
-    from radhard.report.choice import choice_page
-    from radhard.report.table import show_choice
     from radhard.search.choose import choose
     from radhard.search.trial import Goal
+    from radhard.view.choice import choice_page
+    from radhard.view.table import show_choice
 
     goal = Goal(target_fit, budget_area, budget_macs)
     fields = {

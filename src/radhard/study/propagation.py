@@ -45,6 +45,10 @@ _DRAWS = 100
 _AREAS = "hardening.npz"
 
 
+#: What local response normalisation averages squares over channels by.
+_AVERAGE_OF_CHANNELS = torch.ops.aten.avg_pool3d.default
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Finding:
     """One network in one format: what strikes do, and what the two remedies reach.
@@ -95,6 +99,23 @@ class Finding:
         number = np.array([kinds[s.component, s.bit] for s in strata])[self.spread.faults.stratum]
         n = np.bincount(number, minlength=len(kinds))
         return n, np.bincount(number[self.spread.outcomes["sdc1"]], minlength=len(kinds))
+
+    def hardening_area(self, target: float) -> Estimate:
+        """Latch area to add, as a share, for ``target`` times fewer SDC-1 failures of the datapath.
+
+        Latches are told apart by kind and bit. The interval is that of the choice made anew for
+        rates drawn from their Jeffreys posteriors. It takes seconds, and is kept in the folder.
+        """
+        n, hits = self.latches
+        goal, level = HardenedLatches(target=target), self.datapath.confidence
+        name = digest([repr(goal), level, _DRAWS, n.tolist(), hits.tolist()])
+        path = self.folder.path / _AREAS
+        kept = reusable_arrays(path) or {}
+        if name not in kept:
+            kept[name] = np.array(_chosen_area(goal, n, hits, level))
+            keep_arrays(path, kept)
+        value, low, high = kept[name].tolist()
+        return Estimate(value, low, high, level, int(n.sum()), "posterior draws")
 
 
 def study(
@@ -196,28 +217,10 @@ def _normalised(work: Workload) -> tuple[str, ...]:
     found, last = [], 0
     for layer in work.layers:
         between = work.program.steps[last + 1 : layer.step]
-        if any("avg_pool3d" in str(step.op) for step in between):
+        if any(step.op is _AVERAGE_OF_CHANNELS for step in between):
             found.append(layer.name)
         last = layer.step
     return tuple(found)
-
-
-def hardening_area(found: Finding, target: float) -> Estimate:
-    """Latch area to add, as a share, for ``target`` times fewer SDC-1 failures of the datapath.
-
-    Latches are told apart by kind and bit. The interval is that of the choice made anew for
-    rates drawn from their Jeffreys posteriors. It takes seconds, and is kept in the folder.
-    """
-    n, hits = found.latches
-    goal, level = HardenedLatches(target=target), found.datapath.confidence
-    name = digest([repr(goal), level, _DRAWS, n.tolist(), hits.tolist()])
-    path = found.folder.path / _AREAS
-    kept = reusable_arrays(path) or {}
-    if name not in kept:
-        kept[name] = np.array(_chosen_area(goal, n, hits, level))
-        keep_arrays(path, kept)
-    value, low, high = kept[name].tolist()
-    return Estimate(value, low, high, level, int(n.sum()), "posterior draws")
 
 
 def _chosen_area(

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Column
 
 from radhard.campaign.job import Progress as Step
-from radhard.report.wording import duration, percent
+from radhard.view.wording import duration, percent
 
 
 @contextmanager

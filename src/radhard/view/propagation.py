@@ -17,10 +17,10 @@ from radhard.protect.hardening import (
     asymmetry,
     residual_rates,
 )
-from radhard.report.plot import COLOURS, SHARES, intervals, panels, styled
-from radhard.report.study import study_table, study_written
 from radhard.stats.estimate import Estimate
-from radhard.study.propagation import Finding, hardening_area
+from radhard.study.propagation import Finding
+from radhard.view.plot import COLOURS, SHARES, intervals, panels, styled
+from radhard.view.study import study_table, study_written
 
 _DIRECTIONS = ("0 to 1", "1 to 0")
 #: Reductions of the datapath's rate for which the area of hardening is shown.
@@ -186,7 +186,7 @@ def _network(model: str, findings: Sequence[Finding]) -> dict[str, Any]:
         {
             "title": "Added latch area for a hundredfold reduction",
             "note": "The interval is that of choices for rates drawn from their posteriors.",
-            **study_table("format", formats, ["area"], lambda f, _: hardening_area(by[f], 100)),
+            **study_table("format", formats, ["area"], lambda f, _: by[f].hardening_area(100)),
         },
     ]
     return {"title": model, "entries": entries}
