@@ -7,7 +7,6 @@ import pytest
 
 import radhard as rh
 from radhard.engine.segment import Golden
-from radhard.metrics.outcome import top_class
 from radhard.network.source import subject
 
 
@@ -29,7 +28,7 @@ def test_the_share_that_the_rule_decides(digits, name: str, nan: str, chip: str)
     found = campaign.outcomes(space, golden, faults)
     corruption = campaign.chip.corrupt(work, space, faults)
     says = {
-        rule: top_class(rh.resume(rh.record(work.with_(nan=rule)), corruption).logits)
+        rule: work.task.answer(rh.resume(rh.record(work.with_(nan=rule)), corruption).logits)
         for rule in ("zero", "propagate")
     }
     decided = (says["zero"] != says["propagate"]).numpy()

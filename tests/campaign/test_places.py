@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 import radhard as rh
 from radhard.accel.readers import activated
-from radhard.metrics.outcome import classify, right_answers
+from radhard.metrics.outcome import classify
+from radhard.network.task import Classification
 
 WORDS, LENGTH = 20, 5
 
@@ -60,7 +61,7 @@ def test_perplexity_is_a_criterion_of_the_user_s() -> None:
     labels = ids.roll(-1, 1)
     work = rh.capture(model, ids, labels)
     assert [layer.kind for layer in work.layers] == ["embedding", "linear", "linear"]
-    assert work.places == (LENGTH,)
+    assert work.task == Classification(WORDS, (LENGTH,))
     campaign = rh.Campaign(work, sampler=rh.Uniform(), criteria={"worse": worse})
     result = campaign.run(until=600)
     assert 0 < result["worse"].value < result["masked"].value + result["worse"].value
@@ -100,12 +101,14 @@ def test_what_holds_at_any_place_holds() -> None:
     faulty[1, 0] = torch.tensor([1.0, 2.0])
     faulty[2, 1] = math.nan
     labels = torch.tensor([[0, 1]] * 3)
-    found = classify(faulty.flatten(1), golden.flatten(1), labels, torch.zeros(3, dtype=torch.bool))
+    task, none = Classification(2, (2,)), torch.zeros(3, dtype=torch.bool)
+    found = classify(task, faulty.flatten(1), golden.flatten(1), labels, none)
     assert found["sdc1"].tolist() == [False, True, True]
     assert found["correct"].tolist() == [True, False, False]
     assert found["nan"].tolist() == [False, False, True]
     assert found["masked"].tolist() == [True, False, False]
-    assert right_answers(golden.flatten(1), labels).tolist() == [True] * 3
+    assert task.right(golden.flatten(1), labels).tolist() == [True] * 3
+    assert task.lead(golden.flatten(1)).tolist() == [1.0] * 3  # of the place that is least sure
 
 
 class Several(nn.Module):

@@ -164,7 +164,7 @@ def test_outcomes_of_patches_and_whole_tensors_agree(digits) -> None:
     corruption = rh.chips.SOFTWARE.corrupt(work, space, faults)
     runs = [rh.resume(trace, corruption, patches=patches) for patches in (True, False)]
     labels = work.labels[torch.from_numpy(faults.image)]
-    fast, slow = (classify(run.logits, run.golden, labels, run.detected) for run in runs)
+    fast, slow = (classify(work.task, run.logits, run.golden, labels, run.detected) for run in runs)
     for name in ("sdc1", "sdc5", "sdc10", "sdc20", "correct", "nan"):
         differ = torch.nonzero(fast[name] != slow[name])[:, 0]
         top2 = runs[1].logits[differ].topk(2, dim=1).values

@@ -28,7 +28,7 @@ def work() -> Workload:
 def outcomes(work: Workload, space: rh.SiteSpace, faults: Faults) -> dict[str, np.ndarray]:
     run = rh.resume(rh.record(work), rh.chips.SOFTWARE.corrupt(work, space, faults))
     labels = work.labels[torch.from_numpy(faults.image)]
-    found = classify(run.logits, run.golden, labels, run.detected)
+    found = classify(work.task, run.logits, run.golden, labels, run.detected)
     return {name: column.numpy() for name, column in found.columns.items()}
 
 

@@ -21,12 +21,13 @@ from radhard.campaign.windows import spread
 from radhard.faults.model import FaultModel, fault_model_named
 from radhard.formats.catalogue import format_named
 from radhard.formats.number import NumberFormat
-from radhard.metrics.outcome import STANDARD, ConfidenceOf, counted_as
+from radhard.metrics.outcome import STANDARD, counted_as
 from radhard.network.arithmetic import Formats, Rounding
 from radhard.network.capture import capture
 from radhard.network.comparator import NanRule
 from radhard.network.folder import Reading
 from radhard.network.source import Subject, subject
+from radhard.network.task import ConfidenceOf
 from radhard.network.workload import HOST, Workload, check_pairs
 from radhard.protect.catalogue import protection_named
 from radhard.protect.protection import Protection
@@ -329,7 +330,7 @@ def _struck(ask: Ask, count: int, data: str) -> int:
 
 def _doubts(work: Workload, whole: Subject) -> list[str]:
     """That labels may mean something else, or that the fault-free network may be guessing."""
-    classes, doubts = work.logits(work.images[:1]).shape[1], []
+    classes, doubts = work.task.classes, []
     if whole.classes and whole.classes != classes:
         doubts.append(
             f"{whole.data} has {whole.classes} classes, but the network tells {classes} apart: "
@@ -338,10 +339,11 @@ def _doubts(work: Workload, whole: Subject) -> list[str]:
     some = spread(work.labels.cpu().numpy(), 0)[:_DOUBTED]
     right = rightly_answered(work, work.images[some], work.labels[some])
     accuracy = wilson(sum(right), len(right))
-    if accuracy.low <= 1 / classes and not all(right):
+    guessed = work.task.guessed
+    if accuracy.low <= guessed and not all(right):
         doubts.append(
             f"fault-free accuracy {accuracy} is not better than guessing among {classes} classes "
-            f"({100 / classes:.2f} %), as far as {len(right)} images show. Usual reasons: images "
+            f"({100 * guessed:.2f} %), as far as {len(right)} images show. Usual reasons: images "
             "are not standardised as in training (--mean, --std), classes are numbered in another "
             "order, the weights are not trained or belong to other data"
         )

@@ -28,11 +28,9 @@ from radhard.faults.space import SiteSpace
 from radhard.foresight.foresight import Foresight
 from radhard.metrics.outcome import (
     STANDARD,
-    ConfidenceOf,
     Criterion,
-    known_confidence,
-    right_answers,
 )
+from radhard.network.task import ConfidenceOf, known_confidence
 from radhard.network.workload import HOST, Workload
 from radhard.protect.checksum import Checksum
 from radhard.protect.protection import Cost, Flags, Protection, hardened, joined, retuned
@@ -252,7 +250,8 @@ class Campaign:
             golden: its fault-free run, where there is one.
         """
         logits, _ = (golden or self.golden()).answers()
-        return float(right_answers(logits, self.network.labels).double().mean())
+        right = self.network.task.right(logits, self.network.labels)
+        return float(right.double().mean())
 
     def with_(
         self,
@@ -366,10 +365,7 @@ def _margins(work: Workload) -> Reals:
     """How far the best score of each image is ahead of the next, (b,), 0 where they are none."""
     with torch.no_grad():
         logits = torch.cat([work.logits(some) for some in work.images.split(_BATCH)])
-    best = (
-        torch.nan_to_num(logits.double(), 0.0, 1e30, -1e30).topk(min(2, logits.shape[1]), 1).values
-    )
-    found: Reals = (best[:, 0] - best[:, -1]).cpu().numpy()
+    found: Reals = work.task.lead(torch.nan_to_num(logits.double(), 0.0, 1e30, -1e30)).numpy()
     return found
 
 
@@ -383,7 +379,7 @@ def rightly_answered(work: Workload, images: Tensor, labels: Tensor) -> list[boo
     return [
         bool(hit)
         for some, label in zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
-        for hit in right_answers(work.logits(some.to(work.images)), label)
+        for hit in work.task.right(work.logits(some.to(work.images)), label)
     ]
 
 

@@ -225,7 +225,7 @@ def follow_shard(
     labels = work.labels[torch.from_numpy(faults.image)]
     given = (run.logits, run.golden, labels, run.detected, campaign.criteria)
     otherwise = Golden(trace.workload, trace.guard).otherwise(corruption, run)
-    found = classify(*given, campaign.confidence_of, otherwise)
+    found = classify(work.task, *given, campaign.confidence_of, otherwise)
     outcomes = {name: column.cpu().numpy() for name, column in found.columns.items()}
     outcomes["activated"] = activated(work, corruption)
     before, after, code = (side.cpu().numpy() for side in run.struck)

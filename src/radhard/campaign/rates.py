@@ -16,7 +16,6 @@ from radhard.campaign.question import SEMANTICS, digest
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
 from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, WeightErrors
-from radhard.metrics.outcome import right_answers
 from radhard.network.workload import Workload
 from radhard.protect.protection import Protection, joined, retuned
 from radhard.protect.tap import Tap, tapped
@@ -171,7 +170,7 @@ def _run(
             tap = Tap.ACTIVATION if errors.after_activation else Tap.OUTPUT
             draws, targets = errors, tapped(network, tap)
         run = run_noisy(work, draws, targets, (seed, repetition), guard)
-        correct[repetition] = right_answers(run.logits, network.labels).cpu().numpy()
+        correct[repetition] = network.task.right(run.logits, network.labels).cpu().numpy()
         detected[repetition] = run.detected.cpu().numpy()
     reach = 0.0
     if isinstance(errors, WeightErrors):

@@ -15,7 +15,8 @@ from radhard.engine.segment import Golden
 from radhard.faults.corruption import Corruption
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
-from radhard.metrics.outcome import ConfidenceOf, Criterion, classify
+from radhard.metrics.outcome import Criterion, classify
+from radhard.network.task import ConfidenceOf
 from radhard.network.workload import Workload
 from radhard.protect.protection import Flags, Protection, Stopped, Struck, stopped_by
 from radhard.sampling.gradient import proof_of
@@ -64,7 +65,7 @@ class Strike:
         run, otherwise = _resumed(golden, corruption, stopped)
         labels = self.network.labels[torch.from_numpy(faults.image)]
         given = (run.logits, run.golden, labels, run.detected, self.criteria)
-        found = classify(*given, self.confidence_of, otherwise)
+        found = classify(self.network.task, *given, self.confidence_of, otherwise)
         columns = {name: column.cpu().numpy() for name, column in found.columns.items()}
         return {**columns, "activated": activated(self.network, corruption)}
 
