@@ -76,8 +76,10 @@ class Ask(BaseModel):
 
     Attributes:
         model: a zoo name, ``package.module:function`` or a ``.pt2`` file.
-        data: a data set's name or an image folder; a zoo model has a home data set.
+        data: a data set's name, an image folder, or an ``.npz`` file of inputs by name; a zoo model
+            has a home data set.
         weights: a checkpoint for a zoo model.
+        output: which of several results of the model holds the logits, by name or number.
         images: test images that are struck at a time, about, or ``all``; where left out 64, or all
             of fewer.
         target: what the answer is about: the ``task``, which is all test images at hand, or these
@@ -110,6 +112,7 @@ class Ask(BaseModel):
     model: str
     data: str | None = None
     weights: Path | None = None
+    output: Annotated[str | None, BeforeValidator(_as_text)] = None
     images: Annotated[int | Literal["all"] | None, BeforeValidator(_count)] = None
     target: Literal["task", "images"] = "task"
     size: Annotated[str | None, BeforeValidator(_as_text)] = None
@@ -307,7 +310,8 @@ def _captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats) -> Workload
     count = len(whole.images) if own else max(_MOST_AT_HAND, ask.at_least)
     images, labels = whole.images[:count], whole.labels[:count]
     fitted = images[spread(labels[: None if own else _AT_HAND].cpu().numpy(), 0)[:_FITTED]]
-    work = capture(whole.model, images, labels, fmt, whole.name, ask.nan, fitted)
+    given, seen = whole.inputs.given(images), whole.inputs.given(fitted)
+    work = capture(whole.model, given, labels, fmt, whole.name, ask.nan, seen, ask.output)
     count = len(images)
     if not own:
         affordable = int(_WORK // sum(layer.macs for layer in work.layers))

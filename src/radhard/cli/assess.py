@@ -58,9 +58,16 @@ def assess(
         typer.Argument(help="Zoo name, package.module:function, or .pt2 file of torch.export."),
     ],
     data: Annotated[
-        str | None, typer.Option(help="Data set, or folder with one folder of images per class.")
+        str | None,
+        typer.Option(
+            help="Data set, folder with a folder of images per class, or .npz file of inputs."
+        ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(help="Which of several results of the model holds the logits."),
+    ] = None,
     images: Images = None,
     target: Target = "task",
     size: Size = None,
@@ -123,6 +130,7 @@ def assess(
         "model": model,
         "data": data,
         "weights": weights,
+        "output": output,
         "images": images,
         "target": target,
         "size": size,
