@@ -24,6 +24,9 @@ Out = Annotated[
 Memory = Annotated[
     str | None, typer.Option(help="Most memory for golden values and batches, such as 4GiB.")
 ]
+Output = Annotated[
+    str | None, typer.Option(help="Which of several results of the model holds the logits.")
+]
 Images = Annotated[
     str | None,
     typer.Option(help="Test images struck at a time, about, or all; 64, or all of fewer."),
@@ -64,10 +67,7 @@ def assess(
         ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(help="Which of several results of the model holds the logits."),
-    ] = None,
+    output: Output = None,
     images: Images = None,
     target: Target = "task",
     size: Size = None,

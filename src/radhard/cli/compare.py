@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radhard.cli.app import app
-from radhard.cli.assess import Device, Grey, Images, Json, Mean, Size, Std, Trust, show_notes
+from radhard.cli.assess import (
+    Device,
+    Grey,
+    Images,
+    Json,
+    Mean,
+    Output,
+    Size,
+    Std,
+    Trust,
+    show_notes,
+)
 
 if TYPE_CHECKING:
     from radhard.study.comparison import Comparison
@@ -19,6 +30,7 @@ def compare_samplers(
     model: Annotated[str, typer.Argument(help="As for assess.")],
     data: Annotated[str | None, typer.Option(help="As for assess.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
+    output: Output = None,
     images: Images = None,
     size: Size = None,
     grey: Grey = False,
@@ -53,6 +65,7 @@ def compare_samplers(
         "model": model,
         "data": data,
         "weights": weights,
+        "output": output,
         "images": images,
         "size": size,
         "grey": grey,

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radhard.cli.app import app
-from radhard.cli.assess import Device, Grey, Images, Json, Mean, Out, Size, Std, Trust, show_notes
+from radhard.cli.assess import (
+    Device,
+    Grey,
+    Images,
+    Json,
+    Mean,
+    Out,
+    Output,
+    Size,
+    Std,
+    Trust,
+    show_notes,
+)
 
 if TYPE_CHECKING:
     from radhard.search.choose import Choice
@@ -22,6 +34,7 @@ def protect(
     model: Annotated[str, typer.Argument(help="As for assess.")],
     data: Annotated[str | None, typer.Option(help="As for assess.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
+    output: Output = None,
     images: Images = None,
     size: Size = None,
     grey: Grey = False,
@@ -82,7 +95,8 @@ def protect(
 
     goal = Goal(target_fit, budget_area, budget_macs)
     fields = {
-        "model": model, "data": data, "weights": weights, "images": images, "format": format,
+        "model": model, "data": data, "weights": weights, "output": output,
+        "images": images, "format": format,
         "size": size, "grey": grey, "mean": mean, "std": std, "chip": chip, "sampler": sampler,
         "seed": seed,
     }  # fmt: skip
