@@ -10,6 +10,7 @@ from radhard.accel.chips import EYERISS
 from radhard.campaign.ask import Ask, prepare
 from radhard.campaign.job import Progress
 from radhard.study import propagation
+from radhard.study.latches import Latches
 from radhard.study.propagation import FORMATS, study
 from radhard.view.propagation import study_page
 
@@ -59,7 +60,7 @@ def test_an_unneeded_range_is_worst_and_buffers_dominate(findings) -> None:
     area = wide.hardening_area(100)
     assert 0 < area.low <= area.value <= area.high
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(propagation, "_chosen_area", None)  # what is kept is not chosen again
+        patch.setattr(Latches, "area", None)  # what is kept is not chosen again
         assert wide.hardening_area(100) == area
     with np.load(wide.folder.path / "hardening.npz") as kept:
         assert [kept[name].tolist() for name in kept.files] == [[area.value, area.low, area.high]]

@@ -23,7 +23,6 @@ from radhard.campaign.sealed import keep_arrays, reusable_arrays
 from radhard.campaign.shard import shards_of
 from radhard.campaign.store import Folder, shard_name
 from radhard.engine.trace import Trace, record
-from radhard.faults.model import Integers
 from radhard.formats.catalogue import format_named
 from radhard.metrics.fit import fit
 from radhard.network.source import subject
@@ -32,6 +31,7 @@ from radhard.protect.hardening import HardenedLatches
 from radhard.protect.ranges import RangeDetector
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import total, wilson
+from radhard.study.latches import Latches
 
 #: The number formats of the study.
 FORMATS = ("fp64", "fp32", "fp16", "fixed32_26", "fixed32_10", "fixed16_10")
@@ -39,8 +39,6 @@ FORMATS = ("fp64", "fp32", "fp16", "fixed32_26", "fixed32_10", "fixed16_10")
 _LEARNING_IMAGES = 1000
 #: Faults that are followed through the network: anywhere, and in the first layer.
 _FOLLOWED, _FOLLOWED_FIRST = 10_000, 4000
-#: Draws of the rates behind the interval of an area.
-_DRAWS = 100
 #: Where areas are kept, by a hash of what they depend on.
 _AREAS = "hardening.npz"
 
@@ -90,32 +88,43 @@ class Finding:
         return fit(wilson(int(hits.sum()), len(hits)), rate)
 
     @property
-    def latches(self) -> tuple[Integers, Integers]:
-        """Faults and SDC-1 of each class of latches, told apart by kind and bit, (classes,)."""
+    def latches(self) -> Latches:
+        """Faults and SDC-1 of each class of latches."""
         strata = self.spread.space.strata
         kinds = {
             kind: k for k, kind in enumerate(dict.fromkeys((s.component, s.bit) for s in strata))
         }
         number = np.array([kinds[s.component, s.bit] for s in strata])[self.spread.faults.stratum]
         n = np.bincount(number, minlength=len(kinds))
-        return n, np.bincount(number[self.spread.outcomes["sdc1"]], minlength=len(kinds))
+        hits = np.bincount(number[self.spread.outcomes["sdc1"]], minlength=len(kinds))
+        return Latches(n, hits)
+
+    @property
+    def distances(self) -> Mapping[str, Estimate]:
+        """Layer by layer, of faults that move one output of the first layer out of its range.
+
+        None where there is no such fault.
+        """
+        low, high = next(iter(self.ranges.values()))
+        # one output moved by more than the whole range lies outside it
+        chosen = (self.first.distance[:, 0] > high - low) & (self.first.changed[:, 1] > 0)
+        return self.first.distances(chosen) if chosen.any() else {}
 
     def hardening_area(self, target: float) -> Estimate:
         """Latch area to add, as a share, for ``target`` times fewer SDC-1 failures of the datapath.
 
-        Latches are told apart by kind and bit. The interval is that of the choice made anew for
-        rates drawn from their Jeffreys posteriors. It takes seconds, and is kept in the folder.
+        See `Latches.area`. It takes seconds, and is kept in the folder.
         """
-        n, hits = self.latches
+        latches = self.latches
         goal, level = HardenedLatches(target=target), self.datapath.confidence
-        name = digest([repr(goal), level, _DRAWS, n.tolist(), hits.tolist()])
+        name = digest([repr(goal), level, *latches.meaning()])
         path = self.folder.path / _AREAS
         kept = reusable_arrays(path) or {}
         if name not in kept:
-            kept[name] = np.array(_chosen_area(goal, n, hits, level))
+            kept[name] = np.array(latches.area(goal, level))
             keep_arrays(path, kept)
         value, low, high = kept[name].tolist()
-        return Estimate(value, low, high, level, int(n.sum()), "posterior draws")
+        return Estimate(value, low, high, level, int(latches.n.sum()), "posterior draws")
 
 
 def study(
@@ -221,17 +230,3 @@ def _normalised(work: Workload) -> tuple[str, ...]:
             found.append(layer.name)
         last = layer.step
     return tuple(found)
-
-
-def _chosen_area(
-    goal: HardenedLatches, n: Integers, hits: Integers, confidence: float
-) -> tuple[float, float, float]:
-    """The area for a goal, and the ends of its interval."""
-    count = np.ones(len(n))
-    rng = np.random.default_rng(0)
-    drawn = rng.beta(hits + 0.5, n - hits + 0.5, (_DRAWS, len(n)))
-    areas = [goal.choose(count, rates).added_area for rates in drawn]
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(areas, [tail, 100 - tail])
-    value = goal.choose(count, hits / np.maximum(n, 1)).added_area
-    return value, min(float(low), value), max(float(high), value)
