@@ -88,8 +88,9 @@ def begin(folder: Folder, campaign: Campaign, nothing: Result, about: Mapping[st
     }
     if work.formats.alike and len({s.width for s in space.strata}) == 1:
         identity["code"] = [list(part) for part in parts(work.formats.weight)]
-    if campaign.of_images is not None:
-        identity["of_images"] = campaign.of_images
+    sample = campaign.windows.sample
+    if sample is not None:
+        identity["of_images"] = asdict(sample)
     if campaign.sampler.scored:
         identity["flat"] = list(nothing.flat)
     folder.begin(campaign.question, space, identity, about)
