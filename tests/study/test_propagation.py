@@ -9,7 +9,7 @@ import radhard as rh
 from radhard.accel.chips import EYERISS
 from radhard.campaign.ask import Ask, prepare
 from radhard.campaign.job import Progress
-from radhard.study import propagation
+from radhard.study import latches, propagation
 from radhard.study.latches import Latches
 from radhard.study.propagation import FORMATS, study
 from radhard.view.propagation import study_page
@@ -25,7 +25,7 @@ def findings(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(propagation, "_FOLLOWED", 2500)
         patch.setattr(propagation, "_FOLLOWED_FIRST", 100)
-        patch.setattr(propagation, "_DRAWS", 20)
+        patch.setattr(latches, "_DRAWS", 20)
         yield list(study(EYERISS, [Ask(model="digits-cnn", images=8)], 300, folder))
 
 
