@@ -8,35 +8,59 @@ import pytest
 
 import radhard as rh
 from oracles.bench import NUMBERS, Bench
+from oracles.held import Word
 from oracles.tiles import tiled
 from radhard.accel.chips import Buffer, Kept, Systolic, chip_named, read_chip
+from radhard.accel.readers import activated
 from radhard.testing import check_chip
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_array.toml"
 
 
+def sums(bench: Bench, chip: Systolic, held: Kept, faults: rh.Faults, bits: np.ndarray):
+    """Of each fault, tile by tile, (n, m, positions)."""
+    array = chip.rows, chip.cols
+    sites = zip(faults.image.tolist(), faults.index.tolist(), bits.tolist(), strict=True)
+    return np.stack([
+        tiled(bench, array, chip.dataflow, held, image, (index, bit)) for image, index, bit in sites
+    ])  # fmt: skip
+
+
 @pytest.mark.parametrize("held", list(Kept))
 @pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
-@pytest.mark.parametrize("name", ["strided", "grouped", "depthwise", "vectors"])
+@pytest.mark.parametrize("name", ["strided", "grouped", "depthwise", "sparse", "vectors"])
 def test_a_struck_value_is_what_later_tiles_fetch(name: str, dataflow: str, held: Kept) -> None:
     changes = 0
     for numbers in NUMBERS:
-        bench, array = Bench.of(name, numbers), (2, 3)
-        chip = Systolic(*array, dataflow, buffers=(Buffer("it", held, 1, 1.0),))
+        bench = Bench.of(name, numbers)
+        chip = Systolic(2, 3, dataflow, buffers=(Buffer("it", held, 1, 1.0),))
         space = chip.sites(bench.work)
-        own = np.array([s.component == "it" for s in space.strata])
-        faults = rh.Importance().draw(space.only(own), 60, np.random.default_rng(len(name)))
-        found, golden = bench.outputs(chip.corrupt(bench.work, space.only(own), faults))
-        bits = np.array([s.bit for s in space.only(own).strata])[faults.stratum]
-        sums = np.stack([
-            tiled(bench, array, dataflow, held, int(image), (int(index), int(bit)))
-            for image, index, bit in zip(faults.image, faults.index, bits, strict=True)
-        ])  # fmt: skip
-        sums = sums.reshape(len(sums), -1, *bench.shape.out) + bench.bias[:, None, None]
-        expected = bench.elements(bench.how.result(sums))
+        space = space.only(np.array([s.component == "it" for s in space.strata]))
+        faults = rh.Importance().draw(space, 60, np.random.default_rng(len(name)))
+        corruption = chip.corrupt(bench.work, space, faults)
+        found, golden = bench.outputs(corruption)
+        bits = np.array([s.bit for s in space.strata])[faults.stratum]
+        total = sums(bench, chip, held, faults, bits).reshape(60, -1, *bench.shape.out)
+        expected = bench.elements(bench.how.result(total + bench.bias[:, None, None]))
         assert np.array_equal(found, expected), numbers
         changes += int((found != golden).any(1).sum())
-    assert changes > 18
+        read = np.ones(60, bool)
+        if held.operand == "input":  # it is read where weights of 1 let any change through
+            ones = replace(bench, w=np.ones_like(bench.w))
+            nothing = replace(ones, how=replace(bench.how, input=Unstruck(1)))
+            parts = (sums(part, chip, held, faults, bits) for part in (ones, nothing))
+            read = np.not_equal(*parts).any((1, 2))
+        assert np.array_equal(activated(bench.work, corruption), read)
+        if name == "sparse" and held is Kept.inputs_of_layer:
+            assert not read.all()  # a stride leaves inputs out
+    assert changes > 12
+
+
+class Unstruck(Word):
+    """Storage that nothing strikes."""
+
+    def flipped(self, value: np.ndarray, bit: np.ndarray) -> np.ndarray:
+        return value
 
 
 def rates(space: rh.SiteSpace) -> dict[str, float]:
