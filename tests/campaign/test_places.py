@@ -105,6 +105,19 @@ def test_pixels_are_judged_place_by_place() -> None:
     assert result["lost"].value == result["sdc1"].value  # all labels are those of the network
 
 
+def test_bounds_are_trained_on_every_place() -> None:
+    torch.manual_seed(0)
+    images, model = torch.randn(8, 3, 4, 4), Pixels().eval()  # as many columns as classes
+    with torch.no_grad():
+        labels = model(images).argmax(-1)
+    work = rh.capture(model, images, labels)
+    start = rh.BoundedNeuron().learned(work)
+    trained = start.trained(work, epochs=1, rate=0.1)
+    step = next(iter(start.bounds.tensors))
+    assert not torch.equal(trained.bounds.tensors[step][0], start.bounds.tensors[step][0])
+    assert rh.Campaign(work, protections=(trained,)).run(until=100)["sdc1"].n == 100
+
+
 def test_what_holds_at_any_place_holds() -> None:
     golden = torch.tensor([[[2.0, 1.0], [0.0, 3.0]]] * 3)
     faulty = golden.clone()

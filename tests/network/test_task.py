@@ -63,4 +63,8 @@ def test_an_answer_of_several_places_is_that_of_each(places: tuple[int, ...]) ->
     torch.testing.assert_close(found, ahead.amin(0), rtol=0, atol=0, equal_nan=True)
     assert torch.equal(task.shaped(golden.flatten(1)).flatten(1).isnan(), golden.flatten(1).isnan())
     assert task.shaped(golden.flatten(1)).shape == (n, *places, classes)
+    number = golden.nan_to_num(0.0, 9.0, -9.0)
+    loss = sum(-number.log_softmax(2)[i, k, c] for i in range(n) for k, c in
+               enumerate(labels.reshape(n, -1)[i]))  # fmt: skip
+    torch.testing.assert_close(task.loss(number.flatten(1), labels), loss / (n * count))
     assert task.guessed == classes ** -float(count)

@@ -9,6 +9,7 @@ from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 #: Whose confidence is compared for SDC-10 % and SDC-20 %: that of the class which is on top without
 #: a fault, before and after, or the highest before and the highest after, of whatever class.
@@ -46,6 +47,10 @@ class Task(Protocol):
 
     def lead(self, outputs: Tensor) -> Tensor:
         """How far each answer is from another one, (n,), in the outputs' own type."""
+        ...
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """What training makes small, of no dimension."""
         ...
 
 
@@ -98,6 +103,10 @@ class Classification:
         rows = outputs.reshape(len(outputs), -1, self.classes)
         best = rows.topk(min(2, self.classes), dim=2).values
         return (best[:, :, 0] - best[:, :, -1]).amin(1)
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy, on average over runs and places."""
+        return F.cross_entropy(outputs.reshape(-1, self.classes), labels.reshape(-1))
 
     def graded(
         self, outputs: Tensor, golden: Tensor, confidence_of: ConfidenceOf

@@ -348,7 +348,7 @@ class BoundedNeuron(Protection):
         for _ in range(epochs):
             for logits, labels in guarded_batches(training, guard):
                 size = torch.stack([(bound**2).mean() for bound in guard.parameters()]).mean()
-                loss = nn.functional.cross_entropy(logits, labels) + penalty * size
+                loss = training.task.loss(logits, labels) + penalty * size
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
