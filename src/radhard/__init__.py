@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from radhard.campaign.collect import collect
     from radhard.campaign.difference import Compared, Difference, compare
     from radhard.campaign.follow import Propagation, follow
-    from radhard.campaign.rates import Exposure, under_errors
+    from radhard.campaign.rates import UnderErrors, under_errors
     from radhard.campaign.result import Result
     from radhard.campaign.store import StoreError
     from radhard.engine.device import device_named
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         StuckAt,
     )
     from radhard.faults.rate import NeuronErrors, WeightErrors
-    from radhard.faults.space import SiteSpace, SoftwareSpace
+    from radhard.faults.space import SiteSpace, software_space
     from radhard.formats.catalogue import (
         BFLOAT16,
         FIXED8,
@@ -93,8 +93,6 @@ if TYPE_CHECKING:
     from radhard.protect.redundancy import Redundancy
     from radhard.protect.storage import SECDED, BitTriplication, Parity, WeightSignature
     from radhard.protect.tap import Tap
-    from radhard.report.bar import ProgressBar
-    from radhard.report.page import report
     from radhard.sampling.gradient import GradientImportance
     from radhard.sampling.proposals import (
         BitImportance,
@@ -108,6 +106,8 @@ if TYPE_CHECKING:
     from radhard.search.trial import Goal
     from radhard.stats.estimate import Estimate
     from radhard.stats.stopping import Precision
+    from radhard.view.bar import ProgressBar
+    from radhard.view.page import report
 
 #: Where each public name lives; the modules are imported when a name is first used.
 _ROOMS = {
@@ -132,7 +132,7 @@ _ROOMS = {
         "RandomValue",
         "StuckAt",
     ],
-    "faults.space": ["SiteSpace", "SoftwareSpace"],
+    "faults.space": ["SiteSpace", "software_space"],
     "formats.catalogue": [
         "BFLOAT16",
         "FIXED8",
@@ -165,10 +165,11 @@ _ROOMS = {
     "network.workload": ["Workload"],
     "protect.hardening": ["HardenedLatches", "LatchType"],
     "protect.ranges": ["RangeDetector"],
-    "report.bar": ["ProgressBar"],
+    "view.bar": ["ProgressBar"],
+    "view.page": ["report"],
     "sampling.gradient": ["GradientImportance"],
     "sampling.proposals": ["BitImportance", "Importance", "MacWeighted", "Stratified", "Uniform"],
-    "campaign.rates": ["Exposure", "under_errors"],
+    "campaign.rates": ["UnderErrors", "under_errors"],
     "faults.rate": ["NeuronErrors", "WeightErrors"],
     "protect.bound": ["BoundedNeuron", "ClippedActivation", "RangeRestriction", "ValueThreshold"],
     "protect.checksum": ["Checksum"],
@@ -195,7 +196,7 @@ _ROOMS = {
 }
 _HOME = {name: f"radhard.{room}" for room, names in _ROOMS.items() for name in names}
 #: Public names that are modules themselves.
-_MODULES = {"chips": "radhard.accel.chips", "report": "radhard.report"}
+_MODULES = {"chips": "radhard.accel.chips"}
 
 __all__ = sorted({*_HOME, *_MODULES})  # noqa: PLE0605 - a test holds it equal to the imports above
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from radhard.accel.chip import Accelerator
 from radhard.accel.chips import SOFTWARE
 from radhard.campaign.campaign import Campaign
-from radhard.campaign.collect import outcomes
 from radhard.campaign.rebuild import rebuilt
 from radhard.faults.corruption import OPERANDS
 from radhard.faults.fault import Faults
@@ -169,7 +168,7 @@ def check_protection(protection: Protection, workload: Workload | None = None) -
     space, golden = campaign.space(), campaign.golden()
     faults = campaign.draw(space, 3)
     some = np.arange(1, len(faults), 5)
-    many, few = (outcomes(campaign, space, golden, part) for part in (faults, faults[some]))
+    many, few = (campaign.outcomes(space, golden, part) for part in (faults, faults[some]))
     for name, column in few.items():
         same = bool((many[name][some] == column).all())
         _hold(same, f"{name} does not depend on which other faults run")

@@ -414,7 +414,7 @@ def _rated(probability: Estimate, rate_fit: float | None) -> Estimate:
 def _raw(rate_fit: float | None) -> float:
     if rate_fit is None:
         raise ValueError(
-            "this chip has no raw rates, so no FIT: give one, such as "
-            "chips.Software(rate_fit_per_mbit=20.49)"
+            "this chip has no raw rates, so no FIT: give them as rate_fit_per_mbit of its parts, "
+            "such as chips.Software(rate_fit_per_mbit=20.49)"
         )
     return rate_fit

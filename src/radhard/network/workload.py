@@ -20,6 +20,7 @@ from radhard.network.layer import Layer
 from radhard.network.program import Program, Step
 from radhard.network.sharing import Sharing, first_read, sharing_of
 from radhard.network.stepwise import Latched
+from radhard.network.task import Classification
 
 Made = TypeVar("Made")
 #: Images that are hashed at once.
@@ -182,11 +183,12 @@ class Workload:
         return result.to(HOST)
 
     @property
-    def places(self) -> tuple[int, ...]:
-        """Where the network gives answers for one image: logits are (b, *places, classes)."""
+    def task(self) -> Classification:
+        """What the network's outputs mean: a class for each image, or for each of its places."""
         layout = self.program.rows[self.program.output]
         assert layout is not None
-        return layout.shape(1)[1:-1]
+        *places, classes = layout.shape(1)[1:]
+        return Classification(classes, tuple(places))
 
     def weight(self, number: int) -> Tensor:
         """The weight of a layer as stored, rounded to its format.
