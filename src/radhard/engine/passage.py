@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from radhard.engine import entry
+from radhard.engine.change import Change, altered, of_channels
 from radhard.engine.guard import is_local
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
 from radhard.engine.sparse import Entrance, Front, Stage, State
 from radhard.engine.spread import Pool
 from radhard.engine.stage import Barrier, Plan, planned
-from radhard.engine.strike import Change, altered, held_inputs, of_channels, under_padding
+from radhard.engine.strike import held_inputs, under_padding
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 

@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from radhard.engine.change import altered, of_channels
 from radhard.engine.layerstage import numbers_of
 from radhard.engine.patch import Windows
 from radhard.engine.rounding import rounding_of
-from radhard.engine.strike import altered, by_operand, held_inputs, of_channels, read_again
+from radhard.engine.strike import by_operand, held_inputs, read_again
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 from radhard.foresight import interval
