@@ -19,9 +19,10 @@ from radhard.engine.sparse import Boxes, Chain, Reach, Stage, State
 from radhard.network.layer import Layer
 from radhard.network.operation import Geometry
 
+#: The geometry of a dense layer, which has one position.
+ONE_TO_ONE = Geometry((1, 1), (1, 1), (0, 0))
 #: What sums of 64 bits may change by without a look at whether they overflow.
 _LARGEST_CHANGE = 2.0**60
-_ONE_TO_ONE = Geometry((1, 1), (1, 1), (0, 0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +40,7 @@ class LayerStage:
     @property
     def geometry(self) -> Geometry:
         """Of a dense layer, that of one position."""
-        return self.layer.geometry or _ONE_TO_ONE
+        return self.layer.geometry or ONE_TO_ONE
 
     @property
     def real(self) -> np.dtype[Any]:

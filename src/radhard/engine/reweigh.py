@@ -6,17 +6,19 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from radhard.engine.change import Change, of_channels, overwritten
 from radhard.engine.trace import Trace, filled
 from radhard.faults.corruption import Corruption
+from radhard.faults.model import Integers
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
 from radhard.network.stepwise import Latched
-from radhard.network.terms import Each, Place
+from radhard.network.terms import along
 
-#: Operands that are gathered at once for outputs that are computed one by one, about.
-GATHERED = 1 << 23
+#: Operands that are gathered at once, about.
+_GATHERED = 1 << 22
 
 
 def under_own_weights(
@@ -35,15 +37,13 @@ def under_own_weights(
     layer = trace.workload.layers[number]
     struck, weights, _ = wrong_weights(trace, number, corruption)
     channel = layer.weight_place(torch.from_numpy(corruption.element).to(output.device))[0]
-    how = trace.workload.arithmetic[number]
-    how = replace(how, weight=of_channels(how.weight, channel))
     each = torch.arange(len(weights), device=output.device)
     positions = torch.arange(layer.positions, device=output.device)
     place = layer.output_element(channel[:, None], positions)
     results = []
     for held in (struck, weights):
         rows = output.clone()
-        rows[each[:, None], place] = _one_channel(trace, number, how, inputs, held, channel)
+        rows[each[:, None], place] = one_channel(trace, number, inputs, held, channel)
         results.append(rows)
     return results[0], results[1]
 
@@ -60,14 +60,21 @@ def struck_channels(
     )
     channel = layer.weight_place(element)[0]
     place = layer.output_element(channel[:, None], torch.arange(layer.positions, device=device))
-    how = replace(how, weight=of_channels(how.weight, channel))
     inputs, golden = trace.golden(layer.operands[0], image), trace.values[layer.step]
     held = golden[image[:, None], place]
-    faulty = _one_channel(trace, number, how, inputs, struck, channel)
+    faulty = one_channel(trace, number, inputs, struck, channel)
     if how.exact:
         return channel, faulty, change
-    free = _one_channel(trace, number, how, inputs, weights, channel)
+    free = one_channel(trace, number, inputs, weights, channel)
     return channel, torch.where(faulty == free, held, faulty), change
+
+
+def tapped(layer: Layer, channel: Tensor, term: Tensor) -> tuple[Integers, Integers, Integers]:
+    """Places in a weight's rows as kernels take them: output and input channel, and tap, (n,)."""
+    taps = layer.bounds["r"] * layer.bounds["s"]
+    group = channel // (layer.channels // layer.bounds["groups"])
+    source = group * layer.bounds["c"] + term // taps
+    return channel.numpy(), source.numpy(), (term % taps).numpy()
 
 
 def wrong_weights(
@@ -83,11 +90,11 @@ def wrong_weights(
     return struck, weights, change
 
 
-def _one_channel(
-    trace: Trace, number: int, how: Arithmetic, x: Tensor, weights: Tensor, channel: Tensor
-) -> Tensor:
+def one_channel(trace: Trace, number: int, x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
     """One output channel of each row under a weight row of its own, (n, positions)."""
     layer, given = trace.workload.layers[number], trace.workload.parameters[number]
+    how = trace.workload.arithmetic[number]
+    how = replace(how, weight=of_channels(how.weight, channel))
     assert given is not None
     assert layer.one_channel is not None
     bias = given.bias.reshape(-1)[channel, None] if given.bias is not None else None
@@ -98,14 +105,14 @@ def _one_channel(
         weights = how.integer_weight(weights)
     own = Parameters(weights, bias, scale)
     if how.gathers and not how.each_step and layer.has_windows:
-        return _one_by_one(layer, how, x, own, channel)
-    one_channel = Latched.of(layer, how).one_channel if how.each_step else layer.one_channel
+        return _by_windows(layer, how, x, own, channel)
+    sums_of = Latched.of(layer, how).one_channel if how.each_step else layer.one_channel
 
     def product(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         parts = zip(*(part.split(trace.rows) for part in (x, w, channel)), strict=True)
         sums = torch.cat(
             [
-                one_channel(*(filled(part, trace.rows) for part in each))[: len(each[0])]
+                sums_of(*(filled(part, trace.rows) for part in each))[: len(each[0])]
                 for each in parts
             ]
         )
@@ -114,25 +121,28 @@ def _one_channel(
     return how.run(product, x, own)
 
 
-def _one_by_one(
+def _by_windows(
     layer: Layer, how: Arithmetic, x: Tensor, given: Parameters, channel: Tensor
 ) -> Tensor:
-    """The same, output by output, from the operands of each: (n, positions)."""
-    count = layer.positions
-    position, taps = (torch.arange(size, device=x.device) for size in (count, layer.fan_in))
+    """The same where arithmetic wants the operands of each output: (n, positions)."""
     found = []
-    for runs in torch.arange(len(x), device=x.device).split(_rows_at_once(layer)):
-        own, place = channel[runs].repeat_interleave(count), position.repeat(len(runs))
-        window = layer.window(own, place)
-        run = runs.repeat_interleave(count)
-        operands = torch.where(window >= 0, x[run[:, None], window.clamp(min=0)], 0)
-        parts = (given.bias, given.scale)
-        bias, scale = (part[run, 0] if part is not None and part.dim() else part for part in parts)
-        terms = Each(Place(own[:, None], place[:, None], taps), window >= 0)
+    for runs in torch.arange(len(x), device=x.device).split(
+        max(1, _GATHERED // (layer.fan_in * layer.positions))
+    ):
+        own, parts = channel[runs], (given.bias, given.scale)
+        bias, scale = (part[runs] if part is not None and part.dim() else part for part in parts)
         assert scale is not None
-        found.append(how.run(terms, operands, Parameters(given.weight[run], bias, scale)))
-    return torch.cat(found).view(-1, count)
+        windows = _windows(layer, how.operand(x[runs]), own)
+        sums = how.sums(along(layer, own), windows, Parameters(given.weight[runs], bias, scale))
+        found.append(how.finished(sums, Parameters(None, bias, scale)))
+    return torch.cat(found).to(x.dtype)
 
 
-def _rows_at_once(layer: Layer) -> int:
-    return max(1, GATHERED // (layer.fan_in * layer.positions))
+def _windows(layer: Layer, x: Tensor, channel: Tensor) -> Tensor:
+    """Operands of one output channel of each row, (n, positions, fan-in)."""
+    if layer.geometry is None:
+        return x.view(len(x), -1, layer.fan_in)
+    groups, g = layer.bounds["groups"], layer.geometry
+    each, group = torch.arange(len(x), device=x.device), channel // (layer.channels // groups)
+    maps = x.view(len(x), groups, -1, *layer.plane)[each, group]
+    return F.unfold(maps, g.kernel, g.dilation, g.padding, g.stride).transpose(1, 2)

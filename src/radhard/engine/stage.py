@@ -14,6 +14,8 @@ from radhard.engine import entry, kernel
 from radhard.engine.layerstage import LayerStage, numbers_of, reach_of
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
+from radhard.engine.probe import probed
+from radhard.engine.recompute import Recomputed
 from radhard.engine.rounding import Rounding, cut_of, rounding_of
 from radhard.engine.sparse import Boxes, Chain, Entrance, Stage, State
 from radhard.engine.trace import Trace
@@ -110,9 +112,13 @@ class _Planner:
                 if entrance is None:
                     return None, None
                 parts = (entrance.stage, entrance.alone, entrance.chain)
-                if not any(part.mismatches(self.maps, images) for part in parts):
-                    return entrance.stage, entrance
-                continue
+                if any(part.mismatches(self.maps, images) for part in parts):
+                    continue
+                return (
+                    (entrance.stage, entrance)
+                    if probed(self.trace, index, entrance)
+                    else (None, None)
+                )
             stage = self._made(index, fused)
             if stage is None or not stage.mismatches(self.maps, images):
                 return stage, None
@@ -202,10 +208,15 @@ class _Planner:
         plain = how.accumulator is None or how.accumulator == how.output
         dense = layer.kind != "conv"
         if (
-            given is None or source is None or own is None or operand is None
-            or not plain or how.each_step or not layer.has_windows
+            given is None or source is None or own is None or not layer.has_windows
             or (dense and source[1:] != (1, 1))
         ):  # fmt: skip
+            return None
+        if not how.linear:
+            alone = Recomputed.of(layer, how, given, source, own).stage()
+            behind = _passing(index, index, (index, None), Chain(), own, self.maps.real)
+            return Entrance(alone, alone, behind, None)
+        if operand is None or not plain:
             return None
         found = self._longest(index, index, fused)
         sums = Read(index, not how.sums_are_outputs)

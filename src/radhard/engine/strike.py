@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine.change import Change, altered, of_channels
-from radhard.engine.reweigh import GATHERED, under_own_weights, wrong_weights
+from radhard.engine.reweigh import under_own_weights, wrong_weights
 from radhard.engine.trace import Trace, filled, run_steps
 from radhard.faults.corruption import OPERANDS, Corruption
 from radhard.faults.model import Integers
@@ -22,6 +22,9 @@ from radhard.network.program import Span
 from radhard.network.stepwise import Latched
 from radhard.network.terms import Each, Place, each
 from radhard.network.workload import Workload
+
+#: Operands that are gathered at once for outputs that are computed one by one, about.
+_GATHERED = 1 << 23
 
 
 def by_operand(corruption: Corruption) -> Iterator[tuple[int, str, Integers]]:
@@ -212,7 +215,7 @@ def under_padding(
     each = replace(corruption[run], channels=np.stack([channel, channel + 1], 1))
     device = trace.logits.device
     element, faulty = torch.zeros_like(torch.from_numpy(run)).to(device), trace.logits.new_zeros(0)
-    parts = max(1, GATHERED // layer.fan_in)
+    parts = max(1, _GATHERED // layer.fan_in)
     for start in range(0, len(run), parts):
         part = slice(start, start + parts)
         element[part], _, values, _ = struck_values(trace, number, each[part])

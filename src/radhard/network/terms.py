@@ -130,6 +130,33 @@ class Some:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Along:
+    """One channel of each run at all positions: (n, positions, k) by (n, k), giving (n, positions).
+
+    Attributes:
+        channel: (n,).
+        inside: (positions, k) which operands are no padding; all where ``None``.
+    """
+
+    channel: Tensor
+    inside: Tensor | None = None
+
+    def __call__(self, x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+        """See `Terms`."""
+        sums = torch.bmm(_within(self.inside, x), w[:, :, None])[:, :, 0]
+        return sums if bias is None else sums + bias
+
+    def summed(
+        self, multiply: Multiply, x: Tensor, w: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
+        """See `Terms`."""
+        position, term = (torch.arange(size, device=x.device) for size in x.shape[1:])
+        place = Place(self.channel[:, None, None], position[:, None], term)
+        sums = multiply(x, w[:, None], place).sum(-1)
+        return sums if bias is None else sums + bias.to(sums.dtype)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class All:
     """All outputs of a layer, in the shapes of its operation."""
 
@@ -180,6 +207,12 @@ def whole(layer: Layer, how: Arithmetic) -> Product:
     if how.each_step:
         return Latched.of(layer, how).product
     return All(layer) if how.gathers else layer.product
+
+
+def along(layer: Layer, channel: Tensor) -> Along:
+    """Those of one channel of each run; see `Along`."""
+    padded = layer.geometry is not None and any(layer.geometry.padding)
+    return Along(channel, taps_of(layer, channel.device)[:, 0] >= 0 if padded else None)
 
 
 def some(layer: Layer, how: Arithmetic, position: Tensor) -> Product:
