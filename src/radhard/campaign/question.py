@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from radhard.campaign.description import Arrays, described
-from radhard.network.arithmetic import Formats
+from radhard.network.arithmetic import Arithmetic, Formats
 
 if TYPE_CHECKING:
     from radhard.campaign.campaign import Campaign
+    from radhard.network.workload import Workload
 
 #: Counted up when the same question would get other faults or outcomes than before.
 SEMANTICS = 8
@@ -53,6 +54,8 @@ class Question:
         }
         if work.nan is not None:
             keys["nan"] = work.nan
+        if own := _arithmetic(work):
+            keys["arithmetic"] = _top(own, "arithmetic", arrays)
         for part in fields(campaign):
             if part.init and part.name not in _APART:
                 value, name = getattr(campaign, part.name), _KEYS.get(part.name, part.name)
@@ -70,6 +73,20 @@ class Question:
     def draws(self) -> str:
         """The same of what decides the faults: nothing that watches them or judges their runs."""
         return id_of({key: part for key, part in self.keys.items() if key not in _WATCHING})
+
+
+def _arithmetic(work: Workload) -> Any:
+    """The datapath of all layers that multiply, or those of some, by name."""
+    for layer, how in zip(work.layers, work.arithmetic, strict=True):
+        if type(how) is not Arithmetic:
+            raise ValueError(
+                f"layer {layer.name} computes by a {type(how).__name__}, of which a store can't "
+                "tell: make it a datapath, and give it with with_(arithmetic=...)"
+            )
+    own = list(work.datapaths.values())
+    every = len(own) == sum(layer.kind != "embedding" for layer in work.layers)
+    alike = every and all(one == own[0] for one in own)
+    return own[0] if alike and own else work.datapaths
 
 
 def id_of(keys: Mapping[str, Any]) -> str:

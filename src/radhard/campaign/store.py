@@ -143,7 +143,7 @@ class Folder:
             "question": sorted(question.keys),
             "name": campaign.name,
             "model": campaign.workload.name,
-            "format": campaign.workload.formats.name,
+            "format": campaign.workload.computing,
             "chip": campaign.chip.name,
             "sampler": campaign.sampler.name,
             "fault_model": campaign.model.name,

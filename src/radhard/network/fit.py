@@ -80,10 +80,10 @@ def largest(fmt: NumberFormat) -> float:
     return float(max(map(abs, fmt.limits)) + zero)
 
 
-def parameters_of(program: Program, layer: Layer, how: Arithmetic) -> Parameters:
-    """Weight and bias of a layer, ready to run."""
-    weight = program.steps[layer.operands[1]].constant
-    bias = program.steps[layer.bias].constant if layer.bias is not None else None
+def parameters_of(layer: Layer, how: Arithmetic, constant: Callable[[int], Any]) -> Parameters:
+    """Weight and bias of a layer, ready to run, given the constants of the steps."""
+    weight = constant(layer.operands[1])
+    bias = constant(layer.bias) if layer.bias is not None else None
     if not how.exact:
         return Parameters(weight, bias, torch.ones((), device=weight.device))
     scale = how.weight.scales(weight).reshape(-1)  # type: ignore[attr-defined]

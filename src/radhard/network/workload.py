@@ -204,6 +204,12 @@ class Workload:
         return result.to(HOST)
 
     @property
+    def computing(self) -> str:
+        """Formats and arithmetic in a word, such as ``int8``, or ``int8+truncated4``."""
+        own = dict.fromkeys(datapath.name for datapath in self.datapaths.values())
+        return "+".join([self.formats.name, *own])
+
+    @property
     def places(self) -> tuple[int, ...]:
         """Where the network gives answers for one image: logits are (b, *places, classes)."""
         layout = self.program.rows[self.program.output]
@@ -307,8 +313,12 @@ def _built(
     ]
     program = Program(tuple(steps), source.rows, source.sizes, source.output)
     program = with_rule(program.to(device, formats.carrier), nan or "propagate")
+
+    def constant(step: int) -> Any:
+        return program.steps[step].constant
+
     parameters = tuple(
-        parameters_of(program, layer, how) if has_weight(source, layer) else None
+        parameters_of(layer, how, constant) if has_weight(source, layer) else None
         for layer, how in zip(layers, arithmetic, strict=True)
     )
     arithmetic = tuple(
