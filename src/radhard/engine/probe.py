@@ -33,11 +33,11 @@ def probed(trace: Trace, step: int, entrance: Entrance) -> bool:
 
     Outputs under wrong inputs, and wrong weights, must be those of whole runs: exactly, where sums
     are integers, else to within the rounding of sums in any order. Warns where they are not.
-    Exact arithmetic is not tried here.
+    Arithmetic that is nobody's own is not tried here.
     """
     work, number = trace.workload, trace.workload.numbers[step]
     how = work.arithmetic[number]
-    if type(how) is Arithmetic and how.own is None:
+    if how.plain:
         return True
     probe = _Probe.of(trace, number, entrance)
     if probe.inputs() and probe.weights():

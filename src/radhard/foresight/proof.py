@@ -168,7 +168,7 @@ class _Place:
         how, given = workload.arithmetic[number], workload.parameters[number]
         finish = rounding_of(how.output)
         layout = workload.program.rows[layer.step]
-        plainly = how.accumulator in (None, how.output) and how.linear
+        plainly = how.accumulator in (None, how.output) and how.plain
         if (
             given is None or finish is None or rounding_of(how.input) is None or not plainly
             or not layer.has_windows or how.weight.significant > 24

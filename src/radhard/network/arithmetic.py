@@ -167,6 +167,11 @@ class Arithmetic:
         return not self.each_step and (self.own is None or self.own.linear)
 
     @property
+    def plain(self) -> bool:
+        """Whether sums are those of this class, of which proofs are known: nobody's own."""
+        return type(self) is Arithmetic and self.own is None and self.linear
+
+    @property
     def gathers(self) -> bool:
         """Whether `sums` needs `radhard.network.terms.Terms`, not only an operation."""
         return self.own is not None or not self.linear
@@ -185,7 +190,7 @@ class Arithmetic:
         if not self.exact:
             return self.input.round(x) if x.is_floating_point() else x
         assert isinstance(self.input, _CODES)
-        return self.input.integers(x)
+        return self._as_multiplied(self.input.integers(x))
 
     def sums(self, product: Product, operand: Tensor, given: Parameters) -> Tensor:
         """Sums of products and bias: of integers, in a type that holds them, or of reals."""
@@ -327,8 +332,12 @@ class Arithmetic:
     def integer_weight(self, weight: Tensor) -> Tensor:
         """The integers of a real weight, in the type in which they are multiplied."""
         assert isinstance(self.weight, _CODES)
-        integers = self.weight.integers(weight)
+        integers = self._as_multiplied(self.weight.integers(weight))
         return integers.to(torch.float32) if 2 * self.bound <= 2**24 else integers
+
+    def _as_multiplied(self, integers: Tensor) -> Tensor:
+        """In float64 for a datapath of its own, whose products may need it."""
+        return integers if self.own is None else integers.to(torch.float64)
 
     def _integer_products(
         self, product: Product, x: Tensor, weight: Tensor, bound: float

@@ -44,8 +44,8 @@ class Datapath(Protocol):
                 and `Arithmetic.bias` the bias among sums.
             terms: which products are added up: called, ``terms(x, w, bias)``, exact ones; in
                 ``terms.summed(multiply, x, w, bias)`` those of a function.
-            operand: as `Arithmetic.operand` gives it: integers where formats are integers or fixed
-                point, less their zero point, else reals.
+            operand: as `Arithmetic.operand` gives it: integers, in float64, where formats are
+                integers (less their zero point) or fixed point, else reals.
             given: weight and bias likewise.
         """
         ...
