@@ -109,8 +109,9 @@ def _added(found: Tensor, how: Arithmetic) -> float:
     if how.exact:
         return float(sum(int(one) for one in found.tolist()))
     total = np.zeros((), found.numpy().dtype)
-    for one in found.numpy():
-        total = total + one
+    with np.errstate(all="ignore"):  # infinities, and numbers that are none, go on
+        for one in found.numpy():
+            total = total + one
     return float(total)
 
 
@@ -132,7 +133,7 @@ def _windows(part: nn.Module, x: Tensor, w: Tensor) -> Iterator[tuple[int, int, 
             yield m, 0, x[0], w[m]
         return
     (down, right), (above, before), apart = part.stride, part.padding, part.dilation
-    padded = nn.functional.pad(x[0], (before, before, above, above))
+    padded = nn.functional.pad(x[0], (before, before, above, above)).numpy()
     own, inputs, (rows, columns) = len(w) // part.groups, w.shape[1], w.shape[2:]
     e_count, f_count = _size(part, x)
     for m in range(len(w)):
@@ -145,7 +146,7 @@ def _windows(part: nn.Module, x: Tensor, w: Tensor) -> Iterator[tuple[int, int, 
                     for r in range(rows)
                     for s in range(columns)
                 ]
-                yield m, e * f_count + f, torch.stack(taps), w[m].reshape(-1)
+                yield m, e * f_count + f, torch.from_numpy(np.array(taps)), w[m].reshape(-1)
 
 
 def _size(part: nn.Conv2d, x: Tensor) -> tuple[int, ...]:
