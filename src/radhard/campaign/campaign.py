@@ -13,11 +13,11 @@ from torch import Tensor
 from radhard.accel.chip import Accelerator, Software
 from radhard.accel.chips import SOFTWARE
 from radhard.campaign.question import Question
-from radhard.campaign.windows import Reals, Windows
+from radhard.campaign.windows import Reals, Window, Windows, several
 from radhard.engine.guard import StepGuard
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
-from radhard.faults.model import BitFlip, FaultModel, Integers
+from radhard.faults.model import BitFlip, FaultModel
 from radhard.faults.space import SiteSpace
 from radhard.foresight.foresight import Foresight
 from radhard.metrics.outcome import (
@@ -122,13 +122,13 @@ class Campaign:
         """
         work = self.workload.on(HOST)
         labels = work.labels.numpy()
-        count = Windows.count(len(labels), self.images or len(labels))
-        if count == 1:
-            return Windows((np.arange(len(labels)),))
-        images = self.question.keys["fingerprint"]
-        margins = work.once(("margins", images), lambda: _margins(work))
-        key = "windows", images, count, self.seed
-        return work.once(key, lambda: Windows.of(labels, margins, count, self.seed))
+        size = self.images or len(labels)
+        margins = np.zeros(len(labels))
+        if several(len(labels), size):
+            images = self.question.keys["fingerprint"]
+            margins = work.once(("margins", images), lambda: _margins(work))
+        key = "windows", self.question.keys["fingerprint"], size, self.seed
+        return work.once(key, lambda: Windows.of(labels, margins, size, self.seed))
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -152,19 +152,16 @@ class Campaign:
         if memory is not None and self.protections and self.sampler.scored:
             memory //= 2  # the other half is for the plain network's, which `score` looks at
 
+        windows = self.windows
+
         def run(network: Workload, host: Golden | None = None) -> Golden:
             guard = joined(self.protections, network)
-            return Golden(network, guard, memory, self.windows.images, host)
+            return Golden(network, guard, memory, windows.images, windows.always, host)
 
         there = self.workload.device
         return (
             run(self.network.on(there), run(self.network)) if there != HOST else run(self.network)
         )
-
-    @property
-    def of_images(self) -> int | None:
-        """How many images those of a window stand for; ``None`` where it holds all of them."""
-        return len(self.workload.images) if len(self.windows.images) > 1 else None
 
     @property
     def proofs_hold(self) -> bool:
@@ -201,7 +198,7 @@ class Campaign:
         golden = golden.on_host
         if self.protections:
             plain = _on_chip(self.workload.on(HOST), self.chip)
-            golden = Golden(plain, None, golden.memory, golden.windows)
+            golden = Golden(plain, None, golden.memory, golden.windows, golden.always)
         work = golden.workload
         proving = getattr(self.sampler, "proofs", False)
         return Foresight(golden, lambda faults: self.chip.corrupt(work, space, faults), proving)
@@ -225,8 +222,9 @@ class Campaign:
         whole = count if self.sampler.scored else size
         window = self.windows.of_shard(_sizes(shard + 1))
         seen = _of_window(score, window) if score is not None else None
-        drawn = self.sampler.draw(replace(space, images=len(window)), whole, rng, seen, first)
-        drawn = replace(drawn, id=np.arange(len(drawn)) + first, image=window[drawn.image])[:count]
+        drawn = self.sampler.draw(replace(space, images=window.places), whole, rng, seen, first)
+        image = window.at(drawn.image)
+        drawn = replace(drawn, id=np.arange(len(drawn)) + first, image=image)[:count]
         struck = self.chip.corrupt(self.network, space, drawn)
         return replace(drawn, keep=struck.keep, flip=struck.flip)
 
@@ -350,9 +348,9 @@ def _margins(work: Workload) -> Reals:
     return found
 
 
-def _of_window(score: Score, window: Integers) -> Score:
-    """A score of faults that number images within a window."""
-    return lambda faults: score(replace(faults, image=window[faults.image]))
+def _of_window(score: Score, window: Window) -> Score:
+    """A score of faults that number images by the places of a window."""
+    return lambda faults: score(replace(faults, image=window.at(faults.image)))
 
 
 def rightly_answered(work: Workload, images: Tensor, labels: Tensor) -> list[bool]:

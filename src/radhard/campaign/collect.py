@@ -252,7 +252,7 @@ class _Run:
             cost=self.cost,
             protections=self.protections,
             covered=self.campaign.workload.covered,
-            images=self.campaign.of_images,
+            images=self.campaign.windows.sample,
             flat=self.flat,
         )
 

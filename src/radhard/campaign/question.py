@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from radhard.network.workload import Workload
 
 #: Counted up when the same question would get other faults or outcomes than before.
-SEMANTICS = 8
+SEMANTICS = 9
 #: What the fields of a `Campaign` are called in a campaign file, where it is something else.
 _KEYS = {"model": "fault_model"}
 #: Those that do not decide the answer, or stand under names of their own.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radhard.campaign.runs import Runs
+from radhard.campaign.windows import ImageSample
 from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.metrics.fit import ISO26262_FIT, Verdict, fit, judged
 from radhard.metrics.outcome import ONLY_ACTIVATED, RULED_OUT, counted_as
@@ -83,7 +84,7 @@ class Result:
         cost: what the protections take.
         protections: each in words.
         covered: which share of the network could be struck; ``None`` where there is no saying.
-        images: how many images are meant, where those that were struck are a sample of them.
+        images: which images are meant, where those that were struck are a sample of them.
         drawn: the population that the faults were drawn from; ``space`` where ``None``.
         flat: layers of whose faults the sampler's scores say nothing, see `Margins.flat`.
         runs: what each fault did; ``None`` where only sums are known.
@@ -101,7 +102,7 @@ class Result:
     cost: Cost = Cost()  # noqa: RUF009 - frozen, so it can be shared
     protections: tuple[str, ...] = ()
     covered: Covered | None = None
-    images: int | None = None
+    images: ImageSample | None = None
     drawn: SiteSpace | None = None
     flat: tuple[str, ...] = ()
     runs: Runs | None = None
@@ -357,17 +358,22 @@ class Result:
         It is that of the whole population; a part with another share of events is taken to differ
         by as much relative to it. Without a share, the estimate is a ratio.
         """
-        sums = self.tally.images
-        if not self.images or len(sums.key) >= self.images or math.isnan(found.value):
+        sums, meant = self.tally.images, self.images
+        if not meant or len(sums.key) >= meant.of or math.isnan(found.value):
             return found
         parts = [sums.having(event)[1] for event in events]
-        events_per_fault = float(np.sum(parts, (0, 2))[0] / sums.weights[0].sum())
+        weight = sums.weights[0].sum()
+        events_per_fault = float(np.sum(parts, (0, 2))[0] / weight)
         if events_per_fault <= 0:
             return found
-        variance = between(sums.weights, parts, signs, centred=share is not None)
-        scale = (1.0 if share is None else share) / events_per_fault
-        rest = 1 - len(sums.key) / self.images
-        wider = widened(found, rest * variance * scale**2, self.anytime, len(sums.key) - 1)
+        own = meant.sampled(sums.key)
+        variance = between(
+            sums.weights[:, own], [part[:, own] for part in parts], signs, share is not None
+        )
+        of_weight = float(sums.weights[0, own].sum() / weight)
+        scale = of_weight * (1.0 if share is None else share) / events_per_fault
+        rest = 1 - own.sum() / (meant.of - len(meant.always))
+        wider = widened(found, rest * variance * scale**2, self.anytime, own.sum() - 1)
         least, most = (0.0, 1.0) if share is None else (min(0.0, *signs), max(0.0, *signs))
         return replace(wider, low=max(wider.low, least), high=min(wider.high, most))
 

@@ -36,6 +36,7 @@ from radhard.campaign.sealed import (
     set_aside,
     write_table,
 )
+from radhard.campaign.windows import ImageSample
 from radhard.faults.fault import COLUMNS, Faults, Offered
 from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.formats.number import parts
@@ -158,8 +159,9 @@ class Folder:
         }
         if campaign.workload.formats.alike and len({s.width for s in space.strata}) == 1:
             identity["code"] = [list(part) for part in parts(campaign.workload.formats.weight)]
-        if campaign.of_images is not None:
-            identity["of_images"] = campaign.of_images
+        sample = campaign.windows.sample
+        if sample is not None:
+            identity["of_images"] = asdict(sample)
         if space.rate_fit is not None:
             identity["rate_fit"] = space.rate_fit
         if campaign.sampler.scored:
@@ -272,7 +274,7 @@ class Folder:
             seconds=seconds,
             cost=Cost(**identity["cost"]),
             protections=tuple(map(in_words, held["protections"])),
-            images=identity.get("of_images"),
+            images=_sample(identity.get("of_images")),
             covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
             flat=tuple(identity.get("flat", ())),
             runs=Runs.joined(runs),
@@ -414,6 +416,10 @@ def _seal(held: Mapping[str, Any]) -> str:
     """A hash of all that ``campaign.toml`` says, but for itself."""
     identity = {key: value for key, value in held["identity"].items() if key != "seal"}
     return digest({**held, "identity": identity})
+
+
+def _sample(held: Mapping[str, Any] | None) -> ImageSample | None:
+    return ImageSample(held["of"], tuple(held["always"])) if held else None
 
 
 def _frozen(value: Any) -> Any:

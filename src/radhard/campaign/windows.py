@@ -21,71 +21,135 @@ _FAULTS_PER_IMAGE = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ImageSample:
+    """Which images a campaign means, where it strikes some of them at a time.
+
+    Attributes:
+        of: how many it means.
+        always: numbers of those that are struck throughout; the others are sampled.
+    """
+
+    of: int
+    always: tuple[int, ...]
+
+    def sampled(self, images: Integers) -> NDArray[np.bool_]:
+        """Which of some images, (n,), stand for others too."""
+        return ~np.isin(images, self.always)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """Images that are struck together; each at equal places of a range, as often as it counts.
+
+    Attributes:
+        always: those that stand for themselves, (h,).
+        rest: those that stand for all others, (r,).
+        of: how many images all windows have.
+    """
+
+    always: Integers
+    rest: Integers
+    of: int
+
+    @property
+    def places(self) -> int:
+        """Of each image of ``always`` as many as the rest are, of each other its share of those."""
+        return self.of * len(self.rest) if len(self.always) else len(self.rest)
+
+    def at(self, places: Integers) -> Integers:
+        """The images of places, (n,).
+
+        >>> Window(np.array([7]), np.array([4, 5]), 3).at(np.arange(6)).tolist()
+        [7, 7, 4, 5, 4, 5]
+        """
+        number, other = np.divmod(places, len(self.rest))
+        found = self.rest[other]
+        own = number < len(self.always)
+        found[own] = self.always[number[own]]
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Windows:
     """All images in windows of alike size, one of which is struck at a time.
 
-    Windows follow one another through an order spread over classes, and begin again when all have
-    been visited. In the long run each image is struck as often as any other, so a mean over faults
-    is one over all images.
+    The images whose answers are decided most narrowly are in every window, a half of it: what few
+    images decide is then no matter of which are struck (a stratum that is taken whole: Cochran,
+    Sampling Techniques, 3rd ed., 5.8). The others come in turns, in windows that begin again when
+    all have been visited. In the long run each image is struck as often as any other, so a mean
+    over faults is one over all images.
 
     Attributes:
-        images: the numbers of the images in each window; every image is in one.
+        always: numbers of the images in every window.
+        images: those of the others in each window; every image is in one.
     """
 
+    always: Integers
     images: tuple[Integers, ...]
 
     @classmethod
-    def of(cls, labels: Integers, margin: Reals, count: int, seed: int) -> Windows:
-        """So many windows, each with easy and hard images, and with classes, in proportion.
+    def of(cls, labels: Integers, margin: Reals, size: int, seed: int) -> Windows:
+        """Windows of about such a size, each with easy and hard images, and classes, in proportion.
 
         Of as many images as there are windows, next to each other by margin, each window has one:
         by chance, but where their classes are rarest so far.
 
         Args:
-            labels: of all images, (b,) class numbers.
+            labels: of all images, (b,) class numbers; labels of several places are not looked at.
             margin: how far the fault-free network is from another answer, (b,), 0 or more; only
                 steps of a tenth of an octave count, so that the last bits of a processor don't.
-            count: 1 to b.
+            size: 1 to b.
             seed: of the choice, 0 or more.
         """
-        if count == 1:
-            return cls((np.arange(len(labels)),))
-        rng = np.random.default_rng([seed, len(labels)])
-        place, number = np.empty(len(labels), np.int64), np.unique(labels, return_inverse=True)[1]
-        held = np.zeros((number.max() + 1, count))
+        if not several(len(labels), size):
+            return cls(np.zeros(0, np.int64), (np.arange(len(labels)),))
         order = np.argsort(np.rint(_STEPS * np.log2(margin.clip(1e-30))), kind="stable")
+        always, order = np.split(order, [size // 2])
+        count = max(1, round(len(order) / (size - len(always))))
+        labels = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
+        rng = np.random.default_rng([seed, len(labels)])
+        place, number = np.full(len(labels), -1), np.unique(labels, return_inverse=True)[1]
+        held = np.zeros((number.max() + 1, count))
         for start in range(0, len(order), count):
             taken = np.zeros(count)
             for image in rng.permutation(order[start : start + count]):
                 chosen = np.argmin(held[number[image]] + taken + rng.random(count))
                 place[image], taken[chosen] = chosen, np.inf
                 held[number[image], chosen] += 1
-        place = rng.permutation(count)[place]
-        found = (rng.permutation(np.flatnonzero(place == window)) for window in range(count))
-        return cls(tuple(found))
+        mixed = rng.permutation(count)
+        found = (rng.permutation(np.flatnonzero(place == window)) for window in mixed)
+        return cls(always, tuple(found))
 
-    @staticmethod
-    def count(images: int, size: int) -> int:
-        """How many windows of about such a size so many images are in."""
-        return max(1, round(images / size))
+    @property
+    def sample(self) -> ImageSample | None:
+        """What those of a window stand for; ``None`` where it holds all of them."""
+        if len(self.images) == 1:
+            return None
+        return ImageSample(self.total, tuple(self.always.tolist()))
 
-    def of_shard(self, sizes: Iterable[int]) -> Integers:
+    @property
+    def total(self) -> int:
+        """How many images there are."""
+        return len(self.always) + sum(map(len, self.images))
+
+    def of_shard(self, sizes: Iterable[int]) -> Window:
         """The images that the last shard strikes, given the faults of all shards up to it.
 
         A window serves shards until the next would exceed what it is for.
         """
-        most = _FAULTS_PER_IMAGE * sum(map(len, self.images)) / len(self.images)
+        others = (self.total - len(self.always)) / len(self.images)
+        most = _FAULTS_PER_IMAGE * (len(self.always) + others)
         visit = served = 0
         for size in sizes:
             if served and served + size > most:
                 visit, served = visit + 1, 0
             served += size
-        return self.visited(visit)
+        return Window(self.always, self.visited(visit), self.total)
 
     def visited(self, visit: int) -> Integers:
-        """The images of a visit: in as many visits as there are images, each window has its share.
+        """The sampled images of a visit: in as many visits as these are, each has its share.
 
-        >>> windows = Windows((np.arange(3), np.arange(3, 5)))
+        >>> windows = Windows(np.array([9]), (np.arange(3), np.arange(3, 5)))
         >>> [len(windows.visited(visit)) for visit in range(5)]
         [3, 2, 3, 2, 3]
         """
@@ -93,6 +157,11 @@ class Windows:
         large = [window for window in self.images if len(window) == largest]
         whole, rest = divmod(visit % sum(map(len, self.images)), len(self.images))
         return self.images[rest] if whole < largest - 1 else large[rest]
+
+
+def several(images: int, size: int) -> bool:
+    """Whether so many images are struck in several windows of such a size."""
+    return round(images / size) > 1
 
 
 def spread(labels: Integers, seed: int) -> Integers:

@@ -148,6 +148,45 @@ def placed(state, columns, positions, run, place):
 
 
 @_compiled
+def bounded(state, image, golden, maps, ends, rule, out):
+    """What entries become that lie outside of bounds; gives how many do.
+
+    Args:
+        state: what runs differ by.
+        image: (n,) golden maps of which image.
+        golden: what nothing has corrected yet.
+        maps: columns and positions of the map.
+        ends: lowest and highest value, what is below (or no number) and what is above becomes; each
+            for all places, (1,), or channel by channel.
+        rule: whether values stay as they are, and whether golden ones are corrected too.
+        out: for each entry its value, and whether it differs from the golden one; per run whether
+            something lay outside.
+    """
+    boxes, base, start, chan, value = state
+    (columns, positions), (low, high, below, above), (stays, corrects) = maps, ends, rule
+    after, kept, alarm = out
+    single, found = len(low) == 1, 0
+    for i in range(len(boxes)):
+        top, left, height, width = boxes[i]
+        for k in range(height * width):
+            p = (top + k // width) * columns + left + k % width
+            for j in range(start[base[i] + k], start[base[i] + k + 1]):
+                c, v = chan[j], value[j]
+                e = 0 if single else c * positions + p
+                now, other = v, golden[image[i], p, c]
+                if not low[e] <= v <= high[e]:
+                    found += 1
+                    if not stays:
+                        now = above[e] if v > high[e] else below[e]
+                    if stays or now != v:
+                        alarm[i] = True
+                if corrects and not low[e] <= other <= high[e]:
+                    other = above[e] if other > high[e] else below[e]
+                after[j], kept[j] = now, now != other
+    return found
+
+
+@_compiled
 def select(state, value, kept, out):
     """The entries with ``kept``, and their new values."""
     boxes, base, start, chan, _ = state

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -104,6 +104,31 @@ class LocalLayerGuard(Guard, Protocol):
         ...
 
 
+class Bounds(NamedTuple):
+    """Between what each value has to lie, and what becomes of others and of not-a-number.
+
+    Attributes:
+        low, high: of all places, (1,), or of each, channel by channel, (elements,).
+        below, above: what values become that are lower (or no number) or higher, as ``low``.
+        stays: whether they stay nevertheless, with an alarm.
+    """
+
+    low: Tensor
+    high: Tensor
+    below: Tensor
+    above: Tensor
+    stays: bool = False
+
+
+@runtime_checkable
+class BoundingGuard(Protocol):
+    """A local guard that compares with bounds at some of its steps."""
+
+    def bounds(self, step: int) -> Bounds | None:
+        """Those of a step (of a layer by number, for a `Guard`); ``None`` where it does else."""
+        ...
+
+
 def is_local(guard: StepGuard) -> bool:
     """Whether a guard judges every value by itself."""
     return isinstance(guard, LocalGuard) and guard.local
@@ -130,6 +155,10 @@ class _OfLayers:
     def touch(self, step: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         assert isinstance(self.guard, LocalLayerGuard)
         return self.guard.touch(self.numbers[step], values, place)
+
+    def bounds(self, step: int) -> Bounds | None:
+        guard = self.guard
+        return guard.bounds(self.numbers[step]) if isinstance(guard, BoundingGuard) else None
 
 
 def step_guard(guard: Guard | StepGuard, workload: Workload) -> StepGuard:

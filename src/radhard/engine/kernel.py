@@ -147,7 +147,7 @@ def _kept(work, golden, columns, i, box, out, used):
 
 
 @_compiled
-def _changes(state, i, golden, columns, how, stride, pointers, offset, change):
+def _changes(state, i, golden, columns, kind, par, table, stride, pointers, offset, change):
     """By how much operands change: pointers (rows, blocks + 1), weight offsets, amounts.
 
     Gives the sum of their sizes.
@@ -155,7 +155,7 @@ def _changes(state, i, golden, columns, how, stride, pointers, offset, change):
     boxes, base, start, chan, value = state
     top, left, height, width = boxes[i]
     blocks = pointers.shape[1] - 1
-    count, size, kind, par = 0, 0.0, how.kind, how.numbers
+    count, size = 0, 0.0
     for k in range(height * width):
         row = golden[(top + k // width) * columns + left + k % width]
         block = 0
@@ -165,10 +165,10 @@ def _changes(state, i, golden, columns, how, stride, pointers, offset, change):
             while blocks > 1 and c >= (block + 1) * CHANNELS_CACHED:
                 block += 1
                 pointers[k, block] = count
-            if kind == TO_TABLE:
-                moved = by_table(value[j], how) - by_table(row[c], how)
-            else:
+            if table is None:
                 moved = as_operand(kind, value[j], par) - as_operand(kind, row[c], par)
+            else:
+                moved = by_table(value[j], table) - by_table(row[c], table)
             offset[count] = c * stride
             change[count] = moved
             count += moved != 0
@@ -179,10 +179,10 @@ def _changes(state, i, golden, columns, how, stride, pointers, offset, change):
 
 
 @_compiled
-def _spread(box, tile, geometry, shape, lists, weights, sums, whole):
+def _spread(box, tile, geometry, shape, lists, weights, sums, flat):
     """Add products of changes to ``sums`` (blocks, positions, lanes), cached weights first.
 
-    ``whole``: whether they are 64-bit integers.
+    ``flat``: the weights once more, in one row, where they are 64-bit integers; ``None`` otherwise.
     """
     kernel_rows, kernel_columns, down, right, above, before, apart_y, apart_x = geometry
     inputs, lanes, _ = shape
@@ -190,7 +190,7 @@ def _spread(box, tile, geometry, shape, lists, weights, sums, whole):
     top, left, height, width = box
     tile_top, tile_left, tile_height, tile_width = tile
     bytes_each = weights.itemsize
-    flat, wide = weights.reshape(-1), bytes_each == 8
+    wide = bytes_each == 8
     p_weights, p_sums = weights.ctypes.data, sums.ctypes.data
     p_offset, p_change = offset.ctypes.data, change.ctypes.data
     taps, positions = kernel_rows * kernel_columns, tile_height * tile_width
@@ -217,16 +217,18 @@ def _spread(box, tile, geometry, shape, lists, weights, sums, whole):
                         k = y * width + x
                         first = pointers[k, block]
                         count = pointers[k, block + 1] - first
+                        if not count:
+                            continue
                         place = (m * positions + e * tile_width + f) * lanes
-                        if whole:
-                            for j in range(first, first + count):
-                                for n in range(lanes):
-                                    sums[place + n] += change[j] * flat[cell + offset[j] + n]
-                        elif count:
+                        if flat is None:
                             add_product(
                                 wide, lanes, p_sums + bytes_each * place, portion,
                                 p_offset + 4 * first, p_change + bytes_each * first, count,
                             )  # fmt: skip
+                        else:
+                            for j in range(first, first + count):
+                                for n in range(lanes):
+                                    sums[place + n] += change[j] * flat[cell + offset[j] + n]
 
 
 @_compiled
@@ -269,29 +271,29 @@ def _saturate(golden, wide, lanes, columns, tile, moved):
 
 
 @_compiled
-def _finished(how, golden, unit, moved, lanes, columns, tile, work):
+def _finished(kind, par, table, golden, unit, moved, lanes, columns, tile, work):
     """Outputs (positions, channels) of a tile from golden sums and what they move by."""
     top, left, height, width = tile
-    channels, positions, par = golden.shape[1], height * width, how.numbers
+    channels, positions = golden.shape[1], height * width
     for k in range(positions):
         row = golden[(top + k // width) * columns + left + k % width]
         for m in range(0, channels, lanes):
             place = (m // lanes * positions + k) * lanes
             end = min(lanes, channels - m)
             into = k * channels + m
-            if how.kind == AS_IS:
+            if table is not None:
+                for j in range(end):
+                    work[into + j] = by_table(np.float32(row[m + j] + moved[place + j]), table)
+            elif kind == AS_IS:
                 for j in range(end):
                     work[into + j] = row[m + j] + moved[place + j]
-            elif how.kind == TO_FLOAT:
+            elif kind == TO_FLOAT:
                 for j in range(end):
                     work[into + j] = to_float(np.float32(row[m + j] + moved[place + j]), par)
-            elif how.kind == TO_TABLE:
-                for j in range(end):
-                    work[into + j] = by_table(np.float32(row[m + j] + moved[place + j]), how)
-            elif how.kind == TO_CUT:
+            elif kind == TO_CUT:
                 for j in range(end):
                     work[into + j] = to_cut(row[m + j] + moved[place + j], par)
-            elif how.kind == TO_INTEGER:
+            elif kind == TO_INTEGER:
                 for j in range(end):
                     total = row.dtype.type(row[m + j] + moved[place + j])
                     work[into + j] = to_integer(total * unit[m + j], par) * par[0]
@@ -312,21 +314,21 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
         tiles: (n, 4) boxes of results.
         maps: of the input, of sums, of what is added, of the chain's result, and columns of the
             input's and the result's map.
-        layer: geometry of eight numbers, (input channels, lanes, groups), rounding of operands;
-            with groups all output channels are lanes.
+        layer: geometry of eight numbers, (input channels, lanes, groups), `Rounding.parts` of
+            operands; with groups all output channels are lanes.
         weights: (blocks, taps, input channels, lanes) in the type of sums or float32, in float64,
-            and the largest sum of changes for which the first are exact; with groups (1, taps,
-            inputs, outputs per group).
-        finish: rounding of sums, value of a sum of 1 per channel.
+            the largest sum of changes for which the first are exact, with groups (1, taps, inputs,
+            outputs per group); and integers once more, in one row.
+        finish: `Rounding.parts` of sums, value of a sum of 1 per channel.
         chain: codes, their numbers, and whether it adds.
         out: arrays for the result.
     """
     golden_in, sums, golden_side, golden_out, columns_in, columns = maps
-    geometry, shape, how = layer
-    narrow, wide_weights, limit = weights
-    finishing, unit = finish
+    geometry, shape, (kind, par, table) = layer
+    narrow, wide_weights, limit, flat = weights
+    (finish_kind, finish_par, finish_table), unit = finish
     codes, numbers, adds = chain
-    integers = finishing.kind == TO_CUT
+    integers = flat is not None
     channels, lanes, groups = golden_out.shape[2], shape[1], shape[2]
     most, rows = 1, 1
     for i in range(len(image)):
@@ -351,7 +353,9 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
         b = image[i]
         tile = (tiles[i, 0], tiles[i, 1], tiles[i, 2], tiles[i, 3])
         box = (state[0][i, 0], state[0][i, 1], state[0][i, 2], state[0][i, 3])
-        size = _changes(state, i, golden_in[b], columns_in, how, stride, pointers, offset, change)
+        size = _changes(
+            state, i, golden_in[b], columns_in, kind, par, table, stride, pointers, offset, change
+        )
         held = narrow.shape[0] * tile[2] * tile[3] * lanes
         lists = (pointers, offset, change)
         fits = size <= limit or size != size or limit == np.inf
@@ -360,20 +364,26 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
             if groups > 1:
                 _spread_grouped(box, tile, geometry, shape, lists, narrow, moved)
             else:
-                _spread(box, tile, geometry, shape, lists, narrow, moved, integers)
+                _spread(box, tile, geometry, shape, lists, narrow, moved, flat)
         if not fits:
             wide_moved[:held] = 0
             wide_lists = (pointers, offset, change.astype(np.float64))
             if groups > 1:
                 _spread_grouped(box, tile, geometry, shape, wide_lists, wide_weights, wide_moved)
             else:
-                _spread(box, tile, geometry, shape, wide_lists, wide_weights, wide_moved, False)
+                _spread(box, tile, geometry, shape, wide_lists, wide_weights, wide_moved, None)
         if integers and not fits:
             _saturate(sums[b], wide_moved, lanes, columns, tile, moved)
         if fits or integers:
-            _finished(finishing, sums[b], unit, moved, lanes, columns, tile, work)
+            _finished(
+                finish_kind, finish_par, finish_table, sums[b], unit, moved, lanes, columns, tile,
+                work,
+            )  # fmt: skip
         else:
-            _finished(finishing, sums[b], unit, wide_moved, lanes, columns, tile, work)
+            _finished(
+                finish_kind, finish_par, finish_table, sums[b], unit, wide_moved, lanes, columns,
+                tile, work,
+            )  # fmt: skip
         if adds:
             _laid_out(other, i, golden_side[b], columns, tile, side)
         _chained(work, tile[2] * tile[3] * channels, channels, codes, numbers, side)

@@ -77,14 +77,16 @@ class LayerStage:
         read = Read(self.layer.operands[0])
         reads = (read, self.sums, Read(end if added is None else added), Read(end))
         columns = self.source[2], result[2]
-        described = numbers_of(self.geometry), (self.source[0], lanes, groups), self.operand
-        links = chain.arrays(result[0], self.real)
+        shape, finish = (self.source[0], lanes, groups), (self.finish[0].parts, self.finish[1])
+        described = numbers_of(self.geometry), shape, self.operand.parts
+        links, narrow = chain.arrays(result[0], self.real), weights[0]
+        flat = narrow.reshape(-1) if narrow.dtype == np.int64 else None
 
         def run(
             states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
         ) -> tuple[int, int]:
             read, other, maps = states[0].arrays, states[-1].arrays, (*golden, *columns)
-            given = (read, other, image, tiles, maps, described, weights, self.finish, links)
+            given = (read, other, image, tiles, maps, described, (*weights, flat), finish, links)
             used: tuple[int, int] = kernel.convolve(*given, room.arrays)
             return used
 

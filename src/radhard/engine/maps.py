@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine import entry
 from radhard.engine.patch import Plane, Windows
 from radhard.engine.trace import Trace
+
+
+@cache
+def _numpy_type(kind: torch.dtype) -> np.dtype[Any]:
+    return torch.empty(0, dtype=kind).numpy().dtype
 
 
 class Read(NamedTuple):
@@ -58,7 +65,7 @@ class Maps:
     @property
     def real(self) -> np.dtype[Any]:
         """The type of all values."""
-        return self.trace.logits[:0].numpy().dtype
+        return _numpy_type(self.trace.logits.dtype)
 
     def plane(self, step: int) -> Plane | None:
         """Channels, rows and columns of a stored value; a vector has one position.

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine import entry, gather
 from radhard.engine.change import Change, altered, of_channels
-from radhard.engine.guard import is_local
+from radhard.engine.guard import BoundingGuard, Bounds, is_local
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
 from radhard.engine.reweigh import struck_channels, tapped
@@ -22,6 +23,7 @@ from radhard.engine.stage import Barrier, Plan, planned
 from radhard.engine.strike import held_inputs, under_padding
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
+from radhard.network.workload import HOST
 
 #: The types of values that kernels know.
 _REALS = (torch.float32, torch.float64)
@@ -230,29 +232,74 @@ def _advanced(trace: Trace, stage: Stage, front: Front, detected: Tensor) -> Fro
 
 def _watched(trace: Trace, step: int, front: Front, detected: Tensor) -> Front:
     """Runs after a local guard has looked at what they differ by in the value of a step."""
-    if step not in trace.watched:
+    if step not in trace.watched or not len(front.fault):
         return front
+    state, golden = front.states[step], Maps(trace).values(Read(step, unwatched=True), front.image)
+    bounds = _bounds(trace, step)
+    if bounds is None:
+        alarm, changed = _touched(trace, step, front, golden)
+    else:
+        alarm, changed = _bounded(trace, step, front, golden, bounds)
+    detected[torch.from_numpy(front.fault[alarm])] = True
+    if changed is None:
+        return front
+    room = State.room(len(front.fault), len(state.start), len(state.value), state.value.dtype)
+    left = room.trimmed(entry.select(state.arrays, *changed, room.arrays))
+    return Front(front.fault, front.image, {**front.states, step: left})
+
+
+#: Which runs raise an alarm; what entries become and which differ, ``None`` where none changes.
+_Looked = tuple[NDArray[np.bool_], tuple[NDArray[Any], NDArray[np.bool_]] | None]
+
+
+def _bounded(
+    trace: Trace, step: int, front: Front, golden: NDArray[Any], bounds: Bounds
+) -> _Looked:
+    """By a guard that compares with bounds."""
+    state, (_, height, columns) = front.states[step], _plane(trace, step)
+    corrects, ends = step in trace.unwatched, tuple(end.numpy() for end in bounds[:4])
+    after, kept = np.empty_like(state.value), np.ones(len(state.value), np.bool_)
+    alarm, maps = np.zeros(len(front.fault), np.bool_), (columns, height * columns)
+    given = (state.arrays, front.image, golden, maps, ends, (bounds.stays, corrects))
+    outside = entry.bounded(*given, (after, kept, alarm))
+    return alarm, ((after, kept) if corrects or (outside and not bounds.stays) else None)
+
+
+def _touched(trace: Trace, step: int, front: Front, golden: NDArray[Any]) -> _Looked:
+    """By any other guard."""
     guard: Any = trace.guard
     state, (_, height, columns) = front.states[step], _plane(trace, step)
     run, place = np.full(len(state.value), -1), np.zeros(len(state.value), np.int64)
     entry.placed(state.arrays, columns, height * columns, run, place)
     values, where = torch.from_numpy(state.value), torch.from_numpy(place)
-    after, alarm = guard.touch(step, values, where)
-    alarming = np.flatnonzero(alarm.numpy())
-    alarming = alarming[run[alarming] >= 0]
-    detected[torch.from_numpy(front.fault[run[alarming]])] = True
-    corrects = step in trace.unwatched
+    after, alarming = guard.touch(step, values, where)
+    raised = run[np.flatnonzero(alarming.numpy())]
+    alarm, corrects = np.zeros(len(front.fault), np.bool_), step in trace.unwatched
+    alarm[raised[raised >= 0]] = True
     if not corrects and (after is values or torch.equal(after, values)):
-        return front  # and nothing differs less than before
-    golden = Maps(trace).values(Read(step, unwatched=True), front.image)
+        return alarm, None  # and nothing differs less than before
     clean = np.zeros_like(state.value)
     entry.golden_entries(state.arrays, front.image, golden, columns, clean)
     before = torch.from_numpy(clean)
     before = guard.touch(step, before, where)[0] if corrects else before
-    room = State.room(len(front.fault), len(state.start), len(state.value), state.value.dtype)
-    given = state.arrays, after.numpy(), (before != after).numpy(), room.arrays
-    left = room.trimmed(entry.select(*given))
-    return Front(front.fault, front.image, {**front.states, step: left})
+    return alarm, (after.numpy(), (before != after).numpy())
+
+
+def _bounds(trace: Trace, step: int) -> Bounds | None:
+    """What a guard compares with at a step, as values are; ``None`` for other guards."""
+    key = ("bounds", step)
+    if key not in trace.maps:
+        guard: Any = trace.guard
+        found = guard.bounds(step) if isinstance(guard, BoundingGuard) else None
+        if found is not None:
+            real = trace.logits.dtype
+            low, high, below, above = (
+                end.detach().to(HOST, real).contiguous() for end in found[:4]
+            )
+            found = Bounds(low, high, below, above, found.stays)
+        trace.maps[key] = found
+    bounds: Bounds | None = trace.maps[key]
+    return bounds
 
 
 def _alive(front: Front) -> Front:

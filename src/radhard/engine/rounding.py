@@ -63,6 +63,11 @@ class Rounding(NamedTuple):
         none = np.zeros(0, np.int32)
         return cls(kind, held, none, none, np.zeros(0, np.float32))
 
+    @property
+    def parts(self) -> tuple[int, NDArray[Any], Rounding | None]:
+        """Kind, numbers and table; loops are compiled apart where there is no table."""
+        return self.kind, self.numbers, self if self.kind == TO_TABLE else None
+
     def on(self, real: Any) -> Rounding:
         """The same with its numbers in the type of what is rounded."""
         return self._replace(numbers=self.numbers.astype(real))

@@ -17,6 +17,9 @@ from radhard.faults.model import Integers
 from radhard.formats.floating import FloatFormat
 from radhard.network.workload import HOST, Workload
 
+#: Instead of the number of its segment, for an image that is in all of them.
+_ANYWHERE = -1
+
 
 @dataclass(slots=True)
 class Golden:
@@ -33,6 +36,7 @@ class Golden:
             the device.
         windows: numbers of the images that are needed together; each image is in one window. All
             are in one where empty.
+        always: numbers of more images, which are needed with each window.
         host: the same on the host, where this one is on another device; see `on_host`.
 
     Raises:
@@ -43,22 +47,29 @@ class Golden:
     guard: Guard | StepGuard | None = None
     memory: int | None = None
     windows: tuple[Integers, ...] = ()
+    always: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
     host: Golden | None = None
     _segments: list[Integers] = field(init=False)
+    _repeated: int = field(init=False)
     _places: Integers = field(init=False)
     _held: tuple[int, Trace] | None = field(default=None, init=False)
     _other: Golden | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        count = len(self.workload.images)
+        count, always = len(self.workload.images), self.always
         windows = self.windows or (np.arange(count),)
-        size = images_within(self.workload, self.memory, max(map(len, windows)))
+        size = images_within(self.workload, self.memory, len(always) + max(map(len, windows)))
+        if size <= len(always):  # no room for others: they are a window like these
+            windows, always = (*windows, always), always[:0]
+        self._repeated, room = len(always), size - len(always)
         self._segments = [
-            window[k : k + size] for window in windows for k in range(0, len(window), size)
-        ]
+            np.concatenate([always, window[k : k + room]])
+            for window in windows for k in range(0, len(window), room)
+        ]  # fmt: skip
         self._places = np.zeros((2, count), np.int64)
         for number, segment in enumerate(self._segments):
             self._places[:, segment] = np.full(len(segment), number), np.arange(len(segment))
+        self._places[0, always] = _ANYWHERE
 
     @property
     def on_host(self) -> Golden:
@@ -95,7 +106,7 @@ class Golden:
             return run.logits
         if self._other is None:
             other = work.with_(nan="propagate" if zero else "zero")
-            self._other = Golden(other, self.guard, self.memory, self.windows)
+            self._other = Golden(other, self.guard, self.memory, self.windows, self.always)
         logits = run.logits.clone()
         logits[doubtful] = self._other.resume(corruption[chosen]).logits
         return logits
@@ -106,6 +117,11 @@ class Golden:
         Without any corruption, the first segment with none.
         """
         number, place = self._places[:, corruption.image]
+        anywhere = number == _ANYWHERE
+        if anywhere.any():
+            others = number[~anywhere]
+            held = self._held[0] if self._held else 0
+            number = np.where(anywhere, others.min() if len(others) else held, number)
         needed = np.unique(number) if len(number) else (0,)
         if len(needed) == 1:
             found = self._segment(int(needed[0]))
@@ -135,13 +151,14 @@ class Golden:
 
         Of several segments no golden values are kept.
         """
-        if len(self._segments) == 1:
+        segments = [s[self._repeated if k else 0 :] for k, s in enumerate(self._segments)]
+        if len(segments) == 1:
             trace = self._segment(0)
             found = [(trace.logits, trace.detected)]
         else:
-            found = [answered(self._part(s), self.guard, self.memory) for s in self._segments]
+            found = [answered(self._part(s), self.guard, self.memory) for s in segments]
         logits, detected = (torch.cat(column).to(HOST) for column in zip(*found, strict=True))
-        back = torch.from_numpy(np.concatenate(self._segments)).argsort()
+        back = torch.from_numpy(np.concatenate(segments)).argsort()
         return logits[back], detected[back]
 
     def forget(self) -> None:

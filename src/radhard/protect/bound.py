@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from radhard.accel.chip import Accelerator
-from radhard.engine.guard import StepGuard
+from radhard.engine.guard import Bounds, StepGuard
 from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, WeightErrors
 from radhard.metrics.outcome import right_answers
@@ -48,6 +48,13 @@ class Bounded(nn.Module):
         if ((values >= low) & (values <= high)).all():
             return values
         return Bounded(low, high, self.zero).forward(values)
+
+    def bounds(self) -> Bounds:
+        """See `radhard.protect.tap.Bounding`."""
+        low, high = self.low.reshape(-1), self.high.reshape(-1)
+        if self.zero:
+            return Bounds(low, high, torch.zeros_like(low), torch.zeros_like(low))
+        return Bounds(low, high, low, high)
 
 
 def element_cost(workload: Workload, steps: Mapping[int, int], operations: float) -> float:

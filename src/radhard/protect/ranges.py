@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator
-from radhard.engine.guard import Guard
+from radhard.engine.guard import Bounds, Guard
 from radhard.engine.trace import record
 from radhard.network.workload import HOST, Workload
 from radhard.protect.protection import Cost, Protection
@@ -93,3 +94,8 @@ class _Ranges:
         """See `radhard.engine.guard.LocalLayerGuard`."""
         low, high = self.limits[layer]
         return values, ~((values >= low) & (values <= high))
+
+    def bounds(self, layer: int) -> Bounds:
+        """See `radhard.engine.guard.BoundingGuard`."""
+        low, high = (torch.tensor([end]) for end in self.limits[layer])
+        return Bounds(low, high, low, high, stays=True)

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from radhard.engine.guard import Sight, by_channel
+from radhard.engine.guard import Bounds, Sight, by_channel
 from radhard.network.operation import Elementwise, operation_of
 from radhard.network.workload import HOST, Workload
 
@@ -94,6 +94,15 @@ class Pointwise(Protocol):
         ...
 
 
+@runtime_checkable
+class Bounding(Protocol):
+    """A correction that compares with bounds."""
+
+    def bounds(self) -> Bounds:
+        """With which, and what others become."""
+        ...
+
+
 def placed(bound: Tensor, place: Tensor) -> Tensor:
     """A bound of all values, or those of the neurons at some places."""
     return bound if bound.numel() == 1 else bound.reshape(-1)[place]
@@ -134,3 +143,8 @@ class TapGuard(nn.Module):
         if silent or corrected is values:
             return corrected, torch.zeros_like(values, dtype=torch.bool)
         return corrected, corrected != values
+
+    def bounds(self, step: int) -> Bounds | None:
+        """See `radhard.engine.guard.BoundingGuard`."""
+        part = self.corrections[str(step)]
+        return part.bounds() if isinstance(part, Bounding) else None

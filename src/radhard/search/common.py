@@ -281,7 +281,7 @@ class Common:
         return Result(
             self.campaign.id, self.campaign.name, self.space, self.campaign.sampler, tally,
             self.golden_accuracy(guard), confidence, False, 0.0,
-            images=self.campaign.of_images,
+            images=self.campaign.windows.sample,
         )  # fmt: skip
 
 

@@ -158,6 +158,8 @@ def between(
     0.09375
     """
     total = float(weights[0].sum())
+    if total <= 0:
+        return 0.0
     own = np.einsum("j,jk->k", np.asarray(signs), np.stack([part[0] for part in events]))
     mean = float(own.sum()) / total if centred else 0.0
     together = (own - mean * weights[0]) ** 2

@@ -166,7 +166,7 @@ def _estimate(
     tally = Tally.of(faults[:n], needed, len(space.strata), proofs)
     return Result(
         "", "", space, campaign.sampler, tally, accuracy, 0.95, False, 0.0,
-        images=campaign.of_images,
+        images=campaign.windows.sample,
     )[metric]  # fmt: skip
 
 
