@@ -22,6 +22,7 @@ from radhard.accel.chip import Accelerator
 from radhard.accel.chips import SOFTWARE
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.collect import outcomes
+from radhard.campaign.description import described
 from radhard.campaign.rebuild import rebuilt
 from radhard.engine.resume import resume
 from radhard.engine.trace import record
@@ -200,7 +201,10 @@ def check_arithmetic(own: Datapath, workload: Workload | None = None) -> None:
         if work.arithmetic[number].own is not None and work.layers[number].has_windows:
             _alike_in_parts(work, number)
     campaign = Campaign(work, SOFTWARE, Importance())
-    _asked_again(campaign, "arithmetic", own)
+    if type(own).__module__ != "__main__":
+        data, arrays = campaign.question.keys["arithmetic"], campaign.question.arrays
+        again = described(rebuilt(data, "arithmetic", arrays), "arithmetic", {})
+        _hold(again == data, f"{own.name} comes back from {data}")
     space, trace = campaign.space(), record(campaign.network)
     struck = SOFTWARE.corrupt(campaign.network, space, campaign.draw(space, 3))
     with warnings.catch_warnings():

@@ -1,6 +1,7 @@
 """Questions about networks with arithmetic of their own."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from radhard.campaign.ask import asked, prepare
 from radhard.campaign.store import StoreError
 from radhard.network.source import subject
 from radhard.protect.checksum import Checksum
+from radhard.testing import check_arithmetic
 
 Short, Products = own_arithmetic.ShortOperands, own_arithmetic.ShortProducts
 
@@ -50,6 +52,36 @@ def test_a_store_tells_it_and_is_asked_again(tmp_path: Path) -> None:
         taken = again.model_copy(update={"fingerprint": None})
         found = prepare(taken).campaign.workload.datapaths
         assert found == campaign.workload.datapaths
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """Products of two operands of 8 bits from a table, (256, 256)."""
+
+    table: Tensor
+    name: str = "lookup"
+    linear: bool = False
+
+    def sums(self, how, terms, operand: Tensor, given) -> Tensor:
+        def product(x: Tensor, w: Tensor, _: object) -> Tensor:
+            return self.table[x.long() + 128, w.long() + 128]
+
+        return terms.summed(product, operand, given.weight, how.bias(given))
+
+
+def test_tables_are_learned_numbers_of_the_question(work: rh.Workload) -> None:
+    codes = torch.arange(-128, 128)
+    exact, other = codes[:, None] * codes, codes[:, None] * codes
+    other[200, 130] += 1
+    images = work.images
+    assert torch.equal(work.with_(arithmetic=Lookup(exact)).logits(images), work.logits(images))
+    check_arithmetic(Lookup(other))
+    ids = {rh.Campaign(work.with_(arithmetic=Lookup(one))).id for one in (exact, other)}
+    assert len(ids) == 2
+    campaign = rh.Campaign(work.with_(arithmetic=Lookup(other.clone())))
+    assert campaign.id in ids
+    assert campaign.name == "Residual-int8+lookup-software"
+    assert any(array.shape == (256, 256) for array in campaign.question.arrays.values())
 
 
 def test_no_store_is_shared(work: rh.Workload, tmp_path: Path) -> None:

@@ -364,6 +364,28 @@ def test_layers_and_formats_that_can_t_have_it(attention, chain, images, labels)
         rh.capture(chain, images, labels, format=formats, arithmetic=Short(True))
 
 
+class Mixing(nn.Module):
+    """A linear layer on several vectors, and a product of two activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(64, 8), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x.flatten(2))
+        return self.head(torch.matmul(y, y.transpose(1, 2)).flatten(1))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_products_of_matrices(images, labels, name: str) -> None:
+    exact = rh.capture(seeded(Mixing(), 1), images, labels, format=FORMATS[name])
+    found = exact.with_(arithmetic=Plain(True)).logits(images)
+    assert relative(found, exact.logits(images)) <= TOLERANCE.get(name, 1e-6)
+    for kind in KINDS:
+        work = exact.with_(arithmetic=kind(name not in TOLERANCE))
+        _alike(work, drawn(work, rh.chips.SOFTWARE, 200), name)
+
+
 def test_some_layers_alone(chain, images, labels) -> None:
     """The others keep the fast road of differences, and their results."""
     exact = rh.capture(chain, images, labels, format=rh.INT8)

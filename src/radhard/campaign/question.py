@@ -54,8 +54,8 @@ class Question:
         }
         if work.nan is not None:
             keys["nan"] = work.nan
-        if own := _arithmetic(work):
-            keys["arithmetic"] = _top(own, "arithmetic", arrays)
+        if own := _arithmetic(work, arrays):
+            keys["arithmetic"] = own
         for part in fields(campaign):
             if part.init and part.name not in _APART:
                 value, name = getattr(campaign, part.name), _KEYS.get(part.name, part.name)
@@ -75,18 +75,21 @@ class Question:
         return id_of({key: part for key, part in self.keys.items() if key not in _WATCHING})
 
 
-def _arithmetic(work: Workload) -> Any:
-    """The datapath of all layers that multiply, or those of some, by name."""
+def _arithmetic(work: Workload, arrays: Arrays) -> Any:
+    """The data of the datapath of all layers that multiply, or of those of some, by name."""
     for layer, how in zip(work.layers, work.arithmetic, strict=True):
         if type(how) is not Arithmetic:
             raise ValueError(
                 f"layer {layer.name} computes by a {type(how).__name__}, of which a store can't "
                 "tell: make it a datapath, and give it with with_(arithmetic=...)"
             )
-    own = list(work.datapaths.values())
+    found = {
+        name: described(own, f"arithmetic of {name}", arrays)
+        for name, own in sorted(work.datapaths.items())
+    }
+    own = list(found.values())
     every = len(own) == sum(layer.kind != "embedding" for layer in work.layers)
-    alike = every and all(one == own[0] for one in own)
-    return own[0] if alike and own else work.datapaths
+    return own[0] if own and every and all(one == own[0] for one in own) else found
 
 
 def id_of(keys: Mapping[str, Any]) -> str:
