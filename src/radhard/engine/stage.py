@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from radhard.engine import entry, kernel
-from radhard.engine.layerstage import LayerStage, numbers_of, reach_of
+from radhard.engine.layerstage import LayerStage, finish_of, numbers_of, reach_of
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
 from radhard.engine.probe import probed
 from radhard.engine.recompute import Recomputed
-from radhard.engine.rounding import Rounding, cut_of, rounding_of
+from radhard.engine.rounding import rounding_of
 from radhard.engine.sparse import Boxes, Chain, Entrance, Stage, State
 from radhard.engine.trace import Trace
 from radhard.network.comparator import Comparator
@@ -221,7 +221,7 @@ class _Planner:
         found = self._longest(index, index, fused)
         sums = Read(index, not how.sums_are_outputs)
         kind = self.maps.values(sums, np.arange(1)).dtype
-        finish = self._finish(number, kind)
+        finish = finish_of(layer, how, given, (kind, self.maps.real))
         if found is None or finish is None:
             return None
         parts = LayerStage(index, layer, source, own, sums, operand, finish)
@@ -231,21 +231,6 @@ class _Planner:
         alone = parts.stage(weights, index, None, Chain(), own)
         behind = _passing(index, end, (index, added), chain, result, parts.real)
         return Entrance(stage, alone, behind, parts.reweigh)
-
-    def _finish(self, number: int, kind: np.dtype[Any]) -> tuple[Rounding, NDArray[Any]] | None:
-        """How sums of a type become outputs, and what 1 of them is worth in each channel."""
-        workload = self.trace.workload
-        how, given = workload.arithmetic[number], workload.parameters[number]
-        assert given is not None
-        whole = kind == np.int64
-        unit = np.ones(workload.layers[number].channels, np.float64 if whole else kind)
-        if how.exact:
-            unit[:] = how.unit(given).to(torch.float64).reshape(-1).numpy()
-        if whole:
-            cut = cut_of(how.output, float(unit[0]))
-            return (cut, unit) if cut is not None else None
-        finish = rounding_of(how.output, self.maps.real)
-        return (finish.on(kind), unit) if finish is not None else None
 
     def _elementwise(self, index: int, fused: bool) -> Stage | None:
         step = self.trace.workload.program.steps[index]
