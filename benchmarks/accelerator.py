@@ -111,7 +111,7 @@ def measured(name: str, fmt: str, device: torch.device, rounds: int) -> Row:
 def injections(work: Workload, trace: Trace, count: int, patches: bool) -> Job:
     """Ours: fresh flips of neurons, their logits, and whether the top class is another one."""
     plain = work.on(torch.device("cpu"))
-    space, rng = rh.SoftwareSpace(plain, ("activation",)), np.random.default_rng(2)
+    space, rng = rh.software_space(plain, ("activation",)), np.random.default_rng(2)
 
     def job() -> int:
         faults = rh.Uniform().draw(space, count, rng)

@@ -24,7 +24,7 @@ from benchmarks.engine import neurons_struck, rate
 from benchmarks.networks import network
 from radhard.engine.memory import keep_freed_memory
 from radhard.engine.trace import Trace
-from radhard.network.datapath import Datapath
+from radhard.network.arithmetic import Datapath
 
 #: Images, faults per turn, and those of whole runs.
 IMAGES, FAULTS, FEW = 16, 8000, 800

@@ -22,13 +22,13 @@ import numpy as np
 
 import radhard as rh
 from benchmarks.populations import POPULATIONS, Population
-from radhard.campaign.campaign import shards_of
 from radhard.campaign.result import Result
+from radhard.campaign.shard import shards_of
 from radhard.faults.fault import Faults
-from radhard.report.summary import enough
 from radhard.sampling.sampler import Sampler
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
+from radhard.view.summary import enough
 
 #: Faults after which all campaigns are asked, and those that go on; and which for ratios and parts.
 SHORT, LONG, DETAILED = (10, 20, 50, 100, 200), (1000, 3200), (100, 1000)

@@ -131,7 +131,7 @@ def measure(name: str, fmt: str, kind: str, threads: int, rounds: int) -> Row:
 def neurons_struck(trace: Trace, faults: int, seed: int) -> Callable[[], int]:
     """A job that draws so many neuron faults anew and runs them."""
     work = trace.workload
-    space, rng = rh.SoftwareSpace(work, ("activation",)), np.random.default_rng(seed)
+    space, rng = rh.software_space(work, ("activation",)), np.random.default_rng(seed)
 
     def job() -> int:
         drawn = rh.Uniform().draw(space, faults, rng)
@@ -152,7 +152,7 @@ def rate(job: Callable[[], int]) -> float:
 def _ours(model: nn.Module, images: Tensor, fmt: str, kind: str, count: int) -> Callable[[], int]:
     labels = torch.zeros(len(images), dtype=torch.int64)
     work = rh.capture(model, images, labels, format=rh.format_named(fmt))
-    space = rh.SoftwareSpace(work, (kind,))
+    space = rh.software_space(work, (kind,))
     trace = rh.record(work)
     rng = np.random.default_rng(2)
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import radhard as rh
-from radhard.campaign.collect import outcomes
 from radhard.campaign.result import Result
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace, Stratum
@@ -137,7 +136,7 @@ def of_network(campaign: rh.Campaign, size: int) -> Population:
     seen, found = [], []
     for k in range(0, len(drawn), _BATCH):
         seen.append(score(drawn[k : k + _BATCH]))
-        found.append(outcomes(campaign, space, golden, drawn[k : k + _BATCH]))
+        found.append(campaign.outcomes(space, golden, drawn[k : k + _BATCH]))
     outlook = Outlook(*(np.concatenate(part) for part in zip(*seen, strict=True)))
     columns = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
     strata = [replace(s, size=int(n)) for s, n in zip(space.strata, counts, strict=True)]

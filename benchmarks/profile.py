@@ -52,7 +52,7 @@ def profile(name: str, fmt: str) -> list[dict[str, Any]]:
     images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
     labels = torch.zeros(count, dtype=torch.int64)
     work = rh.capture(model, images, labels, format=rh.format_named(fmt))
-    trace, space = rh.record(work), rh.SoftwareSpace(work, ("activation",))
+    trace, space = rh.record(work), rh.software_space(work, ("activation",))
     drawn = rh.Uniform().draw(space, faults, np.random.default_rng(2))
     corruption = rh.chips.SOFTWARE.corrupt(work, space, drawn)
     rh.resume(trace, corruption)  # warm up

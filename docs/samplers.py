@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from radhard.report.plot import COLOURS
+from radhard.view.plot import COLOURS
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, LEGEND = 780, 380, 90, 46, 14, 180
 

@@ -17,6 +17,33 @@ def test_generated_pages_are_up_to_date(name: str) -> None:
     assert page == GENERATOR["PAGES"][name](), "run: python docs/generate.py"
 
 
+def test_the_road_is_that_of_the_imports() -> None:
+    road = runpy.run_path(str(ROOT / "docs" / "road.py"))
+    held = (ROOT / "docs" / "road.svg").read_text(encoding="utf-8")
+    assert held == road["drawn"](), "run: python docs/road.py"
+    imports = road["imports"]()
+    floor = {room: k for k, row in enumerate(road["floors"]()) for room in row}
+    assert all(floor[room] < floor[other] for room in imports for other in imports[room])
+    missing = [
+        part.stem
+        for part in (ROOT / "src" / "radhard").iterdir()
+        if (part.is_dir() or part.suffix == ".py")
+        and part.stem[0] != "_"
+        and part.stem not in floor
+    ]
+    assert missing == ["version"]
+
+
+def test_contributing_has_the_rooms_of_the_contract() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| (.*?) \|", text, re.MULTILINE)
+    told: dict[int, set[str]] = {}
+    for floor, rooms in rows:
+        told.setdefault(int(floor), set()).update(re.findall(r"`(\w+)`", rooms))
+    floors = runpy.run_path(str(ROOT / "docs" / "road.py"))["floors"]()
+    assert told == {k: set(rooms) for k, rooms in enumerate(reversed(floors), 1)}
+
+
 def test_the_readme_s_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -51,3 +78,14 @@ def test_the_toml_in_the_campaign_page_is_valid() -> None:
     of_stores = {"fingerprint", "tensors"}
     assert set(asked) == set(Ask.model_fields) - {"until"} - of_stores
     Ask(**asked)
+
+
+def test_the_toml_in_the_chip_page_is_two_chips(tmp_path: Path) -> None:
+    from radhard.accel.chips import Chip, Systolic, read_chip
+
+    page = (ROOT / "docs" / "chip-file.md").read_text()
+    found = []
+    for text in re.findall(r"```toml\n(.*?)```", page, re.DOTALL):
+        (tmp_path / "own.toml").write_text(text)
+        found.append(read_chip(tmp_path / "own.toml"))
+    assert [type(chip) for chip in found] == [Chip, Systolic]

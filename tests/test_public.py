@@ -24,11 +24,9 @@ def test_every_public_name_exists_and_is_documented() -> None:
         assert inspect.getdoc(value), name
 
 
-def test_report_is_a_function_and_a_room() -> None:
-    import radhard.report.page
-
-    assert callable(rh.report)
-    assert rh.report.page.report is radhard.report.page.report
+def test_no_public_name_is_that_of_a_room() -> None:
+    rooms = {part.stem for part in SOURCE.parent.iterdir()} - {"__init__", "__pycache__"}
+    assert not rooms & set(rh.__all__)
 
 
 def test_unknown_names_are_refused() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from radhard.campaign.collect import collect
     from radhard.campaign.difference import Compared, Difference, compare
     from radhard.campaign.follow import Propagation, follow
-    from radhard.campaign.rates import Exposure, under_errors
+    from radhard.campaign.rates import UnderErrors, under_errors
     from radhard.campaign.result import Result
     from radhard.campaign.store import StoreError
     from radhard.engine.device import device_named
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         StuckAt,
     )
     from radhard.faults.rate import NeuronErrors, WeightErrors
-    from radhard.faults.space import SiteSpace, SoftwareSpace
+    from radhard.faults.space import SiteSpace, software_space
     from radhard.formats.catalogue import (
         BFLOAT16,
         FIXED8,
@@ -65,9 +65,8 @@ if TYPE_CHECKING:
     from radhard.formats.floating import FloatFormat
     from radhard.formats.integer import IntegerFormat
     from radhard.formats.number import NumberFormat
-    from radhard.network.arithmetic import Arithmetic, Formats, Parameters
+    from radhard.network.arithmetic import Arithmetic, Datapath, Formats, Parameters
     from radhard.network.capture import capture
-    from radhard.network.datapath import Datapath
     from radhard.network.layout import CaptureError
     from radhard.network.terms import Terms
     from radhard.network.workload import Workload
@@ -95,8 +94,6 @@ if TYPE_CHECKING:
     from radhard.protect.redundancy import Redundancy
     from radhard.protect.storage import SECDED, BitTriplication, Parity, WeightSignature
     from radhard.protect.tap import Tap
-    from radhard.report.bar import ProgressBar
-    from radhard.report.page import report
     from radhard.sampling.gradient import GradientImportance
     from radhard.sampling.proposals import (
         BitImportance,
@@ -110,6 +107,8 @@ if TYPE_CHECKING:
     from radhard.search.trial import Goal
     from radhard.stats.estimate import Estimate
     from radhard.stats.stopping import Precision
+    from radhard.view.bar import ProgressBar
+    from radhard.view.page import report
 
 #: Where each public name lives; the modules are imported when a name is first used.
 _ROOMS = {
@@ -134,7 +133,7 @@ _ROOMS = {
         "RandomValue",
         "StuckAt",
     ],
-    "faults.space": ["SiteSpace", "SoftwareSpace"],
+    "faults.space": ["SiteSpace", "software_space"],
     "formats.catalogue": [
         "BFLOAT16",
         "FIXED8",
@@ -161,18 +160,18 @@ _ROOMS = {
     "formats.floating": ["FloatFormat"],
     "formats.integer": ["IntegerFormat"],
     "formats.number": ["NumberFormat"],
-    "network.arithmetic": ["Arithmetic", "Formats", "Parameters"],
-    "network.datapath": ["Datapath"],
+    "network.arithmetic": ["Arithmetic", "Datapath", "Formats", "Parameters"],
     "network.export": ["CaptureError"],
     "network.capture": ["capture"],
     "network.terms": ["Terms"],
     "network.workload": ["Workload"],
     "protect.hardening": ["HardenedLatches", "LatchType"],
     "protect.ranges": ["RangeDetector"],
-    "report.bar": ["ProgressBar"],
+    "view.bar": ["ProgressBar"],
+    "view.page": ["report"],
     "sampling.gradient": ["GradientImportance"],
     "sampling.proposals": ["BitImportance", "Importance", "MacWeighted", "Stratified", "Uniform"],
-    "campaign.rates": ["Exposure", "under_errors"],
+    "campaign.rates": ["UnderErrors", "under_errors"],
     "faults.rate": ["NeuronErrors", "WeightErrors"],
     "protect.bound": ["BoundedNeuron", "ClippedActivation", "RangeRestriction", "ValueThreshold"],
     "protect.checksum": ["Checksum"],
@@ -199,7 +198,7 @@ _ROOMS = {
 }
 _HOME = {name: f"radhard.{room}" for room, names in _ROOMS.items() for name in names}
 #: Public names that are modules themselves.
-_MODULES = {"chips": "radhard.accel.chips", "report": "radhard.report"}
+_MODULES = {"chips": "radhard.accel.chips"}
 
 __all__ = sorted({*_HOME, *_MODULES})  # noqa: PLE0605 - a test holds it equal to the imports above
 

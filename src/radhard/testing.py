@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from radhard.accel.chip import Accelerator
 from radhard.accel.chips import SOFTWARE
 from radhard.campaign.campaign import Campaign
-from radhard.campaign.collect import outcomes
 from radhard.campaign.description import described
 from radhard.campaign.rebuild import rebuilt
 from radhard.engine.resume import resume
@@ -32,10 +31,10 @@ from radhard.faults.space import SiteSpace, Stratum
 from radhard.formats.catalogue import FLOAT16, INT8
 from radhard.formats.number import NumberFormat
 from radhard.metrics.outcome import Criterion
-from radhard.network.arithmetic import Arithmetic, Parameters
+from radhard.network.arithmetic import Arithmetic, Datapath, Parameters
 from radhard.network.capture import capture
-from radhard.network.datapath import Datapath
-from radhard.network.terms import Each, Place, some, taps_of, whole
+from radhard.network.sums import some, whole
+from radhard.network.terms import Each, Place, taps_of
 from radhard.network.workload import Workload
 from radhard.protect.protection import Protection
 from radhard.sampling.proposals import Importance
@@ -178,7 +177,7 @@ def check_protection(protection: Protection, workload: Workload | None = None) -
     space, golden = campaign.space(), campaign.golden()
     faults = campaign.draw(space, 3)
     some = np.arange(1, len(faults), 5)
-    many, few = (outcomes(campaign, space, golden, part) for part in (faults, faults[some]))
+    many, few = (campaign.outcomes(space, golden, part) for part in (faults, faults[some]))
     for name, column in few.items():
         same = bool((many[name][some] == column).all())
         _hold(same, f"{name} does not depend on which other faults run")

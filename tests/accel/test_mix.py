@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
-from radhard.accel.chips import NVDLA_SMALL, StorageClass, StorageMix, Systolic
+from radhard.accel.chips import NVDLA_SMALL, PUBLISHED_MIX, StorageClass, StorageMix
 from radhard.accel.dataflow import input_element
 from radhard.network.layer import Layer
 from radhard.network.source import subject
@@ -189,7 +189,7 @@ def test_first_convolution_of_yolov3() -> None:
     names = ("input", "weight", "output", "global-control")
     classes = [
         StorageClass(name, name, share)  # type: ignore[arg-type]
-        for name, share in zip(names, Systolic().mix, strict=True)
+        for name, share in zip(names, PUBLISHED_MIX, strict=True)
     ]
     array = StorageMix("array", "", tuple(classes))
     for chip, published in ((array, 1.606e-6), (NVDLA_SMALL, 1.394e-6)):

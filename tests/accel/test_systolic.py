@@ -12,7 +12,7 @@ import radhard as rh
 from oracles.bench import NUMBERS, Bench
 from oracles.grid import Grid, simulate
 from oracles.loopnest import Events
-from radhard.accel.chips import SYSTOLIC, chip_named
+from radhard.accel.chips import PUBLISHED_MIX, SYSTOLIC, chip_named
 from radhard.accel.readers import activated
 from radhard.faults.fault import Faults
 
@@ -145,10 +145,12 @@ def test_utilisation_is_the_derived_one() -> None:
 
 def test_probabilities_sum_to_one_and_idle_time_is_known(residual, images, labels) -> None:
     work = rh.capture(residual, images, labels, format=rh.FLOAT16)
-    chip = SYSTOLIC(4, 4)
+    chip = SYSTOLIC(4, 4, mix=PUBLISHED_MIX)
     space = chip.sites(work)
     idle, control = space.known
-    assert space.exposure.sum() + idle.exposure + control.exposure == pytest.approx(1, abs=1e-9)
+    whole = space.exposure.sum() + idle.exposure + control.exposure
+    assert whole == pytest.approx(space.rate_fit)
+    assert control.exposure / whole == pytest.approx(0.1701, abs=1e-4)
     assert space.tried + sum(map(space.known_share, space.known)) == pytest.approx(1)
     faults = rh.Importance().draw(space, 600, np.random.default_rng(3))
     corruption = chip.corrupt(work, space, faults)
@@ -163,5 +165,8 @@ def test_arrays_have_names() -> None:
     assert chip_named("systolic:16x16").name == "systolic-16x16-os"
     with pytest.raises(ValueError, match="use at least 1 x 1, and os, ws or is"):
         chip_named("systolic:4x4:rs")
-    with pytest.raises(ValueError, match=r"shares"):
-        SYSTOLIC(control_accuracy=2)
+    for wrong in ({"control_accuracy": 2}, {"control_share": 1}, {"mix": (0.0, 1, 0, 0)}):
+        with pytest.raises(ValueError, match="give shares"):
+            SYSTOLIC(**wrong)
+    with pytest.raises(ValueError, match="use 0 or more"):
+        SYSTOLIC(rate_fit_per_mbit=-1.0)

@@ -10,7 +10,6 @@ from torch import nn
 from typer.testing import CliRunner
 
 import radhard as rh
-from radhard.campaign.collect import outcomes
 from radhard.campaign.result import Result
 from radhard.cli.app import app
 from radhard.engine.segment import Golden
@@ -52,7 +51,7 @@ class Population:
         flip = np.left_shift(1, space.bits[0][stratum])
         n = len(stratum)
         faults = Faults(np.arange(n), stratum, index, image, np.full(n, -1), flip, np.ones(n))
-        columns = outcomes(campaign, space, Golden(work), faults)
+        columns = campaign.outcomes(space, Golden(work), faults)
         return cls(campaign, space, columns, (space.probability / sizes)[stratum], first)
 
     def result(self, sampler: Sampler, seed: int, n: int = 1000) -> Result:
@@ -82,7 +81,7 @@ def test_so_it_is_on_every_chip(residual, images, labels, chip) -> None:
     campaign = rh.Campaign(work, chip, rh.Importance())
     space = campaign.space()
     faults = campaign.draw(space, 0, 1500)
-    columns = outcomes(campaign, space, Golden(campaign.network), faults)
+    columns = campaign.outcomes(space, Golden(campaign.network), faults)
     unread = ~columns["activated"]
     assert unread.any() == (chip != rh.chips.NVDLA_SMALL)
     assert columns["masked"][unread].all()

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 import radhard as rh
 from radhard.accel.chips import chips
-from radhard.campaign import collect as collecting
+from radhard.campaign.job import Progress
 from radhard.campaign.store import Folder, folders
+from radhard.engine.segment import Golden
 from radhard.protect.catalogue import protection_named
 
 
@@ -22,7 +23,7 @@ def campaign(residual: nn.Module, images: Tensor, labels: Tensor) -> rh.Campaign
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shards of 100 faults, so that a few hundred faults make several files."""
-    monkeypatch.setattr("radhard.campaign.campaign.SHARD", 100)
+    monkeypatch.setattr("radhard.campaign.shard.SHARD", 100)
 
 
 def rows(store: Path, name: str = "tiny-fp16-software") -> list[dict]:
@@ -114,12 +115,12 @@ def test_stored_faults_are_not_run_again(campaign, tmp_path, monkeypatch) -> Non
     def never(*_: object) -> None:
         raise AssertionError("ran again")
 
-    monkeypatch.setattr(collecting.Golden, "resume", never)
+    monkeypatch.setattr(Golden, "resume", never)
     assert next(rh.collect([campaign], 200, tmp_path))["sdc1"] == whole["sdc1"]
 
 
 def test_an_interrupted_run_goes_on(campaign, tmp_path: Path) -> None:
-    def stop(step: collecting.Progress) -> None:
+    def stop(step: Progress) -> None:
         if step.done >= 200:
             raise KeyboardInterrupt
 
@@ -169,7 +170,7 @@ def test_precision_is_about_a_known_outcome(campaign) -> None:
 
 
 def test_progress_foresees_the_end(campaign) -> None:
-    seen: list[collecting.Progress] = []
+    seen: list[Progress] = []
     list(rh.collect([campaign], rh.Precision(0.05), watch=seen.append))
     assert seen[0].done == 0
     assert seen[-1].estimate.half_width <= 0.05

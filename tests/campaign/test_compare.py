@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 import radhard as rh
-from radhard.campaign.collect import outcomes
 from radhard.campaign.result import Result
 from radhard.campaign.runs import Runs, paired
 from radhard.campaign.store import Folder
@@ -97,7 +96,7 @@ def truth(pair) -> tuple[Faults, list[dict[str, np.ndarray]]]:
     flip = np.left_shift(1, np.array([s.bit for s in space.strata])[stratum])
     n = len(rows)
     faults = Faults(np.arange(n), stratum, index, image, np.full(n, -1), flip, np.ones(n))
-    return faults, [outcomes(c, space, Golden(c.network, c.guard()), faults) for c in pair]
+    return faults, [c.outcomes(space, Golden(c.network, c.guard()), faults) for c in pair]
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 import radhard as rh
-from radhard.campaign.collect import outcomes
 from radhard.engine.segment import Golden
-from radhard.metrics.outcome import top_class
 from radhard.network.source import subject
 
 
@@ -27,10 +25,10 @@ def test_the_share_that_the_rule_decides(digits, name: str, nan: str, chip: str)
     campaign = rh.Campaign(work, rh.chips.chip_named(chip), sampler=rh.BitImportance())
     space, golden = campaign.space(), Golden(work)
     faults = rh.Uniform().draw(space, 3000, np.random.default_rng(2))
-    found = outcomes(campaign, space, golden, faults)
+    found = campaign.outcomes(space, golden, faults)
     corruption = campaign.chip.corrupt(work, space, faults)
     says = {
-        rule: top_class(rh.resume(rh.record(work.with_(nan=rule)), corruption).logits)
+        rule: work.task.answer(rh.resume(rh.record(work.with_(nan=rule)), corruption).logits)
         for rule in ("zero", "propagate")
     }
     decided = (says["zero"] != says["propagate"]).numpy()
@@ -47,7 +45,7 @@ def test_the_rule_decides_nothing_where_a_code_stops_the_fault(digits) -> None:
         space, golden = campaign.space(), Golden(campaign.network)
         faults = rh.Uniform().draw(space, 6000, np.random.default_rng(2))
         held = np.array([stratum.component for stratum in space.strata])[faults.stratum]
-        found = outcomes(campaign, space, golden, faults)["nan_decided"]
+        found = campaign.outcomes(space, golden, faults)["nan_decided"]
         inside = held == names[0]
         decided[len(protections)] = int(found[inside].sum()), int(found[~inside].sum())
     assert decided[0][0] > 0

@@ -1,7 +1,15 @@
 """Networks with an answer for each of several places, with several inputs, and with tokens."""
 
+import inspect
+import json
 import math
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +17,10 @@ from torch.nn import functional as F
 
 import radhard as rh
 from radhard.accel.readers import activated
-from radhard.metrics.outcome import classify, right_answers
+from radhard.campaign.ask import Ask, prepare
+from radhard.cli import main
+from radhard.metrics.outcome import classify
+from radhard.network.task import Classification
 
 WORDS, LENGTH = 20, 5
 
@@ -60,7 +71,7 @@ def test_perplexity_is_a_criterion_of_the_user_s() -> None:
     labels = ids.roll(-1, 1)
     work = rh.capture(model, ids, labels)
     assert [layer.kind for layer in work.layers] == ["embedding", "linear", "linear"]
-    assert work.places == (LENGTH,)
+    assert work.task == Classification(WORDS, (LENGTH,))
     campaign = rh.Campaign(work, sampler=rh.Uniform(), criteria={"worse": worse})
     result = campaign.run(until=600)
     assert 0 < result["worse"].value < result["masked"].value + result["worse"].value
@@ -94,18 +105,33 @@ def test_pixels_are_judged_place_by_place() -> None:
     assert result["lost"].value == result["sdc1"].value  # all labels are those of the network
 
 
+def test_bounds_are_trained_on_every_place() -> None:
+    torch.manual_seed(0)
+    images, model = torch.randn(8, 3, 4, 4), Pixels().eval()  # as many columns as classes
+    with torch.no_grad():
+        labels = model(images).argmax(-1)
+    work = rh.capture(model, images, labels)
+    start = rh.BoundedNeuron().learned(work)
+    trained = start.trained(work, epochs=1, rate=0.1)
+    step = next(iter(start.bounds.tensors))
+    assert not torch.equal(trained.bounds.tensors[step][0], start.bounds.tensors[step][0])
+    assert rh.Campaign(work, protections=(trained,)).run(until=100)["sdc1"].n == 100
+
+
 def test_what_holds_at_any_place_holds() -> None:
     golden = torch.tensor([[[2.0, 1.0], [0.0, 3.0]]] * 3)
     faulty = golden.clone()
     faulty[1, 0] = torch.tensor([1.0, 2.0])
     faulty[2, 1] = math.nan
     labels = torch.tensor([[0, 1]] * 3)
-    found = classify(faulty.flatten(1), golden.flatten(1), labels, torch.zeros(3, dtype=torch.bool))
+    task, none = Classification(2, (2,)), torch.zeros(3, dtype=torch.bool)
+    found = classify(task, faulty.flatten(1), golden.flatten(1), labels, none)
     assert found["sdc1"].tolist() == [False, True, True]
     assert found["correct"].tolist() == [True, False, False]
     assert found["nan"].tolist() == [False, False, True]
     assert found["masked"].tolist() == [True, False, False]
-    assert right_answers(golden.flatten(1), labels).tolist() == [True] * 3
+    assert task.right(golden.flatten(1), labels).tolist() == [True] * 3
+    assert task.lead(golden.flatten(1)).tolist() == [1.0] * 3  # of the place that is least sure
 
 
 class Several(nn.Module):
@@ -175,3 +201,93 @@ def test_rows_that_no_word_looks_up_are_not_activated() -> None:
     assert activated(work, corruption).tolist() == looked_up
     run = rh.resume(rh.record(work), corruption)
     assert (run.logits != run.golden).any(1).tolist() == looked_up
+
+
+MODELS = """
+import torch
+from test_places_models import Several
+
+def alone():
+    torch.manual_seed(0)
+    return Several().eval()
+
+def whole():
+    ids = torch.arange(10).view(5, 2) % 9
+    inputs = {"ids": ids, "mask": ids > 2, "numbers": torch.arange(15.0).view(5, 3)}
+    return alone(), inputs, torch.arange(5) % 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """With models of several inputs and a file of inputs."""
+    code = "import torch\nfrom torch import Tensor, nn\n" + inspect.getsource(Several)
+    (tmp_path / "test_places_models.py").write_text(code)
+    (tmp_path / "test_places_own.py").write_text(MODELS)
+    inputs = {name: value.numpy() for name, value in several().items()}
+    np.savez(tmp_path / "inputs.npz", labels=np.arange(5) % 3, **inputs)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_several_inputs_on_the_command_line(own, folder, monkeypatch, capsys) -> None:
+    model = ["test_places_own:whole"] if own else ["test_places_own:alone", "--data=inputs.npz"]
+    asked = [*model, "--output=logits", "--chip=software", "--faults=50", "--out=s", "--json"]
+    assert _said(["assess", *asked], monkeypatch, capsys)["metrics"]["sdc1"]["n"] == 50
+    (file,) = folder.glob("s/*/campaign.toml")
+    again = _said(["run", str(file), "--out=t", "--json"], monkeypatch, capsys)
+    assert again["metrics"]["sdc1"]["n"] == 50
+    rows = (folder.glob(f"{store}/*/rows-000000.parquet") for store in "st")
+    one, other = (pq.read_table(next(found)).to_pydict() for found in rows)
+    assert one == other
+
+
+def test_exported_programs_of_several_inputs_are_refused(folder: Path) -> None:
+    inputs = several()
+    batch = {name: {0: torch.export.Dim("images", min=2)} for name in inputs}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        program = torch.export.export(Several().eval(), (), inputs, dynamic_shapes=batch)
+    torch.export.save(program, "several.pt2")
+    ask = Ask(model="several.pt2", data="inputs.npz", output="logits", chip="software")
+    for trust in (False, True):
+        with pytest.raises(rh.CaptureError, match="takes 3 inputs, but programs of one alone are"):
+            prepare(ask, trust)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "said"),
+    [
+        ({"ids": np.zeros((2, 2))}, {}, r"holds \['ids'\]: it needs 'labels', and an array for"),
+        ({"labels": np.zeros(2, int)}, {}, r"holds \['labels'\]: it needs 'labels', and an array"),
+        ({"ids": np.array([None]), "labels": np.zeros(1)}, {}, "can't be read: Object arrays"),
+        ({"ids": np.zeros((2, 2)), "labels": np.zeros(2, int)}, {"size": "8"}, "leave size, grey"),
+        ({"ids": np.zeros((2, 2)), "labels": np.zeros(3, int)}, {}, "3 labels for 2 images"),
+    ],
+)
+def test_files_of_inputs_say_what_is_wrong(arrays, options, said, folder: Path) -> None:
+    np.savez("own.npz", **arrays)
+    with pytest.raises(ValueError, match=said):
+        prepare(Ask(model="test_places_own:alone", data="own.npz", **options))
+
+
+def test_what_is_no_file_of_inputs_is_told(folder: Path) -> None:
+    np.save("one.npy", np.zeros(3))
+    Path("one.npy").rename("one.npz")
+    for name, error, said in (
+        ("one.npz", ValueError, "one array without a name: numpy.savez makes such files"),
+        ("none.npz", FileNotFoundError, r"no file none.npz: numpy.savez\(path, labels"),
+    ):
+        with pytest.raises(error, match=said):
+            prepare(Ask(model="test_places_own:alone", data=name))
+    with pytest.raises(ValueError, match="is for models of your own: lenet5 takes images"):
+        prepare(Ask(model="lenet5", data="inputs.npz"))
+
+
+def _said(command: list[str], monkeypatch, capsys) -> dict[str, Any]:
+    """What a command prints as JSON."""
+    monkeypatch.setattr(sys, "argv", ["radhard", *command])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    return json.loads(capsys.readouterr().out)

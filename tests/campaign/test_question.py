@@ -20,7 +20,7 @@ from torch import Tensor
 import radhard as rh
 from radhard.accel.chips import chips
 from radhard.campaign.description import described, in_words
-from radhard.campaign.question import Question, digest
+from radhard.campaign.question import digest
 from radhard.campaign.rebuild import rebuilt
 from radhard.formats.catalogue import formats
 from radhard.protect.catalogue import PROTECTIONS, protection_named
@@ -107,7 +107,7 @@ def test_parameters_are_part_of_the_question(campaign: rh.Campaign) -> None:
 def test_a_question_holds_all_that_is_asked(campaign: rh.Campaign) -> None:
     apart = {"workload", "windows", "network", "question", "id", "name", "model"}
     given = set(rh.Campaign.__dataclass_fields__) - apart
-    keys = Question.of(campaign).keys
+    keys = campaign.question.keys
     assert set(keys) == given | {"fingerprint", "format", "fault_model"}
 
 

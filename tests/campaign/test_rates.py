@@ -128,7 +128,7 @@ def _easy(rng: np.random.Generator, accuracy: float, images: int) -> np.ndarray:
     return rng.beta(accuracy / 2, (1 - accuracy) / 2, images)
 
 
-def _drawn(kind: str, accuracy: float, shape: tuple[int, int], seed: int) -> rh.Exposure:
+def _drawn(kind: str, accuracy: float, shape: tuple[int, int], seed: int) -> rh.UnderErrors:
     """What a made-up network gives; its accuracy over the task is known."""
     repetitions, images = shape
     rng = np.random.default_rng([seed, repetitions, images, round(100 * accuracy)])
@@ -140,7 +140,7 @@ def _drawn(kind: str, accuracy: float, shape: tuple[int, int], seed: int) -> rh.
         struck = rng.random((repetitions, 1)) < 0.1
         correct = rng.random(shape) < np.where(struck, 0.1, chance)
     errors = rh.NeuronErrors(0.1) if kind.startswith("neurons") else rh.WeightErrors(0.1)
-    return rh.Exposure(errors, correct, np.zeros(shape, bool), reach)
+    return rh.UnderErrors(errors, correct, np.zeros(shape, bool), reach)
 
 
 @pytest.mark.parametrize("shape", [(2, 20), (2, 100), (50, 100), (5, 64)])
@@ -166,7 +166,7 @@ def test_leads_hold_the_gap_over_the_task(weights: bool, shape: tuple[int, int])
             rng = np.random.default_rng([seed, *shape, round(100 * accuracy)])
             chance, draws = _easy(rng, accuracy, shape[1]), rng.random(shape)
             none = np.zeros(shape, bool)
-            one, other = (rh.Exposure(errors, draws < p, none) for p in (chance, chance / 2))
+            one, other = (rh.UnderErrors(errors, draws < p, none) for p in (chance, chance / 2))
             lead = one.lead(other)
             missed += not lead.low <= accuracy / 2 <= lead.high
         assert missed <= ALLOWED, (accuracy, missed)

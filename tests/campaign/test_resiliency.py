@@ -50,7 +50,7 @@ class Population:
     def _outcomes(self) -> dict[str, np.ndarray]:
         run = rh.resume(rh.record(self.work), self.chip.corrupt(self.work, self.space, self.faults))
         labels = self.work.labels[torch.from_numpy(self.faults.image)]
-        found = classify(run.logits, run.golden, labels, run.detected)
+        found = classify(self.work.task, run.logits, run.golden, labels, run.detected)
         return {name: column.numpy() for name, column in found.columns.items()}
 
     def mean(self, metric: str, mass: np.ndarray) -> float:

@@ -19,22 +19,21 @@ from typer.testing import CliRunner
 import radhard as rh
 from radhard import cli
 from radhard.campaign.ask import Ask, asked, prepare
-from radhard.campaign.collect import outcomes
 from radhard.campaign.question import SEMANTICS
 from radhard.campaign.sealed import keep_arrays, read_table, reusable_arrays
 from radhard.campaign.store import Folder, read_arrays
 from radhard.cli import app
 from radhard.engine.segment import Golden
 from radhard.faults.fault import Faults
-from radhard.report import page
-from radhard.report.wording import flat_words
+from radhard.view import page
+from radhard.view.wording import flat_words
 
 SHARD = 100
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("radhard.campaign.campaign.SHARD", SHARD)
+    monkeypatch.setattr("radhard.campaign.shard.SHARD", SHARD)
 
 
 @pytest.fixture(scope="module")
@@ -478,7 +477,7 @@ def test_the_masks_that_are_stored_are_those_applied(residual, images, labels, t
     assert len(np.unique(faults.flip)) > SHARD / 2
     seen = control.corrupt(work, space, faults)
     assert np.array_equal(seen.flip, faults.flip)
-    again = outcomes(campaign, space, Golden(campaign.network), faults)
+    again = campaign.outcomes(space, Golden(campaign.network), faults)
     for name, hits in again.items():
         assert np.array_equal(hits, columns[name])
     listed = Faults.from_text(faults.to_text(space), space)

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
-from radhard.campaign.campaign import span
-from radhard.campaign.collect import outcomes
+from radhard.campaign.shard import span
 from radhard.campaign.store import Folder
 from radhard.campaign.windows import Window, Windows, spread
 from radhard.engine import segment
@@ -33,7 +32,7 @@ def many(residual: nn.Module) -> rh.Workload:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("radhard.campaign.campaign.SHARD", 100)
+    monkeypatch.setattr("radhard.campaign.shard.SHARD", 100)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -117,7 +116,7 @@ def test_windows_part_the_images_and_are_visited_alike(
 
 
 def test_windows_serve_tens_of_faults_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("radhard.campaign.campaign.SHARD", 2000)
+    monkeypatch.setattr("radhard.campaign.shard.SHARD", 2000)
     windows = Windows.of(np.arange(10_000) % 10, np.ones(10_000), 64, 0)
     sizes = [span(shard)[1] for shard in range(12)]
     assert sizes == [100, 100, 200, 400, 800, 1600, 2000, 2000, 2000, 2000, 2000, 2000]
@@ -146,8 +145,8 @@ def test_faults_carry_the_numbers_of_their_images(many: rh.Workload, sampler: Sa
         assert set(faults.image) <= {*window.always, *window.rest}
         assert len(set(faults.image)) >= 8
         met.update(faults.image.tolist())
-        found = outcomes(campaign, space, golden, faults)
-        plain = outcomes(campaign, space, Golden(campaign.network), faults)
+        found = campaign.outcomes(space, golden, faults)
+        plain = campaign.outcomes(space, Golden(campaign.network), faults)
         for name, column in plain.items():
             assert np.array_equal(found[name], column), name
     assert len(met) == TOTAL

@@ -84,7 +84,7 @@ def with_weight(work: Workload, number: int, element: int, bit: int) -> Workload
 def test_a_wrong_weight_is_wrong_for_every_reader(model: nn.Module, fmt: rh.NumberFormat) -> None:
     torch.manual_seed(1)
     work = rh.capture(copy.deepcopy(model).eval(), IMAGES, LABELS, fmt)
-    space = rh.SoftwareSpace(work, ("weight",))
+    space = rh.software_space(work, ("weight",))
     sites = sum(s.size for s in space.strata if s.bit == 0)
     stored = {p.data_ptr(): p.numel() for p in model.parameters() if p.dim() > 1}
     apart = isinstance(model, Parts) and fmt is rh.INT8  # parts may have scales of their own
@@ -112,8 +112,8 @@ def test_a_code_at_a_step_is_no_alarm() -> None:
     torch.manual_seed(1205)
     images = torch.randn(5, 3, 8, 8)
     work = rh.capture(Parts().eval(), images, LABELS)
-    faults = rh.Campaign(work, rh.chips.Software(("weight",))).draw(rh.SoftwareSpace(work), 0, 20)
-    Golden(work).resume(rh.chips.SOFTWARE.corrupt(work, rh.SoftwareSpace(work), faults))
+    faults = rh.Campaign(work, rh.chips.Software(("weight",))).draw(rh.software_space(work), 0, 20)
+    Golden(work).resume(rh.chips.SOFTWARE.corrupt(work, rh.software_space(work), faults))
 
 
 def test_what_several_layers_read_is_covered_once() -> None:
@@ -126,7 +126,7 @@ def test_plain_pytorch_agrees() -> None:
     torch.manual_seed(2)
     model = Twice().eval()
     work = rh.capture(model, IMAGES, LABELS)
-    space = rh.SoftwareSpace(work)
+    space = rh.software_space(work)
     name = work.layers[0].name
     lines = [f"{k} weight {name} 28 {k} {k % 5} 0xffffffff 0x10000000 1" for k in range(81)]
     faults = rh.Faults.from_text("\n".join(lines), space)
@@ -141,7 +141,7 @@ def test_plain_pytorch_agrees() -> None:
 
 def test_each_name_stands_for_the_one_stored_weight() -> None:
     work = rh.capture(Twice().eval(), IMAGES, LABELS)
-    space = rh.SoftwareSpace(work)
+    space = rh.software_space(work)
     names = [layer.name for layer in work.layers[:3]]
     lines = [f"{k} weight {name} 3 7 0 0xffffffff 0x8 1" for k, name in enumerate(names)]
     assert len(set(rh.Faults.from_text("\n".join(lines), space).stratum.tolist())) == 1

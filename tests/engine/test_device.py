@@ -158,7 +158,7 @@ CHIPS = {chip.name: chip for chip in (rh.chips.EYERISS, rh.chips.NVDLA_SMALL, rh
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("radhard.campaign.campaign.SHARD", 100)
+    monkeypatch.setattr("radhard.campaign.shard.SHARD", 100)
 
 
 @pytest.mark.usefixtures("small_shards")

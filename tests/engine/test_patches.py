@@ -153,7 +153,7 @@ def test_made_up_networks(name: str, blocks: list[Block], side: int, seed: int) 
 def digits() -> tuple[rh.Workload, rh.SiteSpace]:
     whole = subject("digits-cnn")
     work = rh.capture(whole.model, whole.images[:64], whole.labels[:64], format=rh.FLOAT32)
-    return work, rh.SoftwareSpace(work, ("activation",))
+    return work, rh.software_space(work, ("activation",))
 
 
 def test_outcomes_of_patches_and_whole_tensors_agree(digits) -> None:
@@ -164,7 +164,7 @@ def test_outcomes_of_patches_and_whole_tensors_agree(digits) -> None:
     corruption = rh.chips.SOFTWARE.corrupt(work, space, faults)
     runs = [rh.resume(trace, corruption, patches=patches) for patches in (True, False)]
     labels = work.labels[torch.from_numpy(faults.image)]
-    fast, slow = (classify(run.logits, run.golden, labels, run.detected) for run in runs)
+    fast, slow = (classify(work.task, run.logits, run.golden, labels, run.detected) for run in runs)
     for name in ("sdc1", "sdc5", "sdc10", "sdc20", "correct", "nan"):
         differ = torch.nonzero(fast[name] != slow[name])[:, 0]
         top2 = runs[1].logits[differ].topk(2, dim=1).values

@@ -139,7 +139,7 @@ def test_attention_with_the_batch_in_the_middle(
 ) -> None:
     """Full passes of the program, with one step's value replaced, are the oracle here."""
     work = rh.capture(attention, images, labels, format=rh.format_named(name))
-    space = rh.SoftwareSpace(work)
+    space = rh.software_space(work)
     faults = rh.Uniform().draw(space, 200, np.random.default_rng(1))
     corruption = rh.chips.SOFTWARE.corrupt(work, space, faults)
     chosen = corruption[corruption.operand == "output"]

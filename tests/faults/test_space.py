@@ -13,14 +13,14 @@ def work(residual: nn.Module, images: Tensor, labels: Tensor) -> Workload:
 
 
 def test_software_space_counts_every_bit(work: Workload, residual: nn.Module) -> None:
-    space = rh.SoftwareSpace(work)
+    space = rh.software_space(work)
     weights = sum(m.weight.numel() for m in residual.modules() if isinstance(m, nn.Conv2d))
     weights += residual.head.weight.numel()
     neurons = 6 * 64 + 6 * 64 + 4 * 16 + 5
     assert space.exposure.sum() == 64 * (weights + neurons)
     assert space.probability.sum() == pytest.approx(1, abs=1e-12)
     assert space.population == 6 * 64 * (weights + neurons)
-    only = rh.SoftwareSpace(work, kinds=("weight",))
+    only = rh.software_space(work, kinds=("weight",))
     assert only.exposure.sum() == 64 * weights
     assert {s.component for s in space.only(space.sizes == 5).strata} == {"activation"}
 
@@ -28,7 +28,7 @@ def test_software_space_counts_every_bit(work: Workload, residual: nn.Module) ->
 @pytest.mark.parametrize("kinds", [(), ("weights",)])
 def test_unknown_kinds(work: Workload, kinds) -> None:
     with pytest.raises(ValueError, match="use weight, activation or both"):
-        rh.SoftwareSpace(work, kinds)
+        rh.software_space(work, kinds)
 
 
 def test_a_space_without_sites(work: Workload) -> None:
@@ -38,7 +38,7 @@ def test_a_space_without_sites(work: Workload) -> None:
 
 @pytest.mark.parametrize("model", [rh.BitFlip(), rh.StuckAt(0), rh.RandomValue()])
 def test_text_replays_exactly(work: Workload, model) -> None:
-    space = rh.SoftwareSpace(work).with_model(model)
+    space = rh.software_space(work).with_model(model)
     faults = rh.Uniform().draw(space, 300, np.random.default_rng(2))
     again = Faults.from_text(faults.to_text(space), space)
     for name in Faults.__dataclass_fields__:
@@ -58,5 +58,5 @@ def test_text_replays_exactly(work: Workload, model) -> None:
 )
 def test_bad_lines_are_named(work: Workload, line: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
-        Faults.from_text(f"# title\n{line}\n", rh.SoftwareSpace(work))
+        Faults.from_text(f"# title\n{line}\n", rh.software_space(work))
     assert "line 2 of the fault list" in str(error.value)

@@ -152,7 +152,7 @@ def exceptions(work: Workload, corruption: Corruption) -> tuple[np.ndarray, np.n
     labels = work.labels[torch.from_numpy(corruption.image)]
     for patches in (True, False):
         run = rh.resume(trace, corruption, patches=patches)
-        found = classify(run.logits, run.golden, labels, run.detected)
+        found = classify(work.task, run.logits, run.golden, labels, run.detected)
         harm = torch.stack([found[name] for name in HARMS]).any(0).numpy()
         wrong |= ((level == 2) & ~found["masked"].numpy()) | ((level > 0) & harm)
     return level, wrong

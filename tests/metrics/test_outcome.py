@@ -1,19 +1,23 @@
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
 from radhard.metrics.fit import Verdict, fit, judged, raw_fit, total_fit
-from radhard.metrics.outcome import classify, top_class
+from radhard.metrics.outcome import classify
+from radhard.network.task import Classification
 from radhard.stats.ball import proportion
 
 NAN, INF = math.nan, math.inf
 GOLDEN = [3.0, 2.0, 1.0, 0.0, -1.0, -2.0]
+TASK = Classification(6)
 
 
 def outcome(faulty: list[float], golden: list[float] = GOLDEN, label: int = 0) -> dict[str, bool]:
     found = classify(
+        Classification(len(golden)),
         torch.tensor([faulty]),
         torch.tensor([golden]),
         torch.tensor([label]),
@@ -76,7 +80,9 @@ def test_whose_confidence_is_compared(confidence_of: str) -> None:
     golden[:100, 0] += 5
     faulty[:100] = golden[:100].flip(1)  # another class on top, as sure of it as before
     nothing = torch.zeros(400, dtype=torch.int64)
-    found = classify(faulty, golden, nothing, nothing.bool(), confidence_of=confidence_of)
+    found = classify(
+        Classification(4), faulty, golden, nothing, nothing.bool(), confidence_of=confidence_of
+    )
     pairs = zip(faulty.tolist(), golden.tolist(), strict=True)
     shifts = torch.tensor([shifts_by_hand(*pair)[confidence_of] for pair in pairs])
     assert torch.equal(found["sdc10"], shifts > 0.1)
@@ -87,22 +93,7 @@ def test_whose_confidence_is_compared(confidence_of: str) -> None:
 def test_unknown_confidences_are_refused() -> None:
     row = torch.zeros(1, 2)
     with pytest.raises(ValueError, match="use top-class or top-score"):
-        classify(row, row, torch.zeros(1), row[:, 0], confidence_of="top")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("faulty", "top"),
-    [
-        ([NAN, 1.0, 0.0], 1),
-        ([NAN, -INF, NAN], 1),
-        ([NAN, NAN, NAN], -1),
-        ([-INF, -INF, -INF], 0),
-        ([INF, 0.0, INF], 0),
-        ([1.0, 1.0, 0.0], 0),
-    ],
-)
-def test_ranking_of_odd_values(faulty: list[float], top: int) -> None:
-    assert top_class(torch.tensor([faulty])).tolist() == [top]
+        classify(Classification(2), row, row, torch.zeros(1), row[:, 0], None, "top")  # type: ignore[arg-type]
 
 
 def test_silence_is_corruption_of_every_kind() -> None:
@@ -128,14 +119,62 @@ def test_a_criterion_of_one_s_own() -> None:
     rows = torch.tensor([GOLDEN, [9.0, *GOLDEN[1:]]])
     none = torch.zeros(2, dtype=torch.bool)
     golden = torch.tensor([GOLDEN, GOLDEN])
-    found = classify(rows, golden, torch.tensor([0, 0]), none, {"far": criterion})
+    found = classify(TASK, rows, golden, torch.tensor([0, 0]), none, {"far": criterion})
     assert found["far"].tolist() == [False, True]
     with pytest.raises(ValueError, match="radhard has one of that name"):
-        classify(rows, golden, torch.tensor([0, 0]), none, {"nan": criterion})
+        classify(TASK, rows, golden, torch.tensor([0, 0]), none, {"nan": criterion})
     with pytest.raises(ValueError, match=r"criterion far gave torch.float32 \(2, 6\)"):
-        classify(rows, golden, torch.tensor([0, 0]), none, {"far": lambda a, b, c: a})
+        classify(TASK, rows, golden, torch.tensor([0, 0]), none, {"far": lambda a, b, c: a})
     with pytest.raises(RuntimeError, match="criterion far raised KeyError: 'b'"):
-        classify(rows, golden, torch.tensor([0, 0]), none, {"far": lambda a, b, c: {}["b"]})
+        classify(TASK, rows, golden, torch.tensor([0, 0]), none, {"far": lambda a, b, c: {}["b"]})
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """A task of its own: two numbers, which differ where they are further off than a unit."""
+
+    guessed = 0.0
+
+    def shaped(self, outputs: Tensor) -> Tensor:
+        return outputs.reshape(-1, 1, 2)
+
+    def differ(self, outputs: Tensor, others: Tensor) -> Tensor:
+        return ~((outputs - others).abs() <= 1).all(1)
+
+    def graded(self, outputs: Tensor, golden: Tensor, confidence_of: str) -> dict[str, Tensor]:
+        return {
+            name: ~((outputs - golden).abs() <= 2).all(1) for name in ("sdc5", "sdc10", "sdc20")
+        }
+
+    def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return ~self.differ(outputs, labels)
+
+    def lead(self, outputs: Tensor) -> Tensor:
+        return outputs.amin(1)
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return (outputs - labels).abs().mean()
+
+
+def test_a_task_says_what_differs_and_what_is_right() -> None:
+    golden = torch.tensor([[1.0, 2.0]] * 4)
+    faulty = golden + torch.tensor([[0.0, 0.0], [0.5, 0.0], [0.0, 1.5], [NAN, 0.0]])
+    labels = torch.tensor([[1, 2], [2, 2], [1, 4], [1, 2]])
+    seen = []
+
+    def flat(now: Tensor, before: Tensor, labels: Tensor) -> Tensor:
+        seen.append((now.shape, before.shape, labels.shape))
+        return now.isfinite().flatten(1).all(1)
+
+    found = classify(Boxes(), faulty, golden, labels, torch.zeros(4).bool(), {"flat": flat})
+    assert found["sdc1"].tolist() == [False, False, True, True]
+    assert found["sdc5"].tolist() == [False, False, False, True]
+    assert found["correct"].tolist() == [True, True, True, False]
+    assert found["lost"].tolist() == [False, False, False, True]
+    assert found["gained"].tolist() == [False, False, True, False]
+    assert found["masked"].tolist() == [True, False, False, False]
+    assert found["flat"].tolist() == [True, True, True, False]
+    assert seen == [((4, 1, 2), (4, 1, 2), (4, 2))]
 
 
 def test_fit_has_units() -> None:
@@ -185,10 +224,14 @@ def test_what_is_known_is_part_of_the_rate() -> None:
 def test_equal_logits_are_in_the_top_five_by_class_number() -> None:
     """Ties in any number: what is unchanged is no corruption of any kind."""
     golden = torch.tensor([[0.0] * 12, [1.0] * 3 + [2.0] * 9])
-    found = classify(golden, golden, torch.zeros(2), torch.zeros(2, dtype=torch.bool))
+    found = classify(
+        Classification(12), golden, golden, torch.zeros(2), torch.zeros(2, dtype=torch.bool)
+    )
     assert found["masked"].all()
     assert not (found["sdc1"] | found["sdc5"] | found["sdc10"]).any()
     moved = golden.clone()
     moved[:, 8] += 1  # class 8 is not among the first five of equal ones
-    changed = classify(moved, golden, torch.zeros(2), torch.zeros(2, dtype=torch.bool))
+    changed = classify(
+        Classification(12), moved, golden, torch.zeros(2), torch.zeros(2, dtype=torch.bool)
+    )
     assert changed["sdc5"].tolist() == [True, True]

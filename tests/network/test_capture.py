@@ -227,7 +227,7 @@ def test_two_weightless_operands_have_no_weight(attention, images: Tensor, label
     with pytest.raises(ValueError, match="both operands are activations"):
         work.weight(number)
     assert all(
-        s.layer != work.layers[number].name for s in rh.SoftwareSpace(work, ("weight",)).strata
+        s.layer != work.layers[number].name for s in rh.software_space(work, ("weight",)).strata
     )
 
 

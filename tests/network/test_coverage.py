@@ -142,9 +142,9 @@ def test_a_vector_is_a_layer_of_one_channel() -> None:
     assert (work.layers[1].channels, work.layers[1].macs) == (1, 20)
     name = work.layers[1].name
     lines = [f"{k} weight {name} 28 {k} {k} 0xffffffff 0x10000000 1" for k in range(5)]
-    faults = rh.Faults.from_text("\n".join(lines), rh.SoftwareSpace(work))
+    faults = rh.Faults.from_text("\n".join(lines), rh.software_space(work))
     found = rh.resume(
-        rh.record(work), rh.chips.SOFTWARE.corrupt(work, rh.SoftwareSpace(work), faults)
+        rh.record(work), rh.chips.SOFTWARE.corrupt(work, rh.software_space(work), faults)
     )
     for k in range(5):
         wrong = copy.deepcopy(model)

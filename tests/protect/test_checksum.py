@@ -47,7 +47,7 @@ def test_every_change_of_an_integer_output_is_detected(work_of, fmt, kinds) -> N
     """10,000 single flips of outputs, as long as they change the value."""
     work = work_of(fmt)
     guard = joined([Checksum(*kinds)], work)
-    space = rh.SoftwareSpace(work, ("activation",))
+    space = rh.software_space(work, ("activation",))
     faults = rh.Uniform().draw(space, 10_000, np.random.default_rng(0))
     run = rh.resume(rh.record(work, guard), rh.chips.SOFTWARE.corrupt(work, space, faults))
     changed = run.struck.before != run.struck.after
@@ -59,8 +59,8 @@ def test_every_change_of_an_integer_output_is_detected(work_of, fmt, kinds) -> N
 def test_one_wrong_output_is_located_and_restored(work_of, fmt) -> None:
     work = work_of(fmt)
     guard = joined([Checksum(channels=True, correct=True)], work)
-    space = rh.SoftwareSpace(work, ("activation",)).only(
-        np.array([s.bit == fmt.width - 2 for s in rh.SoftwareSpace(work, ("activation",)).strata])
+    space = rh.software_space(work, ("activation",)).only(
+        np.array([s.bit == fmt.width - 2 for s in rh.software_space(work, ("activation",)).strata])
     )
     faults = rh.Uniform().draw(space, 500, np.random.default_rng(0))
     corruption = rh.chips.SOFTWARE.corrupt(work, space, faults)
@@ -88,7 +88,7 @@ def test_no_false_alarm_on_other_images(residual: nn.Module, images, labels, fmt
 def test_wrong_weights_are_detected(work_of) -> None:
     """Sums of weights are formed before, so a wrong weight in memory does not hide itself."""
     work = work_of(rh.INT8)
-    space = rh.SoftwareSpace(work, ("weight",))
+    space = rh.software_space(work, ("weight",))
     faults = rh.Uniform().draw(space, 1000, np.random.default_rng(1))
     corruption = rh.chips.SOFTWARE.corrupt(work, space, faults)
     run = rh.resume(rh.record(work, joined([Checksum()], work)), corruption)

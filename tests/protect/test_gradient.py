@@ -153,7 +153,7 @@ def test_it_suppresses_what_it_should(work_of, granularity, replacement) -> None
         granularity=granularity, replacement=replacement, tap=Tap.OUTPUT
     ).best(work)
     trace = rh.record(work, joined([suppressor], work))
-    space = rh.SoftwareSpace(work, ("activation",))
+    space = rh.software_space(work, ("activation",))
     corruption = rh.chips.SOFTWARE.corrupt(
         work, space, rh.Uniform().draw(space, 500, np.random.default_rng(0))
     )

@@ -45,7 +45,7 @@ def test_it_detects_large_faults_only_and_counts_them(work) -> None:
 @pytest.mark.parametrize("patches", [True, False])
 def test_flags_are_those_of_the_values_themselves(work, patches: bool) -> None:
     detector = rh.RangeDetector().learned(work)
-    space = rh.SoftwareSpace(work, ("activation",))
+    space = rh.software_space(work, ("activation",))
     faults = rh.Uniform().draw(space, 300, np.random.default_rng(0))
     corruption = rh.chips.SOFTWARE.corrupt(work, space, faults)
     run = rh.resume(rh.record(work, detector.guard(work)), corruption, patches=patches)

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
-from radhard.campaign.collect import outcomes
 from radhard.engine.segment import Golden
 from radhard.protect.protection import Protection, Struck, hardened, spared, stopped_by
 from radhard.protect.redundancy import Redundancy
@@ -65,7 +64,7 @@ def test_campaigns_agree_with_the_faults_one_by_one(work, protection: Protection
     plain = rh.Campaign(work, rh.chips.Software(rate_fit_per_mbit=1.0), seed=3)
     space, n = plain.space(), 4000
     faults = plain.draw(space, 0, 2000)
-    columns = outcomes(plain, space, Golden(work), faults)
+    columns = plain.outcomes(space, Golden(work), faults)
     seen = Struck.of(space, faults, plain.chip.corrupt(work, space, faults))
     through = ~stopped_by([protection], work, seen).harmless
     share = hardened([protection], space).exposure / space.exposure
@@ -170,5 +169,5 @@ def test_wrong_settings_are_refused(work) -> None:
     with pytest.raises(ValueError, match="groups"):
         WeightSignature(1)
     with pytest.raises(ValueError, match="share"):
-        spared(rh.SoftwareSpace(work), np.full(len(rh.SoftwareSpace(work).strata), 2.0))
+        spared(rh.software_space(work), np.full(len(rh.software_space(work).strata), 2.0))
     assert torch.is_tensor(work.images)

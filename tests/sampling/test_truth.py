@@ -28,14 +28,14 @@ def work() -> Workload:
 def outcomes(work: Workload, space: rh.SiteSpace, faults: Faults) -> dict[str, np.ndarray]:
     run = rh.resume(rh.record(work), rh.chips.SOFTWARE.corrupt(work, space, faults))
     labels = work.labels[torch.from_numpy(faults.image)]
-    found = classify(run.logits, run.golden, labels, run.detected)
+    found = classify(work.task, run.logits, run.golden, labels, run.detected)
     return {name: column.numpy() for name, column in found.columns.items()}
 
 
 @pytest.fixture(scope="module")
 def population(work: Workload) -> tuple[rh.SiteSpace, Faults, dict[str, np.ndarray]]:
     """Every fault there is: each stratum, each of its sites, each image."""
-    space = rh.SoftwareSpace(work)
+    space = rh.software_space(work)
     rows = [
         (stratum, index, image)
         for stratum, size in enumerate(space.sizes)

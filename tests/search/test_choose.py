@@ -10,14 +10,13 @@ from torch import nn
 import radhard as rh
 from radhard.campaign.ask import asked
 from radhard.network.source import subject
-from radhard.report.choice import choice_page
-from radhard.report.table import show_choice
-from radhard.search import common as module
 from radhard.search.choose import Choice, choose
 from radhard.search.common import PLAIN, Common, Option, Watched
 from radhard.search.design import Design, rate_of
 from radhard.search.trial import Goal, Trial, Trials
 from radhard.stats.estimate import Estimate
+from radhard.view.choice import choice_page
+from radhard.view.table import show_choice
 
 TARGET = 2.0
 
@@ -110,7 +109,7 @@ def test_without_repetition_nothing_repeats(campaign: rh.Campaign) -> None:
 def test_what_was_tried_is_kept(campaign, tmp_path: Path, monkeypatch) -> None:
     goal = Goal(macs=0.01)
     first = choose(campaign, campaign.workload, goal, 200, 200, store=tmp_path)
-    monkeypatch.setattr(module, "outcomes", lambda *_: pytest.fail("run again"))
+    monkeypatch.setattr(rh.Campaign, "outcomes", lambda *_: pytest.fail("run again"))
     second = choose(campaign, campaign.workload, goal, 200, 200, store=tmp_path)
     assert [t.design.name for t in first.trials] == [t.design.name for t in second.trials]
     assert [t.rate for t in first.trials] == [t.rate for t in second.trials]
@@ -169,7 +168,7 @@ def test_detectors_are_run_on_what_does_harm(campaign: rh.Campaign) -> None:
     common = Common.drawn(campaign, space, space, 1000)
     watched = Watched("range detector", guarded.protections, rh.Cost())
     seen = common.under(watched)
-    whole = module.outcomes(guarded, space, guarded.golden(), common.faults)
+    whole = guarded.outcomes(space, guarded.golden(), common.faults)
     assert 0 < common._telling(watched).sum() < 500
     assert (seen.columns["sdc1"] == whole["sdc1_undetected"]).all()
     for name in ("lost", "gained"):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import radhard as rh
-from radhard.report.samplers import rows_of, samplers_page
 from radhard.study.comparison import compare, truth_of
+from radhard.view.samplers import rows_of, samplers_page
 
 
 @pytest.fixture(scope="module")

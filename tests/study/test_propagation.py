@@ -8,10 +8,11 @@ import pytest
 import radhard as rh
 from radhard.accel.chips import EYERISS
 from radhard.campaign.ask import Ask, prepare
-from radhard.campaign.collect import Progress
-from radhard.report.propagation import study_page
-from radhard.study import propagation
-from radhard.study.propagation import FORMATS, hardening_area, study
+from radhard.campaign.job import Progress
+from radhard.study import latches, propagation
+from radhard.study.latches import Latches
+from radhard.study.propagation import FORMATS, study
+from radhard.view.propagation import study_page
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def findings(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(propagation, "_FOLLOWED", 2500)
         patch.setattr(propagation, "_FOLLOWED_FIRST", 100)
-        patch.setattr(propagation, "_DRAWS", 20)
+        patch.setattr(latches, "_DRAWS", 20)
         yield list(study(EYERISS, [Ask(model="digits-cnn", images=8)], 300, folder))
 
 
@@ -56,11 +57,11 @@ def test_an_unneeded_range_is_worst_and_buffers_dominate(findings) -> None:
         assert by[other].datapath["sdc1"].high < wide.datapath["sdc1"].low
         assert by[other].buffer_fit.high < wide.buffer_fit.low
     assert wide.buffer_fit.low > 10 * wide.datapath.fit("sdc1").high
-    area = hardening_area(wide, target=100)
+    area = wide.hardening_area(100)
     assert 0 < area.low <= area.value <= area.high
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(propagation, "_chosen_area", None)  # what is kept is not chosen again
-        assert hardening_area(wide, target=100) == area
+        patch.setattr(Latches, "area", None)  # what is kept is not chosen again
+        assert wide.hardening_area(100) == area
     with np.load(wide.folder.path / "hardening.npz") as kept:
         assert [kept[name].tolist() for name in kept.files] == [[area.value, area.low, area.high]]
 
@@ -88,7 +89,7 @@ def test_the_page_has_the_tables_and_figures(findings, folder) -> None:
 
 
 def test_a_stopped_study_goes_on(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("radhard.campaign.campaign.SHARD", 50)
+    monkeypatch.setattr("radhard.campaign.shard.SHARD", 50)
     monkeypatch.setattr(propagation, "_FOLLOWED", 120)
     monkeypatch.setattr(propagation, "_FOLLOWED_FIRST", 30)
     asks = [Ask(model="digits-cnn", images=4)]

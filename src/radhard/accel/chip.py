@@ -11,7 +11,7 @@ from radhard.accel.component import Component
 from radhard.accel.dataflow import Dataflow, corruption_of, layer_with_windows
 from radhard.faults.corruption import Corruption, whole_box
 from radhard.faults.fault import Faults
-from radhard.faults.space import SiteSpace, SoftwareSpace, Storage, Stratum, each_bit
+from radhard.faults.space import SiteSpace, Storage, Stratum, each_bit, software_space
 from radhard.network.workload import Workload
 
 
@@ -71,8 +71,8 @@ class Software:
         return "no chip: any bit of any weight and layer output, wrong for all its uses"
 
     def sites(self, workload: Workload) -> SiteSpace:
-        """`SoftwareSpace` of the workload."""
-        space = SoftwareSpace(workload, self.kinds)
+        """`software_space` of the workload."""
+        space = software_space(workload, self.kinds)
         if self.rate_fit_per_mbit is None:
             return space
         bits = float(space.exposure.sum())

@@ -7,17 +7,18 @@ import re
 from pathlib import Path
 from typing import cast
 
+from radhard.accel.buffer import Buffer, Kept
 from radhard.accel.chip import Accelerator, Chip, Software
 from radhard.accel.chipfile import read_chip
 from radhard.accel.component import Component
 from radhard.accel.dataflow import Held, RowStationary
 from radhard.accel.mix import StorageClass, StorageMix
-from radhard.accel.systolic import Stationary, Systolic
+from radhard.accel.systolic import PUBLISHED_MIX, Stationary, Systolic
 
 __all__ = [
-    "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "SIMT", "SOFTWARE", "SYSTOLIC", "Accelerator", "Chip",
-    "Component", "Held", "RowStationary", "Software", "StorageClass", "StorageMix", "Systolic",
-    "chip_named", "chips", "read_chip",
+    "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "PUBLISHED_MIX", "SIMT", "SOFTWARE", "SYSTOLIC",
+    "Accelerator", "Buffer", "Chip", "Component", "Held", "Kept", "RowStationary", "Software",
+    "StorageClass", "StorageMix", "Systolic", "chip_named", "chips", "read_chip",
 ]  # fmt: skip
 
 #: Raw rate of memory at 16 nm in FIT per 2^20 bytes (Li et al., SC'17: 20.49 per 2^20 bits).

@@ -36,11 +36,14 @@ class Held(StrEnum):
     @property
     def operand(self) -> Operand:
         """The value of the layer that is wrong."""
-        if self is Held.product:
-            return "product"
-        if self.startswith("weight"):
-            return "weight"
-        return "input" if self.startswith("input") else "psum"
+        match self:
+            case Held.product:
+                return "product"
+            case Held.weight_once | Held.weights_of_plane | Held.weights_of_row:
+                return "weight"
+            case Held.input_once | Held.inputs_of_layer | Held.inputs_of_row:
+                return "input"
+        return "psum"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

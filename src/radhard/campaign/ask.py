@@ -21,13 +21,14 @@ from radhard.campaign.windows import spread
 from radhard.faults.model import FaultModel, fault_model_named
 from radhard.formats.catalogue import format_named
 from radhard.formats.number import NumberFormat
-from radhard.metrics.outcome import STANDARD, ConfidenceOf, counted_as
-from radhard.network.arithmetic import Formats, Rounding
+from radhard.metrics.outcome import STANDARD, counted_as
+from radhard.network.arithmetic import Datapath, Formats, Rounding
 from radhard.network.capture import capture
 from radhard.network.comparator import NanRule
-from radhard.network.datapath import Datapath, Datapaths
+from radhard.network.datapath import Datapaths
 from radhard.network.folder import Reading
 from radhard.network.source import Subject, subject
+from radhard.network.task import ConfidenceOf
 from radhard.network.workload import HOST, Workload, check_pairs
 from radhard.protect.catalogue import protection_named
 from radhard.protect.protection import Protection
@@ -76,8 +77,10 @@ class Ask(BaseModel):
 
     Attributes:
         model: a zoo name, ``package.module:function`` or a ``.pt2`` file.
-        data: a data set's name or an image folder; a zoo model has a home data set.
+        data: a data set's name, an image folder, or an ``.npz`` file of inputs by name; a zoo model
+            has a home data set.
         weights: a checkpoint for a zoo model.
+        output: which of several results of the model holds the logits, by name or number.
         images: test images that are struck at a time, about, or ``all``; where left out 64, or all
             of fewer.
         target: what the answer is about: the ``task``, which is all test images at hand, or these
@@ -112,6 +115,7 @@ class Ask(BaseModel):
     model: str
     data: str | None = None
     weights: Path | None = None
+    output: Annotated[str | None, BeforeValidator(_as_text)] = None
     images: Annotated[int | Literal["all"] | None, BeforeValidator(_count)] = None
     target: Literal["task", "images"] = "task"
     size: Annotated[str | None, BeforeValidator(_as_text)] = None
@@ -327,7 +331,8 @@ def _captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats) -> Workload
     count = len(whole.images) if own else max(_MOST_AT_HAND, ask.at_least)
     images, labels = whole.images[:count], whole.labels[:count]
     fitted = images[spread(labels[: None if own else _AT_HAND].cpu().numpy(), 0)[:_FITTED]]
-    work = capture(whole.model, images, labels, fmt, whole.name, ask.nan, fitted)
+    given, seen = whole.inputs.given(images), whole.inputs.given(fitted)
+    work = capture(whole.model, given, labels, fmt, whole.name, ask.nan, seen, ask.output)
     count = len(images)
     if not own:
         affordable = int(_WORK // sum(layer.macs for layer in work.layers))
@@ -350,7 +355,7 @@ def _struck(ask: Ask, count: int, data: str) -> int:
 
 def _doubts(work: Workload, whole: Subject) -> list[str]:
     """That labels may mean something else, or that the fault-free network may be guessing."""
-    classes, doubts = work.logits(work.images[:1]).shape[1], []
+    classes, doubts = work.task.classes, []
     if whole.classes and whole.classes != classes:
         doubts.append(
             f"{whole.data} has {whole.classes} classes, but the network tells {classes} apart: "
@@ -359,10 +364,11 @@ def _doubts(work: Workload, whole: Subject) -> list[str]:
     some = spread(work.labels.cpu().numpy(), 0)[:_DOUBTED]
     right = rightly_answered(work, work.images[some], work.labels[some])
     accuracy = wilson(sum(right), len(right))
-    if accuracy.low <= 1 / classes and not all(right):
+    guessed = work.task.guessed
+    if accuracy.low <= guessed and not all(right):
         doubts.append(
             f"fault-free accuracy {accuracy} is not better than guessing among {classes} classes "
-            f"({100 / classes:.2f} %), as far as {len(right)} images show. Usual reasons: images "
+            f"({100 * guessed:.2f} %), as far as {len(right)} images show. Usual reasons: images "
             "are not standardised as in training (--mean, --std), classes are numbered in another "
             "order, the weights are not trained or belong to other data"
         )

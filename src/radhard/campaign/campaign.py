@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +12,13 @@ from torch import Tensor
 
 from radhard.accel.chip import Accelerator, Software
 from radhard.accel.chips import SOFTWARE
+from radhard.campaign.description import in_words
+from radhard.campaign.job import Job, Until, checked
 from radhard.campaign.question import Question
+from radhard.campaign.result import Result
+from radhard.campaign.shard import sizes_of, span
+from radhard.campaign.store import Folder
+from radhard.campaign.strike import Strike
 from radhard.campaign.windows import Reals, Window, Windows, several
 from radhard.engine.guard import StepGuard
 from radhard.engine.segment import Golden
@@ -22,24 +28,17 @@ from radhard.faults.space import SiteSpace
 from radhard.foresight.foresight import Foresight
 from radhard.metrics.outcome import (
     STANDARD,
-    ConfidenceOf,
     Criterion,
-    known_confidence,
-    right_answers,
 )
+from radhard.network.task import ConfidenceOf, known_confidence
 from radhard.network.workload import HOST, Workload
 from radhard.protect.checksum import Checksum
-from radhard.protect.protection import Cost, Protection, hardened, joined, retuned
+from radhard.protect.protection import Cost, Flags, Protection, hardened, joined, retuned
 from radhard.protect.ranges import RangeDetector
 from radhard.sampling.gradient import GradientImportance
 from radhard.sampling.sampler import Sampler, Score
-from radhard.stats.stopping import Precision
+from radhard.sampling.tally import Tally
 
-if TYPE_CHECKING:
-    from radhard.campaign.result import Result
-
-#: Faults that are drawn, run and stored together: at first, and at most.
-FIRST_SHARD, SHARD = 100, 2000
 #: Images whose fault-free answers are computed at once.
 _BATCH = 100
 
@@ -110,8 +109,22 @@ class Campaign:
         _check_images(self.workload, self.images)
         network = _on_chip(self.workload.on(HOST), self.chip)
         object.__setattr__(self, "network", retuned(self.protections, network))
-        object.__setattr__(self, "question", Question.of(self))
+        object.__setattr__(self, "question", Question.of(self.workload, self._asked))
         object.__setattr__(self, "id", self.question.id)
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        """What decides the answer beside the workload, under the keys of a campaign file."""
+        return {
+            "chip": self.chip,
+            "sampler": self.sampler,
+            "fault_model": self.model,
+            "criteria": self.criteria,
+            "seed": self.seed,
+            "protections": self.protections,
+            "confidence_of": self.confidence_of,
+            "images": self.images or len(self.workload.images),
+        }
 
     @property
     def windows(self) -> Windows:
@@ -220,7 +233,7 @@ class Campaign:
         rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, shard]))
         # candidates for faults that are not wanted yet would cost more than the faults
         whole = count if self.sampler.scored else size
-        window = self.windows.of_shard(_sizes(shard + 1))
+        window = self.windows.of_shard(sizes_of(shard + 1))
         seen = _of_window(score, window) if score is not None else None
         drawn = self.sampler.draw(replace(space, images=window.places), whole, rng, seen, first)
         image = window.at(drawn.image)
@@ -235,7 +248,8 @@ class Campaign:
             golden: its fault-free run, where there is one.
         """
         logits, _ = (golden or self.golden()).answers()
-        return float(right_answers(logits, self.network.labels).double().mean())
+        right = self.network.task.right(logits, self.network.labels)
+        return float(right.double().mean())
 
     def with_(
         self,
@@ -264,39 +278,47 @@ class Campaign:
             images or self.images,
         )
 
-    def run(self, until: int | Precision = 10_000) -> Result:
+    def outcomes(self, space: SiteSpace, golden: Golden, faults: Faults) -> dict[str, Flags]:
+        """What n faults of ``space`` do: outcome columns by name, (n,) of bool each."""
+        parts = (self.network, self.chip, self.protections, self.criteria, self.confidence_of)
+        return Strike(*parts, self.proofs_hold).outcomes(space, golden, faults)
+
+    def job(self, golden: Golden, folder: Folder | None = None) -> Job:
+        """All that is needed to run it; what ``folder`` holds already is not found out again."""
+        space = self.space()
+        score = self.score(space, golden)
+        accuracy = folder.golden_accuracy(self.id) if folder is not None else None
+        flat = folder.flat(self.id) if folder is not None else None
+        if flat is None:
+            flat = score.flat if score is not None else ()
+        nothing = Result(
+            id=self.id,
+            name=self.name,
+            space=space,
+            sampler=self.sampler,
+            tally=Tally.nothing(self.metrics, len(space.strata)),
+            golden_accuracy=self.golden_accuracy(golden) if accuracy is None else accuracy,
+            confidence=0.95,
+            anytime=False,
+            seconds=0.0,
+            cost=self.cost,
+            protections=tuple(map(in_words, self.question.keys["protections"])),
+            covered=self.workload.covered,
+            images=self.windows.sample,
+            flat=flat,
+        )
+
+        def draw(shard: int, count: int) -> Faults:
+            return self.draw(space, shard, count, score)
+
+        return Job(
+            nothing, draw, lambda f: self.outcomes(space, golden, f), self.proofs_hold, folder
+        )
+
+    def run(self, until: Until = 10_000) -> Result:
         """Collect this campaign alone, in memory; see `radhard.collect`."""
-        from radhard.campaign.collect import collect
-
-        return next(collect([self], until))
-
-
-def span(shard: int) -> tuple[int, int]:
-    """The first fault of a shard, and how many it has: as many as all before it, up to `SHARD`.
-
-    >>> [span(shard) for shard in (0, 1, 2, 3, 7)]
-    [(0, 100), (100, 100), (200, 200), (400, 400), (5200, 2000)]
-    """
-    sizes = _sizes(shard + 1)
-    return sum(sizes[:-1]), sizes[-1]
-
-
-def _sizes(count: int) -> list[int]:
-    """Faults of each of the first shards."""
-    sizes, done = [], 0
-    for _ in range(count):
-        sizes.append(min(max(done, FIRST_SHARD), SHARD))
-        done += sizes[-1]
-    return sizes
-
-
-def shards_of(count: int) -> Iterator[tuple[int, int]]:
-    """The shards of the first ``count`` faults, and how many of each are among them."""
-    done, shard = 0, 0
-    while done < count:
-        size = min(span(shard)[1], count - done)
-        yield shard, size
-        done, shard = done + size, shard + 1
+        checked(until, self.metrics)
+        return self.job(self.golden()).result(until)
 
 
 #: Bytes of a name, at most; files and folders whose names begin with it need some more.
@@ -341,10 +363,7 @@ def _margins(work: Workload) -> Reals:
     """How far the best score of each image is ahead of the next, (b,), 0 where they are none."""
     with torch.no_grad():
         logits = torch.cat([work.logits(some) for some in work.images.split(_BATCH)])
-    best = (
-        torch.nan_to_num(logits.double(), 0.0, 1e30, -1e30).topk(min(2, logits.shape[1]), 1).values
-    )
-    found: Reals = (best[:, 0] - best[:, -1]).cpu().numpy()
+    found: Reals = work.task.lead(torch.nan_to_num(logits.double(), 0.0, 1e30, -1e30)).numpy()
     return found
 
 
@@ -358,7 +377,7 @@ def rightly_answered(work: Workload, images: Tensor, labels: Tensor) -> list[boo
     return [
         bool(hit)
         for some, label in zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
-        for hit in right_answers(work.logits(some.to(work.images)), label)
+        for hit in work.task.right(work.logits(some.to(work.images)), label)
     ]
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.accel.readers import activated
-from radhard.campaign.campaign import Campaign, shards_of
+from radhard.campaign.campaign import Campaign
+from radhard.campaign.shard import shards_of
 from radhard.engine.resume import resume
 from radhard.engine.segment import Golden
 from radhard.engine.trace import Trace, record
@@ -224,7 +225,7 @@ def follow_shard(
     labels = work.labels[torch.from_numpy(faults.image)]
     given = (run.logits, run.golden, labels, run.detected, campaign.criteria)
     otherwise = Golden(trace.workload, trace.guard).otherwise(corruption, run)
-    found = classify(*given, campaign.confidence_of, otherwise)
+    found = classify(work.task, *given, campaign.confidence_of, otherwise)
     outcomes = {name: column.cpu().numpy() for name, column in found.columns.items()}
     outcomes["activated"] = activated(work, corruption)
     before, after, code = (side.cpu().numpy() for side in run.struck)

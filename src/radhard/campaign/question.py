@@ -5,22 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 from radhard.campaign.description import Arrays, described
 from radhard.network.arithmetic import Arithmetic, Formats
-
-if TYPE_CHECKING:
-    from radhard.campaign.campaign import Campaign
-    from radhard.network.workload import Workload
+from radhard.network.workload import Workload
 
 #: Counted up when the same question would get other faults or outcomes than before.
 SEMANTICS = 9
-#: What the fields of a `Campaign` are called in a campaign file, where it is something else.
-_KEYS = {"model": "fault_model"}
-#: Those that do not decide the answer, or stand under names of their own.
-_APART = {"workload", "name"}
 #: Those that judge a run, and do not choose its faults.
 _WATCHING = {"protections", "criteria", "confidence_of"}
 
@@ -38,14 +31,17 @@ class Question:
     arrays: Arrays = field(default_factory=dict)
 
     @classmethod
-    def of(cls, campaign: Campaign) -> Question:
-        """What ``campaign`` asks.
+    def of(cls, work: Workload, asked: Mapping[str, Any]) -> Question:
+        """What is asked of a network.
+
+        Args:
+            work: the network with its images.
+            asked: what else decides the answer, under the keys of a campaign file.
 
         Raises:
             ValueError: naming the first object in it that is no data, and the remedy.
         """
         arrays: Arrays = {}
-        work = campaign.workload
         weight = work.formats.weight
         alike = Formats.of(weight) == work.formats
         keys = {
@@ -56,12 +52,8 @@ class Question:
             keys["nan"] = work.nan
         if own := _arithmetic(work, arrays):
             keys["arithmetic"] = own
-        for part in fields(campaign):
-            if part.init and part.name not in _APART:
-                value, name = getattr(campaign, part.name), _KEYS.get(part.name, part.name)
-                keys[name] = _top(value, name, arrays)
-        if campaign.images is None:
-            keys["images"] = len(work.images)
+        for name, value in asked.items():
+            keys[name] = _top(value, name, arrays)
         return cls(keys, arrays)
 
     @property

@@ -17,7 +17,6 @@ from radhard.campaign.question import SEMANTICS, digest
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
 from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, WeightErrors
-from radhard.metrics.outcome import right_answers
 from radhard.network.workload import Workload
 from radhard.protect.protection import Protection, joined, retuned
 from radhard.protect.tap import Tap, tapped
@@ -30,7 +29,7 @@ Errors = NeuronErrors | WeightErrors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exposure:
+class UnderErrors:
     """What some inferences with errors gave.
 
     Intervals are about the task: images are a sample of it, and all inferences of an image share
@@ -71,11 +70,11 @@ class Exposure:
         return self._mean(self.detected)
 
     @property
-    def over_these_images(self) -> Exposure:
+    def over_these_images(self) -> UnderErrors:
         """The same, with intervals over these images only: what other errors would give."""
         return replace(self, these_images=True)
 
-    def lead(self, other: Exposure) -> Estimate:
+    def lead(self, other: UnderErrors) -> Estimate:
         """Accuracy less that of another protection under the same errors, pair by pair.
 
         Raises:
@@ -115,7 +114,7 @@ def under_errors(
     repetitions: int = 2,
     seed: int = 0,
     store: Path | None = None,
-) -> Exposure:
+) -> UnderErrors:
     """Run all images with errors at a rate.
 
     Which values are wrong depends on the seed, the repetition and the image alone, so protections
@@ -147,7 +146,7 @@ def under_errors(
         path = store / f"{digest(data)[:32]}.npz"
         held = reusable_arrays(path)
         if held is not None and "reach" in held:
-            return Exposure(errors, held["correct"], held["detected"], float(held["reach"]))
+            return UnderErrors(errors, held["correct"], held["detected"], float(held["reach"]))
     found = _run(network, errors, protections, repetitions, seed)
     if path is not None:
         about = {"reach": np.array(found.reach)}
@@ -161,7 +160,7 @@ def _run(
     protections: Sequence[Protection],
     repetitions: int,
     seed: int,
-) -> Exposure:
+) -> UnderErrors:
     guard = joined(protections, network)
     correct, detected = np.zeros((2, repetitions, len(network.images)), bool)
     wrong = 0
@@ -174,12 +173,12 @@ def _run(
             tap = Tap.ACTIVATION if errors.after_activation else Tap.OUTPUT
             draws, targets = errors, tapped(network, tap)
         run = run_noisy(work, draws, targets, (seed, repetition), guard)
-        correct[repetition] = right_answers(run.logits, network.labels).cpu().numpy()
+        correct[repetition] = network.task.right(run.logits, network.labels).cpu().numpy()
         detected[repetition] = run.detected.cpu().numpy()
     reach = 0.0
     if isinstance(errors, WeightErrors):
         reach = min(1.0, _chance(network, errors.rate) + wrong / repetitions)
-    return Exposure(errors, correct, detected, reach)
+    return UnderErrors(errors, correct, detected, reach)
 
 
 def _differ(one: Workload, other: Workload) -> bool:

@@ -31,6 +31,9 @@ _SEEN: Event = {"sdc1": 1, "sdc1_undetected": -1}
 _FALSE_ALARM: Event = {"detected": 1, "sdc1": -1, "sdc1_undetected": 1}
 #: Faults that change a logit: what proofs speak of, where masked ones are asked for.
 _CHANGED: Event = {ANY: 1, "masked": -1}
+#: Faults per image from which on what images differ by weighs more than how faults fell; up to a
+#: standard error of it is added from there, since an interval of few faults is wide enough alone.
+_FEW = 10
 
 if TYPE_CHECKING:
     from radhard.campaign.difference import Difference
@@ -367,9 +370,11 @@ class Result:
         if events_per_fault <= 0:
             return found
         own = meant.sampled(sums.key)
+        per_image = sums.n[own].sum() / max(own.sum(), 1)
         variance = between(
-            sums.weights[:, own], [part[:, own] for part in parts], signs, share is not None
-        )
+            sums.weights[:, own], [part[:, own] for part in parts], signs, share is not None,
+            per_image / (per_image + _FEW),
+        )  # fmt: skip
         of_weight = float(sums.weights[0, own].sum() / weight)
         scale = of_weight * (1.0 if share is None else share) / events_per_fault
         rest = 1 - own.sum() / (meant.of - len(meant.always))
@@ -409,7 +414,7 @@ def _rated(probability: Estimate, rate_fit: float | None) -> Estimate:
 def _raw(rate_fit: float | None) -> float:
     if rate_fit is None:
         raise ValueError(
-            "this chip has no raw rates, so no FIT: give one, such as "
-            "chips.Software(rate_fit_per_mbit=20.49)"
+            "this chip has no raw rates, so no FIT: give them as rate_fit_per_mbit of its parts, "
+            "such as chips.Software(rate_fit_per_mbit=20.49)"
         )
     return rate_fit

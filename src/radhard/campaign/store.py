@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from radhard.campaign.campaign import Campaign
+from radhard.accel.chip import Software
 from radhard.campaign.description import Arrays, array_name, in_words
-from radhard.campaign.question import SEMANTICS, digest, id_of
+from radhard.campaign.question import SEMANTICS, Question, digest, id_of
 from radhard.campaign.rebuild import rebuilt
 from radhard.campaign.result import Result
 from radhard.campaign.runs import Runs, tallied
@@ -39,7 +39,6 @@ from radhard.campaign.sealed import (
 from radhard.campaign.windows import ImageSample
 from radhard.faults.fault import COLUMNS, Faults, Offered
 from radhard.faults.space import Known, SiteSpace, Stratum
-from radhard.formats.number import parts
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.sampling.tally import Tally
@@ -74,39 +73,41 @@ class Folder:
 
     def begin(
         self,
-        campaign: Campaign,
+        question: Question,
         space: SiteSpace,
-        golden: float,
+        identity: Mapping[str, Any],
         about: Mapping[str, Any],
-        flat: tuple[str, ...] = (),
     ) -> None:
-        """Make the folder, or check that it belongs to ``campaign``.
+        """Make the folder, or check that it belongs to the question.
 
         Args:
-            campaign: the question.
-            space: its population.
-            golden: fault-free accuracy over its images.
+            question: what is asked.
+            space: the population.
+            identity: what was found out once, its name among it.
             about: whatever else a reader of ``campaign.toml`` should know.
-            flat: layers of whose faults the sampler's scores say nothing.
 
         Raises:
-            StoreError: when the folder holds another campaign.
+            StoreError: when the folder holds the answer to another question.
         """
         held = self.about() if (self.path / "campaign.toml").exists() else {}
-        known = held.pop("identity", {}).get("id", campaign.id)
-        if known != campaign.id:
+        known = held.pop("identity", {}).get("id", question.id)
+        if known != question.id:
             raise StoreError(
                 f"{self.path} holds the answer to another question (campaign {known[:8]}, asked "
-                f"is {campaign.id[:8]}): name another folder, or delete this one"
+                f"is {question.id[:8]}): name another folder, or delete this one"
             )
         self.path.mkdir(parents=True, exist_ok=True)
-        self._begin_strata(campaign.id, space)
+        self._begin_strata(question.id, space)
         held = {key: value for key, value in held.items() if key not in _GOALS}
-        more = {"images": space.images, **held, **about}
-        self._describe(campaign, space, golden, more, flat)
+        self._describe(question, space, identity, {"images": space.images, **held, **about})
         self._warn_of_strays()
         for shard in self.shards():  # also those that this run does not need: a report counts all
             self.reusable(shard_name(shard))
+
+    @property
+    def of_software(self) -> bool:
+        """Whether what is struck is no chip, but any value of software."""
+        return bool(self.about()["chip"]["type"] == Software.__name__)
 
     def golden_accuracy(self, campaign_id: str) -> float | None:
         """The stored fault-free accuracy; ``None`` where this campaign has not begun."""
@@ -128,49 +129,29 @@ class Folder:
 
     def _describe(
         self,
-        campaign: Campaign,
+        question: Question,
         space: SiteSpace,
-        golden: float,
+        identity: Mapping[str, Any],
         about: Mapping[str, Any],
-        flat: tuple[str, ...],
     ) -> None:
         import tomli_w
 
-        question = campaign.question
-        identity = {
-            "id": campaign.id,
+        own: dict[str, Any] = {
+            "id": question.id,
             "semantics": SEMANTICS,
             "radhard": version(),
             "question": sorted(question.keys),
-            "name": campaign.name,
-            "model": campaign.workload.name,
-            "format": campaign.workload.computing,
-            "chip": campaign.chip.name,
-            "sampler": campaign.sampler.name,
-            "fault_model": campaign.model.name,
-            "seed": campaign.seed,
+            **identity,
             "images": space.images,
-            "proofs_hold": campaign.proofs_hold,
-            "metrics": list(campaign.metrics),
-            "golden_accuracy": golden,
             "known": [asdict(part) for part in space.known],
-            "cost": asdict(campaign.cost),
-            "covered": asdict(campaign.workload.covered),
         }
-        if campaign.workload.formats.alike and len({s.width for s in space.strata}) == 1:
-            identity["code"] = [list(part) for part in parts(campaign.workload.formats.weight)]
-        sample = campaign.windows.sample
-        if sample is not None:
-            identity["of_images"] = asdict(sample)
         if space.rate_fit is not None:
-            identity["rate_fit"] = space.rate_fit
-        if campaign.sampler.scored:
-            identity["flat"] = list(flat)
-        found = {"name": campaign.name, **about, **question.keys, "identity": identity}
+            own["rate_fit"] = space.rate_fit
+        found = {"name": own["name"], **about, **question.keys, "identity": own}
         if question.arrays:
             found["tensors"] = TENSORS
             keep_arrays(self.path / TENSORS, question.arrays)
-        identity["seal"] = _seal(found)
+        own["seal"] = _seal(found)
         replace_file(self.path / "campaign.toml", tomli_w.dumps(found).encode())
 
     def about(self) -> dict[str, Any]:

@@ -24,6 +24,9 @@ Out = Annotated[
 Memory = Annotated[
     str | None, typer.Option(help="Most memory for golden values and batches, such as 4GiB.")
 ]
+Output = Annotated[
+    str | None, typer.Option(help="Which of several results of the model holds the logits.")
+]
 Images = Annotated[
     str | None,
     typer.Option(help="Test images struck at a time, about, or all; 64, or all of fewer."),
@@ -58,9 +61,13 @@ def assess(
         typer.Argument(help="Zoo name, package.module:function, or .pt2 file of torch.export."),
     ],
     data: Annotated[
-        str | None, typer.Option(help="Data set, or folder with one folder of images per class.")
+        str | None,
+        typer.Option(
+            help="Data set, folder with a folder of images per class, or .npz file of inputs."
+        ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
+    output: Output = None,
     images: Images = None,
     target: Target = "task",
     size: Size = None,
@@ -127,6 +134,7 @@ def assess(
         "model": model,
         "data": data,
         "weights": weights,
+        "output": output,
         "images": images,
         "target": target,
         "size": size,
@@ -178,7 +186,7 @@ def answer(ask: Ask, way: Way) -> None:
     from radhard.campaign.ask import prepare
     from radhard.engine.device import device_named
     from radhard.engine.memory import bytes_of, keep_freed_memory
-    from radhard.report.page import report
+    from radhard.view.page import report
 
     out, json = way.out, way.json
     budget = bytes_of(way.memory) if way.memory is not None else None
@@ -195,7 +203,7 @@ def answer(ask: Ask, way: Way) -> None:
     if json:
         _print_json(result, prepared, software)
     else:
-        from radhard.report.table import show
+        from radhard.view.table import show
 
         show(result, software)
         for words in result.protections:
@@ -203,8 +211,10 @@ def answer(ask: Ask, way: Way) -> None:
     if out is not None or not json:
         page = report(store)
         print(f"page: {page}", file=sys.stderr if json else sys.stdout)
-    if not json and result.space.rate_fit is not None:
-        from radhard.report.wording import verdict_words
+    if not json and result.space.rate_fit is None:
+        print(f"no FIT: chip {campaign.chip.name} has no raw rates (rate_fit_per_mbit)")
+    elif not json:
+        from radhard.view.wording import verdict_words
 
         print(verdict_words(result.fit("sdc1"), result.fit_verdict()))
 
@@ -240,7 +250,7 @@ def _refuse_other_campaigns(store: Path, own: list[Campaign]) -> None:
 
 def _collected(ask: Ask, prepared: Prepared, store: Path, memory: int | None) -> Result:
     from radhard.campaign.collect import collect
-    from radhard.report.bar import ProgressBar
+    from radhard.view.bar import ProgressBar
 
     about: dict[str, Any] = {**ask.as_toml(), "data": prepared.data}
     try:
@@ -256,7 +266,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
     from dataclasses import asdict
 
     from radhard.engine.memory import peak_bytes
-    from radhard.report.wording import flat_words
+    from radhard.view.wording import flat_words
 
     work, question = prepared.campaign.workload, prepared.campaign.question.keys
     names = {"correct": "ra"}

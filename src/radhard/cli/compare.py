@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from radhard.cli.app import app
-from radhard.cli.assess import Device, Grey, Images, Json, Mean, Size, Std, Trust, show_notes
+from radhard.cli.assess import (
+    Device,
+    Grey,
+    Images,
+    Json,
+    Mean,
+    Output,
+    Size,
+    Std,
+    Trust,
+    show_notes,
+)
 
 if TYPE_CHECKING:
     from radhard.study.comparison import Comparison
@@ -19,6 +30,7 @@ def compare_samplers(
     model: Annotated[str, typer.Argument(help="As for assess.")],
     data: Annotated[str | None, typer.Option(help="As for assess.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
+    output: Output = None,
     images: Images = None,
     size: Size = None,
     grey: Grey = False,
@@ -42,17 +54,18 @@ def compare_samplers(
     from radhard.campaign.ask import prepare, validated
     from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
-    from radhard.report.bar import counted
-    from radhard.report.samplers import samplers_page
-    from radhard.report.table import show_samplers
     from radhard.sampling.catalogue import SAMPLERS, sampler_named
     from radhard.study.comparison import compare
+    from radhard.view.bar import counted
+    from radhard.view.samplers import samplers_page
+    from radhard.view.table import show_samplers
 
     chosen = [sampler_named(name) for name in samplers.split(",") if name] or SAMPLERS
     fields = {
         "model": model,
         "data": data,
         "weights": weights,
+        "output": output,
         "images": images,
         "size": size,
         "grey": grey,

@@ -30,7 +30,7 @@ def listing(
     what: Annotated[Catalogue, typer.Argument(help="Which catalogue.")],
 ) -> None:
     """Print a catalogue."""
-    from radhard.report.terminal import print_tables
+    from radhard.view.terminal import print_tables
 
     makers: dict[Catalogue, Callable[[], Table]] = {
         Catalogue.models: _models,

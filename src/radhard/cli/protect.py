@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radhard.cli.app import app
-from radhard.cli.assess import Device, Grey, Images, Json, Mean, Out, Size, Std, Trust, show_notes
+from radhard.cli.assess import (
+    Device,
+    Grey,
+    Images,
+    Json,
+    Mean,
+    Out,
+    Output,
+    Size,
+    Std,
+    Trust,
+    show_notes,
+)
 
 if TYPE_CHECKING:
     from radhard.search.choose import Choice
@@ -22,6 +34,7 @@ def protect(
     model: Annotated[str, typer.Argument(help="As for assess.")],
     data: Annotated[str | None, typer.Option(help="As for assess.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
+    output: Output = None,
     images: Images = None,
     size: Size = None,
     grey: Grey = False,
@@ -75,14 +88,15 @@ def protect(
     from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
     from radhard.network.source import subject
-    from radhard.report.choice import choice_page
-    from radhard.report.table import show_choice
     from radhard.search.choose import choose
     from radhard.search.trial import Goal
+    from radhard.view.choice import choice_page
+    from radhard.view.table import show_choice
 
     goal = Goal(target_fit, budget_area, budget_macs)
     fields = {
-        "model": model, "data": data, "weights": weights, "images": images, "format": format,
+        "model": model, "data": data, "weights": weights, "output": output,
+        "images": images, "format": format,
         "size": size, "grey": grey, "mean": mean, "std": std, "chip": chip, "sampler": sampler,
         "seed": seed,
     }  # fmt: skip

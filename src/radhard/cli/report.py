@@ -15,6 +15,6 @@ def report(
     store: Annotated[Path, typer.Argument(help="Folder given to --out, or to collect(store=...).")],
 ) -> None:
     """Write one self-contained page about all campaigns of a folder, and print its path."""
-    from radhard.report.page import report as write
+    from radhard.view.page import report as write
 
     print(f"page: {write(store)}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from radhard.campaign.ask import Ask
-    from radhard.report.bar import ProgressBar
+    from radhard.view.bar import ProgressBar
 
 
 class Study(StrEnum):
@@ -87,7 +87,7 @@ def study(
 @contextmanager
 def _resumable(store: Path) -> Iterator[ProgressBar]:
     """A progress bar; Ctrl-C ends with a word on how to go on."""
-    from radhard.report.bar import ProgressBar
+    from radhard.view.bar import ProgressBar
 
     try:
         with ProgressBar() as bar:
@@ -102,11 +102,11 @@ def _propagation(
 ) -> None:
     from radhard.accel.chip import Chip
     from radhard.accel.chips import chip_named
-    from radhard.report.page import report
-    from radhard.report.propagation import study_page
-    from radhard.report.table import show_study
     from radhard.stats.stopping import Precision
     from radhard.study.propagation import study as run
+    from radhard.view.page import report
+    from radhard.view.propagation import study_page
+    from radhard.view.table import show_study
 
     struck = chip_named(chip)
     if not isinstance(struck, Chip):
@@ -122,9 +122,9 @@ def _suppression(
     asks: list[Ask], given: tuple[str, str], repetitions: int, store: Path, device: torch.device
 ) -> None:
     """Of rates and a kind of errors."""
-    from radhard.report.suppression import suppression_page
-    from radhard.report.table import show_suppression
     from radhard.study.suppression import errors_named, suppression_study
+    from radhard.view.suppression import suppression_page
+    from radhard.view.table import show_suppression
 
     rates, kind = given
     errors = [errors_named(kind, _rate(rate)) for rate in rates.split(",") if rate.strip()]

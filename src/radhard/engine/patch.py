@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from radhard.engine.trace import Trace, filled
-from radhard.network.terms import whole
+from radhard.network.sums import whole
 
 #: Channels, rows and columns of a feature map.
 Plane = tuple[int, int, int]

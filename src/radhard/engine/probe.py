@@ -22,7 +22,7 @@ from radhard.engine.sparse import Entrance, State
 from radhard.engine.trace import Trace
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
-from radhard.network.terms import whole
+from radhard.network.sums import whole
 
 #: Images whose inputs are changed, rows and columns of the box of changes, and wrong weights.
 _IMAGES, _BOX, _WEIGHTS = 2, 4, 8

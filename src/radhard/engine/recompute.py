@@ -18,7 +18,7 @@ from radhard.engine.patch import Plane
 from radhard.engine.sparse import Boxes, Stage, State
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
-from radhard.network.terms import some
+from radhard.network.sums import some
 
 #: Operands that are gathered at once, about.
 _GATHERED = 1 << 21

@@ -15,7 +15,7 @@ from radhard.faults.model import Integers
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
 from radhard.network.stepwise import Latched
-from radhard.network.terms import along
+from radhard.network.sums import along
 
 #: Operands that are gathered at once, about.
 _GATHERED = 1 << 22

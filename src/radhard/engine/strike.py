@@ -20,7 +20,8 @@ from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Product
 from radhard.network.program import Span
 from radhard.network.stepwise import Latched
-from radhard.network.terms import Each, Place, each
+from radhard.network.sums import each
+from radhard.network.terms import Each, Place
 from radhard.network.workload import Workload
 
 #: Operands that are gathered at once for outputs that are computed one by one, about.

@@ -184,7 +184,7 @@ class SiteSpace:
         return self.only(np.array([stratum.layer == name for stratum in self.strata]))
 
 
-def SoftwareSpace(  # noqa: N802 - it reads as the kind of space that it makes
+def software_space(
     workload: Workload, kinds: Sequence[str] = ("weight", "activation")
 ) -> SiteSpace:
     """Every bit of every weight and of every layer output equally likely, whatever the hardware.

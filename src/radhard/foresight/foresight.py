@@ -14,7 +14,6 @@ from radhard.faults.corruption import Corruption
 from radhard.faults.fault import Faults
 from radhard.foresight.margin import Margins
 from radhard.foresight.proof import Proofs
-from radhard.metrics.outcome import right_answers
 from radhard.sampling.sampler import Outlook
 
 
@@ -41,7 +40,8 @@ class Foresight:
         chance, group = np.zeros(len(faults)), np.zeros(len(faults), np.int64)
         proof = np.zeros(len(faults), np.uint8)
         for trace, chosen, part in self.golden.parts(corruption):
-            right = right_answers(trace.logits, trace.workload.labels).cpu().numpy()
+            work = trace.workload
+            right = work.task.right(trace.logits, work.labels).cpu().numpy()
             group[chosen] = right[part.image]
             if self.proving:  # an answer that is no number is no number without a change
                 number = ~torch.isnan(trace.logits).any(1).cpu().numpy()

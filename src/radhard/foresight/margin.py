@@ -132,8 +132,7 @@ class Margins:
 
     def _alone(self, trace: Trace, corruption: Corruption) -> Reals:
         """The same for one layer that reads a wrong weight, whoever else does."""
-        best = trace.logits.topk(2, dim=1).values.double()
-        margin = (best[:, 0] - best[:, 1]).clamp(min=1e-30)
+        margin = trace.workload.task.lead(trace.logits.double()).clamp(min=1e-30)
         found = np.full(len(corruption), _LEAST)
         for number, operand, chosen in by_operand(corruption):
             look = _Look(self, trace, number, corruption[chosen], margin)
@@ -282,13 +281,15 @@ class _Look:
 
     def _answered(self, image: Tensor, element: Tensor, change: Tensor) -> Tensor:
         """What logits that change, (m,), take of the margin: all of it where another one wins."""
-        logits = self.trace.logits[image]
+        task = self.workload.task
+        place, chosen = element // task.classes, element % task.classes
+        logits = self.trace.logits.view(len(self.trace.logits), -1, task.classes)[image, place]
         best, second = logits.topk(2, dim=1).values.double().unbind(1)
-        own = logits.gather(1, element[:, None])[:, 0].double()
-        wins = logits.argmax(1) == element
+        own = logits.gather(1, chosen[:, None])[:, 0].double()
+        wins = logits.argmax(1) == chosen
         gap = torch.where(wins, best - second, best - own).clamp(min=1e-30)
         toward: Tensor = torch.where(wins, -change, change).nan_to_num(nan=torch.inf) / gap
-        return toward.clamp(min=0) * (best - second).clamp(min=1e-30)
+        return toward.clamp(min=0) * task.lead(self.trace.logits[image].double()).clamp(min=1e-30)
 
     def _on(self, part: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(part)).to(self.device)
@@ -348,8 +349,7 @@ class _Backwards:
             given = images.clone()
             given.requires_grad_(given.is_floating_point())
             self.values = workload.program.values(given, self._evaluate)
-            best = self.values[workload.program.output].topk(2, dim=1).values
-            self.margin = best[:, 0] - best[:, 1]
+            self.margin = workload.task.lead(self.values[workload.program.output])
             if self.margin.requires_grad:
                 self.margin.sum().backward()
 

@@ -77,7 +77,7 @@ class Prices:
     def found(cls, trace: Trace, wanted: Collection[int]) -> Prices:
         """Of the steps ``wanted``, as far back as there are answers that rounding can't change."""
         classes = trace.logits.shape[1]
-        if trace.workload.places or not 2 <= classes <= _CLASSES:
+        if trace.workload.task.places or not 2 <= classes <= _CLASSES:
             return cls({})
         if not bool(torch.isfinite(trace.logits).all()):
             return cls({})

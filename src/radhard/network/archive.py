@@ -218,7 +218,10 @@ class ArchivedProgram(nn.Module):
             else:
                 raise ForeignError(f"an input of the kind {kind}")
         if len(self._inputs) != 1:
-            raise CaptureError(f"it takes {len(self._inputs)} inputs, but images alone are needed")
+            raise CaptureError(
+                f"it takes {len(self._inputs)} inputs, but programs of one alone are read: name "
+                "the module that it was made from, as package.module:function"
+            )
         check_batch(graph["tensor_values"][self._inputs[0]]["sizes"][0].get("as_int"))
         self._nodes = [_node(node) for node in graph["nodes"]]
         ends = zip(graph["outputs"], held["signature"]["output_specs"], strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,10 +15,7 @@ from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 from radhard.network.layer import Product
-
-if TYPE_CHECKING:
-    from radhard.network.datapath import Datapath
-    from radhard.network.terms import Terms
+from radhard.network.terms import Terms
 
 _CODES = (FixedFormat, IntegerFormat)
 #: Bound from which sums of integers are of 64 bits; how far a datapath may exceed exact sums.
@@ -136,6 +133,43 @@ class Parameters:
         return Parameters(self.weight.to(device), bias, self.scale.to(device))
 
 
+@runtime_checkable
+class Datapath(Protocol):
+    """Arithmetic of your own: an approximate multiplier, or a faulty one, for the whole run.
+
+    A frozen dataclass of plain fields, so that a campaign can be asked again from its data.
+    `radhard.testing.check_arithmetic` tries one. Everything that runs a network runs on it, fault-
+    free and faulty: touched outputs are computed anew from faulty operands, as whole runs do.
+    """
+
+    @property
+    def name(self) -> str:
+        """For tables, pages and names of folders."""
+        ...
+
+    @property
+    def linear(self) -> bool:
+        """Whether sums are those of exact products: differences of operands then tell theirs."""
+        ...
+
+    def sums(self, how: Arithmetic, terms: Terms, operand: Tensor, given: Parameters) -> Tensor:
+        """The sums of a layer's products, with the bias.
+
+        Asked for all outputs, for some positions, and for single outputs or parts of their sums;
+        each result must depend on its own operands alone.
+
+        Args:
+            how: the formats; `Arithmetic.ordinary` gives exact sums, of operands that were changed,
+                and `Arithmetic.bias` the bias among sums.
+            terms: which products are added up: called, ``terms(x, w, bias)``, exact ones; in
+                ``terms.summed(multiply, x, w, bias)`` those of a function.
+            operand: as `Arithmetic.operand` gives it: integers, in float64, where formats are
+                integers (less their zero point) or fixed point, else reals.
+            given: weight and bias likewise.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
     """The fitted formats of one layer.
@@ -196,7 +230,7 @@ class Arithmetic:
         """Sums of products and bias: of integers, in a type that holds them, or of reals."""
         if self.own is None:
             return self.ordinary(product, operand, given)
-        found = self.own.sums(self, cast("Terms", product), operand, given)
+        found = self.own.sums(self, cast(Terms, product), operand, given)
         if not self.exact:
             return found
         return found.to(torch.float64 if self.bound < _WIDE else torch.int64)

@@ -20,7 +20,7 @@ from radhard.network.datapath import Datapaths, by_layer
 from radhard.network.export import exported, program_of
 from radhard.network.finder import layers_of
 from radhard.network.fuse import Captured, extremes_of
-from radhard.network.inputs import Inputs
+from radhard.network.given import packed
 from radhard.network.layer import Layer
 from radhard.network.layout import CaptureError
 from radhard.network.plain import evaluating, plain, tensor_of
@@ -80,11 +80,11 @@ def capture(
     >>> rh.capture(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2])).layers[0].macs
     12
     """
-    (inputs, images), labels = _taken(images, "images"), tensor_of(labels, "labels")
+    (inputs, images), labels = packed(images, "images"), tensor_of(labels, "labels")
     check_pairs(images, labels)
     rule = known_rule(nan) if nan is not None else None
     images, labels = _as_numbers(images), labels.to(torch.int64)
-    seen = images if fit_to is None else _alike(_taken(fit_to, "fit_to")[1], images)
+    seen = images if fit_to is None else _alike(packed(fit_to, "fit_to")[1], images)
     taken = plain(model)
     with torch.no_grad():
         with evaluating(taken) if isinstance(taken, nn.Module) else nullcontext():
@@ -107,15 +107,6 @@ def capture(
     tell_of_silence(work, seen.to(work.images))
     tell_of_readers(work)
     return work
-
-
-def _taken(
-    given: Tensor | ArrayLike | Mapping[str, Tensor | ArrayLike], what: str
-) -> tuple[Inputs, Tensor]:
-    """One tensor (b, ...), and which parts of it are the model's inputs."""
-    if not isinstance(given, Mapping):
-        return Inputs({}), tensor_of(given, what)
-    return Inputs.of({name: tensor_of(value, f"input {name}") for name, value in given.items()})
 
 
 def _check_labels(labels: Tensor, shape: tuple[int, ...]) -> None:

@@ -3,53 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from torch import Tensor
-
+from radhard.network.arithmetic import Datapath
 from radhard.network.layer import Layer
-
-if TYPE_CHECKING:
-    from radhard.network.arithmetic import Arithmetic, Parameters
-    from radhard.network.terms import Terms
-
-
-@runtime_checkable
-class Datapath(Protocol):
-    """Arithmetic of your own: an approximate multiplier, or a faulty one, for the whole run.
-
-    A frozen dataclass of plain fields, so that a campaign can be asked again from its data.
-    `radhard.testing.check_arithmetic` tries one. Everything that runs a network runs on it, fault-
-    free and faulty: touched outputs are computed anew from faulty operands, as whole runs do.
-    """
-
-    @property
-    def name(self) -> str:
-        """For tables, pages and names of folders."""
-        ...
-
-    @property
-    def linear(self) -> bool:
-        """Whether sums are those of exact products: differences of operands then tell theirs."""
-        ...
-
-    def sums(self, how: Arithmetic, terms: Terms, operand: Tensor, given: Parameters) -> Tensor:
-        """The sums of a layer's products, with the bias.
-
-        Asked for all outputs, for some positions, and for single outputs or parts of their sums;
-        each result must depend on its own operands alone.
-
-        Args:
-            how: the formats; `Arithmetic.ordinary` gives exact sums, of operands that were changed,
-                and `Arithmetic.bias` the bias among sums.
-            terms: which products are added up: called, ``terms(x, w, bias)``, exact ones; in
-                ``terms.summed(multiply, x, w, bias)`` those of a function.
-            operand: as `Arithmetic.operand` gives it: integers, in float64, where formats are
-                integers (less their zero point) or fixed point, else reals.
-            given: weight and bias likewise.
-        """
-        ...
-
 
 #: One for all layers, or by their names.
 Datapaths = Datapath | Mapping[str, Datapath]

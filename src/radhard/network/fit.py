@@ -12,8 +12,7 @@ from torch import Tensor
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
-from radhard.network.arithmetic import Arithmetic, Formats, Parameters
-from radhard.network.datapath import Datapath
+from radhard.network.arithmetic import Arithmetic, Datapath, Formats, Parameters
 from radhard.network.fuse import Extremes
 from radhard.network.layer import Layer
 from radhard.network.program import Program

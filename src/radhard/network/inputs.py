@@ -77,3 +77,12 @@ class Inputs:
         return cls(parts), torch.cat(
             [column.to(torch.float32 if real else torch.int64) for column in columns], 1
         )
+
+    def given(self, packed: Tensor) -> Tensor | dict[str, Tensor]:
+        """What was packed, by name; the tensor itself where it is all.
+
+        >>> inputs, packed = Inputs.of({"ids": torch.tensor([[1, 2]]), "x": torch.tensor([[0.5]])})
+        >>> inputs.given(packed)
+        {'ids': tensor([[1, 2]]), 'x': tensor([[0.5000]])}
+        """
+        return {name: part(packed) for name, part in self.parts.items()} or packed

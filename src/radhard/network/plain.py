@@ -97,8 +97,8 @@ def _check_program(program: ExportedProgram) -> None:
     values = [node.meta.get("val") for node in inputs if node.name in names]
     if len(values) != 1 or not isinstance(values[0], Tensor):
         raise CaptureError(
-            f"the program takes {len(values)} inputs, but one tensor of images is needed: export "
-            "a module that takes the images alone"
+            f"the program takes {len(values)} inputs, but programs of one alone are read: give the "
+            "module that it was made from"
         )
     check_batch(values[0].shape[0] if values[0].dim() else 1)
     if values[0].is_floating_point() and values[0].dtype != torch.float32:

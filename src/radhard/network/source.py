@@ -6,6 +6,7 @@ import importlib
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from torch.export import ExportedProgram
 from radhard.network.archive import program_in
 from radhard.network.data import DataSet, data_named
 from radhard.network.folder import Reading
+from radhard.network.given import inputs_in, packed
+from radhard.network.inputs import Inputs
 from radhard.network.layout import CaptureError
 from radhard.network.plain import tensor_of
 from radhard.network.weights import trained
@@ -27,12 +30,13 @@ class Subject:
     Attributes:
         name: short, for tables.
         model: to be run in evaluation mode, which `radhard.capture` sees to.
-        images: (b, ...) as the model expects them.
-        labels: (b,).
+        images: (b, ...) as the model expects them; several inputs packed into one tensor.
+        labels: (b,), or (b, places, ...).
         data: where the images are from.
         notes: what their reader should know of them: classes of a folder, files that are not the
             published ones.
         classes: of a folder; 0 where the data set is no folder.
+        inputs: which parts of ``images`` are which inputs.
     """
 
     name: str
@@ -42,6 +46,7 @@ class Subject:
     data: str
     notes: tuple[str, ...] = ()
     classes: int = 0
+    inputs: Inputs = Inputs({})  # noqa: RUF009 - frozen, so it can be shared
 
 
 def subject(
@@ -56,8 +61,9 @@ def subject(
 
     Args:
         model: a zoo name; ``package.module:function`` that gives a module, or a module, images
-            and labels; or a ``.pt2`` file of torch.export.
-        data: a data set's name or a folder of class folders; a zoo model has a home data set.
+            (or several inputs by name) and labels; or a ``.pt2`` file of torch.export.
+        data: a data set's name, a folder of class folders, or for models of the user's own an
+            ``.npz`` file of inputs by name; a zoo model has a home data set.
         weights: a checkpoint for a zoo model.
         train: the training images of a named data set instead of its test images.
         how: the images are read and standardised.
@@ -72,21 +78,23 @@ def subject(
     if model.endswith(".pt2"):
         path = Path(model)
         loaded = _trusted(path) if trust else program_in(path)
-        return _with_data(path.stem, loaded, _own_data(path.stem, data, weights, train, how), data)
+        return _with_data(path.stem, loaded, (data, weights, train, how))
     if ":" in model:
         made = _made(model)
         title = model.rpartition(":")[2]
         if isinstance(made, nn.Module):
-            return _with_data(title, made, _own_data(title, data, weights, train, how), data)
+            return _with_data(title, made, (data, weights, train, how))
         if data not in {None, model} or replace(how, most=None) != Reading():
             raise ValueError(
                 f"{model} gives its own images: leave out --data and what is said of images, or "
                 "let it give a module alone"
             )
-        images, labels = tensor_of(made[1], "images"), tensor_of(made[2], "labels")
-        return Subject(title, made[0], images, labels, model)
+        inputs, images = packed(made[1], "images")
+        return Subject(title, made[0], images, tensor_of(made[2], "labels"), model, inputs=inputs)
     entry = zoo_model(model)
     home = data or entry.data
+    if home.endswith(_ARRAYS):
+        raise ValueError(f"--data {home} is for models of your own: {model} takes images")
     if home == "imagenet":
         raise ValueError(f"{model} needs --data FOLDER: a folder of class folders of images")
     chosen = data_named(home, train, how)
@@ -97,26 +105,35 @@ def subject(
     return Subject(entry.name, module, images, chosen.labels, home, *noted)
 
 
-def _own_data(
-    title: str, data: str | None, weights: Path | None, train: bool, how: Reading
-) -> DataSet:
-    """The data for a model of the user's own."""
+def _with_data(
+    title: str,
+    model: nn.Module | ExportedProgram,
+    asked: tuple[str | None, Path | None, bool, Reading],
+) -> Subject:
+    """A model of the user's own with the data that was asked for."""
+    data, weights, train, how = asked
     if weights is not None:
         raise ValueError("--weights is for models of the zoo: load your own in the function")
     if data is None:
-        raise ValueError(f"{title} needs --data: a data set's name or a folder of class folders")
-    return data_named(data, train, how)
-
-
-def _with_data(
-    title: str, model: nn.Module | ExportedProgram, chosen: DataSet, data: str | None
-) -> Subject:
+        raise ValueError(
+            f"{title} needs --data: a data set's name, a folder of class folders, or an "
+            f"{_ARRAYS} file of inputs by name, with labels"
+        )
+    if data.endswith(_ARRAYS):
+        if replace(how, most=None) != Reading():
+            raise ValueError(f"{data} holds inputs as the model takes them: leave size, grey, mean "
+                             "and std out")  # fmt: skip
+        inputs, images, labels = inputs_in(Path(data))
+        return Subject(title, model, images, labels, data, inputs=inputs)
+    chosen = data_named(data, train, how)
     noted = _notes(chosen), len(chosen.classes)
-    return Subject(title, model, chosen.standardised(), chosen.labels, str(data), *noted)
+    return Subject(title, model, chosen.standardised(), chosen.labels, data, *noted)
 
 
 #: Classes that are named to the reader, at most.
 _NAMED = 20
+#: How a file of several inputs is called.
+_ARRAYS = ".npz"
 
 
 def _notes(data: DataSet) -> tuple[str, ...]:
@@ -142,7 +159,7 @@ def _trusted(path: Path) -> ExportedProgram:
         raise CaptureError(f"{path} is no program of torch.export.save: {reason}") from error
 
 
-def _made(name: str) -> nn.Module | tuple[nn.Module, Tensor, Tensor]:
+def _made(name: str) -> nn.Module | tuple[nn.Module, Any, Any]:
     module_name, _, function = name.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")
@@ -164,7 +181,7 @@ def _made(name: str) -> nn.Module | tuple[nn.Module, Tensor, Tensor]:
     if not isinstance(made, nn.Module) and not whole:
         raise ValueError(
             f"{name} gave {type(made).__name__}: it must give a torch.nn.Module, or a tuple of "
-            "module, images and labels"
+            "module, images (or a mapping of several inputs by name) and labels"
         )
     return made  # type: ignore[no-any-return]
 

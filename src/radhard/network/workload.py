@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from radhard.formats.number import NumberFormat
-from radhard.network.arithmetic import Arithmetic, Formats, Parameters
+from radhard.network.arithmetic import Arithmetic, Datapath, Formats, Parameters
 from radhard.network.comparator import NanRule, known_rule, with_rule
 from radhard.network.coverage import Covered
-from radhard.network.datapath import Datapath, Datapaths, by_layer
+from radhard.network.datapath import Datapaths, by_layer
 from radhard.network.fit import (
     activations_as_weight,
     fitted,
@@ -29,7 +29,8 @@ from radhard.network.layer import Layer
 from radhard.network.program import Program, Step
 from radhard.network.sharing import Sharing, first_read, sharing_of
 from radhard.network.stepwise import Latched
-from radhard.network.terms import whole
+from radhard.network.sums import whole
+from radhard.network.task import Classification
 
 Made = TypeVar("Made")
 #: Images that are hashed at once.
@@ -210,11 +211,12 @@ class Workload:
         return "+".join([self.formats.name, *own])
 
     @property
-    def places(self) -> tuple[int, ...]:
-        """Where the network gives answers for one image: logits are (b, *places, classes)."""
+    def task(self) -> Classification:
+        """What the network's outputs mean: a class for each image, or for each of its places."""
         layout = self.program.rows[self.program.output]
         assert layout is not None
-        return layout.shape(1)[1:-1]
+        *places, classes = layout.shape(1)[1:]
+        return Classification(classes, tuple(places))
 
     def weight(self, number: int) -> Tensor:
         """The weight of a layer as stored, rounded to its format.

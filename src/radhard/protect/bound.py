@@ -13,7 +13,6 @@ from radhard.accel.chip import Accelerator
 from radhard.engine.guard import Bounds, StepGuard
 from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, WeightErrors
-from radhard.metrics.outcome import right_answers
 from radhard.network.workload import HOST, Workload
 from radhard.protect.module import run_guarded
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
@@ -235,7 +234,7 @@ def _area(
     for work in wrong:
         guard = protection.guard(work)
         logits = run_noisy(work, NeuronErrors(0.0), {}, (0, 0), guard).logits
-        shares.append(float(right_answers(logits, work.labels).double().mean()))
+        shares.append(float(work.task.right(logits, work.labels).double().mean()))
     means = np.array(shares).reshape(len(rates), -1).mean(1)
     if len(rates) == 1:
         return float(means[0])
@@ -356,7 +355,7 @@ class BoundedNeuron(Protection):
         for _ in range(epochs):
             for logits, labels in guarded_batches(training, guard):
                 size = torch.stack([(bound**2).mean() for bound in guard.parameters()]).mean()
-                loss = nn.functional.cross_entropy(logits, labels) + penalty * size
+                loss = training.task.loss(logits, labels) + penalty * size
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()

@@ -15,7 +15,7 @@ from radhard.formats.catalogue import FLOAT32
 from radhard.network.capture import capture
 from radhard.network.fit import activations_as_weight, parameters_of
 from radhard.network.program import Evaluate
-from radhard.network.terms import whole
+from radhard.network.sums import whole
 from radhard.network.workload import HOST, Workload
 from radhard.protect.protection import Protection, joined, retuned
 

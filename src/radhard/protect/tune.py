@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from radhard.engine.guard import StepGuard
 from radhard.network.workload import HOST, Workload
@@ -37,7 +36,7 @@ def fine_tuned(
     for _ in range(epochs):
         for rows in torch.randperm(len(training.images), generator=random).split(_BATCH):
             logits = run_steps_guarded(training, guard, training.images[rows], constants)
-            loss = F.cross_entropy(logits, training.labels[rows])
+            loss = training.task.loss(logits, training.labels[rows])
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(learning.values(), 1.0)

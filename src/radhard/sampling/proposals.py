@@ -40,7 +40,7 @@ class Importance(Tilted):
 class Uniform(Tilted):
     """Every bit of every variable equally likely, whatever its exposure; weights correct for that.
 
-    In a `SoftwareSpace` it is the same as `Importance`. On a chip its estimates are right but
+    In a `software_space` it is the same as `Importance`. On a chip its estimates are right but
     spread widely, since true probabilities differ by orders of magnitude.
     """
 

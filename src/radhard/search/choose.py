@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from radhard.campaign.campaign import Campaign
+from radhard.campaign.collect import begin
 from radhard.campaign.store import Folder
 from radhard.network.workload import Workload
 from radhard.search.common import Common
@@ -124,4 +125,4 @@ def _keep(campaign: Campaign, design: Design, store: Path, about: Mapping[str, A
     name = f"{campaign.name}-winner"
     own = campaign.with_(protections=design.protections, name=name)
     folder = Folder(store / "winner" / name, own.id)
-    folder.begin(own, own.space(), own.golden_accuracy(), about)
+    begin(folder, own, own.job(own.golden()).nothing, about)

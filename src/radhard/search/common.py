@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.campaign.campaign import Campaign, shards_of
-from radhard.campaign.collect import outcomes
+from radhard.campaign.campaign import Campaign
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
+from radhard.campaign.shard import shards_of
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.protect.checksum import Checksum
@@ -207,7 +207,7 @@ class Common:
         for start, end in itertools.pairwise(ends):
             own = start + np.flatnonzero(chosen[start:end])
             if len(own):
-                part = outcomes(guarded, self.plain, golden, self.faults[own])
+                part = guarded.outcomes(self.plain, golden, self.faults[own])
                 for metric in _METRICS:
                     found[metric][own] = part[metric]
         return found

@@ -141,6 +141,7 @@ def between(
     events: Sequence[NDArray[np.float64]],
     signs: Sequence[float],
     centred: bool = True,
+    errors: float = 0.0,
 ) -> float:
     """Variance that clusters add to a weighted mean, such as images to a rate over faults.
 
@@ -152,6 +153,7 @@ def between(
         events: the same over the observations with each of some events, that exclude each other.
         signs: value of an observation with each event; it is 0 with none.
         centred: whether deviations are from the mean; from 0 otherwise.
+        errors: how many of its own standard errors are added.
 
     >>> clusters = np.array([[4.0, 4.0], [4.0, 4.0]])
     >>> between(clusters, [np.array([[4.0, 0.0], [4.0, 0.0]])], [1.0])
@@ -166,4 +168,5 @@ def between(
     alone = mean**2 * (weights[1] - np.stack(list(events))[:, 1].sum(0))
     for sign, part in zip(signs, events, strict=True):
         alone = alone + (sign - mean) ** 2 * part[1]
-    return max(float((together - alone).sum()), 0.0) / total**2
+    found = max(float((together - alone).sum()), 0.0)
+    return (found + errors * math.sqrt(float((together**2).sum()))) / total**2

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.campaign.campaign import Campaign, shards_of
-from radhard.campaign.collect import collect, outcomes
+from radhard.campaign.campaign import Campaign
+from radhard.campaign.collect import collect
 from radhard.campaign.result import Result
 from radhard.campaign.runs import tallied
+from radhard.campaign.shard import shards_of
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import counted_as
@@ -145,7 +146,7 @@ def _faults(campaign: Campaign, space: SiteSpace, count: int) -> tuple[Faults, d
     for shard, size in shards_of(count):
         drawn = campaign.draw(space, shard, size, score)
         parts.append(drawn)
-        columns.append(outcomes(campaign, space, golden, drawn))
+        columns.append(campaign.outcomes(space, golden, drawn))
     joined = {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
     return Faults.joined(parts), joined
 

@@ -13,15 +13,16 @@ import torch
 
 from radhard.accel.chip import Chip
 from radhard.campaign.ask import Ask, prepare
-from radhard.campaign.campaign import Campaign, shards_of
-from radhard.campaign.collect import Progress, Until, Watcher, collect
+from radhard.campaign.campaign import Campaign
+from radhard.campaign.collect import collect
 from radhard.campaign.follow import Propagation, follow_shard, followed_alike, trace_of
+from radhard.campaign.job import Progress, Until, Watcher
 from radhard.campaign.question import digest
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
+from radhard.campaign.shard import shards_of
 from radhard.campaign.store import Folder, shard_name
 from radhard.engine.trace import Trace, record
-from radhard.faults.model import Integers
 from radhard.formats.catalogue import format_named
 from radhard.metrics.fit import fit
 from radhard.network.source import subject
@@ -30,6 +31,7 @@ from radhard.protect.hardening import HardenedLatches
 from radhard.protect.ranges import RangeDetector
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import total, wilson
+from radhard.study.latches import Latches
 
 #: The number formats of the study.
 FORMATS = ("fp64", "fp32", "fp16", "fixed32_26", "fixed32_10", "fixed16_10")
@@ -37,10 +39,12 @@ FORMATS = ("fp64", "fp32", "fp16", "fixed32_26", "fixed32_10", "fixed16_10")
 _LEARNING_IMAGES = 1000
 #: Faults that are followed through the network: anywhere, and in the first layer.
 _FOLLOWED, _FOLLOWED_FIRST = 10_000, 4000
-#: Draws of the rates behind the interval of an area.
-_DRAWS = 100
 #: Where areas are kept, by a hash of what they depend on.
 _AREAS = "hardening.npz"
+
+
+#: What local response normalisation averages squares over channels by.
+_AVERAGE_OF_CHANNELS = torch.ops.aten.avg_pool3d.default
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,15 +88,43 @@ class Finding:
         return fit(wilson(int(hits.sum()), len(hits)), rate)
 
     @property
-    def latches(self) -> tuple[Integers, Integers]:
-        """Faults and SDC-1 of each class of latches, told apart by kind and bit, (classes,)."""
+    def latches(self) -> Latches:
+        """Faults and SDC-1 of each class of latches."""
         strata = self.spread.space.strata
         kinds = {
             kind: k for k, kind in enumerate(dict.fromkeys((s.component, s.bit) for s in strata))
         }
         number = np.array([kinds[s.component, s.bit] for s in strata])[self.spread.faults.stratum]
         n = np.bincount(number, minlength=len(kinds))
-        return n, np.bincount(number[self.spread.outcomes["sdc1"]], minlength=len(kinds))
+        hits = np.bincount(number[self.spread.outcomes["sdc1"]], minlength=len(kinds))
+        return Latches(n, hits)
+
+    @property
+    def distances(self) -> Mapping[str, Estimate]:
+        """Layer by layer, of faults that move one output of the first layer out of its range.
+
+        None where there is no such fault.
+        """
+        low, high = next(iter(self.ranges.values()))
+        # one output moved by more than the whole range lies outside it
+        chosen = (self.first.distance[:, 0] > high - low) & (self.first.changed[:, 1] > 0)
+        return self.first.distances(chosen) if chosen.any() else {}
+
+    def hardening_area(self, target: float) -> Estimate:
+        """Latch area to add, as a share, for ``target`` times fewer SDC-1 failures of the datapath.
+
+        See `Latches.area`. It takes seconds, and is kept in the folder.
+        """
+        latches = self.latches
+        goal, level = HardenedLatches(target=target), self.datapath.confidence
+        name = digest([repr(goal), level, *latches.meaning()])
+        path = self.folder.path / _AREAS
+        kept = reusable_arrays(path) or {}
+        if name not in kept:
+            kept[name] = np.array(latches.area(goal, level))
+            keep_arrays(path, kept)
+        value, low, high = kept[name].tolist()
+        return Estimate(value, low, high, level, int(latches.n.sum()), "posterior draws")
 
 
 def study(
@@ -194,39 +226,7 @@ def _normalised(work: Workload) -> tuple[str, ...]:
     found, last = [], 0
     for layer in work.layers:
         between = work.program.steps[last + 1 : layer.step]
-        if any("avg_pool3d" in str(step.op) for step in between):
+        if any(step.op is _AVERAGE_OF_CHANNELS for step in between):
             found.append(layer.name)
         last = layer.step
     return tuple(found)
-
-
-def hardening_area(found: Finding, target: float) -> Estimate:
-    """Latch area to add, as a share, for ``target`` times fewer SDC-1 failures of the datapath.
-
-    Latches are told apart by kind and bit. The interval is that of the choice made anew for
-    rates drawn from their Jeffreys posteriors. It takes seconds, and is kept in the folder.
-    """
-    n, hits = found.latches
-    goal, level = HardenedLatches(target=target), found.datapath.confidence
-    name = digest([repr(goal), level, _DRAWS, n.tolist(), hits.tolist()])
-    path = found.folder.path / _AREAS
-    kept = reusable_arrays(path) or {}
-    if name not in kept:
-        kept[name] = np.array(_chosen_area(goal, n, hits, level))
-        keep_arrays(path, kept)
-    value, low, high = kept[name].tolist()
-    return Estimate(value, low, high, level, int(n.sum()), "posterior draws")
-
-
-def _chosen_area(
-    goal: HardenedLatches, n: Integers, hits: Integers, confidence: float
-) -> tuple[float, float, float]:
-    """The area for a goal, and the ends of its interval."""
-    count = np.ones(len(n))
-    rng = np.random.default_rng(0)
-    drawn = rng.beta(hits + 0.5, n - hits + 0.5, (_DRAWS, len(n)))
-    areas = [goal.choose(count, rates).added_area for rates in drawn]
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(areas, [tail, 100 - tail])
-    value = goal.choose(count, hits / np.maximum(n, 1)).added_area
-    return value, min(float(low), value), max(float(high), value)

@@ -10,8 +10,8 @@ import torch
 
 from radhard.accel.chip import Accelerator
 from radhard.campaign.ask import Ask, prepare
-from radhard.campaign.collect import Progress, Watcher
-from radhard.campaign.rates import Errors, Exposure, seconds_per_image, under_errors
+from radhard.campaign.job import Progress, Watcher
+from radhard.campaign.rates import Errors, UnderErrors, seconds_per_image, under_errors
 from radhard.faults.rate import NeuronErrors, WeightErrors
 from radhard.network.source import subject
 from radhard.network.workload import HOST, Workload
@@ -63,7 +63,7 @@ class Curves:
     macs: int
     rates: tuple[float, ...]
     contenders: tuple[Contender, ...]
-    cells: Mapping[tuple[str, float], Exposure]
+    cells: Mapping[tuple[str, float], UnderErrors]
     ratios: Mapping[str, tuple[float, Neighbours]]
 
     def leads(self, name: str = BEST, over: str = REFERENCE) -> dict[float, str]:

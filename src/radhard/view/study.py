@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from radhard.report.page import written
 from radhard.stats.estimate import Estimate
+from radhard.view.page import written
 
 
 def study_table(

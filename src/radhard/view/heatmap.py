@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
+from radhard.campaign.joint import Label
 from radhard.campaign.result import Part
-from radhard.report.joint import Label
-from radhard.report.plot import GREY, SHARES, hover, styled
-from radhard.report.summary import FEW, enough
+from radhard.view.plot import GREY, SHARES, hover, styled
+from radhard.view.summary import FEW, enough
 
 #: From light to dark, which grey tones keep; steep where rates are low.
 _HEAT = ((0.0, "#fff7cf"), (0.02, "#fee391"), (0.1, "#fec44f"), (0.3, "#f08020"),

@@ -5,8 +5,7 @@ import pytest
 
 import radhard as rh
 from radhard.campaign.result import Result
-from radhard.report.joint import at_once_words
-from radhard.report.wording import covered_words, percent, verdict_words
+from radhard.view.wording import at_once_words, covered_words, percent, verdict_words
 
 
 def test_a_store_of_several_campaigns_has_one_page(campaign, tmp_path: Path) -> None:

@@ -9,17 +9,17 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from radhard.campaign.joint import Key, at_once
 from radhard.campaign.result import Part, Result
-from radhard.report.joint import Key, at_once
-from radhard.report.summary import FEW, Line, activated, enough, formulations, lines
-from radhard.report.terminal import print_tables
-from radhard.report.wording import covered_words, flat_words, percent, share_bar
 from radhard.search.choose import Choice
 from radhard.search.trial import Goal
 from radhard.stats.estimate import Estimate
 from radhard.study.comparison import Comparison
-from radhard.study.propagation import Finding, hardening_area
+from radhard.study.propagation import Finding
 from radhard.study.suppression import Curves
+from radhard.view.summary import FEW, Line, activated, enough, formulations, lines
+from radhard.view.terminal import print_tables
+from radhard.view.wording import covered_words, flat_words, percent, share_bar
 
 #: Layers and bits shown in the terminal; the page shows all.
 _MOST_ROWS = 12
@@ -110,14 +110,14 @@ def show_study(findings: Sequence[Finding]) -> None:
                     _rate(found.datapath_fit),
                     _rate(found.buffer_fit),
                     _share(found.guarded.recall),
-                    _share(hardening_area(found, target=100)),
+                    _share(found.hardening_area(100)),
                 )
         print_tables(table)
 
 
 def show_suppression(found: Sequence[Curves]) -> None:
     """Print a table per network of the neuron-gradient study: accuracy by error rate."""
-    from radhard.report.suppression import rate_name, verdict
+    from radhard.view.suppression import rate_name, verdict
 
     for curves in found:
         heads = (*map(rate_name, curves.rates), "extra MACs", "time")
@@ -132,7 +132,7 @@ def show_suppression(found: Sequence[Curves]) -> None:
 
 def show_choice(found: Choice, goal: Goal, name: str) -> None:
     """Print the designs that were judged, why each other one was not chosen, and the winner."""
-    from radhard.report.choice import TOGETHER, beaten_words, goal_words, rate_words
+    from radhard.view.choice import TOGETHER, beaten_words, goal_words, rate_words
 
     unit = rate_words(found.plain)
     table = _table(f"{name}: {unit} on fresh faults", ("", "design"), _CHOICE_HEADS)
@@ -158,7 +158,7 @@ _CHOICE_HEADS = ("rate", "accuracy", "area", "work", "repeats")
 
 def show_samplers(found: Sequence[Comparison], name: str, metric: str, half_width: float) -> None:
     """Print what each sampler needs."""
-    from radhard.report.samplers import HEADS, NOTES, rows_of, truth_words
+    from radhard.view.samplers import HEADS, NOTES, rows_of, truth_words
 
     title = f"{name}: {metric} to ± {percent(half_width)} at 95 %"
     table = _table(title, HEADS[:1], HEADS[1:])

@@ -18,8 +18,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from radhard.campaign.collect import Progress as Step
-from radhard.report.wording import duration, percent
+from radhard.campaign.job import Progress as Step
+from radhard.view.wording import duration, percent
 
 
 @contextmanager

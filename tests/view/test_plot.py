@@ -6,17 +6,17 @@ from itertools import product
 import numpy as np
 import pytest
 
+from radhard.campaign.joint import at_once
 from radhard.campaign.result import Result
 from radhard.faults.space import Stratum
 from radhard.formats.catalogue import format_named
 from radhard.formats.number import parts
-from radhard.report.heatmap import layer_by_bit
-from radhard.report.joint import at_once
-from radhard.report.plot import SHARES, by_bit, by_layer, formulations
-from radhard.report.rate import fit_by_component, fit_total
-from radhard.report.summary import formulations as notions
-from radhard.report.wording import percent
 from radhard.stats.ball import proportion
+from radhard.view.heatmap import layer_by_bit
+from radhard.view.plot import SHARES, by_bit, by_layer, formulations
+from radhard.view.rate import fit_by_component, fit_total
+from radhard.view.summary import formulations as notions
+from radhard.view.wording import percent
 
 Made = Callable[..., Result]
 FP16 = parts(format_named("fp16"))

@@ -7,9 +7,9 @@ import pytest
 
 from radhard.campaign.result import Result
 from radhard.network.coverage import Covered
-from radhard.report.table import show, summary
-from radhard.report.wording import covered_words, flat_words, percent
 from radhard.stats.ball import proportion
+from radhard.view.table import show, summary
+from radhard.view.wording import covered_words, flat_words, percent
 
 Made = Callable[..., Result]
 

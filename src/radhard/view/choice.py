@@ -8,12 +8,12 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from radhard.report.plot import COLOURS, SHARES, styled
-from radhard.report.study import study_table, study_written
-from radhard.report.wording import percent
 from radhard.search.choose import Choice
 from radhard.search.trial import JOINT, Goal, Trial
 from radhard.stats.estimate import Estimate
+from radhard.view.plot import COLOURS, SHARES, styled
+from radhard.view.study import study_table, study_written
+from radhard.view.wording import percent
 
 #: What intervals of fresh faults are worth.
 TOGETHER = (

@@ -8,9 +8,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from radhard.report.plot import COLOURS, SHARES, styled
-from radhard.report.study import study_table, study_written
 from radhard.study.suppression import BEST, REFERENCE, Curves
+from radhard.view.plot import COLOURS, SHARES, styled
+from radhard.view.study import study_table, study_written
 
 _VERDICTS = {
     "ahead": "ahead of the value threshold",

@@ -10,17 +10,11 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from radhard.protect.hardening import (
-    LATCH_TYPES,
-    PLAIN,
-    HardenedLatches,
-    asymmetry,
-    residual_rates,
-)
-from radhard.report.plot import COLOURS, SHARES, intervals, panels, styled
-from radhard.report.study import study_table, study_written
 from radhard.stats.estimate import Estimate
-from radhard.study.propagation import Finding, hardening_area
+from radhard.study.latches import MIXTURES
+from radhard.study.propagation import Finding
+from radhard.view.plot import COLOURS, SHARES, intervals, panels, styled
+from radhard.view.study import study_table, study_written
 
 _DIRECTIONS = ("0 to 1", "1 to 0")
 #: Reductions of the datapath's rate for which the area of hardening is shown.
@@ -186,7 +180,7 @@ def _network(model: str, findings: Sequence[Finding]) -> dict[str, Any]:
         {
             "title": "Added latch area for a hundredfold reduction",
             "note": "The interval is that of choices for rates drawn from their posteriors.",
-            **study_table("format", formats, ["area"], lambda f, _: hardening_area(by[f], 100)),
+            **study_table("format", formats, ["area"], lambda f, _: by[f].hardening_area(100)),
         },
     ]
     return {"title": model, "entries": entries}
@@ -257,13 +251,9 @@ def _by_deviation(findings: Sequence[Finding]) -> go.Figure:
 def _distances(findings: Sequence[Finding], name: Any) -> go.Figure:
     figure = go.Figure()
     for colour, found in zip(COLOURS, findings, strict=False):
-        first = found.first
-        low, high = next(iter(found.ranges.values()))
-        # one output moved by more than the whole range lies outside it
-        chosen = (first.distance[:, 0] > high - low) & (first.changed[:, 1] > 0)
-        if not chosen.any():
+        first, rates = found.first, found.distances
+        if not rates:
             continue
-        rates = first.distances(chosen)
         places = [_place(k) for k in range(len(first.places))]
         values = list(rates.values())
         words = [f"{place}: {rates[place]} ({rates[place].n} faults)" for place in rates]
@@ -299,16 +289,12 @@ def _drawable(value: float) -> float:
 def _sensitivity(findings: Sequence[Finding]) -> go.Figure:
     figure = go.Figure()
     for colour, found in zip(COLOURS, findings, strict=False):
-        n, hits = found.latches
-        count, rate = np.ones(len(n)), hits / np.maximum(n, 1)
-        if not hits.any():
+        if not found.latches.hits.any():
             continue
-        share, left = residual_rates(count, rate).T
-        beta = asymmetry(count, rate)
-        curve = (np.exp(-beta * share) - np.exp(-beta)) / -np.expm1(-beta)
-        figure.add_scatter(x=share, y=left, name=found.format, line_color=colour)
+        of = found.latches.sensitivity
+        figure.add_scatter(x=of.share, y=of.left, name=found.format, line_color=colour)
         dashed = {"dash": "dash", "color": colour}
-        figure.add_scatter(x=share, y=curve, name=f"beta {beta:.3g}", line=dashed)
+        figure.add_scatter(x=of.share, y=of.fitted, name=f"beta {of.beta:.3g}", line=dashed)
     figure.update_xaxes(title="share of latches protected, worst first", tickformat=SHARES)
     figure.update_yaxes(title="share of the rate that is left", tickformat=SHARES)
     return styled(figure, height=380)
@@ -316,26 +302,15 @@ def _sensitivity(findings: Sequence[Finding]) -> go.Figure:
 
 def _areas(findings: Sequence[Finding]) -> go.Figure:
     figure = panels([found.format for found in findings], columns=2)
-    choices = {
-        **{kind.name: (PLAIN, kind) for kind in LATCH_TYPES[1:]},
-        "mixed": LATCH_TYPES,
-    }
     for (k, found), (colour, (name, types)) in product(
-        enumerate(findings), zip(COLOURS, choices.items(), strict=False)
+        enumerate(findings), zip(COLOURS, MIXTURES.items(), strict=False)
     ):
-        n, hits = found.latches
-        if not hits.any():
+        if not found.latches.hits.any():
             continue
-        reached = [t for t in _TARGETS if t <= max(kind.reduction for kind in types)]
-        areas = [
-            HardenedLatches(target=t, types=types)
-            .choose(np.ones(len(n)), hits / np.maximum(n, 1))
-            .added_area
-            for t in reached
-        ]
+        areas = found.latches.areas(types, _TARGETS)
         line = go.Scatter(
-            x=reached, y=areas, name=name, mode="lines+markers", line_color=colour,
-            showlegend=k == 0, line_dash="solid" if name == "mixed" else "dot",
+            x=list(areas), y=list(areas.values()), name=name, mode="lines+markers",
+            line_color=colour, showlegend=k == 0, line_dash="solid" if name == "mixed" else "dot",
         )  # fmt: skip
         figure.add_trace(line, row=1, col=k + 1)
     figure.update_xaxes(type="log", title="times fewer failures")

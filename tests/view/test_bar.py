@@ -2,9 +2,9 @@
 
 import pytest
 
-from radhard.campaign.collect import Progress
-from radhard.report.bar import Pace, ProgressBar
+from radhard.campaign.job import Progress
 from radhard.stats.ball import proportion
+from radhard.view.bar import Pace, ProgressBar
 
 
 def test_stored_faults_count_neither_as_speed_nor_as_time() -> None:

@@ -109,3 +109,18 @@ def cost_words(cost: Cost) -> str:
     parts = [f"{number:,.0f} {what}" for number, what in counted if number]
     parts += [f"{percent(cost.area)} more storage on the chip"] if cost.area else []
     return ", ".join(parts + ["training"] * cost.retraining) or "nothing"
+
+
+def at_once_words(confidence: float) -> str:
+    """What intervals of many parts are, and what those at once are.
+
+    >>> print(at_once_words(0.95)[:54])
+    Each interval holds its own rate with 95 % probability
+    """
+    level, missed = f"{100 * confidence:g} %", 100 * (1 - confidence)
+    return (
+        f"Each interval holds its own rate with {level} probability: of 100 bars, {missed:.2g} may "
+        "well miss theirs. Where you pick the worst, or look for those that differ, read all at "
+        f"once: these intervals are wider, and all of a figure hold with {level} probability "
+        "(Bonferroni)."
+    )

@@ -16,8 +16,9 @@ from radhard.campaign.sealed import replace_file
 from radhard.campaign.store import Folder, folders
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
-from radhard.report.summary import FEW, Line, activated, enough, formulations, lines
-from radhard.report.wording import (
+from radhard.version import version
+from radhard.view.summary import FEW, Line, activated, enough, formulations, lines
+from radhard.view.wording import (
     cost_words,
     covered_words,
     duration,
@@ -25,7 +26,6 @@ from radhard.report.wording import (
     percent,
     verdict_words,
 )
-from radhard.version import version
 
 _FIT_NOTE = (
     "Silent data corruption in 10^9 hours: raw rate times the share that changes the answer."
@@ -66,11 +66,11 @@ def report(store: str | Path) -> Path:
         StoreError: when the store holds no campaign, or one that can't be read.
     """
     root = Path(store)
-    held = sorted(folders(root), key=lambda f: f.about()["identity"]["chip"] == "software")
+    held = sorted(folders(root), key=lambda folder: folder.of_software)
     path, made_from = root / "report.html", _made_from(held)
     if _says(path, made_from):
         return path
-    software = [f for f in held if f.about()["identity"]["chip"] == "software"]
+    software = [folder for folder in held if folder.of_software]
     sections = [_section(folder, _software_twin(folder, software)) for folder in held]
     baseline = _add_differences(sections)
     return written(path, "page.html", sections=sections, baseline=baseline, made_from=made_from)
@@ -117,7 +117,7 @@ def written(path: Path, template: str, **values: Any) -> Path:
     from plotly.offline import get_plotlyjs
 
     environment = Environment(
-        loader=PackageLoader("radhard.report", "."),
+        loader=PackageLoader("radhard.view", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -144,13 +144,13 @@ def _software_twin(folder: Folder, software: Sequence[Folder]) -> Result | None:
 
 
 def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
-    from radhard.report.joint import at_once_words
+    from radhard.view.wording import at_once_words
 
     result, about = folder.result(), folder.about()
     identity = about["identity"]
     notions = (
         formulations(result, software)
-        if identity["chip"] != "software" and (software or result.space.known)
+        if not folder.of_software and (software or result.space.known)
         else []
     )
     rated = result.space.rate_fit is not None
@@ -170,7 +170,7 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
         ],
         "asked": _asked(about),
         "at_once": at_once_words(result.confidence),
-        "method": _method(result, identity),
+        "method": _method(result, _chip_words(folder, identity["chip"], result)),
     }
 
 
@@ -179,14 +179,14 @@ _Figure = tuple[str, str, Any]
 
 
 def _of_notions(notions: Sequence[Line], result: Result) -> list[_Figure]:
-    from radhard.report import plot
+    from radhard.view import plot
 
     title = "RA under other notions of a fault"
     return [(title, _RA_NOTE, plot.formulations(notions, result))] if notions else []
 
 
 def _of_rates(result: Result) -> list[_Figure]:
-    from radhard.report import rate
+    from radhard.view import rate
 
     rates, verdict = result.fit("sdc1"), result.fit_verdict()
     few = any(0 < part.n < FEW for part in result.by(lambda s: (s.component,)))
@@ -199,9 +199,9 @@ def _of_rates(result: Result) -> list[_Figure]:
 
 def _of_places(result: Result, code: Sequence[tuple[str, int, int]]) -> list[_Figure]:
     """Where faults hurt: layers, bits, and both; ``code`` are the parts of all values' code."""
-    from radhard.report import plot
-    from radhard.report.heatmap import highest_rate, layer_by_bit
-    from radhard.report.joint import at_once
+    from radhard.campaign.joint import at_once
+    from radhard.view import plot
+    from radhard.view.heatmap import highest_rate, layer_by_bit
 
     shown, strata = plot.often_struck(result), result.strata
     rare = len(shown) < len({s.component for s in result.space.strata})
@@ -253,7 +253,7 @@ def _protected(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [*rows, ("protections take", cost)] if rows else []
 
 
-def _method(result: Result, identity: Mapping[str, Any]) -> list[str]:
+def _method(result: Result, chip: str) -> list[str]:
     kind = result["sdc1"].method
     how = (
         "The number of faults was decided by looking at the estimate, so intervals are confidence "
@@ -271,12 +271,12 @@ def _method(result: Result, identity: Mapping[str, Any]) -> list[str]:
         "were compared with the fault-free ones of that image.",
         f"Intervals hold the truth with {100 * result.confidence:g} % probability ({kind}). {how}",
         f"The faulty runs took {duration(result.seconds)}.",
-        "The chip is " + _chip_words(str(identity["chip"]), result),
+        "The chip is " + chip,
     ]
 
 
-def _chip_words(chip: str, result: Result) -> str:
-    if chip == "software":
+def _chip_words(folder: Folder, chip: str, result: Result) -> str:
+    if folder.of_software:
         return (
             "software: every bit of every weight and of every layer output equally likely, "
             "whatever the hardware. No real chip is like that; it is what injectors without a "

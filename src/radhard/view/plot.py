@@ -7,11 +7,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from radhard.campaign.joint import Key, Label, at_once
 from radhard.campaign.result import Part, Result
-from radhard.report.joint import Key, Label, at_once
-from radhard.report.summary import Line, enough
-from radhard.report.wording import percent
 from radhard.stats.estimate import Estimate
+from radhard.view.summary import Line, enough
+from radhard.view.wording import percent
 
 #: Told apart by people who see colours otherwise: Okabe and Ito's, then four of Tol's.
 COLOURS = ("#d55e00", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from radhard.report.page import written
-from radhard.report.plot import COLOURS, SHARES, styled
 from radhard.study.comparison import Comparison
+from radhard.view.page import written
+from radhard.view.plot import COLOURS, SHARES, styled
 
 #: What the columns of `rows_of` are.
 HEADS = ("sampler", "faults", "least", "most", "seconds", "reached", "coverage")

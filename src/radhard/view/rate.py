@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from radhard.campaign.joint import at_once
 from radhard.campaign.result import Result
 from radhard.faults.space import Stratum
 from radhard.metrics.fit import Verdict
-from radhard.report.joint import at_once
-from radhard.report.plot import COLOURS, GREY, ends, styled, switched
-from radhard.report.summary import FEW
 from radhard.stats.estimate import Estimate
+from radhard.view.plot import COLOURS, GREY, ends, styled, switched
+from radhard.view.summary import FEW
 
 _MET, _MISSED, _OPEN = COLOURS[1], COLOURS[0], "#777"
 

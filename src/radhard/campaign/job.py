@@ -1,0 +1,146 @@
+"""A campaign that is ready to run, and how far it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from radhard.campaign.result import Result
+from radhard.campaign.runs import Runs, tallied
+from radhard.campaign.shard import FIRST_SHARD, shards_of
+from radhard.campaign.store import Folder, shard_name
+from radhard.faults.fault import Faults
+from radhard.metrics.outcome import counted_as
+from radhard.protect.protection import Flags
+from radhard.sampling.tally import Tally
+from radhard.stats.estimate import Estimate
+from radhard.stats.stopping import Precision
+
+#: When to stop: after a number of faults, or when the answer is precise enough.
+Until = int | Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a campaign is.
+
+    Attributes:
+        name: of the campaign.
+        done: faults so far.
+        goal: faults at which it ends; with `Precision` a forecast from what is known.
+        fresh: faults of ``done`` that this run made; the others were stored.
+        metric: the outcome that is watched.
+        estimate: what is known of it.
+    """
+
+    name: str
+    done: int
+    goal: int
+    fresh: int
+    metric: str
+    estimate: Estimate
+
+
+Watcher = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """All that a run needs: which faults there are, and what they do.
+
+    Attributes:
+        nothing: the answer before the first fault.
+        draw: the first faults of a shard: its number and how many.
+        strike: the outcomes of faults, by name.
+        proofs: whether what is proved of faults holds under what watches the runs.
+        folder: where shards are kept; ``None`` for in memory only.
+    """
+
+    nothing: Result
+    draw: Callable[[int, int], Faults]
+    strike: Callable[[Faults], dict[str, Flags]]
+    proofs: bool
+    folder: Folder | None = None
+
+    def result(self, until: Until, watch: Watcher | None = None) -> Result:
+        """Run, or read, shard after shard until the budget or the precision is reached."""
+        return _Run(self, until, watch).result()
+
+
+def checked(until: Until, metrics: tuple[str, ...]) -> None:
+    """Whether there is such a goal among these outcomes.
+
+    Raises:
+        ValueError: for a budget below 1, or an outcome that is not counted.
+    """
+    if not isinstance(until, Precision):
+        if type(until) is not int or until < 1:
+            raise ValueError(f"{until!r} faults can't be: ask for 1 or more, or for a Precision")
+    elif counted_as(until.metric) not in metrics:
+        raise ValueError(f"no outcome {until.metric!r} to be precise about: use one of {metrics}")
+
+
+class _Run:
+    """A job on its way."""
+
+    def __init__(self, job: Job, until: Until, watch: Watcher | None) -> None:
+        self.job, self.watch, self.fresh = job, watch, 0
+        self.precise = until if isinstance(until, Precision) else None
+        self.most = until.most if isinstance(until, Precision) else until
+        self.metric = counted_as(until.metric) if isinstance(until, Precision) else "sdc1"
+        self.runs: list[Runs] = []
+
+    def result(self) -> Result:
+        """Run, or read, shard after shard until the budget or the precision is reached."""
+        tally, seconds = self.job.nothing.tally, 0.0
+        if self.watch:
+            self.watch(self._progress(self._answer(tally, 0.0)[self.metric]))
+        for shard, count in shards_of(self.most):
+            more, took = self._shard(shard, count)
+            tally, seconds = tally + more, seconds + took
+            if not self.watch and not self.precise:
+                continue
+            estimate = self._answer(tally, seconds)[self.metric]
+            if self.watch:
+                self.watch(self._progress(estimate))
+            if self.precise and self.precise.reached(estimate):
+                break
+        return replace(self._answer(tally, seconds), runs=Runs.joined(self.runs))
+
+    def _shard(self, shard: int, count: int) -> tuple[Tally, float]:
+        stored = self.job.folder.reusable(shard_name(shard)) if self.job.folder else None
+        if stored is not None and len(stored[0]) >= count:
+            faults, columns, seconds = stored
+            part = {name: hits[:count] for name, hits in columns.items()}
+            self.runs.append(Runs.of(faults[:count], part))
+            return self._tally(faults[:count], part), seconds * count / len(faults)
+        start = time.perf_counter()
+        faults = self.job.draw(shard, count)
+        columns = self.job.strike(faults)
+        took = time.perf_counter() - start
+        if self.job.folder:
+            self.job.folder.keep(shard_name(shard), faults, columns, took)
+        self.fresh += count
+        self.runs.append(Runs.of(faults, columns))
+        return self._tally(faults, columns), took
+
+    def _tally(self, faults: Faults, columns: Mapping[str, Flags]) -> Tally:
+        return tallied(faults, columns, self.job.nothing.space, self.job.proofs)
+
+    def _answer(self, tally: Tally, seconds: float) -> Result:
+        level = self.precise.confidence if self.precise else 0.95
+        return replace(
+            self.job.nothing,
+            tally=tally,
+            confidence=level,
+            anytime=self.precise is not None,
+            seconds=seconds,
+        )
+
+    def _progress(self, estimate: Estimate) -> Progress:
+        goal = self.most
+        if self.precise:
+            ratio = estimate.half_width / self.precise.half_width
+            goal = min(self.most, max(FIRST_SHARD, round(estimate.n * max(ratio, 1) ** 2)))
+        return Progress(self.job.nothing.name, estimate.n, goal, self.fresh, self.metric, estimate)
