@@ -57,7 +57,8 @@ def test_the_readme_s_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_examples_run(path: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(path), run_name="__main__")
-    assert "SDC-1" in capsys.readouterr().out
+    told = "MAE" if path.stem == "own_multiplier" else "SDC-1"  # it strikes nothing
+    assert told in capsys.readouterr().out
 
 
 def test_links_lead_somewhere() -> None:
