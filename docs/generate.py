@@ -275,7 +275,18 @@ TABLE
 `multiplier_named("mine.npy@signed")` reads a square array of products by bit patterns, `mine.bin@unsigned` 65,536
 of them in 16 or 32 bits, little-endian, such as those of tf-approximate. Tables whose first index is the weight,
 such as those of the evolved unsigned circuits there, take `,transposed`. `rh.Tabulated(products, name)` is the same
-in Python; [parts of your own](your-own.md#multiplier-of-your-own) says how a formula is one.
+in Python.
+
+`mine.v@signed` reads a netlist of gates in Verilog, such as the files of a checkout of EvoApproxLib without `_pdk45` in
+their names, with what their comments say of power, area and delay; no compiler is needed. `rh.read_netlist(path,
+signed=True, release="v1")` keeps the release, too. Any of its `nodes` can be stuck:
+
+```python
+faulty = rh.read_netlist(path, signed=True).stuck_at("S_2_0", 1)
+faulty.errors()  # its table and hash are others as well
+```
+
+[Parts of your own](your-own.md#multiplier-of-your-own) says how a formula is a multiplier.
 """
 
 PAGES = {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from radhard.accel.chip import Accelerator
     from radhard.arith.multiplier import Errors, Multiplier
     from radhard.arith.multipliers import multiplier_named, multipliers
+    from radhard.arith.netlist import Netlist, read_netlist
     from radhard.arith.tabulated import Tabulated, read_table
     from radhard.campaign.campaign import Campaign
     from radhard.campaign.collect import collect
@@ -117,6 +118,7 @@ _ROOMS = {
     "accel.chip": ["Accelerator"],
     "arith.multiplier": ["Errors", "Multiplier"],
     "arith.multipliers": ["multiplier_named", "multipliers"],
+    "arith.netlist": ["Netlist", "read_netlist"],
     "arith.tabulated": ["Tabulated", "read_table"],
     "campaign.campaign": ["Campaign"],
     "campaign.collect": ["collect"],

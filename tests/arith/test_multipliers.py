@@ -204,7 +204,7 @@ def test_operands_that_are_no_integers_are_refused() -> None:
         ("mul17u_exact", r"use 2 to 16"),
         ("mul7u_etm", r"two halves"),
         ("mul7s_kulkarni", r"blocks have 2 bits"),
-        ("mine.npy", r"say how the table is read: mine.npy@signed"),
+        ("mine.npy", r"say how the file is read: mine.npy@signed"),
         ("mine.bin@transposed", r"mine.bin@unsigned"),
     ],
 )

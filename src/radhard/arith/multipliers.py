@@ -11,6 +11,7 @@ from typing import Any
 
 from radhard.arith.array import BrokenArray, Exact
 from radhard.arith.multiplier import Multiplier, full_name
+from radhard.arith.netlist import read_netlist
 from radhard.arith.published import EVOAPPROX
 from radhard.arith.tabulated import read_table
 from radhard.arith.textbook import (
@@ -37,7 +38,7 @@ _EITHER: Mapping[str, type[Any]] = {"exact": Exact, "array": BrokenArray}
 _HOW = "as in mul8u_drum:bits=4 or mul8u_array:b=2,columns=4"
 _PAIR = re.compile(r"(\w+)=(\d+)")
 _FORMULA = re.compile(r"mul(\d+)([us])_([a-z]+)(?::(.+))?")
-_FILE = re.compile(r"(.+\.(?:bin|npy))(?:@(.*))?")
+_FILE = re.compile(r"(.+\.(?:bin|npy|v))(?:@(.*))?")
 
 _LISTED: tuple[Multiplier, ...] = (
     Exact(),
@@ -65,7 +66,8 @@ def multiplier_named(name: str) -> Multiplier:
 
     It is listed, such as ``mul8s_1L2H@v1``, its release behind an @; or a formula with width and
     sign, such as ``mul16s_drum:bits=6`` or ``mul8u_array:b=2,columns=4``; or a file of products,
-    ``mine.npy@signed``, ``mine.bin@unsigned,transposed``: see `read_table`.
+    ``mine.npy@signed``, ``mine.bin@unsigned,transposed``: see `read_table`; or of
+    gates, ``mine.v@signed``: see `read_netlist`.
 
     Raises:
         ValueError: for an unknown name, with the nearest ones; for one whose release is not said.
@@ -118,9 +120,13 @@ def _joined(values: Mapping[str, int]) -> str:
 
 def _from_file(name: str, path: str, given: str | None) -> Multiplier:
     words = set((given or "").split(","))
-    if words - {"transposed"} not in ({"signed"}, {"unsigned"}):
+    gates = path.endswith(".v")
+    if words - (set() if gates else {"transposed"}) not in ({"signed"}, {"unsigned"}):
+        more = ", with ,transposed behind it where the first index is that of the weight"
         raise ValueError(
-            f"multiplier {name!r}: say how the table is read: {path}@signed or {path}@unsigned, "
-            "with ,transposed behind it where the first index is that of the weight"
+            f"multiplier {name!r}: say how the file is read: {path}@signed or {path}@unsigned"
+            f"{'' if gates else more}"
         )
+    if gates:
+        return read_netlist(Path(path), "signed" in words)
     return read_table(Path(path), "signed" in words, "transposed" in words)
