@@ -286,9 +286,9 @@ faulty = rh.read_netlist(path, signed=True).stuck_at("S_2_0", 1)
 faulty.errors()  # its table and hash are others as well
 ```
 
-`rh.run_c(path, signed=True)` compiles and **runs** a C file of such a checkout where there is a compiler, and takes its
-table. Operands go to the parameters of their names (many functions there take B first), and patterns and result are
-read as `signed` says, whatever the types. No name on the command line or in a file leads there.
+`radhard.arith.compiled.run_c(path, signed=True)` compiles and **runs** a C file of such a checkout where there is a
+compiler, and takes its table. Operands go to the parameters of their names (many functions there take B first), and patterns and result are
+read as `signed` says, whatever the types. No name of a multiplier leads there.
 
 [Parts of your own](your-own.md#multiplier-of-your-own) says how a formula is a multiplier.
 """

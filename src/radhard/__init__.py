@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from radhard.accel import chips
     from radhard.accel.chip import Accelerator
-    from radhard.arith.compiled import run_c
     from radhard.arith.multiplier import Errors, Multiplier
     from radhard.arith.multipliers import multiplier_named, multipliers
     from radhard.arith.netlist import Netlist, read_netlist
@@ -117,7 +116,6 @@ if TYPE_CHECKING:
 #: Where each public name lives; the modules are imported when a name is first used.
 _ROOMS = {
     "accel.chip": ["Accelerator"],
-    "arith.compiled": ["run_c"],
     "arith.multiplier": ["Errors", "Multiplier"],
     "arith.multipliers": ["multiplier_named", "multipliers"],
     "arith.netlist": ["Netlist", "read_netlist"],

@@ -7,6 +7,7 @@ import pytest
 
 import radhard as rh
 from oracles.gates import array_multiplier, verilog
+from radhard.arith.compiled import run_c
 
 #: The three kinds of prototypes in EvoApproxLib, all of circuits that tell their ports apart.
 SIGNED = """
@@ -52,7 +53,7 @@ compiled = pytest.mark.skipif(
 def test_functions_of_a_checkout(code: str, signed: bool, same: str, tmp_path: Path) -> None:
     path = tmp_path / 'mul "own".c'
     path.write_text(code)
-    found = rh.run_c(path, signed, "v1")
+    found = run_c(path, signed, "v1")
     assert found.digest() == rh.multiplier_named(same).digest()
     assert found.name in code
     assert (found.signed, found.release) == (signed, "v1")
@@ -68,7 +69,7 @@ def test_c_and_verilog_give_one_table(tmp_path: Path) -> None:
         lines.append(start or f"uint64_t {net} = {x} {symbol} {y};")
     path = tmp_path / "mine.c"
     path.write_text("\n".join([*lines, "return O; }"]))
-    one, other = rh.run_c(path, False), rh.Netlist(verilog(gates, 8))
+    one, other = run_c(path, False), rh.Netlist(verilog(gates, 8))
     assert one.digest() == other.digest() != rh.multiplier_named("mul8u_exact").digest()
 
 
@@ -95,14 +96,14 @@ def test_what_can_t_be_run(code: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.c"
     path.write_text(code)
     with pytest.raises(ValueError, match=message):
-        rh.run_c(path, True)
+        run_c(path, True)
 
 
 def test_without_a_compiler_the_netlist_is_pointed_at(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "mul8s_own.c"
     with pytest.raises(FileNotFoundError, match=r"no file .*mul8s_own\.c"):
-        rh.run_c(path, True)
+        run_c(path, True)
     path.write_text(SIGNED)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"beside mul8s_own\.c by read_netlist"):
-        rh.run_c(path, True)
+        run_c(path, True)
