@@ -134,9 +134,9 @@ def _parts(text: str) -> list[str]:
 
 def _module(name: str, ports: str, body: str, others: Mapping[str, Module]) -> Module:
     kinds: dict[str, dict[str, int]] = {"input": {}, "output": {}, "wire": {}}
-    head = [part for part in _parts(re.sub(r",\s*(?=input|output)", ";", ports)) if " " in part]
+    head = _parts(re.sub(r",\s*(?=input|output)", ";", ports))
     drivers = []
-    for statement in (*(part for part in head if _PORTS.fullmatch(part)), *_parts(body)):
+    for statement in (*filter(_PORTS.fullmatch, head), *_parts(body)):
         if declared := _PORTS.fullmatch(statement):
             kind, high, names = declared.groups()
             width = int(high) + 1 if high else 0
