@@ -19,6 +19,7 @@ from radhard.sampling.catalogue import SAMPLERS
 from radhard.sampling.proposals import Importance
 from radhard.sampling.sampler import Tilted
 from radhard.testing import (
+    check_arithmetic,
     check_chip,
     check_criterion,
     check_format,
@@ -66,6 +67,8 @@ def test_protections_of_the_catalogue_pass(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "part", "check"),
     [
+        ("own_arithmetic", "ShortOperands", check_arithmetic),
+        ("own_arithmetic", "ShortProducts", check_arithmetic),
         ("own_format", "Posit8", check_format),
         ("own_chip", "Scratchpad", check_chip),
         ("own_sampler", "EarlyFirst", check_sampler),
@@ -179,6 +182,41 @@ def test_broken_protections_do_not() -> None:
         check_protection(Adding())
     with pytest.raises(AssertionError, match="detected does not depend on which"):
         check_protection(Counting())
+
+
+@dataclass(frozen=True)
+class BrokenSums:
+    """Exact sums, but for one thing."""
+
+    wrong: str = ""
+    name: str = "broken"
+
+    @property
+    def linear(self) -> bool:
+        return self.wrong == "linear"
+
+    def sums(self, how, terms, operand: Tensor, given) -> Tensor:
+        if self.wrong == "batch":
+            operand = operand + len(operand) % 2
+        if self.wrong == "part" and given.weight.dim() == 2 and len(operand) == len(given.weight):
+            operand = operand + 1
+        if self.wrong == "linear":
+            operand = torch.floor(operand / 4) * 4
+        return how.ordinary(terms, operand, given)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("batch", "sums do not depend on other images"),
+        ("part", "single outputs have the sums that all outputs have"),
+        ("linear", "linear sums change by products of what changes"),
+    ],
+)
+def test_broken_arithmetic_does_not(wrong: str, message: str) -> None:
+    check_arithmetic(BrokenSums())
+    with pytest.raises(AssertionError, match=message):
+        check_arithmetic(BrokenSums(wrong))
 
 
 def test_broken_criteria_do_not() -> None:

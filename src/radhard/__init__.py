@@ -69,9 +69,10 @@ if TYPE_CHECKING:
     from radhard.formats.floating import FloatFormat
     from radhard.formats.integer import IntegerFormat
     from radhard.formats.number import NumberFormat
-    from radhard.network.arithmetic import Formats
+    from radhard.network.arithmetic import Arithmetic, Datapath, Formats, Parameters
     from radhard.network.capture import capture
     from radhard.network.layout import CaptureError
+    from radhard.network.terms import Terms
     from radhard.network.workload import Workload
     from radhard.protect.bound import (
         BoundedNeuron,
@@ -167,9 +168,10 @@ _ROOMS = {
     "formats.floating": ["FloatFormat"],
     "formats.integer": ["IntegerFormat"],
     "formats.number": ["NumberFormat"],
-    "network.arithmetic": ["Formats"],
+    "network.arithmetic": ["Arithmetic", "Datapath", "Formats", "Parameters"],
     "network.export": ["CaptureError"],
     "network.capture": ["capture"],
+    "network.terms": ["Terms"],
     "network.workload": ["Workload"],
     "protect.hardening": ["HardenedLatches", "LatchType"],
     "protect.ranges": ["RangeDetector"],

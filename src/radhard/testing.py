@@ -10,6 +10,7 @@ parts of radhard itself go through the same checks.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -24,13 +25,18 @@ from radhard.arith.multiplier import WIDEST_TABLE, Integers, Multiplier, limits,
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.description import Arrays, described
 from radhard.campaign.rebuild import rebuilt
+from radhard.engine.resume import resume
+from radhard.engine.trace import record
 from radhard.faults.corruption import OPERANDS
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace, Stratum
-from radhard.formats.catalogue import FLOAT16
+from radhard.formats.catalogue import FLOAT16, INT8
 from radhard.formats.number import NumberFormat
 from radhard.metrics.outcome import Criterion
+from radhard.network.arithmetic import Arithmetic, Datapath, Parameters
 from radhard.network.capture import capture
+from radhard.network.sums import some, whole
+from radhard.network.terms import Each, Place, taps_of
 from radhard.network.workload import Workload
 from radhard.protect.protection import Protection
 from radhard.sampling.proposals import Importance
@@ -42,6 +48,8 @@ from radhard.stats.ball import contrast
 _CODES = 2**16
 #: Faults that chips, protections and criteria are tried on, and campaigns per sampler.
 _FAULTS, _SEEDS = 400, 120
+#: By which share of the largest, sums of floats may differ in another order.
+_APART = 1e-3
 #: Chance that a right sampler fails.
 _FAILING = 1e-6
 
@@ -177,6 +185,92 @@ def check_protection(protection: Protection, workload: Workload | None = None) -
         _hold(same, f"{name} does not depend on which other faults run")
 
 
+def check_arithmetic(own: Datapath, workload: Workload | None = None) -> None:
+    """Whether arithmetic gives the same sums whichever of them are asked for, and faults likewise.
+
+    Sums of all outputs, of some positions, of one channel and of single outputs agree: exactly
+    where operands are integers, else to within rounding. They do not depend on what else is asked
+    for; where it is said to be linear they change by products of what changes; and faults do in
+    runs of differences what they do in whole runs, in a campaign that can be asked again.
+
+    Args:
+        own: yours.
+        workload: a network that it can compute; a small convolutional one in INT8 where ``None``.
+    """
+    work = (workload or _small(INT8)).with_(arithmetic=own)
+    for number in range(len(work.layers)):
+        if work.arithmetic[number].own is not None and work.layers[number].has_windows:
+            _alike_in_parts(work, number)
+    campaign = Campaign(work, SOFTWARE, Importance())
+    if type(own).__module__ != "__main__":
+        data, arrays = campaign.question.keys["arithmetic"], campaign.question.arrays
+        again = described(rebuilt(data, "arithmetic", arrays), "arithmetic", {})
+        _hold(again == data, f"{own.name} comes back from {data}")
+    space, trace = campaign.space(), record(campaign.network)
+    struck = SOFTWARE.corrupt(campaign.network, space, campaign.draw(space, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            fast = resume(trace, struck)
+        except RuntimeWarning as warning:
+            raise AssertionError(
+                f"does not hold: differences are what they seem ({warning})"
+            ) from None
+    slow = resume(trace, struck, patches=False)
+    gap = (fast.logits - slow.logits).nan_to_num(0.0).abs().amax(1)
+    exact = all(how.exact for how in work.arithmetic)
+    room = 0.0 if exact else _APART * float(trace.logits.abs().max())
+    _hold(bool((gap <= room).float().mean() > 0.97), "faults do what they do in whole runs")
+
+
+def _alike_in_parts(work: Workload, number: int) -> None:
+    """Whether a layer's sums of all outputs agree with those of some, one by one, and of parts."""
+    layer, how, given = work.layers[number], work.arithmetic[number], work.parameters[number]
+    layout = work.program.rows[layer.operands[0]]
+    assert given is not None
+    assert layout is not None
+    held = work.program.values(work.images[:2], work.evaluate)[layer.operands[0]]
+    x = how.operand(layout.split(held))
+    sums = how.sums(whole(layer, how), layout.join(x), given).flatten(1)
+    alone = how.sums(whole(layer, how), layout.join(x[:1]), given).flatten(1)
+    name = f"layer {layer.name}: "
+    _near(alone, sums[:1], how, name + "sums do not depend on other images")
+    element = torch.arange(sums.shape[1])
+    channel, position = layer.output_place(element)
+    window = layer.window(channel, position)
+    operands = torch.where(window >= 0, x[0][window.clamp(min=0)], 0)
+    place = Place(channel[:, None], position[:, None], torch.arange(layer.fan_in))
+    rows = layer.weight_rows(given.weight)
+    bias, scale = (
+        part.reshape(-1)[channel] if part is not None and part.dim() else part
+        for part in (given.bias, given.scale)
+    )
+    assert scale is not None
+    own = Parameters(rows[channel], bias, scale)
+    each = how.sums(Each(place, window >= 0), operands, own)
+    _near(each, sums[0], how, name + "single outputs have the sums that all outputs have")
+    taps = taps_of(layer, x.device)
+    windows = torch.where(taps >= 0, x[0][taps.clamp(min=0)], 0)
+    bias = given.bias.reshape(-1) if given.bias is not None else None
+    scale = given.scale.reshape(-1) if given.scale.dim() else given.scale
+    every = torch.arange(layer.positions)
+    found = how.sums(some(layer, how, every), windows, Parameters(rows, bias, scale))
+    at = sums[0][layer.output_element(torch.arange(layer.channels), every[:, None])]
+    _near(found, at, how, name + "all channels at some positions have the sums of all outputs")
+    if how.linear:
+        moved = x.flip(1) - x
+        change = how.change(layer.product, layout.join(moved), given).flatten(1)
+        after = how.sums(whole(layer, how), layout.join(x.flip(1)), given).flatten(1)
+        _near(sums + change, after, how, name + "linear sums change by products of what changes")
+
+
+def _near(found: Tensor, wanted: Tensor, how: Arithmetic, what: str) -> None:
+    """Equal where sums are exact, else nearly so."""
+    room = 0.0 if how.exact else _APART * float(wanted.abs().max())
+    gap = (found.double() - wanted.double()).abs()
+    _hold(bool((gap <= room).all()), f"{what}: they differ by up to {float(gap.max()):g}")
+
+
 def check_criterion(criterion: Criterion) -> None:
     """Whether an outcome of your own judges each run by itself.
 
@@ -284,14 +378,14 @@ def _neighbours(some: Tensor, rounded: Tensor, finite: Tensor) -> None:
         raise AssertionError(f"does not hold: {some[k]} rounds to a neighbour, not {rounded[k]}")
 
 
-def _small() -> Workload:
+def _small(fmt: NumberFormat = FLOAT16) -> Workload:
     """Convolutions and a dense layer of random weights, with six images."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         layers = [nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, stride=2), nn.ReLU()]
         model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(36, 5))
         images = torch.randn(6, 2, 8, 8)
-    return capture(model, images, torch.arange(6) % 5, format=FLOAT16, name="small")
+    return capture(model, images, torch.arange(6) % 5, format=fmt, name="small")
 
 
 def _alike(found: object, wanted: object, what: str) -> None:

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -22,9 +22,10 @@ from radhard.faults.model import FaultModel, fault_model_named
 from radhard.formats.catalogue import format_named
 from radhard.formats.number import NumberFormat
 from radhard.metrics.outcome import STANDARD, counted_as
-from radhard.network.arithmetic import Formats, Rounding
+from radhard.network.arithmetic import Datapath, Formats, Rounding
 from radhard.network.capture import capture
 from radhard.network.comparator import NanRule
+from radhard.network.datapath import Datapaths
 from radhard.network.folder import Reading
 from radhard.network.source import Subject, subject
 from radhard.network.task import ConfidenceOf
@@ -95,6 +96,8 @@ class Ask(BaseModel):
         seed: of the random draws.
         nan: what rectifiers make of not-a-number; the chip's rule where left out.
         confidence_of: what SDC-10 % and SDC-20 % compare.
+        arithmetic: what multiplies and adds in layers, where that is not exact: for all that
+            multiply, or a table by their names.
         rounding: where fixed point rounds; once, after a sum, where left out.
         protections: what changes the chip, the network or the run.
         criteria: outcomes of your own, by name.
@@ -129,6 +132,7 @@ class Ask(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     nan: NanRule | None = None
     confidence_of: ConfidenceOf = "top-class"
+    arithmetic: Part | None = None
     rounding: Rounding | None = None
     protections: tuple[Part, ...] = ()
     criteria: dict[str, Part] = {}
@@ -293,11 +297,28 @@ def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepa
     }  # fmt: skip
     whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
     work = _captured(whole, ask, fmt)
+    if ask.arithmetic is not None:
+        work = work.with_(arithmetic=_arithmetic(ask.arithmetic, part))
     _check(work, ask)
     struck = _struck(ask, len(work.images), whole.data)
     given = (sampler, model, criteria, ask.seed, ask.name, tuple(protections), ask.confidence_of)
     campaign = Campaign(work.on(device), chip, *given, struck)
     return Prepared(campaign, whole.data, (*whole.notes, *_doubts(work, whole)))
+
+
+def _arithmetic(given: Part, part: Callable[..., Any]) -> Datapaths:
+    """One for all layers, or by their names."""
+
+    def one(where: str, given: Part) -> Any:
+        return part(where, given, Datapath, _listed)
+
+    if isinstance(given, str) or isinstance(given.get("type"), str):
+        return cast(Datapaths, one("arithmetic", given))
+    return {name: one(f"arithmetic.{name}", each) for name, each in given.items()}
+
+
+def _listed(name: str) -> Any:
+    raise ValueError(f"no arithmetic {name!r}: name your own, package.module:object")
 
 
 def _captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats) -> Workload:

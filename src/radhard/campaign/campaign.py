@@ -103,7 +103,7 @@ class Campaign:
         if type(self.seed) is not int or not 0 <= self.seed < 2**63:
             raise ValueError(f"seed {self.seed!r} can't be: use an integer of 0 or more")
         if not self.name:
-            parts = (self.workload.name, self.workload.formats.name, self.chip.name)
+            parts = (self.workload.name, self.workload.computing, self.chip.name)
             object.__setattr__(self, "name", "-".join(parts).replace("/", "_"))
         _check_name(self.name)
         _check_images(self.workload, self.images)

@@ -75,7 +75,7 @@ def begin(folder: Folder, campaign: Campaign, nothing: Result, about: Mapping[st
     identity: dict[str, Any] = {
         "name": campaign.name,
         "model": work.name,
-        "format": work.formats.name,
+        "format": work.computing,
         "chip": campaign.chip.name,
         "sampler": campaign.sampler.name,
         "fault_model": campaign.model.name,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from radhard.campaign.description import Arrays, described
-from radhard.network.arithmetic import Formats
+from radhard.network.arithmetic import Arithmetic, Formats
 from radhard.network.workload import Workload
 
 #: Counted up when the same question would get other faults or outcomes than before.
@@ -50,6 +50,8 @@ class Question:
         }
         if work.nan is not None:
             keys["nan"] = work.nan
+        if own := _arithmetic(work, arrays):
+            keys["arithmetic"] = own
         for name, value in asked.items():
             keys[name] = _top(value, name, arrays)
         return cls(keys, arrays)
@@ -63,6 +65,23 @@ class Question:
     def draws(self) -> str:
         """The same of what decides the faults: nothing that watches them or judges their runs."""
         return id_of({key: part for key, part in self.keys.items() if key not in _WATCHING})
+
+
+def _arithmetic(work: Workload, arrays: Arrays) -> Any:
+    """The data of the datapath of all layers that multiply, or of those of some, by name."""
+    for layer, how in zip(work.layers, work.arithmetic, strict=True):
+        if type(how) is not Arithmetic:
+            raise ValueError(
+                f"layer {layer.name} computes by a {type(how).__name__}, of which a store can't "
+                "tell: make it a datapath, and give it with with_(arithmetic=...)"
+            )
+    found = {
+        name: described(own, f"arithmetic of {name}", arrays)
+        for name, own in sorted(work.datapaths.items())
+    }
+    own = list(found.values())
+    every = len(own) == sum(layer.kind != "embedding" for layer in work.layers)
+    return own[0] if own and every and all(one == own[0] for one in own) else found
 
 
 def id_of(keys: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,7 +139,9 @@ def under_errors(
     network = retuned(protections, workload)
     path = None
     if store is not None:
-        asked = (network.formats, errors, tuple(protections), repetitions, seed)
+        asked: tuple[Any, ...] = (network.formats, errors, tuple(protections), repetitions, seed)
+        if network.datapaths:
+            asked = (*asked, network.datapaths)
         data = [SEMANTICS, network.fingerprint(), described(asked, "under_errors", {})]
         path = store / f"{digest(data)[:32]}.npz"
         held = reusable_arrays(path)

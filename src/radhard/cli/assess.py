@@ -110,6 +110,10 @@ def assess(
     confidence_of: Annotated[
         str, typer.Option(help="What SDC-10 % and 20 % compare: top-class, or top-score.")
     ] = "top-class",
+    arithmetic: Annotated[
+        str | None,
+        typer.Option(help="Arithmetic of your own in place of exact one: package.module:object."),
+    ] = None,
     rounding: Annotated[
         str | None,
         typer.Option(help="Fixed point: once (after a sum, the default), or each-step, slow."),
@@ -149,6 +153,7 @@ def assess(
         "seed": seed,
         "nan": nan,
         "confidence_of": confidence_of,
+        "arithmetic": arithmetic,
         "rounding": rounding,
     }
     answer(validated(fields, "assess"), Way(out, memory, device, json, trust))
@@ -281,7 +286,8 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
     shown = {
         "id": result.id,
         "model": work.name,
-        "format": work.formats.name,
+        "format": work.computing,
+        "arithmetic": question.get("arithmetic"),
         "covered": asdict(work.covered),
         "chip": prepared.campaign.chip.name,
         "faults": result.n,

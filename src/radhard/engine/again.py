@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from radhard.engine.strike import read_again, under_own_weights
+from radhard.engine.reweigh import under_own_weights
+from radhard.engine.strike import read_again
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 from radhard.faults.model import Integers

@@ -14,14 +14,16 @@ from torch import Tensor
 from radhard.engine import kernel
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
-from radhard.engine.rounding import Rounding
+from radhard.engine.rounding import Rounding, cut_of, rounding_of
 from radhard.engine.sparse import Boxes, Chain, Reach, Stage, State
+from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
 from radhard.network.operation import Geometry
 
+#: The geometry of a dense layer, which has one position.
+ONE_TO_ONE = Geometry((1, 1), (1, 1), (0, 0))
 #: What sums of 64 bits may change by without a look at whether they overflow.
 _LARGEST_CHANGE = 2.0**60
-_ONE_TO_ONE = Geometry((1, 1), (1, 1), (0, 0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +41,7 @@ class LayerStage:
     @property
     def geometry(self) -> Geometry:
         """Of a dense layer, that of one position."""
-        return self.layer.geometry or _ONE_TO_ONE
+        return self.layer.geometry or ONE_TO_ONE
 
     @property
     def real(self) -> np.dtype[Any]:
@@ -125,3 +127,26 @@ def reach_of(geometry: Geometry, result: Plane) -> Reach:
         return found
 
     return reach
+
+
+def finish_of(
+    layer: Layer, how: Arithmetic, given: Parameters, kinds: tuple[np.dtype[Any], np.dtype[Any]]
+) -> tuple[Rounding, NDArray[Any]] | None:
+    """How sums become outputs, and what 1 of them is worth in each channel.
+
+    Args:
+        layer: the layer.
+        how: its arithmetic.
+        given: its parameters.
+        kinds: the types of sums and of outputs.
+    """
+    kind, real = kinds
+    whole = kind == np.int64
+    unit = np.ones(layer.channels, np.float64 if whole else kind)
+    if how.exact:
+        unit[:] = how.unit(given).to(torch.float64).reshape(-1).numpy()
+    if whole:
+        cut = cut_of(how.output, float(unit[0]))
+        return (cut, unit) if cut is not None else None
+    finish = rounding_of(how.output, real)
+    return (finish.on(kind), unit) if finish is not None else None

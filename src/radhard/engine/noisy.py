@@ -15,6 +15,7 @@ from radhard.engine.guard import Seen, StepGuard, guarded
 from radhard.faults.rate import NeuronErrors, WeightErrors, hits
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic
+from radhard.network.fit import largest
 from radhard.network.program import Program, Step
 from radhard.network.workload import HOST, Workload
 
@@ -181,5 +182,5 @@ def _unbounded(workload: Workload, number: int, how: Arithmetic) -> Arithmetic:
     """With a bound on sums that holds for any weights."""
     if not how.exact:
         return how
-    layer = workload.layers[number]
-    return replace(how, bound=how.largest_sum(layer.fan_in)).with_bias(workload.parameters[number])
+    bound = largest(how.input) * largest(how.weight) * workload.layers[number].fan_in
+    return how.with_bound(bound).with_bias(workload.parameters[number])

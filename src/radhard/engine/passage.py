@@ -11,14 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from radhard.engine import entry
+from radhard.engine import entry, gather
+from radhard.engine.change import Change, altered, of_channels
 from radhard.engine.guard import BoundingGuard, Bounds, is_local
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
+from radhard.engine.reweigh import struck_channels, tapped
 from radhard.engine.sparse import Entrance, Front, Stage, State
 from radhard.engine.spread import Pool
 from radhard.engine.stage import Barrier, Plan, planned
-from radhard.engine.strike import Change, altered, held_inputs, of_channels, under_padding
+from radhard.engine.strike import held_inputs, under_padding
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 from radhard.network.workload import HOST
@@ -123,6 +125,9 @@ def from_weights(
 ) -> tuple[Front, Change]:
     """Runs with one wrong weight of a layer each, read within a box; and by what it changed."""
     workload, layer = trace.workload, trace.workload.layers[number]
+    reweigh = _plan(trace).entrances[layer.step].reweigh
+    if reweigh is None:
+        return _from_weights_anew(trace, number, fault, corruption)
     element = torch.from_numpy(corruption.element)
     channel, tap = layer.weight_place(element)
     weight = layer.weight_rows(workload.weight(number))[channel, tap]
@@ -134,15 +139,24 @@ def from_weights(
         how.integer_weight(part) if how.exact else part for part in (change.before, change.after)
     )
     moved = (after.to(torch.float64) - before.to(torch.float64)).numpy()
-    taps = layer.bounds["r"] * layer.bounds["s"]
-    group = channel // (layer.channels // layer.bounds["groups"])
-    source = group * layer.bounds["c"] + tap // taps
-    wrong = channel.numpy(), source.numpy(), (tap % taps).numpy(), moved
+    wrong = (*tapped(layer, channel, tap), moved)
     _, height, columns = _plane(trace, layer.step)
     area = len(corruption) * height * columns
     room = State.room(len(corruption), area, area, Maps(trace).real)
-    entrance = _plan(trace).entrances[layer.step]
-    used = entrance.reweigh(wrong, corruption.image, room, Maps(trace))
+    used = reweigh(wrong, corruption.image, room, Maps(trace))
+    return _read_within(trace, number, fault, corruption, room.trimmed(used)), change
+
+
+def _from_weights_anew(
+    trace: Trace, number: int, fault: Tensor, corruption: Corruption
+) -> tuple[Front, Change]:
+    """The same where outputs don't change by the change of the weight times the input."""
+    channel, values, change = struck_channels(trace, number, corruption)
+    step, maps = trace.workload.layers[number].step, Maps(trace)
+    room = State.room(len(corruption), values.numel(), values.numel(), maps.real)
+    golden, columns = maps.values(Read(step), corruption.image), _plane(trace, step)[2]
+    given = values.to(trace.logits).numpy(), channel.numpy(), corruption.image, golden, columns
+    used = gather.column(*given, room.arrays)
     return _read_within(trace, number, fault, corruption, room.trimmed(used)), change
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from radhard.engine.trace import Trace, filled
+from radhard.network.sums import whole
 
 #: Channels, rows and columns of a feature map.
 Plane = tuple[int, int, int]
@@ -125,7 +126,9 @@ class Windows:
         assert layout is not None
         golden = self.trace.values[layer.operands[0]]
         parts = [  # batches as in the golden run, for the same last bits
-            how.sums(layer.product, how.operand(layout.join(filled(part, self.trace.rows))), given)
+            how.sums(
+                whole(layer, how), how.operand(layout.join(filled(part, self.trace.rows))), given
+            )
             for part in golden.split(self.trace.rows)
         ]
         return torch.cat(parts).flatten(1)[: len(golden)]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine.again import Again
+from radhard.engine.change import Change
 from radhard.engine.device import exactly
 from radhard.engine.guard import Seen, guarded
 from radhard.engine.passage import (
@@ -25,7 +26,7 @@ from radhard.engine.passage import (
 from radhard.engine.patch import Windows, mapped, struck_patch
 from radhard.engine.sparse import Front
 from radhard.engine.spread import Pool, spread
-from radhard.engine.strike import Change, single, struck_outputs, struck_values
+from radhard.engine.strike import single, struck_outputs, struck_values
 from radhard.engine.trace import Trace, filled, run_steps
 from radhard.engine.trial import trusted
 from radhard.faults.corruption import OPERANDS, Corruption

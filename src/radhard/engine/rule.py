@@ -67,7 +67,7 @@ def _layer(windows: Windows, number: int, patches: Patches, image: Tensor) -> Pa
     patch = _held(windows, patches, layer.operands[0])
     if layer.geometry is None or given is None or plane is None or patch is None:
         return None
-    if workload.arithmetic[number].each_step:  # where sums saturate, no difference tells them
+    if not workload.arithmetic[number].linear:  # no difference tells its sums
         return None
     if layer.bounds["groups"] > 1:
         patch = widened(windows, layer.operands[0], patch, image)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
+from radhard.engine.change import Change
 from radhard.engine.guard import Guard, StepGuard
 from radhard.engine.resume import Resumed, resume
-from radhard.engine.strike import Change
 from radhard.engine.trace import Trace, answered, images_within, record
 from radhard.faults.corruption import Corruption
 from radhard.faults.model import Integers

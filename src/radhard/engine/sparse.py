@@ -80,7 +80,7 @@ class State:
         """(n,) whether a run differs at all."""
         return self.boxes[:, 2] > 0
 
-    def of(self, runs: NDArray[Any]) -> State:
+    def of(self, runs: NDArray[Any] | slice) -> State:
         """Some of the runs; entries are shared."""
         return replace(self, boxes=self.boxes[runs], base=self.base[runs])
 
@@ -208,13 +208,13 @@ class Entrance:
         stage: the layer with the chain behind it.
         alone: the layer without the chain.
         chain: the chain without the layer.
-        reweigh: outputs of the layer under wrong weights.
+        reweigh: outputs of the layer under wrong weights; ``None`` where they are computed anew.
     """
 
     stage: Stage
     alone: Stage
     chain: Stage
-    reweigh: Reweigh
+    reweigh: Reweigh | None
 
 
 def united(one: Boxes, other: Boxes) -> Boxes:

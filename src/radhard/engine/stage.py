@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from radhard.engine import entry, kernel
-from radhard.engine.layerstage import LayerStage, numbers_of, reach_of
+from radhard.engine.layerstage import LayerStage, finish_of, numbers_of, reach_of
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
-from radhard.engine.rounding import Rounding, cut_of, rounding_of
+from radhard.engine.probe import probed
+from radhard.engine.recompute import Recomputed
+from radhard.engine.rounding import rounding_of
 from radhard.engine.sparse import Boxes, Chain, Entrance, Stage, State
 from radhard.engine.trace import Trace
 from radhard.network.comparator import Comparator
@@ -110,9 +112,13 @@ class _Planner:
                 if entrance is None:
                     return None, None
                 parts = (entrance.stage, entrance.alone, entrance.chain)
-                if not any(part.mismatches(self.maps, images) for part in parts):
-                    return entrance.stage, entrance
-                continue
+                if any(part.mismatches(self.maps, images) for part in parts):
+                    continue
+                return (
+                    (entrance.stage, entrance)
+                    if probed(self.trace, index, entrance)
+                    else (None, None)
+                )
             stage = self._made(index, fused)
             if stage is None or not stage.mismatches(self.maps, images):
                 return stage, None
@@ -202,15 +208,20 @@ class _Planner:
         plain = how.accumulator is None or how.accumulator == how.output
         dense = layer.kind != "conv"
         if (
-            given is None or source is None or own is None or operand is None
-            or not plain or how.each_step or not layer.has_windows
+            given is None or source is None or own is None or not layer.has_windows
             or (dense and source[1:] != (1, 1))
         ):  # fmt: skip
+            return None
+        if not how.linear:
+            alone = Recomputed.of(layer, how, given, source, own).stage()
+            behind = _passing(index, index, (index, None), Chain(), own, self.maps.real)
+            return Entrance(alone, alone, behind, None)
+        if operand is None or not plain:
             return None
         found = self._longest(index, index, fused)
         sums = Read(index, not how.sums_are_outputs)
         kind = self.maps.values(sums, np.arange(1)).dtype
-        finish = self._finish(number, kind)
+        finish = finish_of(layer, how, given, (kind, self.maps.real))
         if found is None or finish is None:
             return None
         parts = LayerStage(index, layer, source, own, sums, operand, finish)
@@ -220,21 +231,6 @@ class _Planner:
         alone = parts.stage(weights, index, None, Chain(), own)
         behind = _passing(index, end, (index, added), chain, result, parts.real)
         return Entrance(stage, alone, behind, parts.reweigh)
-
-    def _finish(self, number: int, kind: np.dtype[Any]) -> tuple[Rounding, NDArray[Any]] | None:
-        """How sums of a type become outputs, and what 1 of them is worth in each channel."""
-        workload = self.trace.workload
-        how, given = workload.arithmetic[number], workload.parameters[number]
-        assert given is not None
-        whole = kind == np.int64
-        unit = np.ones(workload.layers[number].channels, np.float64 if whole else kind)
-        if how.exact:
-            unit[:] = how.unit(given).to(torch.float64).reshape(-1).numpy()
-        if whole:
-            cut = cut_of(how.output, float(unit[0]))
-            return (cut, unit) if cut is not None else None
-        finish = rounding_of(how.output, self.maps.real)
-        return (finish.on(kind), unit) if finish is not None else None
 
     def _elementwise(self, index: int, fused: bool) -> Stage | None:
         step = self.trace.workload.program.steps[index]

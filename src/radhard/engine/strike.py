@@ -5,35 +5,27 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from radhard.engine.change import Change, altered, of_channels
+from radhard.engine.reweigh import under_own_weights, wrong_weights
 from radhard.engine.trace import Trace, filled, run_steps
 from radhard.faults.corruption import OPERANDS, Corruption
 from radhard.faults.model import Integers
-from radhard.formats.integer import IntegerFormat
-from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Product
-from radhard.network.product import dot
 from radhard.network.program import Span
 from radhard.network.stepwise import Latched
+from radhard.network.sums import each
+from radhard.network.terms import Each, Place
 from radhard.network.workload import Workload
 
 #: Operands that are gathered at once for outputs that are computed one by one, about.
 _GATHERED = 1 << 23
-
-
-class Change(NamedTuple):
-    """What struck values were, and what they became, (n,) each; and the codes that were."""
-
-    before: Tensor
-    after: Tensor
-    code: Tensor
 
 
 def by_operand(corruption: Corruption) -> Iterator[tuple[int, str, Integers]]:
@@ -118,27 +110,28 @@ def _one_output(
     bias = given.bias.reshape(-1)[channel] if given.bias is not None else None
     scale = given.scale.reshape(-1)[channel] if given.scale.numel() > 1 else given.scale
 
-    add = Latched.of(layer, how).one_output if how.each_step else dot
+    taps = torch.arange(layer.fan_in, device=element.device)
+    terms = each(layer, how, Place(channel[:, None], position[:, None], taps), window >= 0)
 
-    def sums(x: Tensor, w: Tensor, bias: Tensor | None, product: Product = add) -> Tensor:
+    def sums(x: Tensor, w: Tensor, bias: Tensor | None, over: Product = terms) -> Tensor:
         if how.exact:
             w = how.integer_weight(w)
-        found = how.sums(product, how.operand(x), Parameters(w, bias, scale))
+        found = how.sums(over, how.operand(x), Parameters(w, bias, scale))
         return found.to(torch.float64) if found.is_floating_point() else found
 
     own = Parameters(w, bias, scale)
     fault_free = sums(x, w, bias)
-    operand, terms = str(corruption.operand[0]), torch.from_numpy(corruption.terms).to(x.device)
-    taps = torch.arange(layer.fan_in, device=element.device)
+    operand, span = str(corruption.operand[0]), torch.from_numpy(corruption.terms).to(x.device)
     if operand in {"psum", "product"} and how.each_step:
         faulty, change = _struck_latch(Latched.of(layer, how), how, x, own, corruption)
     elif operand in {"psum", "product"}:
+        assert isinstance(terms, Each)
         if operand == "product":
-            one = terms[:, :1]
-            part = sums(x.gather(1, one), w.gather(1, one), None, _product)
+            one = span[:, :1]
+            part = sums(x.gather(1, one), w.gather(1, one), None, terms.alone(one))
         else:
-            within = (taps >= terms[:, :1]) & (taps < terms[:, 1:])
-            part = sums(torch.where(within, x, 0.0), torch.where(within, w, 0.0), None)
+            within = (taps >= span[:, :1]) & (taps < span[:, 1:])
+            part = sums(x, w, None, replace(terms, kept=within))
             part = torch.zeros_like(part) + part
         change = altered(how.held(part, own), corruption, how.latch)
         faulty = how.with_altered(fault_free, change.before, change.after, own)
@@ -151,15 +144,11 @@ def _one_output(
             faulty = sums(x, torch.where(hit, change.after[:, None], w), bias)
         else:
             change = altered(held_inputs(trace, number, corruption), corruption, how.input)
-            hit = torch.where(wrong[:, None] < 0, taps == terms[:, :1], window == wrong[:, None])
-            faulty = sums(torch.where(hit, change.after[:, None], x), w, bias)
+            hit = torch.where(wrong[:, None] < 0, taps == span[:, :1], window == wrong[:, None])
+            over = terms.with_inside(hit) if isinstance(terms, Each) else terms
+            faulty = sums(torch.where(hit, change.after[:, None], x), w, bias, over)
     carrier = workload.formats.carrier
     return how.finished(faulty, own).to(carrier), how.finished(fault_free, own).to(carrier), change
-
-
-def _product(x: Tensor, w: Tensor, _: Tensor | None) -> Tensor:
-    """Products (n,) of columns: minus zero, where there is one, stays so."""
-    return (x * w)[:, 0]
 
 
 def held_inputs(trace: Trace, number: int, corruption: Corruption) -> Tensor:
@@ -182,26 +171,6 @@ def _struck_latch(
     unit = how.unit(given)
     change = Change(before * unit, after * unit, how.latch.encode(before * unit))
     return how.with_bias_added(sums, given), change
-
-
-def altered(real: Tensor, corruption: Corruption, fmt: NumberFormat) -> Change:
-    """Values (n,) of a format with the masks applied to their codes, in the type of ``real``."""
-    keep, flip = (
-        torch.from_numpy(masks).to(real.device) for masks in (corruption.keep, corruption.flip)
-    )
-    code = fmt.encode(real)
-    return Change(real, fmt.decode((code & keep) ^ flip).to(real.dtype), code)
-
-
-def _overwritten(
-    rows: Tensor, place: Tensor, corruption: Corruption, fmt: NumberFormat
-) -> tuple[Tensor, Change]:
-    """A copy of ``rows`` with the struck element of each replaced."""
-    rows = rows.clone()
-    each = torch.arange(len(rows), device=rows.device)
-    change = altered(rows[each, place], corruption, fmt)
-    rows[each, place] = change.after
-    return rows, change
 
 
 def _under_inputs(
@@ -265,36 +234,7 @@ def _under_weights(
     layer = trace.workload.layers[number]
     inputs, golden = (trace.golden(step, image) for step in (layer.operands[0], layer.step))
     faulty, fault_free = under_own_weights(trace, number, corruption, inputs, golden)
-    return faulty, fault_free, _wrong_weights(trace, number, corruption)[2]
-
-
-def under_own_weights(
-    trace: Trace, number: int, corruption: Corruption, inputs: Tensor, output: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Outputs (n, elements) of a layer with one wrong weight each, and without.
-
-    Args:
-        trace: the golden run.
-        number: of the layer.
-        corruption: n wrong weights of it.
-        inputs: (n, elements) of the layer.
-        output: (n, elements), what it gives without a wrong weight; all channels but the struck
-            one are from here.
-    """
-    layer = trace.workload.layers[number]
-    struck, weights, _ = _wrong_weights(trace, number, corruption)
-    channel = layer.weight_place(torch.from_numpy(corruption.element).to(output.device))[0]
-    how = trace.workload.arithmetic[number]
-    how = replace(how, weight=of_channels(how.weight, channel))
-    each = torch.arange(len(weights), device=output.device)
-    positions = torch.arange(layer.positions, device=output.device)
-    place = layer.output_element(channel[:, None], positions)
-    results = []
-    for held in (struck, weights):
-        rows = output.clone()
-        rows[each[:, None], place] = _one_channel(trace, number, how, inputs, held, channel)
-        results.append(rows)
-    return results[0], results[1]
+    return faulty, fault_free, wrong_weights(trace, number, corruption)[2]
 
 
 def read_again(
@@ -307,52 +247,6 @@ def read_again(
         for number, places in later.items():
             element = places.numpy()[corruption.element[chosen]]
             yield number, chosen[element >= 0], element[element >= 0]
-
-
-def _wrong_weights(
-    trace: Trace, number: int, corruption: Corruption
-) -> tuple[Tensor, Tensor, Change]:
-    """The weights (n, fan-in) of the struck output channels, wrong and right; and the change."""
-    layer, weight = trace.workload.layers[number], trace.workload.weight(number)
-    element = torch.from_numpy(corruption.element).to(weight.device)
-    channel, place = layer.weight_place(element)
-    fmt = of_channels(trace.workload.arithmetic[number].weight, channel)
-    weights = layer.weight_rows(weight)[channel]
-    struck, change = _overwritten(weights, place, corruption, fmt)
-    return struck, weights, change
-
-
-def _one_channel(
-    trace: Trace, number: int, how: Arithmetic, x: Tensor, weights: Tensor, channel: Tensor
-) -> Tensor:
-    """One output channel of each row under a weight row of its own, (n, positions)."""
-    layer, given = trace.workload.layers[number], trace.workload.parameters[number]
-    assert given is not None
-    assert layer.one_channel is not None
-    one_channel = Latched.of(layer, how).one_channel if how.each_step else layer.one_channel
-    bias = given.bias.reshape(-1)[channel, None] if given.bias is not None else None
-    scale = given.scale
-    if scale.numel() > 1:
-        scale = scale.reshape(-1)[channel, None]
-    if how.exact:
-        weights = how.integer_weight(weights)
-
-    def product(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-        parts = zip(*(part.split(trace.rows) for part in (x, w, channel)), strict=True)
-        sums = torch.cat(
-            [
-                one_channel(*(filled(part, trace.rows) for part in each))[: len(each[0])]
-                for each in parts
-            ]
-        )
-        return sums if b is None else sums + b
-
-    return how.run(product, x, Parameters(weights, bias, scale))
-
-
-def of_channels(fmt: NumberFormat, channel: Tensor) -> NumberFormat:
-    """The format of weights that belong to these output channels."""
-    return fmt.of_channels(channel) if isinstance(fmt, IntegerFormat) else fmt
 
 
 def _activations(trace: Trace, number: int) -> list[int]:

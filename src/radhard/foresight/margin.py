@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from radhard.engine.change import altered, of_channels
 from radhard.engine.layerstage import numbers_of
-from radhard.engine.strike import altered, by_operand, of_channels, read_again
+from radhard.engine.strike import by_operand, read_again
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 from radhard.foresight.partial import partial_sums

@@ -187,7 +187,7 @@ class _Backward:
         source, held = layer.operands[0], self.trace.values
         into, out = coding_of(how.input), coding_of(how.output)
         if (
-            given is None or layer.kind == "embedding" or how.each_step
+            given is None or layer.kind == "embedding" or not how.plain
             or how.accumulator not in (None, how.output)
             or into is None or out is None or not {step, source} <= held.keys()
         ):  # fmt: skip

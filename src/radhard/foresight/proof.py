@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from radhard.engine.change import altered, of_channels
 from radhard.engine.layerstage import numbers_of
 from radhard.engine.patch import Windows
 from radhard.engine.rounding import rounding_of
-from radhard.engine.strike import altered, by_operand, held_inputs, of_channels, read_again
+from radhard.engine.strike import by_operand, held_inputs, read_again
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 from radhard.foresight import interval
@@ -167,7 +168,7 @@ class _Place:
         how, given = workload.arithmetic[number], workload.parameters[number]
         finish = rounding_of(how.output)
         layout = workload.program.rows[layer.step]
-        plainly = how.accumulator in (None, how.output) and not how.each_step
+        plainly = how.accumulator in (None, how.output) and how.plain
         if (
             given is None or finish is None or rounding_of(how.input) is None or not plainly
             or not layer.has_windows or how.weight.significant > 24

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,9 +14,12 @@ from radhard.formats.catalogue import FLOAT32, FLOAT64
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
-from radhard.network.layer import Layer, Product
+from radhard.network.layer import Product
+from radhard.network.terms import Terms
 
 _CODES = (FixedFormat, IntegerFormat)
+#: Bound from which sums of integers are of 64 bits; how far a datapath may exceed exact sums.
+_WIDE, _ROOM = 2**52, 4
 #: Where fixed point rounds: the finished sum, or all that a latch holds.
 Rounding = Literal["once", "each-step"]
 
@@ -130,6 +133,43 @@ class Parameters:
         return Parameters(self.weight.to(device), bias, self.scale.to(device))
 
 
+@runtime_checkable
+class Datapath(Protocol):
+    """Arithmetic of your own: an approximate multiplier, or a faulty one, for the whole run.
+
+    A frozen dataclass of plain fields, so that a campaign can be asked again from its data.
+    `radhard.testing.check_arithmetic` tries one. Everything that runs a network runs on it, fault-
+    free and faulty: touched outputs are computed anew from faulty operands, as whole runs do.
+    """
+
+    @property
+    def name(self) -> str:
+        """For tables, pages and names of folders."""
+        ...
+
+    @property
+    def linear(self) -> bool:
+        """Whether sums are those of exact products: differences of operands then tell theirs."""
+        ...
+
+    def sums(self, how: Arithmetic, terms: Terms, operand: Tensor, given: Parameters) -> Tensor:
+        """The sums of a layer's products, with the bias.
+
+        Asked for all outputs, for some positions, and for single outputs or parts of their sums;
+        each result must depend on its own operands alone.
+
+        Args:
+            how: the formats; `Arithmetic.ordinary` gives exact sums, of operands that were changed,
+                and `Arithmetic.bias` the bias among sums.
+            terms: which products are added up: called, ``terms(x, w, bias)``, exact ones; in
+                ``terms.summed(multiply, x, w, bias)`` those of a function.
+            operand: as `Arithmetic.operand` gives it: integers, in float64, where formats are
+                integers (less their zero point) or fixed point, else reals.
+            given: weight and bias likewise.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
     """The fitted formats of one layer.
@@ -139,7 +179,7 @@ class Arithmetic:
     rounding at the end. ``bound`` is the largest partial sum of integers that can occur;
     ``splits`` says that halves of the weight have sums which float32 holds. Where it rounds at
     ``each_step``, products are those of `radhard.network.stepwise` and sums are integers of the
-    accumulator.
+    accumulator. With a datapath of its ``own``, sums are what that makes of them.
     """
 
     input: NumberFormat
@@ -150,6 +190,25 @@ class Arithmetic:
     bound: float
     splits: bool = False
     each_step: bool = False
+    own: Datapath | None = None
+
+    @property
+    def linear(self) -> bool:
+        """Whether sums change by the exact products of what operands change by.
+
+        Where they do not, touched outputs are computed anew, and nothing is proved by differences.
+        """
+        return not self.each_step and (self.own is None or self.own.linear)
+
+    @property
+    def plain(self) -> bool:
+        """Whether sums are those of this class, of which proofs are known: nobody's own."""
+        return type(self) is Arithmetic and self.own is None and self.linear
+
+    @property
+    def gathers(self) -> bool:
+        """Whether `sums` needs `radhard.network.terms.Terms`, not only an operation."""
+        return self.own is not None or not self.linear
 
     def run(self, product: Product, x: Tensor, given: Parameters) -> Tensor:
         """The layer's output, rounded to its format; ``x`` holds any real values."""
@@ -165,18 +224,32 @@ class Arithmetic:
         if not self.exact:
             return self.input.round(x) if x.is_floating_point() else x
         assert isinstance(self.input, _CODES)
-        return self.input.integers(x)
+        return self._as_multiplied(self.input.integers(x))
 
     def sums(self, product: Product, operand: Tensor, given: Parameters) -> Tensor:
         """Sums of products and bias: of integers, in a type that holds them, or of reals."""
+        if self.own is None:
+            return self.ordinary(product, operand, given)
+        found = self.own.sums(self, cast(Terms, product), operand, given)
+        if not self.exact:
+            return found
+        return found.to(torch.float64 if self.bound < _WIDE else torch.int64)
+
+    def ordinary(self, product: Product, operand: Tensor, given: Parameters) -> Tensor:
+        """The same of exact products, whatever datapath there is."""
         if not self.exact:
             return product(operand, given.weight, given.bias)
         if self.each_step:
             return self.with_bias_added(product(operand, given.weight, None), given)
         sums = self._integer_products(product, operand, given.weight, self.bound)
-        if given.bias is None:
-            return sums
-        return sums + torch.round(given.bias / self.unit(given)).to(sums.dtype)
+        bias = self.bias(given)
+        return sums if bias is None else sums + bias.to(sums.dtype)
+
+    def bias(self, given: Parameters) -> Tensor | None:
+        """The bias as it is added to sums: an integer where they are integers."""
+        if given.bias is None or not self.exact:
+            return given.bias
+        return torch.round(given.bias / self.unit(given))
 
     def with_bias_added(self, sums: Tensor, given: Parameters) -> Tensor:
         """Sums of the accumulator's integers with the bias, saturated."""
@@ -283,15 +356,22 @@ class Arithmetic:
             return self
         return replace(self, bound=self.bound + float((given.bias / self.unit(given)).abs().max()))
 
-    def largest_sum(self, terms: int) -> float:
-        """A bound on sums of this many products of any integers."""
-        return _largest(self.input) * _largest(self.weight) * terms
+    def with_bound(self, bound: float) -> Arithmetic:
+        """The same with another bound, with room for what a datapath of its own makes of operands.
+
+        Whatever that is, sums of integers have one type then, float64 or int64.
+        """
+        return replace(self, bound=bound if self.own is None else max(_ROOM * bound, 2.0**25))
 
     def integer_weight(self, weight: Tensor) -> Tensor:
         """The integers of a real weight, in the type in which they are multiplied."""
         assert isinstance(self.weight, _CODES)
-        integers = self.weight.integers(weight)
+        integers = self._as_multiplied(self.weight.integers(weight))
         return integers.to(torch.float32) if 2 * self.bound <= 2**24 else integers
+
+    def _as_multiplied(self, integers: Tensor) -> Tensor:
+        """In float64 for a datapath of its own, whose products may need it."""
+        return integers if self.own is None else integers.to(torch.float64)
 
     def _integer_products(
         self, product: Product, x: Tensor, weight: Tensor, bound: float
@@ -301,7 +381,7 @@ class Arithmetic:
 
         if self.splits and bound > 2**24:
             return split_product(bilinear, x, weight)
-        if self.bound < 2**52:
+        if self.bound < _WIDE:
             return exact_product(bilinear, x, weight, bound)
         return wide_product(bilinear, x, weight)
 
@@ -314,54 +394,3 @@ class Arithmetic:
             return sums.to(torch.float64) * fine
         low, high = coarse.limits
         return shift_toward_zero(sums, bits).clamp(low, high).to(torch.float64) * coarse.scale
-
-
-def fitted(
-    layer: Layer, formats: Formats, samples: tuple[Tensor, Tensor, Tensor], constant: bool
-) -> Arithmetic:
-    """The arithmetic of a layer, its formats fitted to what flows through it.
-
-    Args:
-        layer: the layer.
-        formats: as asked.
-        samples: of its input, of its second operand (the whole weight where ``constant``), and
-            of its output; the extremes suffice.
-        constant: whether the second operand is a weight.
-    """
-    x, w, y = samples
-    looks_up = layer.kind == "embedding"
-    x = w if looks_up else x  # its input are no values
-    source, output = formats.activation.fit(x), formats.activation.fit(y)
-    rows = layer.channels if constant and layer.weight_first else 0
-    weight = formats.weight.fit(w, rows) if constant else formats.activation.fit(w)
-    sums = formats.accumulator if not looks_up else None
-    accumulator = sums.fit(y) if sums is not None else None
-    exact = (
-        layer.kind not in {"attention", "embedding"}  # whose scores pass through a softmax of reals
-        and isinstance(source, _CODES)
-        and isinstance(weight, _CODES)
-    )
-    bound = _bound(layer, source, weight, w if constant else None) if exact else math.inf
-    fan_in = layer.bounds["c"] * layer.bounds["r"] * layer.bounds["s"]
-    splits = exact and weight.width <= 8 and 2 * _largest(source) * 8 * fan_in <= 2**24
-    stepwise = exact and formats.rounding == "each-step"
-    return Arithmetic(source, weight, output, accumulator, exact, bound, splits, stepwise)
-
-
-def _bound(
-    layer: Layer, source: NumberFormat, weight: NumberFormat, values: Tensor | None
-) -> float:
-    """The largest partial sum, with one weight struck by any fault."""
-    assert isinstance(source, _CODES)
-    assert isinstance(weight, _CODES)
-    fan_in = layer.bounds["c"] * layer.bounds["r"] * layer.bounds["s"]
-    if values is None:
-        return _largest(source) * _largest(weight) * fan_in
-    integers = layer.weight_rows(weight.integers(values))
-    return _largest(source) * (float(integers.abs().sum(1).max()) + _largest(weight))
-
-
-def _largest(fmt: NumberFormat) -> float:
-    assert isinstance(fmt, _CODES)
-    zero = max(map(abs, fmt.zero)) if isinstance(fmt, IntegerFormat) else 0
-    return float(max(map(abs, fmt.limits)) + zero)

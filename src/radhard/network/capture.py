@@ -16,6 +16,7 @@ from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Formats
 from radhard.network.comparator import NanRule, known_rule
 from radhard.network.coverage import covered_by
+from radhard.network.datapath import Datapaths, by_layer
 from radhard.network.export import exported, program_of
 from radhard.network.finder import layers_of
 from radhard.network.fuse import Captured, extremes_of
@@ -37,6 +38,7 @@ def capture(
     nan: NanRule | None = None,
     fit_to: Tensor | ArrayLike | Mapping[str, Tensor | ArrayLike] | None = None,
     output: str | None = None,
+    arithmetic: Datapaths | None = None,
 ) -> Workload:
     """Turn a PyTorch model with images and labels into a `Workload`.
 
@@ -59,6 +61,8 @@ def capture(
             is not a number; ``images`` where ``None``.
         output: the name of the model's result that holds the logits, where it gives several:
             ``logits`` of a mapping or a data class, ``0`` of a tuple.
+        arithmetic: what multiplies and adds in layers where that is not exact, by their names or
+            for all that multiply; see `Datapath`.
 
     Raises:
         CaptureError: when the model can't be exported, mixes images, draws random numbers, or
@@ -98,7 +102,8 @@ def capture(
         title = name or type(taken).__name__
         covered = covered_by(layers, program, graph, images[:1])
         captured = Captured(program, layers, extremes, covered)
-        work = formatted(title, captured, Formats.of(format), images, labels, rule)
+        own = by_layer(arithmetic, layers) if arithmetic is not None else {}
+        work = formatted(title, captured, Formats.of(format), images, labels, rule, own)
     tell_of_silence(work, seen.to(work.images))
     tell_of_readers(work)
     return work

@@ -77,18 +77,16 @@ def attention(q: Tensor, others: Sequence[Tensor | None], rest: Sequence[Any],
     return found
 
 
-def dot(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
-    """Sums (n,) of products of rows (n, k), in an order that does not depend on other rows.
+def added_up(terms: Tensor) -> Tensor:
+    """Sums (n,) of rows (n, k), in an order that does not depend on other rows.
 
-    One after the other, or by halves where a device adds up many at once.
+    One after the other, or by halves where a device adds up many at once. A row of one is that
+    one, also where it is minus zero.
     """
-    terms = x * w
-    if direct(terms):
-        found = terms.cumsum(1)[:, -1]
-    else:
-        while terms.shape[1] > 1:
-            half = terms.shape[1] // 2
-            pairs, rest = terms[:, :half] + terms[:, half : 2 * half], terms[:, 2 * half :]
-            terms = torch.cat([pairs, rest], 1) if rest.shape[1] else pairs
-        found = terms[:, 0]
-    return found if bias is None else found + bias
+    if direct(terms) and terms.shape[1] > 1:
+        return terms.cumsum(1)[:, -1]
+    while terms.shape[1] > 1:
+        half = terms.shape[1] // 2
+        pairs, rest = terms[:, :half] + terms[:, half : 2 * half], terms[:, 2 * half :]
+        terms = torch.cat([pairs, rest], 1) if rest.shape[1] else pairs
+    return terms[:, 0]

@@ -77,6 +77,14 @@ class Latched:
             return sums.view(len(rows), len(weights), -1, self.layer.bounds["f"])
         return sums.view(*x.shape[:-1], len(weights))
 
+    def windows(self, x: Tensor, w: Tensor, _: Tensor | None) -> Tensor:
+        """Those of all channels, (t, m), of windows (t, groups, fan-in) by weights (m, fan-in)."""
+        groups, fan_in = x.shape[1:]
+        taps = np.arange(groups * fan_in).reshape(groups, 1, fan_in)
+        into = np.empty((len(x), len(w), 1), np.int64)
+        layer_sums(_integers(x.flatten(1)), _integers(w), taps, self.window, self.cut, into)
+        return torch.from_numpy(into[:, :, 0]).to(x.device, torch.float64)
+
     def one_channel(self, x: Tensor, weights: Tensor, channels: Tensor) -> Tensor:
         """Those of one output channel per image, with weights (n, fan-in): (n, positions)."""
         group = channels // (self.layer.channels // self.layer.bounds["groups"])

@@ -12,14 +12,24 @@ import torch
 from torch import Tensor
 
 from radhard.formats.number import NumberFormat
-from radhard.network.arithmetic import Arithmetic, Formats, Parameters, fitted
+from radhard.network.arithmetic import Arithmetic, Datapath, Formats, Parameters
 from radhard.network.comparator import NanRule, known_rule, with_rule
 from radhard.network.coverage import Covered
+from radhard.network.datapath import Datapaths, by_layer
+from radhard.network.fit import (
+    activations_as_weight,
+    fitted,
+    has_weight,
+    parameters_of,
+    samples_of,
+    weights_of,
+)
 from radhard.network.fuse import Captured, Extremes, fused
 from radhard.network.layer import Layer
 from radhard.network.program import Program, Step
 from radhard.network.sharing import Sharing, first_read, sharing_of
 from radhard.network.stepwise import Latched
+from radhard.network.sums import whole
 from radhard.network.task import Classification
 
 Made = TypeVar("Made")
@@ -45,6 +55,7 @@ class Workload:
         extremes: fault-free ranges per layer, to which formats were fitted.
         formats: as asked.
         arithmetic: the fitted formats, per layer.
+        datapaths: what computes layers that have no exact arithmetic, by their names.
         parameters: weight and bias per layer, ready to run; ``None`` where both operands are
             activations.
         images: (b, ...) in the carrier type, on the host.
@@ -75,6 +86,7 @@ class Workload:
     covered: Covered
     shared: Sharing
     nan: NanRule | None = None
+    datapaths: Mapping[str, Datapath] = field(default_factory=dict)
     origin: Captured | None = None
     device: torch.device = HOST
     learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
@@ -86,21 +98,30 @@ class Workload:
         labels: Tensor | None = None,
         format: NumberFormat | Formats | None = None,
         nan: NanRule | None = None,
+        arithmetic: Datapaths | None = None,
     ) -> Workload:
-        """A copy with other images and labels, other formats, or another rule for not-a-number.
+        """A copy with other images and labels, formats, arithmetic or rule for not-a-number.
 
         The ranges to which formats are fitted stay those of the images at capture.
 
+        Args:
+            images, labels: as `capture` takes them.
+            format: one for everything, or `Formats`.
+            nan: see `Workload`.
+            arithmetic: what computes layers in place of exact arithmetic, by their names or for all
+                that multiply; ``{}`` for none.
+
         Raises:
             ValueError: for other formats of a network whose constants were changed after its
-                layers were fused, or images and labels that don't match.
+                layers were fused, images and labels that don't match, or arithmetic for layers that
+                can't have any.
         """
         if nan is not None:
-            return self._ruled(known_rule(nan)).with_(images, labels, format)
+            return self._ruled(known_rule(nan)).with_(images, labels, format, None, arithmetic)
         images = self.images if images is None else images
         labels = self.labels if labels is None else labels
         check_pairs(images, labels)
-        if format is None:
+        if format is None and arithmetic is None:
             images = carried(images, self.formats.carrier).to(HOST)
             return replace(self, images=images, labels=labels.to(HOST))
         own = Captured(self.source, self.layers, self.extremes, self.covered)
@@ -108,7 +129,9 @@ class Workload:
             raise ValueError(
                 f"{self.name} in {self.formats.name} has changed weights: choose the format first"
             )
-        given = (Formats.of(format), images, labels, self.nan)
+        formats = self.formats if format is None else Formats.of(format)
+        datapaths = self.datapaths if arithmetic is None else by_layer(arithmetic, self.layers)
+        given = (formats, images, labels, self.nan, datapaths)
         return formatted(self.name, self.origin or own, *given).on(self.device)
 
     def on(self, device: torch.device) -> Workload:
@@ -148,7 +171,7 @@ class Workload:
         )
         source = Program(steps, self.source.rows, self.source.sizes, self.source.output)
         own = Captured(source, self.layers, self.extremes, self.covered)
-        given = (self.formats, self.images, self.labels, self.nan)
+        given = (self.formats, self.images, self.labels, self.nan, self.datapaths)
         return _built(self.name, own, *given).on(self.device)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -164,7 +187,7 @@ class Workload:
         x = values(layer.operands[0])
         if given is not None:
             return x, given
-        return x, _activations_as_weight(self.arithmetic[number], layer, values)
+        return x, activations_as_weight(self.arithmetic[number], layer, values)
 
     def evaluate(self, index: int, values: Callable[[int], Any]) -> Any:
         """The value of a step in the chosen formats, given those of the steps before it."""
@@ -172,15 +195,20 @@ class Workload:
         if number is None:
             return self.program.steps[index].run(values)
         x, given = self.operands(number, values)
-        layer, how = self.layers[number], self.arithmetic[number]
-        product = Latched.of(layer, how).product if how.each_step else layer.product
-        return how.run(product, x, given)
+        how = self.arithmetic[number]
+        return how.run(whole(self.layers[number], how), x, given)
 
     def logits(self, images: Tensor) -> Tensor:
         """The fault-free logits (images, classes) of a batch in the carrier type, on the host."""
         with torch.no_grad():
             result: Tensor = self.program.output_of(images.to(self.device), evaluate=self.evaluate)
         return result.to(HOST)
+
+    @property
+    def computing(self) -> str:
+        """Formats and arithmetic in a word, such as ``int8``, or ``int8+truncated4``."""
+        own = dict.fromkeys(datapath.name for datapath in self.datapaths.values())
+        return "+".join([self.formats.name, *own])
 
     @property
     def task(self) -> Classification:
@@ -218,7 +246,7 @@ class Workload:
             digest.update(repr((_name(step.op), step.args, step.kwargs)).encode())
             _add(digest, given.constant)
         alike = [self.formats.weight] * len(self.layers)
-        for first, more in sharing_of(_weights(self.source, self.layers), alike).items():
+        for first, more in sharing_of(weights_of(self.source, self.layers), alike).items():
             for later, places in more.items():
                 digest.update(repr((first, later)).encode())
                 _add(digest, places)
@@ -245,9 +273,10 @@ def formatted(
     images: Tensor,
     labels: Tensor,
     nan: NanRule | None,
+    datapaths: Mapping[str, Datapath],
 ) -> Workload:
     """A captured network in these formats, with followers fused into layers where they say so."""
-    given = (formats, images, labels, nan)
+    given = (formats, images, labels, nan, datapaths)
     if not formats.fused:
         return _built(name, captured, *given)
     return replace(_built(name, fused(captured), *given), origin=captured)
@@ -260,17 +289,25 @@ def _built(
     images: Tensor,
     labels: Tensor,
     nan: NanRule | None,
+    datapaths: Mapping[str, Datapath],
 ) -> Workload:
+    if datapaths and formats.rounding == "each-step":
+        raise ValueError(
+            "rounding at each step is arithmetic of its own: choose it or other arithmetic"
+        )
     source, layers, extremes = captured.source, captured.layers, captured.extremes
     device = images.device
     arithmetic = tuple(
-        fitted(layer, formats, _samples(source, layer, seen), _has_weight(source, layer))
+        fitted(
+            layer, formats, samples_of(source, layer, seen), has_weight(source, layer),
+            datapaths.get(layer.name),
+        )
         for layer, seen in zip(layers, extremes, strict=True)
-    )
+    )  # fmt: skip
     rounded = {
         layer.operands[1]: how.weight
         for layer, how in zip(layers, arithmetic, strict=True)
-        if _has_weight(source, layer)
+        if has_weight(source, layer)
     }
     steps = [
         Step(step.name, constant=rounded[k].round(step.constant)) if k in rounded else step
@@ -278,8 +315,12 @@ def _built(
     ]
     program = Program(tuple(steps), source.rows, source.sizes, source.output)
     program = with_rule(program.to(device, formats.carrier), nan or "propagate")
+
+    def constant(step: int) -> Any:
+        return program.steps[step].constant
+
     parameters = tuple(
-        _parameters(program, layer, how) if _has_weight(source, layer) else None
+        parameters_of(layer, how, constant) if has_weight(source, layer) else None
         for layer, how in zip(layers, arithmetic, strict=True)
     )
     arithmetic = tuple(
@@ -303,59 +344,13 @@ def _built(
         labels=labels.to(HOST),
         covered=captured.covered,
         shared=sharing_of(
-            _weights(source, layers),
+            weights_of(source, layers),
             [how.weight for how in arithmetic],
         ),
         nan=nan,
+        datapaths=datapaths,
         device=device,
     )
-
-
-def _parameters(program: Program, layer: Layer, how: Arithmetic) -> Parameters:
-    weight = program.steps[layer.operands[1]].constant
-    bias = program.steps[layer.bias].constant if layer.bias is not None else None
-    if not how.exact:
-        return Parameters(weight, bias, torch.ones((), device=weight.device))
-    scale = how.weight.scales(weight).reshape(-1)  # type: ignore[attr-defined]
-    after = [1] * (weight.dim() - 2)
-    bias = bias.reshape(-1, *after).to(torch.float64) if bias is not None else None
-    scale = scale.reshape(-1, *after) if scale.numel() > 1 else scale.reshape(())
-    return Parameters(how.integer_weight(weight), bias, scale)
-
-
-def _activations_as_weight(
-    how: Arithmetic, layer: Layer, values: Callable[[int], Any]
-) -> Parameters:
-    others = [values(step) for step in layer.operands[1:]]
-    if how.exact:
-        scale = how.weight.scales(others[0])  # type: ignore[attr-defined]
-        return Parameters(how.integer_weight(others[0]), None, scale)
-    held = [how.weight.round(other) for other in others]
-    one = torch.ones((), device=others[0].device)
-    if layer.kind != "attention":
-        return Parameters(held[0], None, one)
-    mask = values(layer.mask) if layer.mask is not None else None
-    return Parameters((*held, mask), None, one)
-
-
-def _has_weight(program: Program, layer: Layer) -> bool:
-    return layer.one_channel is not None and program.rows[layer.operands[1]] is None
-
-
-def _weights(source: Program, layers: tuple[Layer, ...]) -> dict[int, Tensor]:
-    """The model's own weights, by number of layer."""
-    return {
-        number: source.steps[layer.operands[1]].constant
-        for number, layer in enumerate(layers)
-        if _has_weight(source, layer)
-    }
-
-
-def _samples(source: Program, layer: Layer, seen: Extremes) -> tuple[Tensor, Tensor, Tensor]:
-    """The extremes, with the whole weight in the middle where there is one."""
-    if not _has_weight(source, layer):
-        return seen[:3]
-    return seen[0], source.steps[layer.operands[1]].constant, seen[2]
 
 
 def carried(images: Tensor, carrier: torch.dtype) -> Tensor:

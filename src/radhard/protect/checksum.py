@@ -100,7 +100,7 @@ class Checksum(Protection):
     In integers and fixed point every change of an output is found exactly. In floats sums differ by
     rounding, so what may differ is learned: per layer, the largest difference of a fault-free run
     in units of the root sum of squares that was added, times ``margin``. Attention and products of
-    two activations are not covered.
+    two activations are not covered, nor are layers whose sums are not linear in their operands.
 
     Attributes:
         positions: check the sum over channels at each position (the filter checksum).
@@ -112,7 +112,8 @@ class Checksum(Protection):
         fitted: tolerances, from `learned`; where empty, `guard` learns from the workload's images.
 
     Raises:
-        ValueError: where neither kind of sum is checked, or one is corrected without both.
+        ValueError: where neither kind of sum is checked, or one is corrected without both; from
+            `guard` and `cost`, for layers that can't be checked.
     """
 
     positions: bool = True
@@ -143,17 +144,27 @@ class Checksum(Protection):
             fitted = {
                 s: torch.maximum(fitted.get(s, part).to(part), part) for s, part in own.items()
             }
-        checks = checked_layers(workload)
-        names = {layer.step: layer.name for layer in workload.layers}
-        if self.layers:
-            checks = {step: one for step, one in checks.items() if names[step] in self.layers}
+        names, wanted = {x.step: x.name for x in workload.layers}, self._checked(workload)
+        checks = {k: one for k, one in checked_layers(workload).items() if names[k] in wanted}
         return ChecksumGuard(self, checks, fitted)
+
+    def _checked(self, workload: Workload) -> Collection[str]:
+        """The names of the layers that are checked."""
+        can = checkable(workload)
+        wrong = set(self.layers) & ({layer.name for layer in workload.layers} - set(can))
+        if wrong or not can:
+            raise ValueError(
+                f"no checksum can be of {', '.join(sorted(wrong)) or workload.name}: it holds for "
+                "linear layers and two-dimensional convolutions whose sums are exact products "
+                f"added up; that are {', '.join(can) or 'none'}"
+            )
+        return set(self.layers) & set(can) or can
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """One more filter, or one more position, of each layer; additions of all outputs."""
         macs = operations = memory = 0.0
         for layer in workload.layers:
-            if layer.has_windows and (not self.layers or layer.name in self.layers):
+            if layer.name in self._checked(workload):
                 outputs = layer.channels * layer.positions
                 sums = self.positions * layer.positions + self.channels * layer.channels
                 macs += sums * layer.fan_in
@@ -286,13 +297,23 @@ def _tolerances(workload: Workload) -> dict[int, Tensor]:
     return {step: torch.stack(parts).amax(0) for step, parts in found.items()}
 
 
+def checkable(workload: Workload) -> tuple[str, ...]:
+    """The names of the layers whose sums checksums tell."""
+    layers = enumerate(workload.layers)
+    return tuple(layer.name for number, layer in layers if _is_checked(workload, number))
+
+
+def _is_checked(workload: Workload, number: int) -> bool:
+    return workload.layers[number].has_windows and workload.arithmetic[number].linear
+
+
 def checked_layers(workload: Workload) -> dict[int, LayerCheck]:
     """The checks of the layers with constant weights, by step."""
     found = {}
     for number, layer in enumerate(workload.layers):
-        if not layer.has_windows:
-            continue
         how = workload.arithmetic[number]
+        if not _is_checked(workload, number):
+            continue
         bias = workload.program.steps[layer.bias].constant if layer.bias is not None else None
         fmt = how.output if isinstance(how.output, FixedFormat | IntegerFormat) else None
         exact = fmt if how.exact else None

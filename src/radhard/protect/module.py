@@ -13,6 +13,9 @@ from torch.export import ExportedProgram
 from radhard.engine.guard import Seen, StepGuard, guarded
 from radhard.formats.catalogue import FLOAT32
 from radhard.network.capture import capture
+from radhard.network.fit import activations_as_weight, parameters_of
+from radhard.network.program import Evaluate
+from radhard.network.sums import whole
 from radhard.network.workload import HOST, Workload
 from radhard.protect.protection import Protection, joined, retuned
 
@@ -25,7 +28,8 @@ def harden(
 ) -> nn.Module:
     """The network with its protections inside, as a module that runs, exports and saves.
 
-    The module computes in the model's own floating point. Protections of the hardware (hardened
+    The module computes in the model's own floating point; a captured network with arithmetic of its
+    own (`Datapath`) in its formats, by that. Protections of the hardware (hardened
     latches, codes, copies) change nothing in it; those of the run, and retuned weights, are part of
     it. ``torch.export.save(torch.export.export(module, (images,)), path)`` keeps it; so does
     ``torch.save(module.state_dict(), path)`` for a module made in the same way.
@@ -48,7 +52,8 @@ def harden(
     True
     """
     if isinstance(model, Workload):
-        workload = model.on(HOST).with_(format=FLOAT32)
+        workload = model.on(HOST)
+        workload = workload if workload.datapaths else workload.with_(format=FLOAT32)
     else:
         if images is None:
             raise ValueError("images are needed to follow the model: harden(model, [...], images)")
@@ -77,7 +82,22 @@ class Protected(nn.Module):
             for k, step in enumerate(program.steps)
             if step.op is None
         }
-        return run_steps_guarded(self.workload, self.guard, images, constants)
+        by = self._evaluate if self.workload.datapaths else None
+        return run_steps_guarded(self.workload, self.guard, images, constants, by)
+
+    def _evaluate(self, index: int, values: Callable[[int], Any]) -> Any:
+        """The value of a step by the layers' arithmetic, with the weights of the module."""
+        work = self.workload
+        if (number := work.numbers.get(index)) is None:
+            return work.program.steps[index].run(values)
+        layer, how = work.layers[number], work.arithmetic[number]
+        constant = work.parameters[number] is not None
+        given = (
+            parameters_of(layer, how, values)
+            if constant
+            else activations_as_weight(how, layer, values)
+        )
+        return how.run(whole(layer, how), values(layer.operands[0]), given)
 
 
 def run_guarded(workload: Workload, guard: StepGuard | None, images: Tensor) -> Tensor:
@@ -87,9 +107,10 @@ def run_guarded(workload: Workload, guard: StepGuard | None, images: Tensor) -> 
 
 
 def run_steps_guarded(
-    workload: Workload, guard: StepGuard | None, images: Tensor, constants: dict[int, Any]
-) -> Tensor:
-    """The same with other constants, by step."""
+    workload: Workload, guard: StepGuard | None, images: Tensor, constants: dict[int, Any],
+    evaluate: Evaluate | None = None,
+) -> Tensor:  # fmt: skip
+    """The same with other constants, by step, and other ways to compute steps."""
     program = workload.program
 
     def touched(step: int, found: Any, value: Callable[[int], Any]) -> Any:
@@ -101,5 +122,5 @@ def run_steps_guarded(
         corrected, _ = guarded(guard, workload, Seen(step, rows, rows, value))
         return layout.join(corrected)
 
-    result: Tensor = program.output_of(images, touched, constant=constants.__getitem__)
+    result: Tensor = program.output_of(images, touched, evaluate, constants.__getitem__)
     return result

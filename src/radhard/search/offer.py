@@ -12,7 +12,7 @@ from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
 from radhard.network.workload import Workload
 from radhard.protect.bound import ClippedActivation, RangeRestriction, ValueThreshold
-from radhard.protect.checksum import Checksum
+from radhard.protect.checksum import Checksum, checkable
 from radhard.protect.gradient import NeuronGradientSuppressor
 from radhard.protect.hardening import HardenedLatches
 from radhard.protect.protection import Cost, Flags, Protection
@@ -47,7 +47,8 @@ def guards(campaign: Campaign, learning: Workload, repeat: bool) -> list[Watched
     found.append(("neuron gradients", (gradients,)))
     if repeat:
         found.append(("range detector, repeat", (RangeDetector().learned(learning),)))
-        found.append(("checksum, repeat", (Checksum().learned(learning),)))
+        if checkable(learning):
+            found.append(("checksum, repeat", (Checksum().learned(learning),)))
 
     def cost(parts: tuple[Protection, ...]) -> Cost:
         return sum((part.cost(campaign.workload, campaign.chip) for part in parts), Cost())
@@ -106,7 +107,7 @@ def _of_layers(common: Common, offered: list[Watched], repeat: bool) -> Iterator
     )
     for layer in work.layers:
         slot = f"layer {layer.name}"
-        if by is not None and layer.has_windows:
+        if by is not None and layer.name in checkable(work):
             whole = next(part for part in by.protections if isinstance(part, Checksum))
             own = replace(whole, layers=(layer.name,))
             yield Option(slot, f"checksum of {layer.name}", own, own.cost(work, chip), True, by)
