@@ -9,6 +9,8 @@ from typing import Any
 
 from typer.testing import CliRunner
 
+from radhard.arith.multiplier import Multiplier, full_name
+from radhard.arith.multipliers import multipliers
 from radhard.cli import app
 from radhard.formats.catalogue import aliases, formats
 from radhard.formats.number import describe
@@ -178,10 +180,124 @@ _PROTECTIONS_TAIL = """
   the fault models `multi-bit-flip` and `burst` make them.
 """
 
+
+def multiplier_page() -> str:
+    """The tables of multipliers, and where they are from."""
+    evolved = [one for one in multipliers() if one.release]
+    others = [one for one in multipliers() if not one.release]
+    names: dict[str, list[Multiplier]] = {}
+    for one in evolved:
+        names.setdefault(one.digest(), []).append(one)
+    rows = [
+        f"| {' | '.join(f'`{full_name(one)}`' for one in same)} | {_figures(same[0])} | "
+        f"{_known(same[0].power_mw)} | {_known(same[0].area_um2)} | {_known(same[0].delay_ns)} | "
+        f"`{digest[:16]}` |"
+        for digest, same in names.items()
+    ]
+    textbook = [f"| `{one.name}` | {_figures(one)} | `{one.digest()[:16]}` |" for one in others]
+    head, middle, tail = _MULTIPLIERS.split("TABLE\n")
+    return head + "\n".join(rows) + "\n" + middle + "\n".join(textbook) + "\n" + tail
+
+
+def _figures(one: Multiplier) -> str:
+    found = one.errors()
+    shown = [f"{found.mae:.7g}", str(found.wce), f"{100 * found.ep:.2f}", f"{100 * found.mre:.4g}"]
+    shown += [f"{found.mse:.9g}", f"{found.bias:.7g}", _known(one.terms)]
+    return " | ".join(shown)
+
+
+def _known(figure: float | None) -> str:
+    return "" if figure is None else str(figure)
+
+
+_MULTIPLIERS = """# Multipliers
+
+Made by `docs/generate.py`. A multiplier is a circuit for two integers of up to 16 bits, exact or not:
+
+```python
+import radhard as rh
+
+coarse = rh.multiplier_named("mul8s_1L2H@v1")
+coarse.product(-3, 5)  # what the circuit makes of it: -16
+coarse.table()  # all 65,536 products, [a, b] by the operands' bit patterns
+coarse.errors()  # MAE, WCE, EP, MRE, MSE and bias over all pairs
+coarse.digest()  # SHA-256 of the table: which circuit it is, whatever its name
+```
+
+`a` is on port A, in a network the activation; `b` is the weight, on port B. Many circuits tell them apart.
+`radhard list multipliers`, with `--json`, prints the catalogue. No network runs on them yet.
+
+## EvoApproxLib
+
+The signed circuits of 8 x 8 bits and the exact unsigned one, by formulas that equal the published ones on
+all pairs; no file of the library is needed. **Names were given anew between releases**: 1KV8 is exact in v1 and
+approximate in v2022. So release and name stay together. Power (mW), area (square micrometres) and delay (ns)
+are the library's, at 45 nm; what it does not say here is left empty. MRE counts the pairs whose exact product is
+not 0, as the library does. *Products* says of how many exact products of mapped operands a product is the sum.
+
+| v1 | v2022 | MAE | WCE | EP % | MRE % | MSE | bias | products | mW | area | delay | hash |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
+TABLE
+
+With tc(x, c) for x with its c low bits cleared, and D(h, v) for the sum of a_i b_j 2^(i+j) over the cells
+with i >= h and i + j < v: tc(a, c) tc(b, c) with c = 1, 2, 3 are 1L2H, 1L2D, 1L1G of v1; tc(a, c) b with c = 1, 3, 6
+are 1KR8, 1KTY, 1KR3; a b - D(0, v) with v = 2, 3, 4 are 1KVA, 1KVB, 1KX2; tc(a, h) b - D(h, v) with
+(h, v) = (1, 3), (1, 4), (2, 5) are 1KR6, 1KRC, 1KVL. All are `mul8s_array:a=...,b=...,columns=...`.
+
+V. Mrazek, R. Hrbacek, Z. Vasicek, L. Sekanina: EvoApprox8b, DATE 2017; https://github.com/ehw-fit/evoapproxlib.
+
+## Of the literature
+
+Any width up to 16 bits, unsigned or signed: `mul16s_drum:bits=6`, `mul4u_array:columns=3`. Errors, tables and
+hashes are there up to 8 bits. What their authors define for unsigned operands becomes signed by multiplying
+magnitudes and putting the sign to the product.
+
+| name | MAE | WCE | EP % | MRE % | MSE | bias | products | hash |
+|---|---|---|---|---|---|---|---|---|
+TABLE
+
+- **array**: only partial products with i >= `a`, j >= `b` and i + j >= `columns` are added. Operand truncation
+  with `a` and `b`, truncated arrays with `columns`, broken arrays with both: H. R. Mahdiani, A. Ahmadi,
+  S. M. Fakhraie, C. Lucas, IEEE Trans. Circuits and Systems I, 2010.
+- **drum**: the leading `bits` of each operand, the last of them set. S. Hashemi, R. I. Bahar, S. Reda, ICCAD 2015.
+- **ssm**: the upper or the lower `bits` of each operand. S. Narayanamoorthy, H. A. Moghaddam, Z. Liu, T. Park,
+  N. S. Kim, IEEE Trans. VLSI Systems, 2015.
+- **roba**: a b - (a - r(a)) (b - r(b)), r rounding to a power of two. R. Zendegani, M. Kamal, M. Bahadori,
+  A. Afzali-Kusha, M. Pedram, IEEE Trans. VLSI Systems, 2017.
+- **kulkarni**: blocks of 2 x 2 bits with 3 x 3 = 7. P. Kulkarni, P. Gupta, M. Ercegovac, VLSI Design 2011.
+- **mitchell**: sums of logarithms with straight lines for fractions, not rounded. J. N. Mitchell, IRE Trans.
+  Electronic Computers, 1962.
+- **etm**: upper halves multiplied, ones below the highest set bit of the lower ones. K. Y. Kyaw, W. L. Goh,
+  K. S. Yeo, EDSSC 2010, as public implementations in SystemVerilog and Chisel read it.
+
+## Files and code of your own
+
+`multiplier_named("mine.npy@signed")` reads a square array of products by bit patterns, `mine.bin@unsigned` 65,536
+of them in 16 or 32 bits, little-endian, such as those of tf-approximate. Tables whose first index is the weight,
+such as those of the evolved unsigned circuits there, take `,transposed`. `rh.Tabulated(products, name)` is the same
+in Python.
+
+`mine.v@signed` reads a netlist of gates in Verilog, such as the files of a checkout of EvoApproxLib without `_pdk45` in
+their names, with what their comments say of power, area and delay; no compiler is needed. `rh.read_netlist(path,
+signed=True, release="v1")` keeps the release, too. Any of its `nodes` can be stuck:
+
+```python
+faulty = rh.read_netlist(path, signed=True).stuck_at("S_2_0", 1)
+faulty.errors()  # its table and hash are others as well
+```
+
+`radhard.arith.compiled.run_c(path, signed=True)` compiles and **runs** a C file of such a checkout where there is a
+compiler, and takes its table. Operands go to the parameters of their names (many functions there take B first), and patterns and result are
+read as `signed` says, whatever the types. No name of a multiplier leads there.
+
+[Parts of your own](your-own.md#multiplier-of-your-own) says how a formula is a multiplier.
+"""
+
 PAGES = {
     "command-line.md": command_line,
     "formats.md": number_formats,
     "models.md": models,
+    "multipliers.md": multiplier_page,
     "protections.md": protections,
 }
 

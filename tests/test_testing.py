@@ -11,6 +11,7 @@ from torch import Tensor
 
 import radhard as rh
 from radhard.accel.chips import chips
+from radhard.arith.multiplier import full_name
 from radhard.formats.catalogue import formats
 from radhard.formats.number import NumberFormat
 from radhard.protect.catalogue import PROTECTIONS, protection_named
@@ -22,6 +23,7 @@ from radhard.testing import (
     check_chip,
     check_criterion,
     check_format,
+    check_multiplier,
     check_protection,
     check_sampler,
 )
@@ -46,6 +48,15 @@ def test_samplers_of_the_catalogue_pass(sampler) -> None:
     check_sampler(sampler)
 
 
+@pytest.mark.parametrize(
+    "multiplier",
+    [*rh.multipliers(), *map(rh.multiplier_named, ("mul16s_drum:bits=6", "mul8s_etm"))],
+    ids=full_name,
+)
+def test_multipliers_of_the_catalogue_pass(multiplier: rh.Multiplier) -> None:
+    check_multiplier(multiplier)
+
+
 @pytest.mark.parametrize("name", [entry.name for entry in PROTECTIONS])
 def test_protections_of_the_catalogue_pass(name: str) -> None:
     if name == "HardenedLatches":
@@ -63,6 +74,7 @@ def test_protections_of_the_catalogue_pass(name: str) -> None:
         ("own_sampler", "EarlyFirst", check_sampler),
         ("own_protection", "Limited", check_protection),
         ("own_criterion", "loses_confidence", check_criterion),
+        ("own_multiplier", "OrInsteadOfAdd", check_multiplier),
     ],
 )
 def test_examples_pass(name: str, part: str, check, monkeypatch) -> None:
@@ -220,3 +232,37 @@ def test_examples_print_what_they_promise(tmp_path: Path, monkeypatch, capsys) -
     posit, float8 = capsys.readouterr().out.splitlines()
     assert posit.startswith("posit8")
     assert float8.startswith("fp8-e4m3")
+
+
+@dataclass(frozen=True)
+class Wrong(rh.Multiplier):
+    """Exact but for one thing."""
+
+    name: str = "wrong"
+    width: int = 8
+    signed: bool = False
+    how: str = ""
+
+    def formula(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        if self.how == "large":
+            return np.where((a == 7) & (b == 9), 2**16, a * b)
+        return a * b + (a.size > 1 and self.how == "others")
+
+    def table(self) -> np.ndarray:
+        found = np.array(super().table())
+        found[3, 5] += self.how == "table"
+        return found
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("large", "products lie in 0 to 65535: 7 x 9 gives 65536"),
+        ("others", "a pair alone has the same product: 0 x 0 gives 0"),
+        ("table", "the table has its products: 3 x 5 gives 15"),
+    ],
+)
+def test_broken_multipliers_do_not(how: str, message: str) -> None:
+    check_multiplier(Wrong())
+    with pytest.raises(AssertionError, match=message):
+        check_multiplier(Wrong(how=how))

@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from radhard.accel import chips
     from radhard.accel.chip import Accelerator
+    from radhard.arith.multiplier import Errors, Multiplier
+    from radhard.arith.multipliers import multiplier_named, multipliers
+    from radhard.arith.netlist import Netlist, read_netlist
+    from radhard.arith.tabulated import Tabulated, read_table
     from radhard.campaign.campaign import Campaign
     from radhard.campaign.collect import collect
     from radhard.campaign.difference import Compared, Difference, compare
@@ -113,6 +117,10 @@ if TYPE_CHECKING:
 #: Where each public name lives; the modules are imported when a name is first used.
 _ROOMS = {
     "accel.chip": ["Accelerator"],
+    "arith.multiplier": ["Errors", "Multiplier"],
+    "arith.multipliers": ["multiplier_named", "multipliers"],
+    "arith.netlist": ["Netlist", "read_netlist"],
+    "arith.tabulated": ["Tabulated", "read_table"],
     "campaign.campaign": ["Campaign"],
     "campaign.collect": ["collect"],
     "campaign.difference": ["Compared", "Difference", "compare"],

@@ -15,13 +15,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import binom
 from torch import Tensor, nn
 
 from radhard.accel.chip import Accelerator
 from radhard.accel.chips import SOFTWARE
+from radhard.arith.multiplier import WIDEST_TABLE, Integers, Multiplier, limits, operands
 from radhard.campaign.campaign import Campaign
-from radhard.campaign.description import described
+from radhard.campaign.description import Arrays, described
 from radhard.campaign.rebuild import rebuilt
 from radhard.engine.resume import resume
 from radhard.engine.trace import record
@@ -285,6 +287,60 @@ def check_criterion(criterion: Criterion) -> None:
     for k in range(60):
         alone = criterion(faulty[k : k + 1], golden[k : k + 1], labels[k : k + 1])
         _hold(bool(alone[0] == found[k]), f"run {k} is judged alike alone and among others")
+
+
+def check_multiplier(multiplier: Multiplier) -> None:
+    """Whether a multiplier keeps its promises, on all pairs of operands or 65,536 at random.
+
+    Products are integers that fit twice the width, a pair has the same product alone and among
+    others, the table has it at the operands' bit patterns, equal multipliers have equal hashes, and
+    it can be asked about again from its data.
+    """
+    width, signed = multiplier.width, multiplier.signed
+    _hold(isinstance(multiplier.name, str) and multiplier.name != "", "it has a name")
+    _hold(isinstance(width, int) and 2 <= width <= 16, "operands have 2 to 16 bits")
+    _hold(isinstance(signed, bool), "signed is true or false")
+    a, b = _pairs(width, signed)
+    found = multiplier.product(a, b)
+    _hold(found.shape == a.shape and found.dtype == np.int64, "an int64 product per pair")
+    low, high = limits(2 * width, signed)
+    off = (found < low) | (found > high)
+    _hold(not off.any(), f"products lie in {low} to {high}: {_first(off, a, b, found)}")
+    some = np.arange(0, len(a), 1 + len(a) // 300)
+    alone = np.array([int(multiplier.product(int(a[k]), int(b[k]))) for k in some])
+    off = alone != found[some]
+    _hold(
+        not off.any(), f"a pair alone has the same product: {_first(off, a[some], b[some], alone)}"
+    )
+    if width <= WIDEST_TABLE:
+        mask = (1 << width) - 1
+        off = multiplier.table()[a & mask, b & mask] != found
+        _hold(not off.any(), f"the table has its products: {_first(off, a, b, found)}")
+    if type(multiplier).__module__ != "__main__":
+        arrays: Arrays = {}
+        again = rebuilt(described(multiplier, "multiplier", arrays), "multiplier", arrays)
+        _hold(
+            again == multiplier and hash(again) == hash(multiplier), "it comes back from its data"
+        )
+
+
+def _pairs(width: int, signed: bool) -> tuple[Integers, Integers]:
+    """All pairs of operands, or some at random and those of the extremes."""
+    if width <= WIDEST_TABLE:
+        every = operands(width, signed)
+        a, b = np.meshgrid(every, every, indexing="ij")
+        return a.ravel(), b.ravel()
+    low, high = limits(width, signed)
+    ends = np.array([[low, low, high, high, 0], [low, high, low, high, 0]])
+    some = np.random.default_rng(0).integers(low, high + 1, (2, _CODES))
+    a, b = np.concatenate([ends, some], 1)
+    return a, b
+
+
+def _first(off: NDArray[np.bool_], a: Integers, b: Integers, found: Integers) -> str:
+    """The first pair that is off."""
+    k = int(off.argmax())
+    return f"{a[k]} x {b[k]} gives {found[k]}"
 
 
 def _hold(holds: bool, what: str) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from radhard.arith.multiplier import full_name
+from radhard.arith.multipliers import multipliers
 from radhard.cli import main
 from radhard.cli.listing import Catalogue, listing
 from radhard.network.zoo import zoo
@@ -73,14 +75,15 @@ def test_table_page_and_json_give_one_verdict(folder: Path, demo) -> None:
 
 
 @pytest.mark.parametrize("columns", ["60", "80"])
-@pytest.mark.parametrize("what", ["models", "protections"])
+@pytest.mark.parametrize("what", ["models", "protections", "multipliers"])
 def test_lists_keep_names_whole_in_a_narrow_terminal(
     what: str, columns: str, capsys, monkeypatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     listing(Catalogue(what))
     names = {"models": (*(m.name for m in zoo()), "radhard train"),
-             "protections": [p.name for p in PROTECTIONS]}[what]  # fmt: skip
+             "protections": [p.name for p in PROTECTIONS],
+             "multipliers": map(full_name, multipliers())}[what]  # fmt: skip
     shown = capsys.readouterr().out
     assert all(f"│ {name} " in shown for name in names)
 
@@ -238,15 +241,47 @@ def test_wrong_use_ends_a_process_alike(folder: Path) -> None:
     assert len(found.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("what", ["models", "data", "formats", "chips", "protections"])
+LISTED = {
+    "models": "resnet20",
+    "data": "cifar10",
+    "formats": "fp16",
+    "chips": "eyeriss",
+    "samplers": "gradient-importance",
+    "protections": "Checksum",
+    "multipliers": "mul8s_1L2H@v1",
+}
+
+
+@pytest.mark.parametrize("what", LISTED)
 def test_lists(folder: Path, what: str) -> None:
     found = run(folder, "list", what)
-    expected = {
-        "models": "resnet20", "data": "cifar10", "formats": "fp16", "chips": "eyeriss",
-        "protections": "Checksum",
+    assert LISTED[what] in found.stdout
+
+
+def test_what_can_t_be_listed(folder: Path) -> None:
+    found = run(folder, "list", "nothing")
+    assert found.returncode == 2
+    assert all(what in found.stderr for what in LISTED)
+
+
+@pytest.mark.parametrize("what", Catalogue)
+def test_lists_as_data(what: Catalogue, capsys) -> None:
+    listing(what, json=True)
+    rows = json.loads(capsys.readouterr().out)[what.value]
+    assert LISTED[what] in [next(iter(row.values())) for row in rows]
+    assert all(row.keys() == rows[0].keys() for row in rows)
+
+
+def test_multipliers_as_data(capsys) -> None:
+    listing(Catalogue.multipliers, json=True)
+    rows = json.loads(capsys.readouterr().out)["multipliers"]
+    found = {row["multiplier"]: row for row in rows}
+    assert found["mul8s_1KVA@v1"] == {
+        "multiplier": "mul8s_1KVA@v1", "release": "v1", "mae": 1.25, "wce": 5, "ep": 0.5,
+        "power_mw": 0.422, "terms": 3,
     }  # fmt: skip
-    assert expected[what] in found.stdout
-    assert run(folder, "list", "nothing").returncode == 2
+    unknown = found["mul8u_mitchell"]
+    assert (unknown["release"], unknown["power_mw"], unknown["terms"]) == (None, None, None)
 
 
 def test_help_is_quick_and_imports_nothing_heavy(folder: Path) -> None:

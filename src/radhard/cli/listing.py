@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from radhard.cli.app import app
+from radhard.cli.assess import Json
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+#: What is in a cell: several words are listed, ``None`` is not known.
+Cell = str | int | float | tuple[str, ...] | None
+Row = Mapping[str, Cell]
 
 
 class Catalogue(StrEnum):
@@ -23,99 +28,175 @@ class Catalogue(StrEnum):
     chips = "chips"
     samplers = "samplers"
     protections = "protections"
+    multipliers = "multipliers"
 
 
 @app.command(name="list")
 def listing(
     what: Annotated[Catalogue, typer.Argument(help="Which catalogue.")],
+    json: Json = False,
 ) -> None:
     """Print a catalogue."""
     from radhard.view.terminal import print_tables
 
-    makers: dict[Catalogue, Callable[[], Table]] = {
+    makers: dict[Catalogue, Callable[[], list[Row]]] = {
         Catalogue.models: _models,
         Catalogue.data: _data,
         Catalogue.formats: _formats,
         Catalogue.chips: _chips,
         Catalogue.samplers: _samplers,
         Catalogue.protections: _protections,
+        Catalogue.multipliers: _multipliers,
     }
-    print_tables(makers[what]())
+    rows = makers[what]()
+    if json:
+        _print_json(what, rows)
+    else:
+        print_tables(_table(rows))
 
 
 #: Columns of names and commands, which no narrow terminal may break.
-_WHOLE = ("model", "weights", "data", "format", "chip", "sampler", "protection")
+_WHOLE = ("model", "weights", "data", "format", "chip", "sampler", "protection", "multiplier")
+#: What stands above a column, where it is not its key.
+_HEADS = {
+    "aliases": "also called",
+    "layout": "layout, high bits first",
+    "mae": "MAE",
+    "wce": "WCE",
+    "ep": "EP",
+    "power_mw": "mW",
+    "terms": "exact products",
+}
 
 
-def _table(*columns: str) -> Table:
+def _print_json(what: Catalogue, rows: list[Row]) -> None:
+    import json
+
+    print(json.dumps({what.value: rows}, allow_nan=False))
+
+
+def _table(rows: list[Row]) -> Table:
     from rich.table import Table
 
     table = Table()
-    for column in columns:
-        table.add_column(column, no_wrap=column in _WHOLE)
+    for key in rows[0]:
+        table.add_column(_HEADS.get(key, key), no_wrap=key in _WHOLE)
+    for row in rows:
+        table.add_row(*(_shown(key, cell) for key, cell in row.items()))
     return table
 
 
-def _models() -> Table:
-    from radhard.network.cache import weights_path
+def _shown(key: str, cell: Cell) -> str:
+    match cell:
+        case None:
+            return ""
+        case tuple():
+            return ", ".join(cell)
+        case float():
+            return f"{100 * cell:.2f} %" if key == "ep" else f"{cell:.7g}"
+        case int():
+            return f"{cell:,}"
+    return cell
+
+
+def _models() -> list[Row]:
     from radhard.network.zoo import parameter_count, zoo
 
-    table = _table("model", "data", "classes", "parameters", "weights", "source")
-    for model in zoo():
-        if model.name == "digits-cnn":
-            weights = "in the package"
-        elif weights_path(model.name, model.data).exists():
-            weights = "trained"
-        else:
-            weights = "radhard train" if model.recipe else "--weights"
-        count = f"{parameter_count(model):,}"
-        table.add_row(model.name, model.data, str(model.classes), count, weights, model.source)
-    return table
+    return [
+        {
+            "model": model.name,
+            "data": model.data,
+            "classes": model.classes,
+            "parameters": parameter_count(model),
+            "weights": _weights(model.name, model.data, model.recipe is not None),
+            "source": model.source,
+        }
+        for model in zoo()
+    ]
 
 
-def _data() -> Table:
+def _weights(name: str, data: str, trainable: bool) -> str:
+    """Where the weights of a model come from."""
+    from radhard.network.cache import weights_path
+
+    if name == "digits-cnn":
+        return "in the package"
+    if weights_path(name, data).exists():
+        return "trained"
+    return "radhard train" if trainable else "--weights"
+
+
+def _data() -> list[Row]:
     from radhard.network.data import data_sources
 
-    table = _table("data", "image", "classes", "what")
-    for source in data_sources():
-        image = " x ".join(map(str, source.shape))
-        table.add_row(source.name, image, str(source.classes), source.note)
-    table.add_row("FOLDER", "any", "any", "your own: one folder of images per class")
-    return table
+    rows: list[Row] = [
+        {
+            "data": source.name,
+            "image": " x ".join(map(str, source.shape)),
+            "classes": source.classes,
+            "what": source.note,
+        }
+        for source in data_sources()
+    ]
+    own = "your own: one folder of images per class"
+    return [*rows, {"data": "FOLDER", "image": "any", "classes": "any", "what": own}]
 
 
-def _formats() -> Table:
+def _formats() -> list[Row]:
     from radhard.formats.catalogue import aliases, formats
     from radhard.formats.number import describe
 
-    table = _table("format", "also called", "bits", "layout, high bits first")
-    for fmt in formats():
-        table.add_row(fmt.name, ", ".join(aliases(fmt)), str(fmt.width), describe(fmt))
-    return table
+    return [
+        {"format": fmt.name, "aliases": aliases(fmt), "bits": fmt.width, "layout": describe(fmt)}
+        for fmt in formats()
+    ]
 
 
-def _samplers() -> Table:
+def _samplers() -> list[Row]:
     from radhard.sampling.catalogue import SAMPLERS
 
-    table = _table("sampler", "what")
-    for sampler in SAMPLERS:
-        table.add_row(sampler.name, (type(sampler).__doc__ or "").partition("\n")[0])
-    return table
+    return [
+        {"sampler": sampler.name, "what": (type(sampler).__doc__ or "").partition("\n")[0]}
+        for sampler in SAMPLERS
+    ]
 
 
-def _protections() -> Table:
+def _protections() -> list[Row]:
     from radhard.protect.catalogue import PROTECTIONS
 
-    table = _table("protection", "changes", "needs", "what")
-    for entry in PROTECTIONS:
-        table.add_row(entry.name, entry.changes, entry.needs, entry.about.replace("`", ""))
-    return table
+    return [
+        {
+            "protection": entry.name,
+            "changes": entry.changes,
+            "needs": entry.needs,
+            "what": entry.about.replace("`", ""),
+        }
+        for entry in PROTECTIONS
+    ]
 
 
-def _chips() -> Table:
+def _multipliers() -> list[Row]:
+    from radhard.arith.multiplier import full_name
+    from radhard.arith.multipliers import multipliers
+
+    rows: list[Row] = []
+    for one in multipliers():
+        errors = one.errors()
+        rows.append(
+            {
+                "multiplier": full_name(one),
+                "release": one.release or None,
+                "mae": errors.mae,
+                "wce": errors.wce,
+                "ep": errors.ep,
+                "power_mw": one.power_mw,
+                "terms": one.terms,
+            }
+        )
+    return rows
+
+
+def _chips() -> list[Row]:
     from radhard.accel.chips import chips
 
-    table = _table("chip", "what")
-    for chip in chips():
-        table.add_row(chip.name, chip.about)
-    return table
+    return [{"chip": chip.name, "what": chip.about} for chip in chips()]
