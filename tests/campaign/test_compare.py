@@ -210,6 +210,19 @@ def test_accuracy_under_fault_is_asked_for_by_either_name(pair) -> None:
     assert result.by(lambda s: (s.component,))[0]["ra"].n > 0
 
 
+def test_differences_say_what_they_are_of(pair, tmp_path) -> None:
+    one = pair[0].run(until=700)
+    gap = one - pair[0].run(until=600)
+    assert gap.paired
+    assert gap["sdc1"].method.endswith("paired, the first 600 faults of both")
+    assert (one - one)["sdc1"].method.endswith("paired")
+    with pytest.raises(TypeError, match="3 can't be taken from a result"):
+        one - 3
+    (tmp_path / "taken").write_text("something else")
+    with pytest.raises(ValueError, match="taken is no folder"):
+        next(rh.collect([pair[0]], 20, tmp_path / "taken"))
+
+
 @pytest.mark.parametrize("n", [20, 100])
 def test_a_difference_is_no_wider_than_its_parts(residual, images, labels, n: int) -> None:
     """A guard that corrects leaves nothing proved, and few faults to tell a difference by."""

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
-from radhard.campaign.shard import span
 from radhard.campaign.store import Folder
 from radhard.campaign.windows import Window, Windows, spread
 from radhard.engine import segment
 from radhard.engine.segment import Golden
 from radhard.sampling.sampler import Sampler
+from radhard.view.wording import notes_of
 
 TOTAL = 40
 
@@ -115,21 +115,32 @@ def test_windows_part_the_images_and_are_visited_alike(
     assert all(a is b for a, b in zip(first, windows.images, strict=True))
 
 
-def test_windows_serve_tens_of_faults_per_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("radhard.campaign.shard.SHARD", 2000)
-    windows = Windows.of(np.arange(10_000) % 10, np.ones(10_000), 64, 0)
-    sizes = [span(shard)[1] for shard in range(12)]
-    assert sizes == [100, 100, 200, 400, 800, 1600, 2000, 2000, 2000, 2000, 2000, 2000]
-    numbers = [
-        next(
-            k for k, window in enumerate(windows.images)
-            if window is windows.of_shard(sizes[:n]).rest
-        )
-        for n in range(1, 13)
-    ]  # fmt: skip
-    assert numbers == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]
+def test_shards_strike_windows_of_their_own() -> None:
+    windows = Windows.of(np.arange(10_000) % 10, np.arange(1.0, 10_001), 64, 0)
+    for shard in range(12):
+        window = windows.of_shard(shard)
+        assert sorted(window.rest) == sorted(windows.images[shard])
+        assert (window.always == np.arange(32)).all()
     few = Windows.of(np.arange(10), np.ones(10), 10, 0)
-    assert all(len(few.of_shard(sizes[:n]).rest) == 10 for n in range(1, 13))
+    assert all(len(few.of_shard(shard).rest) == 10 for shard in range(12))
+
+
+@pytest.mark.parametrize(("size", "sampled"), [(1, 32), (4, 32), (8, 32), (16, 32), (150, 75)])
+def test_a_shard_samples_enough_images(size: int, sampled: int) -> None:
+    windows = Windows.of(np.zeros(300, int), np.arange(1.0, 301), size, 0)
+    struck = [windows.of_shard(shard).rest for shard in range(4)]
+    assert all(len(rest) == pytest.approx(sampled, abs=4) for rest in struck)
+    assert len(np.unique(np.concatenate(struck))) > 0.7 * min(4 * sampled, 300 - size // 2)
+    small = Windows.of(np.zeros(20, int), np.arange(1.0, 21), size, 0) if size < 20 else windows
+    rest = small.of_shard(0).rest
+    assert size >= 20 or sorted([*small.always, *rest]) == list(range(20))
+
+
+def test_images_are_hard_by_any_measure() -> None:
+    """Small by its own size counts as small: scales of images say nothing of their answers."""
+    near = np.full((2, 100), 8.0)
+    near[0, :5], near[1, 5:10] = 0.1, 0.2
+    assert set(Windows.of(np.zeros(100, int), near, 20, 0).always) == set(range(10))
 
 
 @pytest.mark.parametrize("sampler", [rh.Importance(), rh.GradientImportance(candidates=5)])
@@ -141,7 +152,7 @@ def test_faults_carry_the_numbers_of_their_images(many: rh.Workload, sampler: Sa
     score, met = campaign.score(space, golden), Counter()
     for shard in range(9):
         faults = campaign.draw(space, shard, score=score)
-        window = campaign.windows.of_shard([span(k)[1] for k in range(shard + 1)])
+        window = campaign.windows.of_shard(shard)
         assert set(faults.image) <= {*window.always, *window.rest}
         assert len(set(faults.image)) >= 8
         met.update(faults.image.tolist())
@@ -164,7 +175,7 @@ def test_scores_see_the_images_that_are_struck(many: rh.Workload) -> None:
 
     for shard in range(4):
         campaign.draw(space, shard, score=score)
-        window = campaign.windows.of_shard([span(k)[1] for k in range(shard + 1)])
+        window = campaign.windows.of_shard(shard)
         assert set().union(*seen) == {*window.always, *window.rest}
         seen.clear()
 
@@ -180,9 +191,10 @@ def test_only_a_window_is_recorded(many: rh.Workload, monkeypatch) -> None:
     monkeypatch.setattr(segment, "record", recorded)
     campaign = rh.Campaign(many, sampler=rh.GradientImportance(candidates=5), images=10)
     campaign.run(until=100)
-    assert sizes == [10]
+    assert set(sizes) == {10}  # several small windows, one after another
     sizes.clear()
-    campaign.run(until=500)  # each window serves 100 faults
+    monkeypatch.setattr("radhard.campaign.windows._SAMPLED", 5)
+    campaign.run(until=500)  # five shards, a window each
     assert sizes == [10] * 5
 
 
@@ -223,6 +235,8 @@ def test_the_question_says_how_many_images(many: rh.Workload) -> None:
     for wrong in (0, -1, TOTAL + 1):
         with pytest.raises(ValueError, match=f"{wrong} images at a time can't be.*use 1 to 40"):
             rh.Campaign(many, images=wrong)
+        with pytest.raises(ValueError, match=f"{wrong} images at a time can't be"):
+            some.with_(images=wrong)
 
 
 class Watched:
@@ -286,3 +300,12 @@ def test_memory_is_shared_with_the_plain_network(many: rh.Workload) -> None:
     assert told.golden().memory is None
     assert told.with_(sampler=rh.Importance()).golden(1000).memory == 1000
     assert told.with_(protections=()).golden(1000).memory == 1000
+
+
+def test_an_answer_says_that_images_stand_for_others(many: rh.Workload, tmp_path: Path) -> None:
+    some, whole = rh.Campaign(many, images=2, name="some"), rh.Campaign(many, name="whole")
+    told = [notes_of(result) for result in rh.collect([some, whole], 20, tmp_path)]
+    assert "of 40 images were struck" in told[0][0]
+    assert told[1] == []
+    page = rh.report(tmp_path).read_text()
+    assert told[0][0] in page

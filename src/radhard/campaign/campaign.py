@@ -16,7 +16,7 @@ from radhard.campaign.description import in_words
 from radhard.campaign.job import Job, Until, checked
 from radhard.campaign.question import Question
 from radhard.campaign.result import Result
-from radhard.campaign.shard import sizes_of, span
+from radhard.campaign.shard import span
 from radhard.campaign.store import Folder
 from radhard.campaign.strike import Strike
 from radhard.campaign.windows import Reals, Window, Windows, several
@@ -233,7 +233,7 @@ class Campaign:
         rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, shard]))
         # candidates for faults that are not wanted yet would cost more than the faults
         whole = count if self.sampler.scored else size
-        window = self.windows.of_shard(sizes_of(shard + 1))
+        window = self.windows.of_shard(shard)
         seen = _of_window(score, window) if score is not None else None
         drawn = self.sampler.draw(replace(space, images=window.places), whole, rng, seen, first)
         image = window.at(drawn.image)
@@ -275,7 +275,7 @@ class Campaign:
             name or "",
             self.protections if protections is None else tuple(protections),
             confidence_of or self.confidence_of,
-            images or self.images,
+            self.images if images is None else images,
         )
 
     def outcomes(self, space: SiteSpace, golden: Golden, faults: Faults) -> dict[str, Flags]:
@@ -360,11 +360,15 @@ def _check_images(workload: Workload, images: int | None) -> None:
 
 
 def _margins(work: Workload) -> Reals:
-    """How far the best score of each image is ahead of the next, (b,), 0 where they are none."""
+    """How far each image's answer is from another one, as it is and by the size of outputs, (2, b).
+
+    Outputs grow with an image's scale, and what faults do to them as well.
+    """
     with torch.no_grad():
         logits = torch.cat([work.logits(some) for some in work.images.split(_BATCH)])
-    found: Reals = work.task.lead(torch.nan_to_num(logits.double(), 0.0, 1e30, -1e30)).numpy()
-    return found
+    whole = torch.nan_to_num(logits.double(), 0.0, 1e30, -1e30)
+    lead, size = work.task.lead(whole), whole.flatten(1).abs().amax(1)
+    return torch.stack([lead, lead / size.clamp(min=1e-30)]).numpy()
 
 
 def _of_window(score: Score, window: Window) -> Score:

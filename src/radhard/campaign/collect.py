@@ -10,6 +10,7 @@ from typing import Any
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.job import Job, Until, Watcher, checked
 from radhard.campaign.result import Result
+from radhard.campaign.sealed import StoreError
 from radhard.campaign.store import Folder
 from radhard.formats.number import parts
 
@@ -45,6 +46,8 @@ def collect(
         raise ValueError(f"campaigns {names} share a name: give each its own, Campaign(name=...)")
     for campaign in campaigns:
         checked(until, campaign.metrics)
+    if store is not None and Path(store).exists() and not Path(store).is_dir():
+        raise StoreError(f"{store} is no folder: give a folder to keep results in, or a new name")
     jobs: list[Job] = []
     more = {**(about or {}), **_goal(until), "budget": _budget(until)}
     for campaign in campaigns:

@@ -136,7 +136,9 @@ class Difference:
         found = contrast(cells, signs, one.confidence, anytime)
         both = replace(one, tally=tally, anytime=anytime)
         found = both._of_images(found, events, signs, cells.value(np.ones(len(signs))))
-        return replace(found, method=f"{found.method}, paired")
+        fewer = min(self.one.n, self.other.n)
+        first = "" if self.one.n == self.other.n else f", the first {fewer:,} faults of both"
+        return replace(found, method=f"{found.method}, paired{first}")
 
     def _known(self, metric: str) -> float:
         """The difference that known sites make: none, but for accuracies that differ."""

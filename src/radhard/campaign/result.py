@@ -135,6 +135,8 @@ class Result:
         """This result less another, outcome by outcome; see `Difference`."""
         from radhard.campaign.difference import Difference
 
+        if not isinstance(other, Result):
+            raise TypeError(f"{other!r} can't be taken from a result: take another result")
         return Difference(self, other)
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +13,8 @@ Reals = NDArray[np.float64]
 
 #: Steps of an octave of margin that count.
 _STEPS = 10
-#: Faults per image that a window serves, about. What a fault-free run costs is that of tens of
-#: faults, and images differ less than single faults do: fewer faults pay more for images than they
-#: gain by them, and many more would ask the same images again.
-_FAULTS_PER_IMAGE = 16
+#: Sampled images of a shard, about, where there are as many.
+_SAMPLED = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,14 +93,17 @@ class Windows:
 
         Args:
             labels: of all images, (b,) class numbers; labels of several places are not looked at.
-            margin: how far the fault-free network is from another answer, (b,), 0 or more; only
-                steps of a tenth of an octave count, so that the last bits of a processor don't.
+            margin: how far the fault-free network is from another answer, by one or more measures,
+                (b,) or (measures, b), 0 or more; an image is as hard as any finds it. Only steps of
+                a tenth of an octave count, so that the last bits of a processor don't.
             size: 1 to b.
             seed: of the choice, 0 or more.
         """
         if not several(len(labels), size):
             return cls(np.zeros(0, np.int64), (np.arange(len(labels)),))
-        order = np.argsort(np.rint(_STEPS * np.log2(margin.clip(1e-30))), kind="stable")
+        steps = np.rint(_STEPS * np.log2(np.atleast_2d(margin).clip(1e-30)))
+        ranks = steps.argsort(1, kind="stable").argsort(1, kind="stable")
+        order = np.argsort(ranks.min(0), kind="stable")
         always, order = np.split(order, [size // 2])
         count = max(1, round(len(order) / (size - len(always))))
         labels = labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
@@ -132,19 +132,18 @@ class Windows:
         """How many images there are."""
         return len(self.always) + sum(map(len, self.images))
 
-    def of_shard(self, sizes: Iterable[int]) -> Window:
-        """The images that the last shard strikes, given the faults of all shards up to it.
+    def of_shard(self, shard: int) -> Window:
+        """The images that a shard strikes: those of windows that no other shard had lately.
 
-        A window serves shards until the next would exceed what it is for.
+        One window, or several small ones after another, so that enough images are sampled to tell
+        what the others differ by.
         """
-        others = (self.total - len(self.always)) / len(self.images)
-        most = _FAULTS_PER_IMAGE * (len(self.always) + others)
-        visit = served = 0
-        for size in sizes:
-            if served and served + size > most:
-                visit, served = visit + 1, 0
-            served += size
-        return Window(self.always, self.visited(visit), self.total)
+        joined = max(1, round(_SAMPLED / max(map(len, self.images))))
+        if joined >= len(self.images):
+            return Window(self.always, np.concatenate(self.images), self.total)
+        visits = range(shard * joined, (shard + 1) * joined)
+        rest = np.unique(np.concatenate([self.visited(visit) for visit in visits]))
+        return Window(self.always, rest, self.total)
 
     def visited(self, visit: int) -> Integers:
         """The sampled images of a visit: in as many visits as these are, each has its share.

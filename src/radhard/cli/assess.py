@@ -266,7 +266,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
     from dataclasses import asdict
 
     from radhard.engine.memory import peak_bytes
-    from radhard.view.wording import flat_words
+    from radhard.view.wording import notes_of
 
     work, question = prepared.campaign.workload, prepared.campaign.question.keys
     names = {"correct": "ra"}
@@ -301,7 +301,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "confidence_of": prepared.campaign.confidence_of,
         "sampler": question["sampler"],
         "flat_layers": list(result.flat),
-        "notes": [flat_words(result.flat)] if result.flat else [],
+        "notes": notes_of(result),
         "protections": question["protections"],
         "cost": asdict(result.cost),
         "rounding": work.formats.rounding,

@@ -346,10 +346,10 @@ def _plan(
     if memory is not None:
         room = memory - golden * len(workload.images)
         if room < _BATCHES_ROOM * row:
-            least = (golden * len(workload.images) + _BATCHES_ROOM * row) / 2**20
+            least = golden * len(workload.images) + _BATCHES_ROOM * row
             raise ValueError(
-                f"a memory of {memory / 2**20:,.1f} MiB can't hold the golden values of "
-                f"{len(workload.images)} image(s) and a batch: allow {least:,.1f} MiB"
+                f"a memory of {memory:,} bytes can't hold the golden values of "
+                f"{len(workload.images)} image(s) and a batch: allow {least:,} or more"
             )
     enough = max(_FEW_ROWS, 1 << (len(workload.images) - 1).bit_length())
     if here:

@@ -22,7 +22,7 @@ from radhard.view.wording import (
     cost_words,
     covered_words,
     duration,
-    flat_words,
+    notes_of,
     percent,
     verdict_words,
 )
@@ -160,7 +160,7 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
         "rows": lines(result),
         "notions": notions,
         "activated": activated(result),
-        "flat": flat_words(result.flat) if result.flat else "",
+        "notes": notes_of(result),
         "difference": None,
         "verdict": verdict_words(result.fit("sdc1"), result.fit_verdict()) if rated else "",
         "figures": [

@@ -19,7 +19,7 @@ from radhard.study.propagation import Finding
 from radhard.study.suppression import Curves
 from radhard.view.summary import FEW, Line, activated, enough, formulations, lines
 from radhard.view.terminal import print_tables
-from radhard.view.wording import covered_words, flat_words, percent, share_bar
+from radhard.view.wording import covered_words, notes_of, percent, share_bar
 
 #: Layers and bits shown in the terminal; the page shows all.
 _MOST_ROWS = 12
@@ -49,7 +49,7 @@ def show(result: Result, software: Result | None = None) -> None:
 def _metrics(result: Result) -> Table:
     table = _lines(f"{result.name}: {result.n:,} faults", "outcome", lines(result))
     notes = [f"struck: {covered_words(result.covered)}"] if result.covered is not None else []
-    notes += [f"note: {flat_words(result.flat)}"] if result.flat else []
+    notes += [f"note: {note}" for note in notes_of(result)]
     if notes:
         table.caption, table.caption_justify = "\n".join(notes) + "\n", "left"
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from radhard.campaign.result import Result
 from radhard.metrics.fit import Verdict
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
@@ -90,6 +91,28 @@ def flat_words(flat: Sequence[str]) -> str:
         f"scores say nothing of faults in {', '.join(flat[:_NAMED])}{more}, as what follows has no "
         "slope: intervals are wider for that, but hold"
     )
+
+
+def image_words(struck: int, of: int) -> str:
+    """What to know where some images have stood for others.
+
+    >>> image_words(64, 500)[:52]
+    '64 of 500 images were struck: intervals take others '
+    """
+    return (
+        f"{struck:,} of {of:,} images were struck: intervals take others to differ by as much as "
+        "these, so a few that decide most may be missed; more faults strike more images, --images "
+        "all strikes all"
+    )
+
+
+def notes_of(result: Result) -> list[str]:
+    """What to know of an answer."""
+    notes = [flat_words(result.flat)] if result.flat else []
+    struck, meant = len(result.tally.images.key), result.images
+    if meant is not None and struck < meant.of:
+        notes.append(image_words(struck, meant.of))
+    return notes
 
 
 def cost_words(cost: Cost) -> str:
