@@ -9,8 +9,16 @@ import numpy as np
 from radhard.arith.multiplier import Integers, Multiplier, check_width
 
 
+class _Unsigned(Multiplier):
+    """Of integers from 0 on."""
+
+    @property
+    def signed(self) -> bool:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
-class Drum(Multiplier):
+class Drum(_Unsigned):
     """Multiplies the leading ``bits`` of each operand.
 
     The lowest of them is set where bits are left out, so that errors cancel. Unsigned. DRUM:
@@ -36,10 +44,6 @@ class Drum(Multiplier):
         return f"mul{self.width}u_drum:bits={self.bits}"
 
     @property
-    def signed(self) -> bool:
-        return False
-
-    @property
     def terms(self) -> int:
         return 1
 
@@ -52,7 +56,7 @@ class Drum(Multiplier):
 
 
 @dataclass(frozen=True, slots=True)
-class StaticSegment(Multiplier):
+class StaticSegment(_Unsigned):
     """Multiplies the upper or the lower ``bits`` of each operand: the lower where no other is set.
 
     Unsigned. SSM: Narayanamoorthy et al., IEEE Trans. VLSI 2015.
@@ -77,10 +81,6 @@ class StaticSegment(Multiplier):
         return f"mul{self.width}u_ssm:bits={self.bits}"
 
     @property
-    def signed(self) -> bool:
-        return False
-
-    @property
     def terms(self) -> int:
         return 1
 
@@ -93,7 +93,7 @@ class StaticSegment(Multiplier):
 
 
 @dataclass(frozen=True, slots=True)
-class Roba(Multiplier):
+class Roba(_Unsigned):
     """Leaves ``(a - r(a)) * (b - r(b))`` out, r being the nearest power of two.
 
     Unsigned; halfway is rounded up, but 3 to 2. RoBA: Zendegani et al., IEEE Trans. VLSI 2017.
@@ -115,10 +115,6 @@ class Roba(Multiplier):
         return f"mul{self.width}u_roba"
 
     @property
-    def signed(self) -> bool:
-        return False
-
-    @property
     def terms(self) -> int:
         return 2
 
@@ -132,7 +128,7 @@ class Roba(Multiplier):
 
 
 @dataclass(frozen=True, slots=True)
-class Kulkarni(Multiplier):
+class Kulkarni(_Unsigned):
     """Built of blocks of 2 x 2 bits that take 3 x 3 for 7, whose results are added exactly.
 
     Unsigned. Kulkarni, Gupta and Ercegovac, VLSI Design 2011.
@@ -156,10 +152,6 @@ class Kulkarni(Multiplier):
         return f"mul{self.width}u_kulkarni"
 
     @property
-    def signed(self) -> bool:
-        return False
-
-    @property
     def terms(self) -> int:
         return 2
 
@@ -173,7 +165,7 @@ class Kulkarni(Multiplier):
 
 
 @dataclass(frozen=True, slots=True)
-class Mitchell(Multiplier):
+class Mitchell(_Unsigned):
     """Adds logarithms to base 2 whose fractions are taken for straight between powers of two.
 
     Unsigned, without rounding of the fractions. Mitchell, IRE Trans. Electronic Computers 1962.
@@ -194,10 +186,6 @@ class Mitchell(Multiplier):
     def name(self) -> str:
         return f"mul{self.width}u_mitchell"
 
-    @property
-    def signed(self) -> bool:
-        return False
-
     def formula(self, a: Integers, b: Integers) -> Integers:
         first, second = _leading(a), _leading(b)
         one = np.int64(1) << (first + second)
@@ -207,7 +195,7 @@ class Mitchell(Multiplier):
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorTolerant(Multiplier):
+class ErrorTolerant(_Unsigned):
     """Multiplies the upper halves; of the lower ones only the highest bit that is set counts.
 
     From that bit on, seen from above, and in everything below, the lower part of the product is
@@ -231,10 +219,6 @@ class ErrorTolerant(Multiplier):
     @property
     def name(self) -> str:
         return f"mul{self.width}u_etm"
-
-    @property
-    def signed(self) -> bool:
-        return False
 
     def formula(self, a: Integers, b: Integers) -> Integers:
         half = self.width // 2
