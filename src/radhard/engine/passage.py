@@ -234,12 +234,11 @@ def _watched(trace: Trace, step: int, front: Front, detected: Tensor) -> Front:
     """Runs after a local guard has looked at what they differ by in the value of a step."""
     if step not in trace.watched or not len(front.fault):
         return front
-    state, golden = front.states[step], Maps(trace).values(Read(step, unwatched=True), front.image)
-    bounds = _bounds(trace, step)
+    state, bounds = front.states[step], _bounds(trace, step)
     if bounds is None:
-        alarm, changed = _touched(trace, step, front, golden)
+        alarm, changed = _touched(trace, step, front)
     else:
-        alarm, changed = _bounded(trace, step, front, golden, bounds)
+        alarm, changed = _bounded(trace, step, front, bounds)
     detected[torch.from_numpy(front.fault[alarm])] = True
     if changed is None:
         return front
@@ -252,10 +251,9 @@ def _watched(trace: Trace, step: int, front: Front, detected: Tensor) -> Front:
 _Looked = tuple[NDArray[np.bool_], tuple[NDArray[Any], NDArray[np.bool_]] | None]
 
 
-def _bounded(
-    trace: Trace, step: int, front: Front, golden: NDArray[Any], bounds: Bounds
-) -> _Looked:
+def _bounded(trace: Trace, step: int, front: Front, bounds: Bounds) -> _Looked:
     """By a guard that compares with bounds."""
+    golden = Maps(trace).values(Read(step, unwatched=True), front.image)
     state, (_, height, columns) = front.states[step], _plane(trace, step)
     corrects, ends = step in trace.unwatched, tuple(end.numpy() for end in bounds[:4])
     after, kept = np.empty_like(state.value), np.ones(len(state.value), np.bool_)
@@ -265,7 +263,7 @@ def _bounded(
     return alarm, ((after, kept) if corrects or (outside and not bounds.stays) else None)
 
 
-def _touched(trace: Trace, step: int, front: Front, golden: NDArray[Any]) -> _Looked:
+def _touched(trace: Trace, step: int, front: Front) -> _Looked:
     """By any other guard."""
     guard: Any = trace.guard
     state, (_, height, columns) = front.states[step], _plane(trace, step)
@@ -278,6 +276,7 @@ def _touched(trace: Trace, step: int, front: Front, golden: NDArray[Any]) -> _Lo
     alarm[raised[raised >= 0]] = True
     if not corrects and (after is values or torch.equal(after, values)):
         return alarm, None  # and nothing differs less than before
+    golden = Maps(trace).values(Read(step, unwatched=True), front.image)
     clean = np.zeros_like(state.value)
     entry.golden_entries(state.arrays, front.image, golden, columns, clean)
     before = torch.from_numpy(clean)
