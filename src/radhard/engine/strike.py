@@ -131,7 +131,7 @@ def _one_output(
             part = sums(x.gather(1, one), w.gather(1, one), None, terms.alone(one))
         else:
             within = (taps >= span[:, :1]) & (taps < span[:, 1:])
-            part = sums(x, w, None, replace(terms, kept=within))
+            part = sums(x, w, None, terms.only(within))
             part = torch.zeros_like(part) + part
         change = altered(how.held(part, own), corruption, how.latch)
         faulty = how.with_altered(fault_free, change.before, change.after, own)

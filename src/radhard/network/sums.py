@@ -20,7 +20,8 @@ def whole(layer: Layer, how: Arithmetic) -> Product:
 def along(layer: Layer, channel: Tensor) -> Along:
     """Those of one channel of each run; see `Along`."""
     padded = layer.geometry is not None and any(layer.geometry.padding)
-    return Along(channel, taps_of(layer, channel.device)[:, 0] >= 0 if padded else None)
+    inside = taps_of(layer, channel.device)[:, 0] >= 0 if padded else None
+    return Along(channel, inside, per_group_of(layer))
 
 
 def some(layer: Layer, how: Arithmetic, position: Tensor) -> Product:
@@ -37,4 +38,10 @@ def each(layer: Layer, how: Arithmetic, place: Place, inside: Tensor | None) -> 
     """One output each; see `Each`."""
     if how.each_step:
         return Latched.of(layer, how).one_output
+    place = place._replace(per_group=per_group_of(layer))
     return Each(place, inside if how.gathers else None)
+
+
+def per_group_of(layer: Layer) -> int:
+    """Output channels of a group."""
+    return layer.channels // layer.bounds["groups"]
