@@ -77,7 +77,7 @@ def stuck(value, masks, row, col):
 
 @_compiled
 def extended(value, bits):
-    """The low bits of an integer in two's complement, or as they are where ``bits`` are negative."""
+    """The low bits of an integer, in two's complement unless ``bits`` are negative."""
     if bits < 0:
         return value & ((np.int64(1) << -bits) - 1)
     spare = 64 - bits
