@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from radhard.accel import chips
     from radhard.accel.chip import Accelerator
+    from radhard.arith.array import Array, Defect
     from radhard.arith.multiplier import Errors, Multiplier
     from radhard.arith.multipliers import multiplier_named, multipliers
     from radhard.arith.netlist import Netlist, read_netlist
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
 #: Where each public name lives; the modules are imported when a name is first used.
 _ROOMS = {
     "accel.chip": ["Accelerator"],
+    "arith.array": ["Array", "Defect"],
     "arith.multiplier": ["Errors", "Multiplier"],
     "arith.multipliers": ["multiplier_named", "multipliers"],
     "arith.netlist": ["Netlist", "read_netlist"],

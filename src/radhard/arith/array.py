@@ -105,9 +105,9 @@ class Array:
 
     @property
     def name(self) -> str:
-        """Such as ``128x128-ws``, with what is stuck: ``128x128-ws:163 product``."""
+        """Such as ``128x128-ws``, with what is stuck: ``128x128-ws:163-product``."""
         sites = Counter(one.site for one in self.defects)
-        faults = ",".join(f"{count} {site}" for site, count in sites.items())
+        faults = "+".join(f"{count}-{site}" for site, count in sites.items())
         return ":".join(filter(None, (f"{self.rows}x{self.cols}-{self.dataflow}", faults)))
 
     @property

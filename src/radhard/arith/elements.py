@@ -150,9 +150,13 @@ class Elements:
         return wiring._replace(cells=own, weight=wiring.weight[at])
 
 
-@lru_cache(maxsize=16)
 def elements(array: Array, multiplier: Multiplier) -> Elements:
     """Those of an array, made once; see `Elements`."""
+    return _made(array, multiplier)  # type: ignore[arg-type]  # frozen dataclasses have a hash
+
+
+@lru_cache(maxsize=16)
+def _made(array: Array, multiplier: Multiplier) -> Elements:
     return Elements(array, multiplier)
 
 
