@@ -92,7 +92,7 @@ class Registers:
                 above = (
                     sums[row - 1, col] if row else enters[step, col] if 0 <= step < len(x) else 0
                 )
-                if row >= used and self.array.gated:
+                if (row >= used and self.array.gated) or (row, col) in self.array.bypassed:
                     new[row, col] = above
                     continue
                 pair = int(moving[row, col]), int(held[row, col])

@@ -73,9 +73,13 @@ class Array:
             each tile of ``rows`` terms, and tiles are added up outside; else they go on.
         gated: whether elements without work do nothing.
         psum_bits: of partial sums, 8 to 48; sums of the array wrap round at them.
+        bypassed: elements (row, column) whose multiplier and adder sums pass by, as repairs do that
+            prune what faulty elements hold (Zhang et al., VTS 2018); their registers pass values on
+            as before.
 
     Raises:
-        ValueError: for fewer than 1 row or column, another dataflow, or defects that lie outside.
+        ValueError: for fewer than 1 row or column, another dataflow, defects or bypassed elements
+            that lie outside, or some that are bypassed where sums stay in them.
 
     >>> Array(2, 2, defects=(Defect(0, 1, "product", 1, bit=14),)).faulty
     1
@@ -88,6 +92,7 @@ class Array:
     restart: bool = True
     gated: bool = False
     psum_bits: int = 32
+    bypassed: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.cols < 1 or self.dataflow not in get_args(Stationary):
@@ -102,6 +107,14 @@ class Array:
                 raise ValueError(f"{one} lies outside an array of {self.rows} x {self.cols}")
             if one.site == "psum" and one.bit >= self.psum_bits:
                 raise ValueError(f"{one}: partial sums have {self.psum_bits} bits, from 0")
+
+        if self.bypassed and self.dataflow == "os":
+            raise ValueError("elements in which sums stay can't be bypassed: use ws or is")
+        for row, col in self.bypassed:
+            if not (0 <= row < self.rows and 0 <= col < self.cols):
+                raise ValueError(
+                    f"({row}, {col}) lies outside an array of {self.rows} x {self.cols}"
+                )
 
     @property
     def name(self) -> str:

@@ -71,15 +71,37 @@ class Elements:
             where: what they are.
         """
         shape = (*a.shape[:2], w.shape[1])
-        whole = where.kept is None and shape[1] > 1 and shape[2] > 1
-        if not whole or len(where.term) > 1 or len(where.position) > 1:
+        every = _all_of(where.term, a.shape[2]) and _all_of(where.column, shape[2])
+        whole = every and where.kept is None and shape[1] > 1 and shape[2] > 1
+        if not whole or len(where.position) > 1:
             kept = np.zeros((0, 0), np.bool_) if where.kept is None else where.kept
             found = np.empty(shape, np.int64)
             sums_apart(a, w, *where[:3], kept, self._wiring, found)
             return found
         position = where.position[0]
+        a, w, back = _in_order(a, w, where)
         pairs = zip(a, np.broadcast_to(w, (len(a), *w.shape[1:])), strict=True)
-        return np.stack([self._matrix(x, rows.T, position) for x, rows in pairs])
+        return np.stack([self._matrix(x, rows.T, position) for x, rows in pairs])[:, :, back]
+
+    def products(self) -> tuple[Integers, NDArray[np.int32]]:
+        """What elements make of two codes, bypassed ones aside: their kinds, and tables of these.
+
+        Returns:
+            kind of each element (rows, cols), and products ``[kind, weight, operand]``, with all
+            stuck bits that weights, operands and products meet.
+        """
+        cells, shape = self._wiring.cells, (self._array.rows * self._array.cols, -1)
+        parts = (self._wiring.weight, cells.operand, cells.product)
+        columns = [np.moveaxis(part, 0, -1).reshape(shape).astype(np.int64) for part in parts]
+        held = np.concatenate([cells.which.reshape(shape), *columns], 1)
+        unique, kind = np.unique(held, axis=0, return_inverse=True)
+        found = np.empty((len(unique), _CODES, _CODES), np.int32)
+        codes = np.arange(_CODES)
+        for number, (which, keep_w, set_w, keep_a, set_a, keep, to) in enumerate(unique):
+            weight, operand = (codes & keep_w) | set_w, (codes & keep_a) | set_a
+            table = cells.tables[which][np.ix_(weight, operand)].astype(np.int64)
+            found[number] = _extended((table & keep) | to, int(cells.bits[0]))
+        return kind.reshape(self._array.rows, self._array.cols), found
 
     def _matrix(self, a: Codes, w: Codes, position: Integers) -> Integers:
         """Of operands (t, k) and weights (k, n) of the first n channels of a group."""
@@ -118,7 +140,8 @@ class Elements:
     def _healthy(self) -> bool:
         """Whether all elements do the same, and nothing with zeros."""
         gated = self._array.gated
-        return not self._array.defects and (gated or not self._wiring.cells.tables[0, 0, 0])
+        plain = not self._array.defects and not self._array.bypassed
+        return plain and (gated or not self._wiring.cells.tables[0, 0, 0])
 
     def _labels(self) -> Integers:
         """Of each row of sums that stay, or column of inputs that do, the first that is like it.
@@ -150,6 +173,23 @@ class Elements:
         return wiring._replace(cells=own, weight=wiring.weight[at])
 
 
+def _all_of(order: Integers, size: int) -> bool:
+    """Whether all are there, in one order for the whole batch."""
+    alike = len(order) == 1 or bool((order == order[0]).all())
+    return alike and bool((np.sort(order[0]) == np.arange(size)).all())
+
+
+def _in_order(a: Codes, w: Codes, where: Where) -> tuple[Codes, Codes, Any]:
+    """Operands and weights in the order of the array's terms and columns, and the way back."""
+    term, column = where.term[0], where.column[0]
+    if (term != np.arange(len(term))).any():
+        order = np.argsort(term)
+        a, w = a[:, :, order], w[:, :, order]
+    if (column == np.arange(len(column))).all():
+        return a, w, slice(None)
+    return a, w[:, np.argsort(column)], column
+
+
 def elements(array: Array, multiplier: Multiplier) -> Elements:
     """Those of an array, made once; see `Elements`."""
     return _made(array, multiplier)  # type: ignore[arg-type]  # frozen dataclasses have a hash
@@ -173,6 +213,9 @@ def _check(one: Defect, multiplier: Multiplier) -> None:
 
 def _wiring(array: Array, multiplier: Multiplier) -> Wiring:
     own = {site: _own(array, site) for site in ("weight", "activation", "product", "psum")}
+    for place in array.bypassed:
+        for site in ("product", "psum"):
+            own[site][(slice(None), *place)] = (-1, 0)
     weight, activation = own["weight"], own["activation"]
     if array.dataflow == "ws":
         weight, activation = _along(weight, 1), _along(activation, 2)
@@ -246,7 +289,12 @@ def _tables(array: Array, multiplier: Multiplier) -> tuple[NDArray[np.int32], In
         if net not in kinds:
             kinds.append(net)
         which[place] = kinds.index(net)
-    return np.stack([_full(kind.table()) for kind in kinds]), which
+    tables = [_full(kind.table()) for kind in kinds]
+    if array.bypassed:
+        rows, cols = zip(*array.bypassed, strict=True)
+        which[list(rows), list(cols)] = len(tables)
+        tables.append(np.zeros_like(tables[0]))
+    return np.stack(tables), which
 
 
 def _full(table: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -266,3 +314,11 @@ def _masked(w: Codes, masks: Codes) -> Codes:
 
 def _changes_nothing(masks: NDArray[Any]) -> bool:
     return bool((masks[0] == np.array(-1).astype(masks.dtype)).all() and not masks[1].any())
+
+
+def _extended(values: Integers, bits: int) -> Integers:
+    """The low bits in two's complement, or as they are where ``bits`` are negative."""
+    if bits < 0:
+        return values & ((1 << -bits) - 1)
+    spare = 64 - bits
+    return (values << spare) >> spare

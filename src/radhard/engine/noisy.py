@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,7 @@ from radhard.engine.device import exactly
 from radhard.engine.guard import Seen, StepGuard, guarded
 from radhard.faults.rate import NeuronErrors, WeightErrors, hits
 from radhard.formats.number import NumberFormat
-from radhard.network.arithmetic import Arithmetic
-from radhard.network.fit import largest
-from radhard.network.program import Program, Step
+from radhard.network.stored import with_stored
 from radhard.network.workload import HOST, Workload
 
 #: Images that run at once.
@@ -141,9 +139,8 @@ def with_wrong_weights(
     layers read has the same wrong bits in all of them that are struck.
     """
     rng = np.random.default_rng(list(seed))
-    steps, parameters = list(workload.program.steps), list(workload.parameters)
-    arithmetic, wrong = list(workload.arithmetic), dict[int, Tensor]()
-    for number, layer in enumerate(workload.layers):
+    wrong = dict[int, Tensor]()
+    for number in range(len(workload.layers)):
         given, how = workload.parameters[number], workload.arithmetic[number]
         if given is None or (layers is not None and number not in layers):
             continue
@@ -154,18 +151,7 @@ def with_wrong_weights(
                 here = places >= 0
                 weight.view(-1)[places[here]] = wrong[first].view(-1)[here]
         wrong[number] = weight
-        arithmetic[number] = how = _unbounded(workload, number, how)
-        parameters[number] = replace(
-            given, weight=how.integer_weight(weight) if how.exact else weight
-        )
-        place = layer.operands[1]
-        steps[place] = Step(steps[place].name, constant=weight)
-    program = workload.program
-    changed = Program(tuple(steps), program.rows, program.sizes, program.output)
-    return replace(
-        workload, program=changed, parameters=tuple(parameters), arithmetic=tuple(arithmetic),
-        learnt={},
-    )  # fmt: skip
+    return with_stored(workload, wrong)
 
 
 def _with_errors(
@@ -176,11 +162,3 @@ def _with_errors(
     struck = hits(rate, len(codes) * fmt.width, rng)
     np.bitwise_xor.at(codes.numpy(), struck // fmt.width, np.left_shift(1, struck % fmt.width))
     return fmt.decode(codes.view(weight.shape).to(weight.device)).to(weight.dtype)
-
-
-def _unbounded(workload: Workload, number: int, how: Arithmetic) -> Arithmetic:
-    """With a bound on sums that holds for any weights."""
-    if not how.exact:
-        return how
-    bound = largest(how.input) * largest(how.weight) * workload.layers[number].fan_in
-    return how.with_bound(bound).with_bias(workload.parameters[number])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.arith.array import Array
@@ -29,14 +30,50 @@ Arrays = Array | Mapping[str, Array]
 _HEALTHY = Array(1, 1)
 
 
-class _Port(NamedTuple):
+class Port(NamedTuple):
     """How integers come to a port of a multiplier: ``code = (integer + zero) & mask``."""
 
     zero: int
     mask: int
 
+    @property
+    def integers(self) -> NDArray[np.int64]:
+        """What the codes of 8 bits stand for, (256,); those that there are not stand for others."""
+        codes = np.arange(256) & self.mask
+        if self.zero:
+            return codes - self.zero
+        half = (self.mask + 1) // 2
+        return (codes ^ half) - half
+
     def codes(self, integers: Tensor) -> Tensor:
+        """The bit patterns of integers."""
         return ((integers.to(torch.int32) + self.zero) & self.mask).to(torch.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """The order in which an array takes a layer, the same for each group.
+
+    Attributes:
+        terms: of each term, its place among the terms of the array.
+        channels: of each channel of a group, its place among the channels.
+
+    Raises:
+        ValueError: for what is no permutation.
+    """
+
+    terms: tuple[int, ...]
+    channels: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for name, order in (("terms", self.terms), ("channels", self.channels)):
+            if sorted(order) != list(range(len(order))):
+                raise ValueError(f"places of {name} must be a permutation: got {order[:10]}")
+
+    def where(self, where: Where) -> Where:
+        """Where sums are on the array."""
+        terms, channels = np.array(self.terms), np.array(self.channels)
+        return where._replace(column=channels[where.column], term=terms[where.term])
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +89,8 @@ class Multiplied:
     Attributes:
         multiplier: of up to 8 bits.
         array: whose elements it is in; of none, products are the multiplier's.
+        placing: where on the array terms and channels are computed; in their own order where
+            ``None``.
 
     >>> import radhard as rh
     >>> Multiplied(rh.multiplier_named("mul8s_1L2H@v1")).name
@@ -60,6 +99,7 @@ class Multiplied:
 
     multiplier: Multiplier
     array: Array = _HEALTHY
+    placing: Placing | None = None
 
     @property
     def name(self) -> str:
@@ -81,7 +121,7 @@ class Multiplied:
             )
         for what, fmt in (("inputs", how.input), ("weights", how.weight)):
             try:
-                _port(self.multiplier, fmt)
+                port_of(self.multiplier, fmt)
             except ValueError as error:
                 raise ValueError(f"layer {layer.name}, {what}: {error}") from None
         elements(self.array, self.multiplier)
@@ -90,11 +130,13 @@ class Multiplied:
         """See `radhard.Datapath`."""
         if self.linear:
             return how.ordinary(terms, operand, given)
-        a, b = _port(self.multiplier, how.input), _port(self.multiplier, how.weight)
+        a, b = port_of(self.multiplier, how.input), port_of(self.multiplier, how.weight)
         made = elements(self.array, self.multiplier)
 
         def multiply(x: Tensor, w: Tensor, place: Place) -> Tensor:
-            found = made.sums(x.cpu().numpy(), w.cpu().numpy(), _where(place))
+            where = _where(place)
+            where = where if self.placing is None else self.placing.where(where)
+            found = made.sums(x.cpu().numpy(), w.cpu().numpy(), where)
             sums = torch.from_numpy(found).to(x.device)
             return sums if not (a.zero or b.zero) else sums - _surplus(x, w, place, a, b)
 
@@ -109,7 +151,7 @@ def _where(place: Place) -> Where:
     return Where(position, channel, term, kept)
 
 
-def _surplus(x: Tensor, w: Tensor, place: Place, a: _Port, b: _Port) -> Tensor:
+def _surplus(x: Tensor, w: Tensor, place: Place, a: Port, b: Port) -> Tensor:
     """What zero points add to sums of products of codes."""
     x, w = x.to(torch.int64), w.to(torch.int64)
     count: int | Tensor = x.shape[-1]
@@ -119,7 +161,7 @@ def _surplus(x: Tensor, w: Tensor, place: Place, a: _Port, b: _Port) -> Tensor:
     return b.zero * x.sum(-1)[:, :, None] + a.zero * w.sum(-1)[:, None] - count * a.zero * b.zero
 
 
-def _port(multiplier: Multiplier, fmt: NumberFormat) -> _Port:
+def port_of(multiplier: Multiplier, fmt: NumberFormat) -> Port:
     """How a format's integers, less their zero point, come to a multiplier.
 
     Raises:
@@ -137,7 +179,7 @@ def _port(multiplier: Multiplier, fmt: NumberFormat) -> _Port:
             + (", signed, or an unsigned multiplier" if affine else "")
         )
     offset = 0 if multiplier.signed else zeros[0] if affine else 1 << (fmt.width - 1)
-    return _Port(offset, np.iinfo(np.uint8).max >> (8 - multiplier.width))
+    return Port(offset, np.iinfo(np.uint8).max >> (8 - multiplier.width))
 
 
 def multiplied(
