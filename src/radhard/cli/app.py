@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
 import typer
 
 app = typer.Typer(
@@ -23,3 +27,20 @@ def _options(
 
         typer.echo(f"radhard {installed()}")
         raise typer.Exit
+
+
+def show_notes(notes: tuple[str, ...]) -> None:
+    """Print what should be known before any result."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a question is answered: the options of that name."""
+
+    out: Path | None
+    memory: str | None
+    device: str
+    json: bool
+    trust: bool

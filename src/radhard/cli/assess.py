@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import app
+from radhard.cli.app import Way, app, show_notes
 
 if TYPE_CHECKING:
     from radhard.campaign.ask import Ask, Prepared
@@ -192,23 +191,6 @@ def assess(
 def _several(given: str | None) -> tuple[str, ...]:
     """Names between commas."""
     return tuple(part.strip() for part in (given or "").split(",") if part.strip())
-
-
-def show_notes(notes: tuple[str, ...]) -> None:
-    """Print what should be known before any result."""
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How a question is answered: the options of that name."""
-
-    out: Path | None
-    memory: str | None
-    device: str
-    json: bool
-    trust: bool
 
 
 def answer(ask: Ask, way: Way) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radhard.cli.assess import Way, show_notes
+from radhard.cli.app import Way, show_notes
 
 if TYPE_CHECKING:
     from radhard.campaign.chips import UnderDefects

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import app
+from radhard.cli.app import app, show_notes
 from radhard.cli.assess import (
     Device,
     Grey,
@@ -20,7 +20,6 @@ from radhard.cli.assess import (
     Size,
     Std,
     Trust,
-    show_notes,
 )
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from radhard.cli.app import app
-from radhard.cli.assess import Device, Json, Memory, Out, Trust, Way, answer
+from radhard.cli.app import Way, app
+from radhard.cli.assess import Device, Json, Memory, Out, Trust, answer
 
 
 @app.command()

@@ -1,0 +1,298 @@
+"""Retuning a network to the array that it runs on: its faults, and what its multiplier gets wrong.
+
+Siddique and Hoque, arXiv:2301.07484 ("Fal-reTune"), of which the rules are not published; these are
+the weight map of ALWANN (Mrazek et al., ICCAD 2019) with the table of each faulty element, bypass
+(Zhang et al., VTS 2018: FAP), and rules of our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radhard.accel.chip import Accelerator
+from radhard.arith.weightmap import Mapped, variance_map, weight_map
+from radhard.network.layer import Layer
+from radhard.network.multiplied import Multiplied, port_of
+from radhard.network.sums import per_group_of, whole
+from radhard.network.workload import Workload
+from radhard.protect.held import (
+    Held,
+    Integers,
+    applied,
+    as_weight,
+    held_by,
+    integers_of,
+    with_learned,
+)
+from radhard.protect.place import least_hurt
+from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
+from radhard.protect.tune import trained_in_loop
+
+
+class Chosen(NamedTuple):
+    """What a rule makes of a layer.
+
+    Attributes:
+        codes: weights (k, n).
+        bypassed: numbers of elements.
+    """
+
+    codes: Integers
+    bypassed: Integers
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """What becomes of weights on faulty elements; classes of your own inherit from this one."""
+
+    @property
+    def compensates(self) -> bool:
+        """Whether what is left of the error is taken off the bias, on average."""
+        ...
+
+    def chosen(self, held: Held) -> Chosen:
+        """Weights and bypassed elements of a layer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WeightMap(Rule):
+    """Each weight on a faulty element becomes the one whose products are nearest there.
+
+    Attributes:
+        measured: whether operands count as often as the layer has them; else each once, as ALWANN.
+        healthy: whether weights on healthy elements are mapped, too, for the multiplier's own
+            errors.
+    """
+
+    measured: bool = True
+    healthy: bool = False
+
+    @property
+    def compensates(self) -> bool:
+        """No."""
+        return False
+
+    def chosen(self, held: Held) -> Chosen:
+        """See `Rule`."""
+
+        def mapped(kind: int) -> Mapped:
+            shares = held.shares if self.measured else None
+            return weight_map(held.products[kind], held.operands, held.weights, shares)
+
+        return Chosen(_replaced(held, mapped, self.healthy), np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass(Rule):
+    """Faulty elements are passed by: their weights count for nothing (FAP)."""
+
+    @property
+    def compensates(self) -> bool:
+        """No."""
+        return False
+
+    def chosen(self, held: Held) -> Chosen:
+        """See `Rule`."""
+        return Chosen(held.codes, np.flatnonzero(held.broken))
+
+
+@dataclass(frozen=True, slots=True)
+class Hybrid(Rule):
+    """Element by element, the map or the bypass, whichever leaves less error in this layer.
+
+    Errors are variances of products, as a constant one is taken off the bias; weights are mapped to
+    those of least variance.
+
+    Attributes:
+        healthy: whether weights on healthy elements are mapped, too.
+    """
+
+    healthy: bool = False
+
+    @property
+    def compensates(self) -> bool:
+        """Yes."""
+        return True
+
+    def chosen(self, held: Held) -> Chosen:
+        """See `Rule`."""
+        maps: dict[int, Mapped] = {}
+
+        def mapped(kind: int) -> Mapped:
+            maps[kind] = variance_map(held.products[kind], held.operands, held.weights, held.shares)
+            return maps[kind]
+
+        codes = _replaced(held, mapped, self.healthy)
+        after = np.zeros(held.codes.shape)
+        for kind, found in maps.items():
+            here = held.kind == kind
+            after[here] = found.after[held.codes[here]]
+        nothing = held.weights[held.codes].astype(np.float64) ** 2 * held.spread
+        faulty = held.faulty[held.kind]
+        worse = np.ones(held.broken.size) * held.broken.ravel()  # elements without weights
+        used = np.unique(held.element[faulty])
+        sums = np.bincount(held.element[faulty], (after - nothing)[faulty], len(worse))
+        worse[used] = sums[used]
+        return Chosen(codes, np.flatnonzero(worse > 0))
+
+
+def _replaced(held: Held, mapped: Callable[[int], Mapped], healthy: bool) -> Integers:
+    """Weights by the maps of their elements' kinds."""
+    codes = held.codes.copy()
+    for kind in np.unique(held.kind).tolist():
+        if held.faulty[kind] or healthy:
+            here = held.kind == kind
+            codes[here] = mapped(kind).to[held.codes[here]]
+    return codes
+
+
+@dataclass(frozen=True, slots=True)
+class Retune(Protection):
+    """Weights, biases and places that suit an array with stuck bits, learned from images.
+
+    The workload must run on such an array (`Workload.with_`), which keeps weights in its elements
+    (``ws``): then every weight has an element of its own. `fit` learns, layer after layer, from the
+    images of the workload that it is given; without it nothing changes.
+
+    Attributes:
+        rule: what becomes of weights on faulty elements.
+        epochs: of training after that, with the faulty array in the loop, if any; the best network
+            on a held-out fifth of the images is kept, that without training among them.
+        remap: whether layers are first placed on the array so that the weights that matter least
+            lie on faulty elements: output channels over columns, input channels over rows.
+        seed: of the training.
+        learned: from `fit`.
+
+    >>> import torch, radhard as rh
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    >>> work = rh.capture(model, torch.rand(8, 1, 2, 2), torch.arange(8) % 3, rh.INT8)
+    >>> array = rh.Array(4, 4, defects=(rh.Defect(0, 1, "product", 1, bit=14),))
+    >>> chip = work.with_(array=array)
+    >>> retuned = rh.Retune().fit(chip).retune(chip)
+    >>> torch.equal(retuned.weight(0), chip.weight(0))
+    False
+    """
+
+    rule: Rule = Hybrid()
+    remap: bool = False
+    epochs: int = 0
+    seed: int = 0
+    learned: Fitted = UNFITTED
+
+    def fit(self, workload: Workload) -> Retune:
+        """The same, with what it learned for this array from these images.
+
+        Raises:
+            ValueError: for a network on no array, or where weights do not stay in its elements.
+        """
+        found: dict[int, tuple[Tensor, ...]] = {}
+        exact, slopes = _of_exact_run(workload, self.remap)
+
+        def visited(index: int, values: Callable[[int], Any]) -> Any:
+            number = workload.numbers.get(index)
+            if number is None:
+                return workload.program.steps[index].run(values)
+            x, given = workload.operands(number, values)
+            how, layer = workload.arithmetic[number], workload.layers[number]
+            if isinstance(how.own, Multiplied) and workload.parameters[number] is not None:
+                new = self._layer(workload, number, how.operand(x), slopes.get(number))
+                how, given, change = applied(workload, number, new, None)
+                if self.rule.compensates:
+                    sums = how.sums(whole(layer, how), how.operand(x), given)
+                    off = exact[number] - _by_channel(layer, sums)
+                    how, given, change = applied(workload, number, new, off)
+                found[number] = (*new, change)
+            return how.run(whole(layer, how), x, given)
+
+        with torch.no_grad():
+            workload.program.output_of(workload.images, evaluate=visited)
+        if not found:
+            raise ValueError(
+                f"{workload.name} in {workload.computing} runs on no array: give it one with "
+                "with_(multiplier=..., array=...)"
+            )
+        if self.epochs:
+            found = trained_in_loop(workload, found, self.epochs, self.seed)
+        return replace(self, learned=Fitted(found))
+
+    def retune(self, workload: Workload) -> Workload:
+        """The network with what was learned."""
+        return with_learned(workload, self.learned.tensors)
+
+    def cost(self, workload: Workload, chip: Accelerator) -> Cost:
+        """Nothing in the run; weights have to be learned for each chip."""
+        return Cost(retraining=True)
+
+    def _layer(
+        self, workload: Workload, number: int, operand: Tensor, slope: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """Weights, bypassed elements (rows, cols), places of terms and channels."""
+        how, layer = workload.arithmetic[number], workload.layers[number]
+        own = how.own
+        assert isinstance(own, Multiplied)
+        placing = own.placing
+        held = held_by(workload, number, operand)
+        if self.remap and slope is not None:
+            placing = least_hurt(layer, held, slope)
+            own = replace(own, placing=placing)
+            held = held_by(workload, number, operand, own)
+        new = self.rule.chosen(held)
+        rows = integers_of(new.codes, port_of(own.multiplier, how.weight))
+        weight = as_weight(layer, how, workload.weight(number), rows)
+        passed = torch.zeros(own.array.rows * own.array.cols, dtype=torch.bool)
+        passed[torch.from_numpy(new.bypassed)] = True
+        terms = torch.tensor(placing.terms if placing is not None else range(layer.fan_in))
+        columns = placing.channels if placing is not None else range(per_group_of(layer))
+        return weight, passed, terms, torch.tensor(columns)
+
+
+def _of_exact_run(workload: Workload, sloped: bool) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """Mean sums by channel, and mean squared slopes of the loss by them, of exact arithmetic."""
+    means: dict[int, Tensor] = {}
+    slopes: dict[int, Tensor] = {}
+    taken: dict[int, Tensor] = {}
+
+    def visited(index: int, values: Callable[[int], Any]) -> Any:
+        number = workload.numbers.get(index)
+        if number is None:
+            return workload.program.steps[index].run(values)
+        x, given = workload.operands(number, values)
+        layer, how = workload.layers[number], replace(workload.arithmetic[number], own=None)
+        with torch.no_grad():
+            sums = how.sums(layer.product, how.operand(x.detach()), given)
+            means[number] = _by_channel(layer, sums)
+            found = how.finished(sums, given).to(x.dtype)
+        if not sloped or workload.parameters[number] is None:
+            return found
+        weight = workload.weight(number).to(x.dtype)
+        smooth = layer.product(x, weight, None)
+        result = smooth + (found - smooth).detach()
+        if not result.requires_grad:
+            result.requires_grad_()
+        result.retain_grad()
+        taken[number] = result
+        return result
+
+    with torch.set_grad_enabled(sloped):
+        logits = workload.program.output_of(workload.images, evaluate=visited)
+        if sloped:
+            workload.task.loss(logits, workload.labels).backward()
+    for number, result in taken.items():
+        assert result.grad is not None
+        slopes[number] = _by_channel(workload.layers[number], result.grad.square())
+    return means, slopes
+
+
+def _by_channel(layer: Layer, values: Tensor) -> Tensor:
+    """Means over images and positions of a layer's outputs, (m,)."""
+    layout = values.reshape(-1, layer.channels * layer.positions).to(torch.float64)
+    channel, _ = layer.output_place(torch.arange(layout.shape[1]))
+    found = torch.zeros(layer.channels, dtype=torch.float64)
+    return found.index_add(0, channel, layout.mean(0)) / layer.positions

@@ -1,0 +1,194 @@
+"""Retuning: what is learned of an array's faults, and what becomes of the network."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import radhard as rh
+from radhard.network.source import subject
+from radhard.protect.held import Held, held_by
+from radhard.protect.place import least_hurt
+from radhard.protect.retune import Chosen, Rule
+
+EXACT = rh.multiplier_named("mul8s_exact")
+RULES = {
+    "map": rh.Retune(rh.WeightMap()),
+    "bypass": rh.Retune(rh.Bypass()),
+    "hybrid": rh.Retune(),
+    "placed": rh.Retune(remap=True),
+}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """A perceptron for digits in int8, with test and with training images."""
+    training, test = (subject("digits-cnn", None, None, train=part) for part in (True, False))
+    images, labels = training.images.flatten(1), training.labels
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(40):
+        for rows in torch.randperm(len(images)).split(64):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(images[rows]), labels[rows]).backward()
+            optimiser.step()
+    work = rh.capture(model.eval(), test.images.flatten(1), test.labels, rh.INT8)
+    return work, work.with_(images[:600], labels[:600])
+
+
+def accuracy(work):
+    return float((work.logits(work.images).argmax(1) == work.labels).float().mean())
+
+
+def retuned(digits, rule, permanent, seed=0, multiplier=EXACT):
+    work, training = digits
+    array = rh.Permanent.parsed(permanent).drawn(rh.Array(64, 64), multiplier, seed)
+    chip, learning = (w.with_(multiplier=multiplier, array=array) for w in (work, training))
+    return accuracy(chip), accuracy(rule.fit(learning).retune(chip))
+
+
+def test_low_bits_do_no_harm(digits):
+    work, _ = digits
+    free = accuracy(work)
+    for value in (0, 1):
+        before, _ = retuned(digits, RULES["map"], f"product sa{value} bit=4 rate=0.5")
+        assert before > free - 0.03
+
+
+def test_maps_repair_a_sign_that_is_lost_and_not_one_that_is_there(digits):
+    free = accuracy(digits[0])
+    before, after = retuned(digits, RULES["map"], "product sa0 bit=15 rate=0.05")
+    assert before < free - 0.3
+    assert after > free - 0.03
+    before, after = retuned(digits, RULES["map"], "product sa1 bit=15 rate=0.5")
+    assert max(before, after) < 0.3
+
+
+def test_maps_beat_bypass_where_bits_are_low_and_lose_where_they_are_high(digits):
+    low = [retuned(digits, RULES[name], "product sa0 bit=9 rate=0.5")[1]
+           for name in ("map", "bypass")]  # fmt: skip
+    assert low[0] > low[1]
+    high = [retuned(digits, RULES[name], "product sa1 bit=14 rate=0.1")[1]
+            for name in ("map", "bypass")]  # fmt: skip
+    assert high[1] > high[0]
+
+
+@pytest.mark.parametrize("permanent", ["product sa0 bit=14", "product sa1 bit=15", "weight bit=6"])
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_the_hybrid_is_at_least_as_good_as_either(digits, permanent, rate):
+    found = {name: [] for name in RULES}
+    for seed in range(3):
+        for name, rule in RULES.items():
+            found[name].append(retuned(digits, rule, f"{permanent} rate={rate}", seed)[1])
+    mean = {name: np.mean(values) for name, values in found.items()}
+    assert mean["hybrid"] >= max(mean["map"], mean["bypass"]) - 0.01
+    assert mean["placed"] >= mean["hybrid"] - 0.02
+
+
+def test_training_improves_what_is_left(digits):
+    rule = replace(RULES["bypass"], epochs=2)
+    _, plain = retuned(digits, RULES["bypass"], "product sa1 bit=15 rate=0.5")
+    _, trained = retuned(digits, rule, "product sa1 bit=15 rate=0.5")
+    assert trained > plain + 0.05
+
+
+def test_multipliers_alone_are_tuned_to(digits):
+    work, training = digits
+    coarse = rh.multiplier_named("mul8s_1L1G@v1")
+    chip, learning = (w.with_(multiplier=coarse, array=rh.Array(64, 64)) for w in digits)
+    rule = rh.Retune(rh.Hybrid(healthy=True))
+    assert accuracy(rule.fit(learning).retune(chip)) >= accuracy(chip)
+    plain = rh.Retune().fit(learning).retune(chip)
+    assert torch.equal(plain.weight(0), chip.weight(0))
+
+
+def test_convolutions_and_groups_are_retuned():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, groups=2, bias=False),
+        nn.ReLU(), nn.Flatten(), nn.Linear(6 * 25, 5),
+    )  # fmt: skip
+    work = rh.capture(model, torch.randn(40, 2, 7, 7), torch.arange(40) % 5, rh.INT8)
+    array = rh.Permanent.parsed("product sa1 bit=14 rate=0.2").drawn(rh.Array(8, 4))
+    chip = work.with_(array=array)
+    wanted = work.logits(work.images)
+    gaps = {"none": (chip.logits(work.images) - wanted).abs().mean()}
+    for name, rule in RULES.items():
+        own = rule.fit(chip).retune(chip)
+        gaps[name] = (own.logits(work.images) - wanted).abs().mean()
+    assert gaps["hybrid"] < 0.5 * gaps["none"]
+    assert gaps["placed"] < 0.5 * gaps["none"]
+
+
+def test_campaigns_take_it_as_a_protection(digits):
+    work, training = digits
+    array = rh.Permanent.parsed("product sa0 bit=15 rate=0.05").drawn(rh.Array(64, 64))
+    rule = RULES["placed"].fit(training.with_(array=array))
+    few = work.with_(work.images[:40], work.labels[:40]).with_(array=array)
+    plain = rh.Campaign(few, rh.chips.SOFTWARE, rh.Importance()).run(until=100)
+    safe = rh.Campaign(few, rh.chips.SOFTWARE, rh.Importance(), protections=(rule,)).run(until=100)
+    assert safe.golden_accuracy > plain.golden_accuracy + 0.2
+
+
+def brute_force(held, layer, slope, rows, cols):
+    """The least that any placing loses, by trying them all."""
+    from itertools import permutations
+
+    matter = held.weights[held.codes].astype(float) ** 2 * held.spread * slope.numpy()
+    best = np.inf
+    for terms in permutations(range(len(matter))):
+        for columns in permutations(range(matter.shape[1])):
+            hit = held.broken[np.ix_(np.array(terms) % rows, np.array(columns) % cols)]
+            best = min(best, float((matter * hit).sum()))
+    return best
+
+
+def test_places_are_nearly_the_best_there_are():
+    random = torch.Generator().manual_seed(0)
+    for trial in range(5):
+        torch.manual_seed(trial)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4))
+        work = rh.capture(model, torch.rand(9, 1, 2, 2, generator=random), torch.arange(9) % 4,
+                          rh.INT8)  # fmt: skip
+        array = rh.Permanent.parsed("product sa1 bit=14 count=2").drawn(rh.Array(3, 3), seed=trial)
+        chip = work.with_(array=array)
+        how = chip.arithmetic[0]
+        held = held_by(chip, 0, how.operand(chip.images.flatten(1)))
+        slope = torch.rand(4, generator=random).double()
+        placing = least_hurt(chip.layers[0], held, slope)
+        matter = held.weights[held.codes].astype(float) ** 2 * held.spread * slope.numpy()
+        at = np.ix_(np.array(placing.terms) % 3, np.array(placing.channels) % 3)
+        found = float((matter * held.broken[at]).sum())
+        plain = np.ix_(np.arange(4) % 3, np.arange(4) % 3)
+        best = brute_force(held, chip.layers[0], slope, 3, 3)
+        assert found <= best + 0.25 * (float((matter * held.broken[plain]).sum()) - best) + 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Zero(Rule):
+    """A rule of one's own."""
+
+    @property
+    def compensates(self) -> bool:
+        return False
+
+    def chosen(self, held: Held) -> Chosen:
+        return Chosen(np.zeros_like(held.codes), np.zeros(0, np.int64))
+
+
+def test_rules_of_ones_own_are_taken(digits):
+    chip = digits[1].with_(array=rh.Array(8, 8))
+    own = rh.Retune(Zero()).fit(chip).retune(chip)
+    assert not own.weight(0).any()
+
+
+def test_what_can_not_be_retuned_is_refused(digits):
+    work, _ = digits
+    with pytest.raises(ValueError, match="runs on no array"):
+        rh.Retune().fit(work)
+    faulty = rh.Array(4, 4, "os", (rh.Defect(0, 0, "product", 1, 3),))
+    with pytest.raises(ValueError, match="use a weight-stationary array"):
+        rh.Retune().fit(work.with_(array=faulty))
