@@ -25,6 +25,7 @@ WIDTH, DEPTH = 32, 16
 _LONGEST, _LONGER = 256, 1 << 14
 
 _compiled = njit(cache=True, nogil=True)
+_emitted: Any = intrinsic
 _POINTER = types.intp
 _I64 = ir.IntType(64)
 _WORDS, _WIDE = ir.VectorType(ir.IntType(16), WIDTH), ir.VectorType(_I64, WIDTH)
@@ -66,7 +67,7 @@ def _row(builder: Any, rows: Any, codes: Any, depth: int) -> Any:
     return _load(builder, _WORDS, at, 2 * WIDTH * 256 * depth)
 
 
-@intrinsic
+@_emitted
 def _add_rows(_, rows, codes, sums):
     """``sums[0] += sum_d word, sums[1] += sum_d word >> 8``, of the words of DEPTH codes."""
 
@@ -85,7 +86,7 @@ def _add_rows(_, rows, codes, sums):
     return types.void(*[_POINTER] * 3), generate
 
 
-@intrinsic
+@_emitted
 def _latch_rows(_, rows, codes, masks, less, sums):
     """``sums = ((sums + word - less) & masks[d, 0]) | masks[d, 1]`` for DEPTH codes in turn."""
 
@@ -108,7 +109,7 @@ def _latch_rows(_, rows, codes, masks, less, sums):
     return types.void(*[_POINTER] * 5), generate
 
 
-@intrinsic
+@_emitted
 def _turn(_, where, first, into):
     """Write eight words at ``where[0..7] + first`` as columns of eight rows (8, WIDTH)."""
 

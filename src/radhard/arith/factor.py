@@ -55,7 +55,8 @@ def factored(a: Codes, w: Codes, terms: tuple[Term, ...], left_out: NDArray[np.b
     rows, cols = left_out.shape
     out = left_out[np.ix_(np.arange(len(w)) % rows, np.arange(w.shape[1]) % cols)]
     for of_operand, of_weight in terms:
-        first, second = of_operand.astype(kind)[a], of_weight.astype(kind)[w]
+        first: NDArray[np.floating] = of_operand.astype(kind)[a]
+        second: NDArray[np.floating] = of_weight.astype(kind)[w]
         second[out] = 0
         _product(first, second, found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -48,7 +48,8 @@ def row_by_row(a: Codes, w: Codes, cells: Cells, restart: int, found: NDArray[np
     table = np.ascontiguousarray(products.words.transpose(0, 2, 1)).astype(np.int32)
     used, column = min(len(w), len(cells.which)), np.arange(w.shape[1]) % cells.which.shape[1]
     whole = (cells.which, cells.operand, products.word, cells.psum)
-    spread = _Spread(*(np.ascontiguousarray(part[..., :used, :][..., column]) for part in whole))
+    parts: Any = (np.ascontiguousarray(part[..., :used, :][..., column]) for part in whole)
+    spread = _Spread(*parts)
     simple = products.sound.all(1) & (cells.which == cells.which[:, :1]).all(1)
     if cells.bits[2]:
         _few_through_latches(a, w, table, spread, simple, products.less, cells.bits, restart, found)
