@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from radhard.accel import chips
     from radhard.accel.chip import Accelerator
+    from radhard.arith.array import Array, Defect
     from radhard.arith.multiplier import Errors, Multiplier
     from radhard.arith.multipliers import multiplier_named, multipliers
     from radhard.arith.netlist import Netlist, read_netlist
     from radhard.arith.tabulated import Tabulated, read_table
     from radhard.campaign.campaign import Campaign
+    from radhard.campaign.chips import Chips, UnderDefects, under_defects
     from radhard.campaign.collect import collect
     from radhard.campaign.difference import Compared, Difference, compare
     from radhard.campaign.follow import Propagation, follow
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         RandomValue,
         StuckAt,
     )
+    from radhard.faults.permanent import Permanent
     from radhard.faults.rate import NeuronErrors, WeightErrors
     from radhard.faults.space import SiteSpace, software_space
     from radhard.formats.catalogue import (
@@ -117,6 +120,7 @@ if TYPE_CHECKING:
 #: Where each public name lives; the modules are imported when a name is first used.
 _ROOMS = {
     "accel.chip": ["Accelerator"],
+    "arith.array": ["Array", "Defect"],
     "arith.multiplier": ["Errors", "Multiplier"],
     "arith.multipliers": ["multiplier_named", "multipliers"],
     "arith.netlist": ["Netlist", "read_netlist"],
@@ -179,7 +183,9 @@ _ROOMS = {
     "view.page": ["report"],
     "sampling.gradient": ["GradientImportance"],
     "sampling.proposals": ["BitImportance", "Importance", "MacWeighted", "Stratified", "Uniform"],
+    "campaign.chips": ["Chips", "UnderDefects", "under_defects"],
     "campaign.rates": ["UnderErrors", "under_errors"],
+    "faults.permanent": ["Permanent"],
     "faults.rate": ["NeuronErrors", "WeightErrors"],
     "protect.bound": ["BoundedNeuron", "ClippedActivation", "RangeRestriction", "ValueThreshold"],
     "protect.checksum": ["Checksum"],

@@ -9,7 +9,7 @@ import torch
 
 import radhard as rh
 from oracles import multiplier as oracle
-from radhard.arith.array import BrokenArray
+from radhard.arith.broken import BrokenArray
 from radhard.arith.multiplier import full_name
 from radhard.arith.published import EVOAPPROX
 from radhard.campaign.description import described

@@ -1,105 +1,120 @@
-"""Multipliers that add partial products in an array, all of them or not."""
+"""An array of processing elements that multiply and add, and the bits of them that are stuck."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
-import numpy as np
-
-from radhard.arith.multiplier import Integers, Multiplier, check_width
-
-
-@dataclass(frozen=True, slots=True)
-class Exact(Multiplier):
-    """``a * b``.
-
-    Attributes:
-        width: bits of each operand, 2 to 16.
-        signed: whether in two's complement.
-
-    Raises:
-        ValueError: for another width.
-    """
-
-    width: int = 8
-    signed: bool = False
-
-    def __post_init__(self) -> None:
-        check_width("exact", self.width)
-
-    @property
-    def name(self) -> str:
-        return f"mul{self.width}{'su'[not self.signed]}_exact"
-
-    @property
-    def terms(self) -> int:
-        return 1
-
-    def formula(self, a: Integers, b: Integers) -> Integers:
-        return a * b
+Stationary = Literal["os", "ws", "is"]
+#: What can have a stuck bit: the registers of weights, activations and partial sums, the
+#: multiplier's output, and a net within the multiplier.
+Site = Literal["weight", "activation", "product", "psum", "gate"]
 
 
 @dataclass(frozen=True, slots=True)
-class BrokenArray(Multiplier):
-    """Adds the partial products of bit i of ``a`` and bit j of ``b`` for which no cell is left out.
-
-    Kept are those with ``i >= a``, ``j >= b`` and ``i + j >= columns``. With ``a`` and ``b`` alone
-    operands are truncated; with ``columns`` alone it is the truncated array; otherwise the broken
-    array of Mahdiani et al. (IEEE Trans. Circuits and Systems I, 2010). The sign bit of two's
-    complement counts negative, as in the multiplier of Baugh and Wooley.
+class Defect:
+    """A bit of one processing element that always has the same value.
 
     Attributes:
-        width: bits of each operand, 2 to 16.
-        signed: whether in two's complement.
-        a, b: how many low bits of each operand are not used.
-        columns: how many low columns of the array are left out.
+        row, col: of the processing element, from 0.
+        site: what is stuck: a bit of the register of ``weight``, ``activation`` or ``psum`` (the
+            partial sum that the element passes on), of the ``product``, or a ``gate``.
+        value: 0 or 1.
+        bit: which, from 0, the lowest.
+        node: of a gate, the net of the multiplier's netlist.
 
     Raises:
-        ValueError: where nothing would be left, or for another width.
-
-    >>> BrokenArray(columns=4).errors().mae
-    12.25
+        ValueError: for another site or value, a place or bit below 0, or a gate without a net.
     """
 
-    width: int = 8
-    signed: bool = False
-    a: int = 0
-    b: int = 0
-    columns: int = 0
+    row: int
+    col: int
+    site: Site
+    value: int
+    bit: int = 0
+    node: str = ""
 
     def __post_init__(self) -> None:
-        check_width("array", self.width)
-        for key, value, end in (
-            ("a", self.a, self.width),
-            ("b", self.b, self.width),
-            ("columns", self.columns, 2 * self.width - 1),
-        ):
-            if not 0 <= value < end:
-                raise ValueError(
-                    f"array: {key}={value} leaves nothing or is negative: 0 <= {key} < {end}"
-                )
+        if self.site not in get_args(Site):
+            raise ValueError(f"site {self.site!r} can't be: use {', '.join(get_args(Site))}")
+        if self.value not in (0, 1) or min(self.row, self.col, self.bit) < 0:
+            raise ValueError(
+                f"{self} can't be: bits are stuck at 0 or 1; rows, columns and bits count from 0"
+            )
+        if (self.site == "gate") != bool(self.node):
+            raise ValueError(f"{self} can't be: gates, and nothing else, have a node, their net")
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """rows x cols processing elements, through which the products of a layer pass.
+
+    A layer is a product of matrices: positions by terms (input channel, kernel row, kernel column)
+    by output channels, one for each group. Element (r, c) makes the products of
+    terms k with k mod rows = r and channels n with n mod cols = c in a weight-stationary array
+    (``ws``), of positions m with m mod rows = r and channels with n mod cols = c in an output-
+    stationary one (``os``), of terms k mod rows = r and positions m mod cols = c in an input-
+    stationary one (``is``).
+
+    Where a stuck bit acts besides its own element: registers pass their values on, so that
+    activations (weights where inputs stay) are wrong in all columns from that one on; weights that
+    stay (or inputs) are loaded through the registers above, so that all rows below have them wrong,
+    too; in an output-stationary array weights are wrong in all rows from that one on, and sums pass
+    the accumulators of the rows below when they leave. Elements without work go on
+    computing with zeros, unless they are gated. All rules were checked against a simulation of
+    registers, cycle by cycle.
+
+    Attributes:
+        rows, cols: processing elements.
+        dataflow: what stays in the elements: ``ws``, ``os`` or ``is``.
+        defects: stuck bits, each in its own place.
+        restart: whether the sums of an array that keeps weights or inputs start anew from 0 for
+            each tile of ``rows`` terms, and tiles are added up outside; else they go on.
+        gated: whether elements without work do nothing.
+        psum_bits: of partial sums, 8 to 48; sums of the array wrap round at them.
+
+    Raises:
+        ValueError: for fewer than 1 row or column, another dataflow, or defects that lie outside.
+
+    >>> Array(2, 2, defects=(Defect(0, 1, "product", 1, bit=14),)).faulty
+    1
+    """
+
+    rows: int = 128
+    cols: int = 128
+    dataflow: Stationary = "ws"
+    defects: tuple[Defect, ...] = ()
+    restart: bool = True
+    gated: bool = False
+    psum_bits: int = 32
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.cols < 1 or self.dataflow not in get_args(Stationary):
+            raise ValueError(
+                f"an array of {self.rows} x {self.cols}, {self.dataflow!r} can't be: use at least "
+                "1 x 1, and ws, os or is"
+            )
+        if not 8 <= self.psum_bits <= 48:
+            raise ValueError(f"partial sums of {self.psum_bits} bits can't be: use 8 to 48")
+        for one in self.defects:
+            if one.row >= self.rows or one.col >= self.cols:
+                raise ValueError(f"{one} lies outside an array of {self.rows} x {self.cols}")
+            if one.site == "psum" and one.bit >= self.psum_bits:
+                raise ValueError(f"{one}: partial sums have {self.psum_bits} bits, from 0")
 
     @property
     def name(self) -> str:
-        cuts = {"a": self.a, "b": self.b, "columns": self.columns}
-        given = ",".join(f"{key}={value}" for key, value in cuts.items() if value)
-        return ":".join(filter(None, (f"mul{self.width}{'su'[not self.signed]}_array", given)))
+        """Such as ``128x128-ws``, with what is stuck: ``128x128-ws:163-product``."""
+        sites = Counter(one.site for one in self.defects)
+        faults = "+".join(f"{count}-{site}" for site, count in sites.items())
+        return ":".join(filter(None, (f"{self.rows}x{self.cols}-{self.dataflow}", faults)))
 
     @property
-    def terms(self) -> int:
-        return len({cut for _, cut in self._rows()})
+    def faulty(self) -> int:
+        """Processing elements that have a defect."""
+        return len({(one.row, one.col) for one in self.defects})
 
-    def formula(self, a: Integers, b: Integers) -> Integers:
-        total = np.zeros_like(a)
-        for i, cut in self._rows():
-            top = self.signed and i == self.width - 1
-            total += ((a >> i) & 1) * ((b >> cut) << (cut + i)) * (-1 if top else 1)
-        return total
-
-    def _rows(self) -> Iterator[tuple[int, int]]:
-        """Bits of ``a``, and how many low bits of ``b`` are left out of the row of each."""
-        for i in range(self.a, self.width):
-            cut = max(self.b, self.columns - i)
-            if cut < self.width:
-                yield i, cut
+    def without_defects(self) -> Array:
+        """The same, fault-free."""
+        return replace(self, defects=())

@@ -6,6 +6,8 @@ other cells of the array multiply is left out of them, and looked up.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numba import njit
@@ -51,17 +53,18 @@ def factored(a: Codes, w: Codes, terms: tuple[Term, ...], left_out: NDArray[np.b
         left_out: cells whose products are not added, (rows, cols).
         found: the sums.
     """
-    kind = np.float32 if torch.get_float32_matmul_precision() == "highest" else np.float64
+    kind: type[Any] = np.float64
+    if torch.get_float32_matmul_precision() == "highest":
+        kind = np.float32
     rows, cols = left_out.shape
     out = left_out[np.ix_(np.arange(len(w)) % rows, np.arange(w.shape[1]) % cols)]
     for of_operand, of_weight in terms:
-        first: NDArray[np.floating] = of_operand.astype(kind)[a]
-        second: NDArray[np.floating] = of_weight.astype(kind)[w]
+        first, second = of_operand.astype(kind)[a], of_weight.astype(kind)[w]
         second[out] = 0
         _product(first, second, found)
 
 
-def _product(first: NDArray[np.floating], second: NDArray[np.floating],
+def _product(first: NDArray[Any], second: NDArray[Any],
              found: NDArray[np.int64]) -> None:  # fmt: skip
     """Add a product of matrices of integers, in parts whose sums are exact."""
     largest = float(np.abs(first).max(initial=1)) * float(np.abs(second).max(initial=1))

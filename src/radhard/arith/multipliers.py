@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from radhard.arith.array import BrokenArray, Exact
+from radhard.arith.broken import BrokenArray, Exact
 from radhard.arith.multiplier import Multiplier, full_name
 from radhard.arith.netlist import read_netlist
 from radhard.arith.published import EVOAPPROX

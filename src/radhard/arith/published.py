@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from radhard.arith.array import BrokenArray, Exact
+from radhard.arith.broken import BrokenArray, Exact
 from radhard.arith.multiplier import Integers, Multiplier
 
 

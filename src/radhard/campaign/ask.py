@@ -10,15 +10,27 @@ from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from radhard.accel.chip import Accelerator
 from radhard.accel.chips import chip_named
+from radhard.accel.systolic import Systolic
+from radhard.arith.array import Array
+from radhard.arith.multipliers import multiplier_named
 from radhard.campaign.campaign import Campaign, rightly_answered
+from radhard.campaign.chips import Chips
 from radhard.campaign.rebuild import function_named, part_named, rebuilt
 from radhard.campaign.store import TENSORS, read_arrays
 from radhard.campaign.windows import spread
 from radhard.faults.model import FaultModel, fault_model_named
+from radhard.faults.permanent import Permanent
 from radhard.formats.catalogue import format_named
 from radhard.formats.number import NumberFormat
 from radhard.metrics.outcome import STANDARD, counted_as
@@ -27,6 +39,7 @@ from radhard.network.capture import capture
 from radhard.network.comparator import NanRule
 from radhard.network.datapath import Datapaths
 from radhard.network.folder import Reading
+from radhard.network.multiplied import Multipliers
 from radhard.network.source import Subject, subject
 from radhard.network.task import ConfidenceOf
 from radhard.network.workload import HOST, Workload, check_pairs
@@ -66,8 +79,8 @@ def _count(given: Any) -> Any:
     return int(given)
 
 
-#: What the store writes from the campaign and its goal.
-_OF_CAMPAIGN = {"name", "tensors", "confidence", "most"}
+#: What the store writes from the campaign and its goal; arithmetic has the multiplier in it.
+_OF_CAMPAIGN = {"name", "tensors", "confidence", "most", "multiplier"}
 #: A name, or the data of a frozen dataclass or function: see `radhard.campaign.description`.
 Part = str | dict[str, Any]
 
@@ -86,7 +99,7 @@ class Ask(BaseModel):
         target: what the answer is about: the ``task``, which is all test images at hand, or these
             ``images`` only, drawn by the seed and spread over classes.
         size, grey, mean, std: how images are read, as in `radhard.network.folder.Reading`.
-        format: number format.
+        format: number format; fp32 where left out, or int8 with a multiplier.
         chip: what is struck: a chip's name, or a ``.toml`` file that describes one.
         fault_model: what happens to the struck value.
         faults: how many; not together with ``until``.
@@ -98,6 +111,7 @@ class Ask(BaseModel):
         confidence_of: what SDC-10 % and SDC-20 % compare.
         arithmetic: what multiplies and adds in layers, where that is not exact: for all that
             multiply, or a table by their names.
+        multiplier: whose products those of layers are, of all or, in a table, of some.
         rounding: where fixed point rounds; once, after a sum, where left out.
         protections: what changes the chip, the network or the run.
         criteria: outcomes of your own, by name.
@@ -133,6 +147,7 @@ class Ask(BaseModel):
     nan: NanRule | None = None
     confidence_of: ConfidenceOf = "top-class"
     arithmetic: Part | None = None
+    multiplier: str | dict[str, str] | None = None
     rounding: Rounding | None = None
     protections: tuple[Part, ...] = ()
     criteria: dict[str, Part] = {}
@@ -141,6 +156,13 @@ class Ask(BaseModel):
     name: str = ""
     fingerprint: str | None = None
     tensors: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_format(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        if fields.get("format") is not None:
+            return fields
+        return {**fields, "format": "fp32" if fields.get("multiplier") is None else "int8"}
 
     def budget(self) -> int | Precision:
         """When to stop: 10,000 faults unless something else is asked.
@@ -299,11 +321,44 @@ def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepa
     work = _captured(whole, ask, fmt)
     if ask.arithmetic is not None:
         work = work.with_(arithmetic=_arithmetic(ask.arithmetic, part))
+    if ask.multiplier is not None:
+        work = work.with_(multiplier=multipliers_of(ask))
     _check(work, ask)
     struck = _struck(ask, len(work.images), whole.data)
     given = (sampler, model, criteria, ask.seed, ask.name, tuple(protections), ask.confidence_of)
     campaign = Campaign(work.on(device), chip, *given, struck)
     return Prepared(campaign, whole.data, (*whole.notes, *_doubts(work, whole)))
+
+
+def chips_of(
+    ask: Ask, permanent: Permanent, trust: bool = False
+) -> tuple[Chips, str, tuple[str, ...]]:
+    """Chips with permanent faults: the question, where its images are from, and notes.
+
+    Of the test images at hand 1,000 are run, or as many as are asked for.
+
+    Raises:
+        ValueError, FileNotFoundError: as `prepare`; for a chip that is no systolic array.
+    """
+    chip = part_named(ask.chip, Accelerator, chip_named) if isinstance(ask.chip, str) else None
+    if not isinstance(chip, Systolic):
+        raise ValueError(
+            f"permanent faults are those of a systolic array, not of {ask.chip}: use --chip "
+            "systolic:128x128:ws (rows x columns, and what stays: ws, os or is)"
+        )
+    fmt = part_named(ask.format, NumberFormat, format_named)  # type: ignore[arg-type]
+    whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
+    work = _captured(whole, ask, fmt)
+    count = (
+        min(_AT_HAND, len(work.images))
+        if ask.images is None
+        else _struck(ask, len(work.images), whole.data)
+    )
+    drawn = np.sort(spread(work.labels.cpu().numpy(), ask.seed)[:count])
+    own = work.with_(work.images[drawn], work.labels[drawn])
+    array = Array(chip.rows, chip.cols, chip.dataflow)
+    chips = Chips(own, array, permanent, multipliers_of(ask), seed=ask.seed)
+    return chips, whole.data, (*whole.notes, *_doubts(work, whole))
 
 
 def _arithmetic(given: Part, part: Callable[..., Any]) -> Datapaths:
@@ -315,6 +370,19 @@ def _arithmetic(given: Part, part: Callable[..., Any]) -> Datapaths:
     if isinstance(given, str) or isinstance(given.get("type"), str):
         return cast(Datapaths, one("arithmetic", given))
     return {name: one(f"arithmetic.{name}", each) for name, each in given.items()}
+
+
+def multipliers_of(ask: Ask) -> Multipliers | None:
+    """The multiplier of all layers, or of some by their names.
+
+    Raises:
+        ValueError: where it is said what else multiplies, or for an unknown name.
+    """
+    if ask.arithmetic is not None and ask.multiplier is not None:
+        raise ValueError("both arithmetic and multiplier are given: choose one")
+    if isinstance(ask.multiplier, dict):
+        return {layer: multiplier_named(name) for layer, name in ask.multiplier.items()}
+    return multiplier_named(ask.multiplier) if ask.multiplier is not None else None
 
 
 def _listed(name: str) -> Any:

@@ -74,7 +74,13 @@ def assess(
     grey: Grey = False,
     mean: Mean = None,
     std: Std = None,
-    format: Annotated[str, typer.Option(help="Number format: radhard list formats.")] = "fp32",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="Number format: radhard list formats; fp32, or int8 with a multiplier or "
+            "permanent faults."
+        ),
+    ] = None,
     chip: Annotated[
         str, typer.Option(help="What is struck: radhard list chips, or a chip.toml.")
     ] = "eyeriss",
@@ -113,6 +119,22 @@ def assess(
     arithmetic: Annotated[
         str | None,
         typer.Option(help="Arithmetic of your own in place of exact one: package.module:object."),
+    ] = None,
+    multiplier: Annotated[
+        str | None, typer.Option(help="What multiplies in layers: radhard list multipliers.")
+    ] = None,
+    permanent: Annotated[
+        str | None,
+        typer.Option(
+            help="Chips with stuck bits in place of passing faults: 'product sa1 bit=12 "
+            "rate=0.01', or single; --chip is systolic:ROWSxCOLS:FLOW then."
+        ),
+    ] = None,
+    maps: Annotated[
+        int | None, typer.Option(help="--permanent: chips, each with faults of its own; 20.")
+    ] = None,
+    lose: Annotated[
+        float | None, typer.Option(help="--permanent: accuracy that a good chip may lose; 0.01.")
     ] = None,
     rounding: Annotated[
         str | None,
@@ -154,8 +176,16 @@ def assess(
         "nan": nan,
         "confidence_of": confidence_of,
         "arithmetic": arithmetic,
+        "multiplier": multiplier,
         "rounding": rounding,
     }
+    if permanent is not None:
+        from radhard.cli.permanent import answer_permanent
+
+        answer_permanent(fields, permanent, maps, lose, Way(out, memory, device, json, trust))
+        return
+    if maps is not None or lose is not None:
+        raise ValueError("--maps and --lose go with --permanent: say which bits are stuck")
     answer(validated(fields, "assess"), Way(out, memory, device, json, trust))
 
 

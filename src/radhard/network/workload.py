@@ -26,6 +26,7 @@ from radhard.network.fit import (
 )
 from radhard.network.fuse import Captured, Extremes, fused
 from radhard.network.layer import Layer
+from radhard.network.multiplied import Arrays, Multiplied, Multipliers, multiplied
 from radhard.network.program import Program, Step
 from radhard.network.sharing import Sharing, first_read, sharing_of
 from radhard.network.stepwise import Latched
@@ -99,6 +100,8 @@ class Workload:
         format: NumberFormat | Formats | None = None,
         nan: NanRule | None = None,
         arithmetic: Datapaths | None = None,
+        multiplier: Multipliers | None = None,
+        array: Arrays | None = None,
     ) -> Workload:
         """A copy with other images and labels, formats, arithmetic or rule for not-a-number.
 
@@ -110,12 +113,29 @@ class Workload:
             nan: see `Workload`.
             arithmetic: what computes layers in place of exact arithmetic, by their names or for all
                 that multiply; ``{}`` for none.
+            multiplier: arithmetic in which products are those of a multiplier, of all layers or of
+                some by their names; its operands are of integer formats.
+            array: the array of processing elements, with stuck bits where it has `Defect`s, that
+                all layers pass, or some by their names; with an exact multiplier where none is
+                given.
 
         Raises:
             ValueError: for other formats of a network whose constants were changed after its
                 layers were fused, images and labels that don't match, or arithmetic for layers that
-                can't have any.
+                can't have any, or two kinds of it.
+
+        >>> import torch, radhard as rh
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+        >>> work = rh.capture(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2]), rh.INT8)
+        >>> array = rh.Array(4, 4, defects=(rh.Defect(0, 1, "product", 1, bit=14),))
+        >>> work.with_(multiplier=rh.multiplier_named("mul8s_1L2H@v1"), array=array).computing
+        'int8+mul8s_1L2H@v1+4x4-ws-1-product'
         """
+        if multiplier is not None or array is not None:
+            if arithmetic is not None:
+                raise ValueError("choose arithmetic, or a multiplier and an array, not both")
+            names = tuple(layer.name for layer in self.layers if layer.kind != "embedding")
+            arithmetic = multiplied(multiplier, array, names)
         if nan is not None:
             return self._ruled(known_rule(nan)).with_(images, labels, format, None, arithmetic)
         images = self.images if images is None else images
@@ -329,6 +349,8 @@ def _built(
     for layer, how in zip(layers, arithmetic, strict=True):
         if formats.rounding == "each-step":
             Latched.of(layer, how)  # refuses what it does not know
+        if isinstance(how.own, Multiplied):
+            how.own.check(layer, how)
     numbers = {layer.step: number for number, layer in enumerate(layers)}
     return Workload(
         name=name,

@@ -52,14 +52,13 @@ def wilson(events: int, n: int, confidence: float = 0.95) -> Estimate:
 
 def clopper_pearson(events: int, n: int, confidence: float = 0.95) -> Estimate:
     """Exact interval for a proportion (Clopper and Pearson, Biometrika 1934); conservative."""
-    from scipy.stats import binomtest
+    from scipy.special import betaincinv
 
     _check_counts(events, n, confidence)
-    if n == 0:
-        return Estimate(math.nan, 0.0, 1.0, confidence, 0, "clopper-pearson")
-    found = binomtest(events, n).proportion_ci(confidence, method="exact")
-    low, high = float(found.low), float(found.high)
-    return Estimate(events / n, low, high, confidence, n, "clopper-pearson")
+    tail = (1 - confidence) / 2
+    low = 0.0 if events == 0 else float(betaincinv(events, n - events + 1, tail))
+    high = 1.0 if events == n else float(betaincinv(events + 1, n - events, 1 - tail))
+    return Estimate(_ratio(events, n), low, high, confidence, n, "clopper-pearson")
 
 
 def jeffreys(events: int, n: int, confidence: float = 0.95) -> Estimate:

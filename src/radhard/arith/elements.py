@@ -1,0 +1,268 @@
+"""Sums of products of codes on an array of processing elements with stuck bits.
+
+Stuck bits are gathered once, for each element all that values meet on their way to it; then sums of
+many positions are products of matrices, and others are computed apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radhard.arith.apart import IS, OS, WS, Wiring, left, started, sums_apart
+from radhard.arith.array import Array, Defect
+from radhard.arith.gemm import Cells, Codes, matrix_sums
+from radhard.arith.multiplier import WIDEST_TABLE, Integers, Multiplier
+from radhard.arith.netlist import Netlist
+
+#: Bits that are kept, and set, of each element: (2, rows, cols).
+Masks = NDArray[np.int64]
+_DATAFLOWS = {"os": OS, "ws": WS, "is": IS}
+_CODES = 1 << WIDEST_TABLE
+
+
+class Where(NamedTuple):
+    """Which sums are asked for: position (b, t), channel within its group (b, m), term (b, k).
+
+    ``kept`` (b, k) says which terms are added up, all where ``None``.
+    """
+
+    position: Integers
+    column: Integers
+    term: Integers
+    kept: NDArray[np.bool_] | None = None
+
+
+class Elements:
+    """An array whose elements have a multiplier.
+
+    Args:
+        array: with its defects.
+        multiplier: of up to 8 bits; a `Netlist` where gates are stuck.
+
+    Raises:
+        ValueError: for wider multipliers, bits that registers or products do not have, or gates of
+            multipliers that have none.
+    """
+
+    def __init__(self, array: Array, multiplier: Multiplier) -> None:
+        if multiplier.width > WIDEST_TABLE:
+            raise ValueError(
+                f"{multiplier.name} has operands of {multiplier.width} bits: networks run on "
+                f"multipliers of up to {WIDEST_TABLE}"
+            )
+        for one in array.defects:
+            _check(one, multiplier)
+        self._array = array
+        self._wiring = _wiring(array, multiplier)
+        self._largest = 1 << 2 * multiplier.width
+        self._alike = self._labels()
+
+    def sums(self, a: Codes, w: Codes, where: Where) -> Integers:
+        """Sums of products, (b, t, m).
+
+        Args:
+            a: operands (b, t, k), bit patterns.
+            w: weights (b, m, k), likewise; b may be 1 for all.
+            where: what they are.
+        """
+        shape = (*a.shape[:2], w.shape[1])
+        whole = where.kept is None and shape[1] > 1 and shape[2] > 1
+        if not whole or len(where.term) > 1 or len(where.position) > 1:
+            kept = np.zeros((0, 0), np.bool_) if where.kept is None else where.kept
+            found = np.empty(shape, np.int64)
+            sums_apart(a, w, *where[:3], kept, self._wiring, found)
+            return found
+        position = where.position[0]
+        pairs = zip(a, np.broadcast_to(w, (len(a), *w.shape[1:])), strict=True)
+        return np.stack([self._matrix(x, rows.T, position) for x, rows in pairs])
+
+    def _matrix(self, a: Codes, w: Codes, position: Integers) -> Integers:
+        """Of operands (t, k) and weights (k, n) of the first n channels of a group."""
+        array, wiring, healthy = self._array, self._wiring, self._healthy
+        moves = array.dataflow != "os"
+        restart = array.rows if array.restart and moves else 0
+        zero = np.zeros(w.shape[1], np.int64)
+        if moves and not array.gated and not healthy and len(w) % array.rows:
+            idle = array.rows - len(w) % array.rows
+            a, w = np.pad(a, ((0, 0), (0, idle))), np.pad(w, ((0, idle), (0, 0)))
+        wraps = (restart or len(w)) * self._largest >= 1 << (array.psum_bits - 1)
+        found = np.empty((len(a), w.shape[1]), np.int64)
+        for some, line, part in self._parts(position):
+            bits = part.cells.bits | np.array([0, 0, wraps])
+            cells, own = part.cells._replace(bits=bits), _masked(w, part.weight)
+            start = zero if moves or healthy else started(line, wiring, w.shape[1])
+            sums = matrix_sums(np.ascontiguousarray(a[some]), own, cells, start, restart)
+            if not (moves or healthy):
+                left(sums, line, wiring)
+            found[some] = sums
+        return found
+
+    def _parts(self, position: Integers) -> Iterator[tuple[Any, int, Wiring]]:
+        """Which positions meet the same elements, of which row or column, and these."""
+        flow = self._array.dataflow
+        if flow == "ws" or self._healthy:
+            yield slice(None), 0, self._cut(slice(None), slice(None))
+            return
+        label = self._alike[position % len(self._alike)]
+        for line in np.unique(label).tolist():
+            part = slice(line, line + 1)
+            rows, cols = (part, slice(None)) if flow == "os" else (slice(None), part)
+            yield np.flatnonzero(label == line), line, self._cut(rows, cols)
+
+    @property
+    def _healthy(self) -> bool:
+        """Whether all elements do the same, and nothing with zeros."""
+        gated = self._array.gated
+        return not self._array.defects and (gated or not self._wiring.cells.tables[0, 0, 0])
+
+    def _labels(self) -> Integers:
+        """Of each row of sums that stay, or column of inputs that do, the first that is like it.
+
+        Rows compute with zeros in an order of their own, which none may have before there are
+        defects.
+        """
+        wiring, stays = self._wiring, self._array.dataflow == "os"
+        masks = (*wiring.cells[2:5], wiring.weight, wiring.drain)
+        found: list[int] = []
+        seen: dict[tuple[bytes, int], int] = {}
+        for line in range(self._array.rows if stays else self._array.cols):
+            at = (slice(None), line) if stays else (slice(None), slice(None), line)
+            held, which = [mask[at] for mask in masks], wiring.cells.which[at[1:]]
+            busy = which.any() or not all(map(_changes_nothing, held))
+            key = b"".join(part.tobytes() for part in (which, *held))
+            found.append(seen.setdefault((key, line if busy and stays else -1), line))
+        return np.array(found)
+
+    def _cut(self, rows: slice, cols: slice) -> Wiring:
+        """Of some rows or columns; of elements that are all alike, of one."""
+        if self._healthy:
+            rows = cols = slice(1)
+        wiring, cells, at = self._wiring, self._wiring.cells, (slice(None), rows, cols)
+        own = cells._replace(
+            which=cells.which[rows, cols].copy(), operand=cells.operand[at].copy(),
+            product=cells.product[at].copy(), psum=cells.psum[at].copy(),
+        )  # fmt: skip
+        return wiring._replace(cells=own, weight=wiring.weight[at])
+
+
+def elements(array: Array, multiplier: Multiplier) -> Elements:
+    """Those of an array, made once; see `Elements`."""
+    return _made(array, multiplier)  # type: ignore[arg-type]  # frozen dataclasses have a hash
+
+
+@lru_cache(maxsize=16)
+def _made(array: Array, multiplier: Multiplier) -> Elements:
+    return Elements(array, multiplier)
+
+
+def _check(one: Defect, multiplier: Multiplier) -> None:
+    bits = {"weight": 1, "activation": 1, "product": 2}.get(one.site, 0) * multiplier.width
+    if bits and one.bit >= bits:
+        raise ValueError(f"{one}: {multiplier.name} has {bits} bits there, from 0")
+    if one.site == "gate" and not isinstance(multiplier, Netlist):
+        raise ValueError(
+            f"{one}: {multiplier.name} is no netlist: read one, as in "
+            "multiplier_named('mine.v@signed')"
+        )
+
+
+def _wiring(array: Array, multiplier: Multiplier) -> Wiring:
+    own = {site: _own(array, site) for site in ("weight", "activation", "product", "psum")}
+    weight, activation = own["weight"], own["activation"]
+    if array.dataflow == "ws":
+        weight, activation = _along(weight, 1), _along(activation, 2)
+    elif array.dataflow == "is":
+        weight, activation = _along(weight, 2), _along(activation, 1)
+    else:
+        weight, activation = _along(weight, 1), _along(activation, 2)
+    drain = _below(own["psum"]) if array.dataflow == "os" else _identity(array)
+    tables, which = _tables(array, multiplier)
+    through = any(one.site == "psum" for one in array.defects)
+    width = 2 * multiplier.width * (1 if multiplier.signed else -1)
+    cells = Cells(
+        tables, which, activation.astype(np.uint8), own["product"].astype(np.int32), own["psum"],
+        np.array([width, array.psum_bits, through]),
+    )  # fmt: skip
+    how = [_DATAFLOWS[array.dataflow], array.restart, not array.gated]
+    return Wiring(cells, weight.astype(np.uint8), drain, np.array(how, np.int64))
+
+
+def _identity(array: Array) -> Masks:
+    masks = np.zeros((2, array.rows, array.cols), np.int64)
+    masks[0] = -1
+    return masks
+
+
+def _own(array: Array, site: str) -> Masks:
+    """Of the defects of a site, in the elements where they are; later ones win."""
+    masks = _identity(array)
+    for one in array.defects:
+        if one.site == site:
+            bit, place = np.int64(1) << one.bit, (one.row, one.col)
+            masks[0][place] &= ~bit
+            masks[1][place] = masks[1][place] & ~bit | bit * one.value
+    return masks
+
+
+def _along(own: Masks, axis: int) -> Masks:
+    """What values meet that pass all elements on their way, their own included."""
+    masks = np.moveaxis(own, axis, 1).copy()
+    for k in range(1, masks.shape[1]):
+        masks[:, k] = _then(masks[:, k - 1], masks[:, k])
+    return np.moveaxis(masks, 1, axis)
+
+
+def _below(own: Masks) -> Masks:
+    """What sums meet that leave through all rows below."""
+    masks = own.copy()
+    masks[0, -1], masks[1, -1] = -1, 0
+    for row in range(own.shape[1] - 2, -1, -1):
+        masks[:, row] = _then(own[:, row + 1], masks[:, row + 1])
+    return masks
+
+
+def _then(first: Masks, second: Masks) -> Masks:
+    """The masks that do what one does and then another."""
+    return np.stack([first[0] & second[0], first[1] & second[0] | second[1]])
+
+
+def _tables(array: Array, multiplier: Multiplier) -> tuple[NDArray[np.int32], Integers]:
+    """Tables of all multipliers that elements have, by weight and operand, and which has which."""
+    which = np.zeros((array.rows, array.cols), np.int64)
+    kinds = [multiplier]
+    nets: dict[tuple[int, int], Netlist] = {}
+    for one in array.defects:
+        if one.site == "gate":
+            place = (one.row, one.col)
+            before = nets.get(place, multiplier)
+            assert isinstance(before, Netlist)
+            nets[place] = before.stuck_at(one.node, one.value)
+    for place, net in nets.items():
+        if net not in kinds:
+            kinds.append(net)
+        which[place] = kinds.index(net)
+    return np.stack([_full(kind.table()) for kind in kinds]), which
+
+
+def _full(table: NDArray[np.int32]) -> NDArray[np.int32]:
+    """A table by weight and operand, with room for codes of 8 bits."""
+    found = np.zeros((_CODES, _CODES), np.int32)
+    found[: len(table), : len(table)] = table.T
+    return found
+
+
+def _masked(w: Codes, masks: Codes) -> Codes:
+    """Weights (k, n) as the elements hold them."""
+    rows, cols = masks.shape[1:]
+    at = np.ix_(np.arange(len(w)) % rows, np.arange(w.shape[1]) % cols)
+    held: Codes = (w & masks[0][at]) | masks[1][at]
+    return held
+
+
+def _changes_nothing(masks: NDArray[Any]) -> bool:
+    return bool((masks[0] == np.array(-1).astype(masks.dtype)).all() and not masks[1].any())

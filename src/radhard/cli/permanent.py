@@ -1,0 +1,102 @@
+"""`radhard assess --permanent`: what chips with stuck bits still get right."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radhard.cli.assess import Way, show_notes
+
+if TYPE_CHECKING:
+    from radhard.campaign.chips import UnderDefects
+    from radhard.stats.estimate import Estimate
+
+#: Chips, and accuracy that a good one may lose, where nothing is said.
+_MAPS, _LOSE = 20, 0.01
+#: What passing faults have and permanent ones do not, with what stands for nothing.
+_PASSING: Mapping[str, Any] = {
+    "faults": None, "until": None, "metric": "sdc1", "fault_model": "bit-flip", "arithmetic": None,
+    "sampler": "gradient-importance", "protections": (), "criteria": {}, "nan": None,
+    "rounding": None, "target": "task",
+}  # fmt: skip
+
+
+def answer_permanent(
+    fields: dict[str, Any], permanent: str, maps: int | None, lose: float | None, way: Way
+) -> None:
+    """Run chip after chip, and print tables and the page's path, or a JSON object."""
+    from radhard.campaign.ask import chips_of, validated
+    from radhard.campaign.chips import under_defects
+    from radhard.engine.memory import keep_freed_memory
+    from radhard.faults.permanent import Permanent
+    from radhard.view.bar import counted
+    from radhard.view.chips import chips_page, show_chips
+
+    passing = [name for name, nothing in _PASSING.items() if fields[name] != nothing]
+    if passing:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in passing)
+        raise ValueError(f"{names}: of passing faults; permanent ones have --maps and --lose")
+    points = _LOSE if lose is None else lose
+    keep_freed_memory()
+    ask = validated({**fields, "format": fields["format"] or "int8"}, "assess")
+    chips, data, notes = chips_of(ask, Permanent.parsed(permanent), way.trust)
+    show_notes(notes)
+    store = way.out or Path("runs") / f"permanent-{chips.workload.name}-{chips.id[:8]}"
+    start = time.perf_counter()
+    try:
+        with counted("chips") as watch:
+            found = under_defects(chips, _MAPS if maps is None else maps, store, watch)
+    except KeyboardInterrupt:
+        print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
+        sys.exit(130)
+    found.yield_of(points)
+    if way.json:
+        about = {"data": data, "notes": list(notes), "seconds": time.perf_counter() - start}
+        print(json.dumps({**_shown(found, points), **about}, allow_nan=False))
+    else:
+        show_chips(found, points)
+    if way.out is not None or not way.json:
+        page = chips_page(found, points, store)
+        print(f"page: {page}", file=sys.stderr if way.json else sys.stdout)
+
+
+def _shown(found: UnderDefects, points: float) -> dict[str, Any]:
+    from radhard.arith.multiplier import full_name
+    from radhard.view.chips import kinds
+
+    chips, multiplier = found.chips, found.chips.multiplier
+    named = multiplier if isinstance(multiplier, Mapping) else {"": multiplier}
+    metrics = {
+        "accuracy": found.accuracy,
+        "golden_accuracy": found.golden_accuracy,
+        "exact_accuracy": found.exact_accuracy,
+        "sdc1": found.sdc1,
+        "loss": found.loss,
+        "approximation_loss": found.approximation_loss,
+        "yield": found.yield_of(points),
+    }
+    return {
+        "id": chips.id,
+        "model": chips.workload.name,
+        "format": chips.workload.formats.name,
+        "multiplier": {layer: full_name(one) if one else "exact" for layer, one in named.items()},
+        "array": chips.array.name,
+        "permanent": chips.permanent.name,
+        "faulty_elements": chips.permanent.faulty(chips.array),
+        "chips": len(found.arrays),
+        "every_chip": found.every,
+        "images": len(found.golden),
+        "seed": chips.seed,
+        "may_lose": points,
+        "metrics": {name: _plain(one) for name, one in metrics.items()},
+        "losses": found.losses.tolist(),
+        "kinds": [{"kind": name, "loss": _plain(one)} for name, one in kinds(found).items()],
+    }
+
+
+def _plain(estimate: Estimate) -> dict[str, float]:
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}

@@ -1,0 +1,180 @@
+"""Layers whose products are those of a multiplier, in the elements of an array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radhard.arith.array import Array
+from radhard.arith.broken import Exact
+from radhard.arith.elements import Where, elements
+from radhard.arith.multiplier import Multiplier, full_name, limits
+from radhard.formats.fixed import FixedFormat
+from radhard.formats.integer import IntegerFormat
+from radhard.formats.number import NumberFormat
+from radhard.network.arithmetic import Arithmetic, Parameters
+from radhard.network.layer import Layer
+from radhard.network.terms import Place, Terms
+
+#: One for all layers, or by their names.
+Multipliers = Multiplier | Mapping[str, Multiplier]
+Arrays = Array | Mapping[str, Array]
+
+#: Elements that are all alike and healthy: an array of any size.
+_HEALTHY = Array(1, 1)
+
+
+class _Port(NamedTuple):
+    """How integers come to a port of a multiplier: ``code = (integer + zero) & mask``."""
+
+    zero: int
+    mask: int
+
+    def codes(self, integers: Tensor) -> Tensor:
+        return ((integers.to(torch.int32) + self.zero) & self.mask).to(torch.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Multiplied:
+    """A layer of integers by a multiplier; see `radhard.Workload.with_`.
+
+    Operands of signed multipliers are integers in two's complement, which symmetric formats and
+    fixed point are. Unsigned ones get codes that start at 0, and what their zero points add to
+    the sum of products is subtracted, exactly (Vaverka et al., "TFApprox", DATE 2020). Port A has
+    the activation, port B the weight. Sums are as wide as it takes, but within an array with stuck
+    partial sums.
+
+    Attributes:
+        multiplier: of up to 8 bits.
+        array: whose elements it is in; of none, products are the multiplier's.
+
+    >>> import radhard as rh
+    >>> Multiplied(rh.multiplier_named("mul8s_1L2H@v1")).name
+    'mul8s_1L2H@v1'
+    """
+
+    multiplier: Multiplier
+    array: Array = _HEALTHY
+
+    @property
+    def name(self) -> str:
+        """Of the multiplier, its release and the array: ``mul8s_1L2H@v1+128x128-ws``."""
+        array = [self.array.name] if self.array != _HEALTHY else []
+        return "+".join([full_name(self.multiplier), *array]).replace(":", "-")
+
+    @property
+    def linear(self) -> bool:
+        """Whether products are exact."""
+        return isinstance(self.multiplier, Exact) and not self.array.defects
+
+    def check(self, layer: Layer, how: Arithmetic) -> None:
+        """Raise ``ValueError`` where a layer's operands don't fit the multiplier's ports."""
+        if not how.exact:
+            raise ValueError(
+                f"layer {layer.name} has {how.input.name} and {how.weight.name}, which "
+                f"{self.multiplier.name} does not multiply: use integers, such as radhard.INT8"
+            )
+        for what, fmt in (("inputs", how.input), ("weights", how.weight)):
+            try:
+                _port(self.multiplier, fmt)
+            except ValueError as error:
+                raise ValueError(f"layer {layer.name}, {what}: {error}") from None
+        elements(self.array, self.multiplier)
+
+    def sums(self, how: Arithmetic, terms: Terms, operand: Tensor, given: Parameters) -> Tensor:
+        """See `radhard.Datapath`."""
+        if self.linear:
+            return how.ordinary(terms, operand, given)
+        a, b = _port(self.multiplier, how.input), _port(self.multiplier, how.weight)
+        made = elements(self.array, self.multiplier)
+
+        def multiply(x: Tensor, w: Tensor, place: Place) -> Tensor:
+            found = made.sums(x.cpu().numpy(), w.cpu().numpy(), _where(place))
+            sums = torch.from_numpy(found).to(x.device)
+            return sums if not (a.zero or b.zero) else sums - _surplus(x, w, place, a, b)
+
+        codes = a.codes(operand), b.codes(given.weight)
+        return terms.multiplied(multiply, *codes, how.bias(given), a.zero)
+
+
+def _where(place: Place) -> Where:
+    column = place.channel % place.per_group
+    kept = None if place.kept is None else place.kept.cpu().numpy()
+    position, channel, term = (part.cpu().numpy() for part in (place.position, column, place.term))
+    return Where(position, channel, term, kept)
+
+
+def _surplus(x: Tensor, w: Tensor, place: Place, a: _Port, b: _Port) -> Tensor:
+    """What zero points add to sums of products of codes."""
+    x, w = x.to(torch.int64), w.to(torch.int64)
+    count: int | Tensor = x.shape[-1]
+    if place.kept is not None:
+        kept = place.kept[:, None].to(torch.int64)
+        x, w, count = x * kept, w * kept, kept.sum(-1)[:, :, None]
+    return b.zero * x.sum(-1)[:, :, None] + a.zero * w.sum(-1)[:, None] - count * a.zero * b.zero
+
+
+def _port(multiplier: Multiplier, fmt: NumberFormat) -> _Port:
+    """How a format's integers, less their zero point, come to a multiplier.
+
+    Raises:
+        ValueError: for a format whose codes the multiplier does not have.
+    """
+    affine = isinstance(fmt, IntegerFormat) and fmt.affine
+    zeros = fmt.zero if affine and isinstance(fmt, IntegerFormat) else (0,)
+    if not isinstance(fmt, IntegerFormat | FixedFormat) or len(set(zeros)) > 1:
+        raise ValueError(f"{fmt.name} has no codes with one zero point: use radhard.INT8")
+    if fmt.width > multiplier.width or (multiplier.signed and affine):
+        low, high = limits(multiplier.width, multiplier.signed)
+        raise ValueError(
+            f"{fmt.name} has codes from {fmt.limits[0]} to {fmt.limits[1]}, {multiplier.name} "
+            f"operands from {low} to {high}: use a format of at most {multiplier.width} bits"
+            + (", signed, or an unsigned multiplier" if affine else "")
+        )
+    offset = 0 if multiplier.signed else zeros[0] if affine else 1 << (fmt.width - 1)
+    return _Port(offset, np.iinfo(np.uint8).max >> (8 - multiplier.width))
+
+
+def multiplied(
+    multiplier: Multipliers | None, array: Arrays | None, names: tuple[str, ...]
+) -> dict[str, Multiplied] | Multiplied:
+    """What computes layers, by their names, or all of them.
+
+    Args:
+        multiplier: of all layers or of some; exact ones where ``None``.
+        array: likewise; others have none.
+        names: of all layers.
+
+    Raises:
+        TypeError: for what is no multiplier or array.
+    """
+    exact = Exact(8, signed=True)
+    if not isinstance(multiplier, Mapping) and not isinstance(array, Mapping):
+        return _made(exact if multiplier is None else multiplier, array)
+    found = {}
+    for name in dict.fromkeys([*names, *_keys(multiplier), *_keys(array)]):
+        own = multiplier.get(name) if isinstance(multiplier, Mapping) else multiplier
+        where = array.get(name) if isinstance(array, Mapping) else array
+        if own is not None or where is not None:
+            found[name] = _made(exact if own is None else own, where)
+    return found
+
+
+def _keys(given: Multipliers | Arrays | None) -> tuple[str, ...]:
+    return tuple(given) if isinstance(given, Mapping) else ()
+
+
+def _made(multiplier: Multiplier, array: Array | None) -> Multiplied:
+    if isinstance(multiplier, type) or not isinstance(multiplier, Multiplier):
+        raise TypeError(
+            f"multiplier {multiplier!r} is none: use one such as "
+            'radhard.multiplier_named("mul8s_1L2H@v1")'
+        )
+    if array is not None and not isinstance(array, Array):
+        raise TypeError(f"array {array!r} is none: use radhard.Array(128, 128)")
+    return Multiplied(multiplier, _HEALTHY if array is None else array)

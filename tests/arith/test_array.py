@@ -1,0 +1,122 @@
+"""Arrays with stuck bits: against registers that are simulated edge by edge."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import radhard as rh
+from oracles.registers import Registers
+from radhard.arith.array import Array, Defect
+from radhard.arith.broken import Exact
+from radhard.arith.elements import Where, elements
+from radhard.arith.multiplier import limits
+
+TRIALS = 200 if "RADHARD_EXHAUSTIVE" in os.environ else 12
+SITES = ("weight", "activation", "product", "psum")
+LOW = rh.multiplier_named("mul8s_1KR3@v1")
+
+
+def random_defects(rng, array, multiplier, count):
+    """Some of any site, bit and value."""
+    bits = {"weight": multiplier.width, "activation": multiplier.width}
+    bits |= {"product": 2 * multiplier.width, "psum": array.psum_bits}
+    found = []
+    for _ in range(count):
+        site = SITES[rng.integers(len(SITES))]
+        place = int(rng.integers(array.rows)), int(rng.integers(array.cols))
+        found.append(Defect(*place, site, int(rng.integers(2)), int(rng.integers(bits[site]))))
+    return tuple({(d.row, d.col, d.site, d.bit): d for d in found}.values())
+
+
+def codes(values, width):
+    return (values & ((1 << width) - 1)).astype(np.uint8)
+
+
+def where(t, n, k):
+    return Where(np.arange(t)[None], np.arange(n)[None], np.arange(k)[None])
+
+
+def compare(rng, array, multiplier, size):
+    t, k, n = size
+    low, high = limits(multiplier.width, multiplier.signed)
+    a, w = rng.integers(low, high + 1, (t, k)), rng.integers(low, high + 1, (k, n))
+    if t:
+        a[0] = low
+    wanted = Registers(array, multiplier)(a, w)
+    made = elements(array, multiplier)
+    given = codes(a, multiplier.width)[None], codes(w.T, multiplier.width)[None]
+    found = made.sums(*given, where(t, n, k))[0]
+    np.testing.assert_array_equal(found, wanted)
+    for i, m in np.ndindex(t, n):  # one by one
+        single = Where(np.array([[i]]), np.array([[m]]), np.arange(k)[None])
+        one = made.sums(given[0][:, i : i + 1], given[1][:, m : m + 1], single)
+        assert one[0, 0, 0] == wanted[i, m]
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_sums_are_those_of_registers(dataflow, restart, gated):
+    rng = np.random.default_rng(0)
+    for trial in range(TRIALS):
+        multiplier = (Exact(4, signed=True), Exact(4), LOW)[trial % 3]
+        array = Array(
+            *((2, 3), (3, 2), (3, 3), (1, 1))[trial % 4],
+            dataflow,
+            restart=restart,
+            gated=gated,
+            psum_bits=(32, 10)[trial % 2],
+        )
+        count = (0, 1, 2, 5)[int(rng.integers(4))]
+        defects = random_defects(rng, array, multiplier, count)
+        compare(rng, replace(array, defects=defects), multiplier, (4, 5, 4))
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.parametrize("share", [0, 0.05, 0.5, 1])
+def test_matrices_are_sums_one_by_one(dataflow, share):
+    rng = np.random.default_rng(1)
+    array = Array(5, 7, dataflow)
+    defects = random_defects(rng, array, LOW, round(share * 35))
+    made = elements(replace(array, defects=defects), LOW)
+    t, k, n = 300, 23, 70
+    a, w = (rng.integers(0, 256, size, dtype=np.uint8) for size in ((1, t, k), (1, n, k)))
+    found = made.sums(a, w, where(t, n, k))
+    alone = made.sums(a, w, where(t, n, k)._replace(position=np.arange(t)[None].repeat(2, 0)))
+    np.testing.assert_array_equal(found, alone)
+
+
+TINY = """
+module tiny(A, B, O);
+  input [1:0] A; input [1:0] B; output [3:0] O; wire p, q, c;
+  assign p = A[1] & B[0]; assign q = A[0] & B[1]; assign c = p & q;
+  assign O = {A[1] & B[1] & c, (A[1] & B[1]) ^ c, p ^ q, A[0] & B[0]};
+endmodule
+"""
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_gates_are_stuck_in_their_own_elements(dataflow):
+    rng, circuit = np.random.default_rng(2), rh.Netlist(TINY)
+    for node in circuit.nodes:
+        defects = (Defect(1, 0, "gate", 1, node=node), Defect(0, 1, "gate", 0, node="c"))
+        compare(rng, Array(2, 2, dataflow, defects), circuit, (3, 5, 3))
+
+
+def test_what_an_array_can_not_be_is_refused():
+    for wrong, words in (
+        (lambda: Array(0, 4), "at least 1 x 1"),
+        (lambda: Array(2, 2, "rs"), "ws, os or is"),
+        (lambda: Array(2, 2, defects=(Defect(2, 0, "psum", 0),)), "outside an array of 2 x 2"),
+        (lambda: Array(2, 2, psum_bits=60), "use 8 to 48"),
+        (lambda: Defect(0, 0, "sum", 0), "site 'sum'"),
+        (lambda: Defect(0, 0, "psum", 2), "stuck at 0 or 1"),
+        (lambda: Defect(0, 0, "gate", 1), "have a node"),
+        (lambda: elements(Array(defects=(Defect(0, 0, "product", 1, 16),)), LOW), "has 16 bits"),
+        (lambda: elements(Array(defects=(Defect(0, 0, "gate", 1, node="c"),)), LOW), "no netlist"),
+        (lambda: elements(Array(), Exact(16)), "up to 8"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            wrong()

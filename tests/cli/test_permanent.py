@@ -1,0 +1,34 @@
+"""`radhard assess --permanent` from outside."""
+
+import json
+
+from cli.test_cli import run
+
+GIVEN = ("assess", "digits-cnn", "--chip", "systolic:16x16:ws", "--images", "60")
+
+
+def test_chips_are_told_in_all_three_ways(tmp_path):
+    asked = (*GIVEN, "--permanent", "product sa0 bit=15 rate=0.02", "--maps", "3")
+    shown = run(tmp_path, *asked, "--json", "--out", "store")
+    assert shown.returncode == 0, shown.stderr
+    metrics = json.loads(shown.stdout)["metrics"]
+    assert {"accuracy", "golden_accuracy", "exact_accuracy", "sdc1", "yield"} <= set(metrics)
+    assert all(one["low"] <= one["value"] <= one["high"] for one in metrics.values())
+    page = (tmp_path / "store" / "permanent.html").read_text()
+    assert "Where a faulty element hurts" in page
+    table = run(tmp_path, *asked, "--multiplier", "mul8s_1L2H@v1")
+    assert "yield" in table.stdout, table.stderr
+
+
+def test_what_permanent_faults_do_not_have_is_refused(tmp_path):
+    for more, words in (
+        (("--permanent", "product", "--until", "0.01"), "--until: of passing faults"),
+        (("--permanent", "stuck"), "'stuck' means nothing here"),
+        (("--permanent", "single", "--chip", "eyeriss"), "use --chip systolic:128x128:ws"),
+        (("--maps", "3"), "--maps and --lose go with --permanent"),
+        (("--permanent", "single", "--format", "fp16"), "use integers, such as radhard.INT8"),
+    ):
+        found = run(tmp_path, *GIVEN, *more)
+        assert found.returncode == 2
+        assert words in found.stderr
+        assert "Traceback" not in found.stderr
