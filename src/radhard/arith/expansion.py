@@ -43,7 +43,10 @@ def expanded(a: Codes, w: Codes, cells: Cells, restart: int, found: NDArray[np.i
     groups = np.array([*begin, len(w)], np.int64)
     codes = _packed(a, groups)
     if cells.bits[2]:
-        _through_latches(codes, w, rows_of(cells), cells, groups, restart, found)
+        kind = np.dtype(np.int32 if abs(cells.bits[1]) <= 32 else np.int64)
+        sums = room(kind.itemsize * len(a) * WIDTH).view(kind).reshape((len(a), WIDTH))
+        masks = room(kind.itemsize * DEPTH * 2 * WIDTH).view(kind).reshape((DEPTH, 2, WIDTH))
+        _through_latches(codes, w, rows_of(cells), cells, groups, restart, sums, masks, found)
     else:
         _added_up(codes, w, rows_of(cells), groups, found)
 
@@ -86,27 +89,36 @@ def _add_rows(_, rows, codes, sums):
     return types.void(*[_POINTER] * 3), generate
 
 
-@_emitted
-def _latch_rows(_, rows, codes, masks, less, sums):
-    """``sums = ((sums + word - less) & masks[d, 0]) | masks[d, 1]`` for DEPTH codes in turn."""
+def _latch_rows(bits: int) -> Any:
+    """``sums = ((sums + word - less) & masks[d, 0]) | masks[d, 1]`` for DEPTH codes in turn.
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        rows, codes, masks, less, sums = args
-        total = _load(builder, _WIDE, sums)
-        unset, zeros = ir.Constant(_WIDE, ir.Undefined), ir.Constant(
-            ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH
-        )  # fmt: skip
-        one = builder.insert_element(unset, less, ir.Constant(ir.IntType(32), 0))
-        many = builder.shuffle_vector(one, unset, zeros)
-        for depth in range(DEPTH):
-            word = builder.zext(_row(builder, rows, codes, depth), _WIDE)
-            total = builder.add(total, builder.sub(word, many))
-            for i, logic in enumerate((builder.and_, builder.or_)):
-                total = logic(total, _load(builder, _WIDE, masks, 8 * WIDTH * (2 * depth + i)))
-        _store(builder, total, sums)
-        return context.get_dummy_value()
+    Sums and masks are integers of as many bits.
+    """
+    whole = ir.VectorType(ir.IntType(bits), WIDTH)
 
-    return types.void(*[_POINTER] * 5), generate
+    def typed(_: Any, rows: Any, codes: Any, masks: Any, less: Any, sums: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            rows, codes, masks, less, sums = args
+            total = _load(builder, whole, sums)
+            one = builder.trunc(less, whole.element) if bits < 64 else less
+            many = ir.Constant(whole, ir.Undefined)
+            for lane in range(WIDTH):
+                many = builder.insert_element(many, one, ir.Constant(_I64, lane))
+            for depth in range(DEPTH):
+                word = builder.zext(_row(builder, rows, codes, depth), whole)
+                total = builder.add(total, builder.sub(word, many))
+                for i, logic in enumerate((builder.and_, builder.or_)):
+                    at = bits // 8 * WIDTH * (2 * depth + i)
+                    total = logic(total, _load(builder, whole, masks, at))
+            _store(builder, total, sums)
+            return context.get_dummy_value()
+
+        return types.void(*[_POINTER] * 5), generate
+
+    return _emitted(typed)
+
+
+_latch_32, _latch_64 = _latch_rows(32), _latch_rows(64)
 
 
 @_emitted
@@ -217,12 +229,10 @@ def _left(held, less, first, found):
 
 
 @_compiled
-def _through_latches(codes, w, products, cells, groups, restart, found):
+def _through_latches(codes, w, products, cells, groups, restart, sums, masks, found):
     count = codes.shape[1]
     rows = room(2 * DEPTH * 256 * WIDTH).view(np.uint16).reshape((DEPTH, 256, WIDTH))
     own, where = np.empty((WIDTH, 256), np.uint16), np.empty(WIDTH, np.int64)
-    sums = room(8 * count * WIDTH).view(np.int64).reshape((count, WIDTH))
-    masks = room(16 * DEPTH * WIDTH).view(np.int64).reshape((DEPTH, 2, WIDTH))
     for first in range(0, w.shape[1] if len(w) else 0, WIDTH):
         wide = min(WIDTH, w.shape[1] - first)
         for i in range(count):
@@ -232,10 +242,13 @@ def _through_latches(codes, w, products, cells, groups, restart, found):
             begin, end = groups[g], groups[g + 1]
             _laid_out(w, begin, end, first, products, own, where, rows)
             _masked(begin, end, first, cells.psum, masks)
-            at = codes.ctypes.data + g * count * DEPTH
+            at, latches = codes.ctypes.data + g * count * DEPTH, masks.ctypes.data
             for i in range(count):
-                _latch_rows(rows.ctypes.data, at + i * DEPTH, masks.ctypes.data, products.less,
-                            sums.ctypes.data + i * 8 * WIDTH)  # fmt: skip
+                codes_at, sums_at = at + i * DEPTH, sums.ctypes.data + i * WIDTH * sums.itemsize
+                if sums.itemsize == 4:
+                    _latch_32(rows.ctypes.data, codes_at, latches, products.less, sums_at)
+                else:
+                    _latch_64(rows.ctypes.data, codes_at, latches, products.less, sums_at)
             if (restart and end % restart == 0) or end == len(w):
                 for i in range(count):
                     for j in range(wide):

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from radhard.arith.cell import Codes, Rows
 from radhard.arith.multiplier import operands
 
+_compiled = njit(cache=True, nogil=True)
+
 #: A function of the operand's code and one of the weight's, whose products are added up.
 Term = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -56,28 +58,57 @@ def factored(a: Codes, w: Codes, terms: tuple[Term, ...], left_out: NDArray[np.b
     kind: type[Any] = np.float64
     if torch.get_float32_matmul_precision() == "highest":
         kind = np.float32
-    rows, cols = left_out.shape
-    out = left_out[np.ix_(np.arange(len(w)) % rows, np.arange(w.shape[1]) % cols)]
     for of_operand, of_weight in terms:
-        first, second = of_operand.astype(kind)[a], of_weight.astype(kind)[w]
-        second[out] = 0
-        _product(first, second, found)
+        right = np.empty(w.shape, kind)
+        _weights(of_weight, w, left_out, right)
+        _product(of_operand.astype(kind), a, right, found)
 
 
-def _product(first: NDArray[Any], second: NDArray[Any],
+def _product(function: NDArray[Any], a: Codes, right: NDArray[Any],
              found: NDArray[np.int64]) -> None:  # fmt: skip
-    """Add a product of matrices of integers, in parts whose sums are exact."""
-    largest = float(np.abs(first).max(initial=1)) * float(np.abs(second).max(initial=1))
-    chunks = -(-len(second) // max(1, int(_EXACT // largest)))
-    deep = -(-len(second) // max(1, chunks))
-    for k in range(0, len(second), max(1, deep)):
-        right = torch.from_numpy(second[k : k + deep])
-        for i in range(0, len(first), _ROWS):
-            left = torch.from_numpy(first[i : i + _ROWS, k : k + deep])
-            _carried((left @ right).numpy(), found[i : i + _ROWS])
+    """Add the product of a function of operands and a matrix, in parts whose sums are exact."""
+    largest = np.abs(function[_seen(a)]).max(initial=1) * np.abs(right).max(initial=1)
+    chunks = -(-len(right) // int(_EXACT // largest))
+    deep = max(1, -(-len(right) // max(1, chunks)))
+    left = np.empty((_ROWS, len(right)), right.dtype)
+    part = torch.empty((_ROWS, right.shape[1]), dtype=torch.from_numpy(right).dtype)
+    for i in range(0, len(a), _ROWS):
+        rows = min(_ROWS, len(a) - i)
+        _operands(function, a[i : i + rows], left)
+        for k in range(0, len(right), deep):
+            some = torch.from_numpy(left[:rows, k : k + deep])
+            torch.mm(some, torch.from_numpy(right[k : k + deep]), out=part[:rows])
+            _carried(part[:rows].numpy(), found[i : i + rows])
 
 
-@njit(cache=True, nogil=True)
+@_compiled
+def _seen(a):
+    """Which of the codes occur, (256,)."""
+    found = np.zeros(256, np.bool_)
+    for i in range(len(a)):
+        for k in range(a.shape[1]):
+            found[a[i, k]] = True
+    return found
+
+
+@_compiled
+def _operands(function, a, into):
+    for i in range(len(a)):
+        for k in range(a.shape[1]):
+            into[i, k] = function[a[i, k]]
+
+
+@_compiled
+def _weights(function, w, left_out, into):
+    height, cols = left_out.shape
+    for k in range(len(w)):
+        row, col = k % height, 0
+        for n in range(w.shape[1]):
+            into[k, n] = 0 if left_out[row, col] else function[w[k, n]]
+            col = col + 1 if col + 1 < cols else 0
+
+
+@_compiled
 def _carried(part, found):
     for i in range(len(part)):
         for j in range(part.shape[1]):

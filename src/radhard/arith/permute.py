@@ -23,8 +23,8 @@ PIECE = 256
 #: Lanes of a vector, vectors that a wide tile has, and bytes of a weight's products.
 LANES, WIDE, ROW = 64, 4, 512
 
-#: Columns whose sums are written at once, and bytes of operands that stay in a core's cache.
-BLOCK, _NEAR = 8, 3 << 18
+#: Columns whose sums are written at once; bytes of operands, and tiles, taken through all columns.
+BLOCK, _NEAR, _MOST = 32, 3 << 18, 8
 
 _compiled = njit(cache=True, nogil=True)
 _POINTER = types.intp
@@ -257,8 +257,8 @@ def _permuted(tiles, low, w, products, listed, found):
     terms, lanes = w.shape[1], tiles.shape[2]
     planes, own = _planes(products.words), room(terms * ROW).reshape((terms, 2, 256))
     term, where = np.empty(terms, np.int64), np.empty(terms, np.int64)
-    group = max(1, _NEAR // (max(1, terms) * lanes))
-    held = np.empty((BLOCK, group * lanes), np.int64)
+    group = max(1, min(_MOST, int(_NEAR / (lanes * max(1, terms) * max(0.01, listed.mean())))))
+    held = np.empty((BLOCK, group * lanes + 8), np.int64)  # by 8: lines of a cache, apart
     for begin in range(0, len(tiles), group):
         some = tiles[begin : begin + group]
         many = min(len(some) * lanes, len(found) - begin * lanes)
@@ -269,9 +269,19 @@ def _permuted(tiles, low, w, products, listed, found):
                 count = _rows_found(n, w[n], products, listed, planes, own, term, where)
                 held[j] = -count * products.less
                 _column(some, low, term, where, count, held[j])
-            for i in range(many):
-                for j in range(wide):
-                    found[begin * lanes + i, first + j] += held[j, i]
+            _written(held, wide, found[begin * lanes : begin * lanes + many], first)
+
+
+@_compiled
+def _written(held, wide, found, first):
+    """Add sums (columns, t) to what is found, (t, n)."""
+    for i in range(len(found)):
+        if wide == BLOCK:
+            for j in range(BLOCK):
+                found[i, first + j] += held[j, i]
+        else:
+            for j in range(wide):
+                found[i, first + j] += held[j, i]
 
 
 @_compiled
