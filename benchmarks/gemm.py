@@ -59,7 +59,8 @@ def main(arguments: list[str]) -> None:
     for name, row in rows.items():
         print(
             f"{name:60} {row['gmacs_per_core']:7.2f} GMAC/s "
-            f"{row['vs_lookup_loop']:6.2f} of the best loop {row['vs_exact_float32']:6.2f} of float32"
+            f"{row['vs_lookup_loop']:6.2f} of the best loop "
+            f"{row['vs_exact_float32']:6.2f} of float32"
         )
 
 

@@ -143,14 +143,14 @@ TAKEN = [
     (PLAIN, "mul8s_1L2H@v1", True, "factored"),
     (PLAIN, "mul8u_roba", False, "factored"),
     (replace(RARE, products=0.02), "mul8s_exact", True, "factored permuted"),
-    (replace(RARE, products=0.02, operands=0.01), "mul8u_roba", False, "factored cell_by_cell"),
+    (replace(RARE, products=0.01), "mul8s_exact", False, "factored cell_by_cell"),
     (replace(RARE, products=0.5), "mul8u_roba", True, "permuted"),
     (replace(RARE, products=0.5), "mul8s_exact", False, "expanded"),
     (replace(RARE, t=1100, n=9), "mul8s_1KVA@v1", True, "expanded"),
     (PLAIN, "mul8s_1KVA@v1", False, "row_by_row"),
     (replace(PLAIN, t=2), "mul8s_exact", True, "row_by_row"),
     (replace(PLAIN, t=2, k=30), "mul8s_exact", True, "one_by_one"),
-    (replace(PLAIN, sums=0.1), "mul8s_exact", True, "row_by_row"),
+    (replace(PLAIN, sums=0.1, t=30), "mul8s_exact", True, "row_by_row"),
     (replace(RARE, sums=0.1, restart=64), "mul8s_exact", True, "expanded"),
 ]
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.arith.cell import Cells, Codes, Rows, added, extended, product, rows_of, stuck
+from radhard.arith.cell import Cells, Codes, added, extended, product, rows_of, stuck
 from radhard.arith.expansion import expanded
-from radhard.arith.factor import Term, factored, terms_of
+from radhard.arith.factor import factored, terms_of
 from radhard.arith.lookup import cell_by_cell, one_by_one, row_by_row
 from radhard.arith.permute import permuted, permutes
 
@@ -22,12 +22,12 @@ __all__ = ["Cells", "Codes", "added", "extended", "kernel", "matrix_sums", "prod
 
 #: Products per table below which tables are not prepared.
 SMALL = 1 << 16
-#: Rows of operands from which bytes are permuted, products laid out, and laid out rather than
-#: permuted.
-FEW, MANY, MOST = 8, 128, 1024
+#: Rows of operands from which matrices in float32 pay, permuting bytes, laying products out where
+#: all cells are healthy and where some are not, and laying out rather than permuting.
+FLOAT, PERMUTED, EXPANDED, STRUCK, MOST = 4, 24, 96, 40, 768
 #: Share of cells that are looked up, from which matrices in float32 do not pay: with one term and
 #: with two, where bytes are permuted, and where not.
-SHARES = {True: (0.5, 0.3), False: (0.1, 0.08)}
+SHARES = {True: (0.12, 0.01), False: (0.02, 0.005)}
 
 
 def matrix_sums(a: Codes, w: Codes, cells: Cells, start: NDArray[np.int64],
@@ -45,7 +45,7 @@ def matrix_sums(a: Codes, w: Codes, cells: Cells, start: NDArray[np.int64],
     found[:] = start
     if a.size * w.shape[1] < SMALL * len(cells.tables):
         one_by_one(a, w, cells, restart, found)
-    elif not by_terms(a, w, cells, found):
+    elif not _by_terms_if_faster(a, w, cells, found):
         _prepared(a, w, cells, restart, found)
     return found
 
@@ -55,9 +55,9 @@ def kernel() -> str:
     return "vbmi" if permutes() else "rows"
 
 
-def by_terms(a: Codes, w: Codes, cells: Cells, found: NDArray[np.int64]) -> bool:
+def _by_terms_if_faster(a: Codes, w: Codes, cells: Cells, found: NDArray[np.int64]) -> bool:
     """Add sums by matrices in float32 if that is faster; whether it was."""
-    if len(a) < FEW or cells.bits[2]:
+    if len(a) < FLOAT or cells.bits[2]:
         return False
     products = rows_of(cells)
     listed = ~products.sound | (cells.which != 0)
@@ -67,23 +67,18 @@ def by_terms(a: Codes, w: Codes, cells: Cells, found: NDArray[np.int64]) -> bool
     terms = terms_of(products, int(cells.bits[0]))
     if not terms or share > SHARES[permutes()][len(terms) - 1]:
         return False
-    _by_terms(a, w, products, terms, listed, found)
-    return True
-
-
-def _by_terms(a: Codes, w: Codes, products: Rows, terms: tuple[Term, ...],
-              listed: NDArray[np.bool_], found: NDArray[np.int64]) -> None:  # fmt: skip
     factored(a, w, terms, listed, found)
-    if listed[: len(w), : w.shape[1]].any():
+    if share:
         (permuted if permutes() else cell_by_cell)(a, w, products, listed, found)
+    return True
 
 
 def _prepared(a: Codes, w: Codes, cells: Cells, restart: int, found: NDArray[np.int64]) -> None:
     """Add sums of products that are looked up."""
-    if permutes() and FEW <= len(a) < MOST and not cells.bits[2]:
-        products = rows_of(cells)
+    products = rows_of(cells)
+    if permutes() and PERMUTED <= len(a) < MOST and not cells.bits[2]:
         permuted(a, w, products, np.ones_like(products.sound), found)
-    elif len(a) >= MANY:
-        expanded(a, w, cells, restart, found)
-    else:
-        row_by_row(a, w, cells, restart, found)
+        return
+    healthy = products.sound.all() and not cells.bits[2]
+    many = len(a) >= (EXPANDED if healthy else STRUCK)
+    (expanded if many else row_by_row)(a, w, cells, restart, found)
