@@ -89,20 +89,23 @@ def jobs(t: int, k: int, n: int) -> dict[str, Job]:
     a, w = (rng.integers(0, 256, shape, np.uint8) for shape in ((t, k), (k, n)))
     table = rng.integers(-(2**15), 2**15, (256, 256)).astype(np.int32)
     exact = rh.multiplier_named("mul8s_exact").table().T.copy()
+    plain = cells(table)
     found, start = np.zeros((t, n), np.int64), np.zeros(n, np.int64)
     narrow, turned = np.ascontiguousarray(table.T.astype(np.int16)), np.ascontiguousarray(w.T)
     real = torch.from_numpy(a.astype(np.float32)), torch.from_numpy(w.astype(np.float32))
     of: dict[str, Job] = {
         LOOPS[0]: partial(_scalar, a, turned, narrow, found),
-        LOOPS[1]: partial(row_by_row, a, w, cells(table), 0, found),
+        LOOPS[1]: partial(row_by_row, a, w, plain, rows_of(plain), 0, found),
         FLOAT: partial(torch.mm, *real),
         "exact multiplier": partial(matrix_sums, a, w, cells(exact), start, 0),
-        "any table": partial(matrix_sums, a, w, cells(table), start, 0),
-        "any table, operands below 128": partial(matrix_sums, a & 127, w, cells(table), start, 0),
+        "any table": partial(matrix_sums, a, w, plain, start, 0),
+        "any table, operands below 128": partial(matrix_sums, a & 127, w, plain, start, 0),
     }
     for share in (0, 0.01, 0.1, 0.5):
         struck = cells(table, products=share)
-        of[f"rows, {share:.0%} of products"] = partial(expanded, a, w, struck, 0, found)
+        of[f"rows, {share:.0%} of products"] = partial(
+            expanded, a, w, struck, rows_of(struck), 0, found
+        )
         if permutes():
             of[f"vbmi, {share:.0%} of products"] = partial(_permuted, a, w, struck, found)
     for share in (0.01, 0.1, 0.5):
@@ -112,7 +115,9 @@ def jobs(t: int, k: int, n: int) -> dict[str, Job]:
             of[name] = partial(_mixed, a, w, struck, fast, found)
     for share in (0.01, 0.5):
         struck = cells(table, sums=share)
-        of[f"rows, {share:.0%} of sums"] = partial(expanded, a, w, struck, SIDE, found)
+        of[f"rows, {share:.0%} of sums"] = partial(
+            expanded, a, w, struck, rows_of(struck), SIDE, found
+        )
     return of
 
 

@@ -70,6 +70,14 @@ def struck(rng, shape, share, bits):
     return np.stack([np.where(hit, ~bit, -1), np.where(hit & (rng.random(shape) < 0.5), bit, 0)])
 
 
+def row(a, w, cells, restart, found):
+    row_by_row(a, w, cells, rows_of(cells), restart, found)
+
+
+def expand(a, w, cells, restart, found):
+    expanded(a, w, cells, rows_of(cells), restart, found)
+
+
 def permute(a, w, cells, restart, found):
     products = rows_of(cells)
     permuted(a, w, products, np.ones_like(products.sound), found)
@@ -81,7 +89,7 @@ def cellwise(a, w, cells, restart, found):
 
 
 def roads(case: Case):
-    yield from (one_by_one, row_by_row, expanded)
+    yield from (one_by_one, row, expand)
     if not case.sums:
         yield cellwise
         if permutes():
@@ -146,7 +154,8 @@ TAKEN = [
     (replace(RARE, products=0.01), "mul8s_exact", False, "factored cell_by_cell"),
     (replace(RARE, products=0.5), "mul8u_roba", True, "permuted"),
     (replace(RARE, products=0.5), "mul8s_exact", False, "expanded"),
-    (replace(RARE, t=1100, n=9), "mul8s_1KVA@v1", True, "expanded"),
+    (replace(RARE, t=1100, n=17), "mul8s_1KVA@v1", True, "expanded"),
+    (replace(RARE, t=1100, n=9), "mul8s_1KVA@v1", True, "permuted"),
     (PLAIN, "mul8s_1KVA@v1", False, "row_by_row"),
     (replace(PLAIN, t=2), "mul8s_exact", True, "row_by_row"),
     (replace(PLAIN, t=2, k=30), "mul8s_exact", True, "one_by_one"),

@@ -17,7 +17,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from radhard.arith.cell import Cells, Codes, extended, room, rows_of, write_row
+from radhard.arith.cell import Cells, Codes, Rows, extended, room, write_row
 
 #: Columns of a block, and terms that are laid out at once: they fit a core's second cache.
 WIDTH, DEPTH = 32, 16
@@ -32,10 +32,19 @@ _WORDS, _WIDE = ir.VectorType(ir.IntType(16), WIDTH), ir.VectorType(_I64, WIDTH)
 _EIGHT = ir.VectorType(ir.IntType(16), 8)
 
 
-def expanded(a: Codes, w: Codes, cells: Cells, restart: int, found: NDArray[np.int64]) -> None:
+def expanded(a: Codes, w: Codes, cells: Cells, products: Rows, restart: int,
+             found: NDArray[np.int64]) -> None:  # fmt: skip
     """Add the sums of operands (t, k) and weights (k, n) to what is found, (t, n).
 
     Where bits of sums are stuck, what is found is what sums start from.
+
+    Args:
+        a: operands.
+        w: weights.
+        cells: of the array.
+        products: of the cells, as words.
+        restart: after how many terms stuck sums start anew from 0; 0 for never.
+        found: the sums.
     """
     tile = restart if restart and cells.bits[2] else max(1, len(w))
     begin = [k for first in range(0, len(w), tile)
@@ -46,9 +55,9 @@ def expanded(a: Codes, w: Codes, cells: Cells, restart: int, found: NDArray[np.i
         kind = np.dtype(np.int32 if abs(cells.bits[1]) <= 32 else np.int64)
         sums = room(kind.itemsize * len(a) * WIDTH).view(kind).reshape((len(a), WIDTH))
         masks = room(kind.itemsize * DEPTH * 2 * WIDTH).view(kind).reshape((DEPTH, 2, WIDTH))
-        _through_latches(codes, w, rows_of(cells), cells, groups, restart, sums, masks, found)
+        _through_latches(codes, w, products, cells, groups, restart, sums, masks, found)
     else:
-        _added_up(codes, w, rows_of(cells), groups, found)
+        _added_up(codes, w, products, groups, found)
 
 
 def _load(builder: Any, kind: Any, base: Any, first: int = 0) -> Any:

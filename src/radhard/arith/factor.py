@@ -122,5 +122,7 @@ def _single(table: NDArray[np.int64]) -> Term | None:
         return np.zeros(256, np.int64), np.zeros(256, np.int64)
     row = table[w] // np.gcd.reduce(table[w])
     column = table[:, a] // row[a]
-    found = row, column
-    return found if np.array_equal(np.multiply.outer(column, row), table) else None
+    for some in (slice(0, None, 51), slice(None)):  # most tables fail on the first
+        if not np.array_equal(np.multiply.outer(column[some], row), table[some]):
+            return None
+    return row, column

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.arith.cell import Cells, Codes, added, extended, product, rows_of, stuck
+from radhard.arith.cell import Cells, Codes, Rows, added, extended, product, rows_of, stuck
 from radhard.arith.expansion import expanded
 from radhard.arith.factor import factored, terms_of
 from radhard.arith.lookup import cell_by_cell, one_by_one, row_by_row
@@ -25,6 +25,8 @@ SMALL = 1 << 16
 #: Rows of operands from which matrices in float32 pay, permuting bytes, laying products out where
 #: all cells are healthy and where some are not, and laying out rather than permuting.
 FLOAT, PERMUTED, EXPANDED, STRUCK, MOST = 4, 24, 96, 40, 768
+#: Columns below which bytes are permuted for any number of rows.
+NARROW = 16
 #: Share of cells that are looked up, from which matrices in float32 do not pay: with one term and
 #: with two, where bytes are permuted, and where not.
 SHARES = {True: (0.12, 0.01), False: (0.02, 0.005)}
@@ -45,8 +47,10 @@ def matrix_sums(a: Codes, w: Codes, cells: Cells, start: NDArray[np.int64],
     found[:] = start
     if a.size * w.shape[1] < SMALL * len(cells.tables):
         one_by_one(a, w, cells, restart, found)
-    elif not _by_terms_if_faster(a, w, cells, found):
-        _prepared(a, w, cells, restart, found)
+    else:
+        products = rows_of(cells)
+        if cells.bits[2] or not _by_terms_if_faster(a, w, cells, products, found):
+            _prepared(a, w, cells, products, restart, found)
     return found
 
 
@@ -55,11 +59,11 @@ def kernel() -> str:
     return "vbmi" if permutes() else "rows"
 
 
-def _by_terms_if_faster(a: Codes, w: Codes, cells: Cells, found: NDArray[np.int64]) -> bool:
+def _by_terms_if_faster(a: Codes, w: Codes, cells: Cells, products: Rows,
+                        found: NDArray[np.int64]) -> bool:  # fmt: skip
     """Add sums by matrices in float32 if that is faster; whether it was."""
-    if len(a) < FLOAT or cells.bits[2]:
+    if len(a) < FLOAT:
         return False
-    products = rows_of(cells)
     listed = ~products.sound | (cells.which != 0)
     share = float(listed[: len(w), : w.shape[1]].mean())
     if share > SHARES[permutes()][0]:
@@ -73,12 +77,13 @@ def _by_terms_if_faster(a: Codes, w: Codes, cells: Cells, found: NDArray[np.int6
     return True
 
 
-def _prepared(a: Codes, w: Codes, cells: Cells, restart: int, found: NDArray[np.int64]) -> None:
+def _prepared(a: Codes, w: Codes, cells: Cells, products: Rows, restart: int,
+              found: NDArray[np.int64]) -> None:  # fmt: skip
     """Add sums of products that are looked up."""
-    products = rows_of(cells)
-    if permutes() and PERMUTED <= len(a) < MOST and not cells.bits[2]:
+    often = len(a) >= PERMUTED and (len(a) < MOST or w.shape[1] < NARROW)
+    if permutes() and often and not cells.bits[2]:
         permuted(a, w, products, np.ones_like(products.sound), found)
         return
     healthy = products.sound.all() and not cells.bits[2]
     many = len(a) >= (EXPANDED if healthy else STRUCK)
-    (expanded if many else row_by_row)(a, w, cells, restart, found)
+    (expanded if many else row_by_row)(a, w, cells, products, restart, found)

@@ -15,7 +15,6 @@ from radhard.arith.cell import (
     added,
     extended,
     product,
-    rows_of,
     write_row,
 )  # fmt: skip
 
@@ -42,9 +41,9 @@ def one_by_one(a: Codes, w: Codes, cells: Cells, restart: int, found: NDArray[np
         _looked_up(a, w, cells, found)
 
 
-def row_by_row(a: Codes, w: Codes, cells: Cells, restart: int, found: NDArray[np.int64]) -> None:
+def row_by_row(a: Codes, w: Codes, cells: Cells, products: Rows, restart: int,
+               found: NDArray[np.int64]) -> None:  # fmt: skip
     """The same for few rows: all columns of a term in turn, four terms at once if all is well."""
-    products = rows_of(cells)
     table = np.ascontiguousarray(products.words.transpose(0, 2, 1)).astype(np.int32)
     used, column = min(len(w), len(cells.which)), np.arange(w.shape[1]) % cells.which.shape[1]
     whole = (cells.which, cells.operand, products.word, cells.psum)
@@ -93,40 +92,31 @@ def _through_latches(a, w, cells, restart, found):
 
 @_compiled
 def _few(a, w, table, spread, simple, less, found):
-    terms, height, columns = len(w), len(simple), w.shape[1]
+    terms, height, columns, which = len(w), len(simple), w.shape[1], spread.which
     one, held = np.empty(columns, np.int32), np.empty(columns, np.int32)
     for i in range(len(a)):
-        k = 0
+        k, row = 0, 0
         held[:] = 0
         while k < terms:
-            row = k % height
-            four = k + 4 <= terms
-            for d in range(4):
-                four = four and simple[(k + d) % height]
-            if four:
-                _add_four(a[i], w, k, table, spread.which, height, held)
-                k += 4
+            if k + 4 <= terms and row + 4 <= height and simple[row : row + 4].all():
+                first = table[which[row, 0], a[i, k]]
+                second = table[which[row + 1, 0], a[i, k + 1]]
+                third = table[which[row + 2, 0], a[i, k + 2]]
+                fourth = table[which[row + 3, 0], a[i, k + 3]]
+                for n in range(columns):
+                    held[n] += (first[w[k, n]] + second[w[k + 1, n]]) + (
+                        third[w[k + 2, n]] + fourth[w[k + 3, n]]
+                    )
+                k, row = k + 4, row + 4
             else:
                 _products(a[i, k], w[k], table, spread, simple[row], row, one)
                 held += one
-                k += 1
+                k, row = k + 1, row + 1
+            row = row if row < height else 0
             if k % 16384 < 4 or k == terms:
                 found[i] += held
                 held[:] = 0
         found[i] -= less * terms
-
-
-@_compiled
-def _add_four(a, w, k, table, which, height, held):
-    """The words of four terms whose cells are all alike."""
-    first = table[which[k % height, 0], a[k]]
-    second = table[which[(k + 1) % height, 0], a[k + 1]]
-    third = table[which[(k + 2) % height, 0], a[k + 2]]
-    fourth = table[which[(k + 3) % height, 0], a[k + 3]]
-    for n in range(len(held)):
-        held[n] += (first[w[k, n]] + second[w[k + 1, n]]) + (
-            third[w[k + 2, n]] + fourth[w[k + 3, n]]
-        )
 
 
 @_compiled

@@ -7,6 +7,7 @@ products. Bytes are added up in 16 bits, even and odd lanes apart, for at most 2
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ _INTS = ir.VectorType(ir.IntType(32), LANES // 2)
 _PERMUTE = "llvm.x86.avx512.vpermi2var.qi.512"
 
 
+@lru_cache(maxsize=1)
 def permutes() -> bool:
     """Whether the processor that is compiled for has these instructions."""
     return "+avx512vbmi" in cpu_target.target_context.codegen().magic_tuple()[2].split(",")
