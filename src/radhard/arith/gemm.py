@@ -4,7 +4,7 @@ Operands are codes of 8 bits. What multiplies product (k, n) is cell ``[k % rows
 `Cells`. Several roads give the same sums, bit for bit: looking up one product after the other;
 *row expansion*, which lays out all products of some weights (`radhard.arith.expansion`); permuting
 bytes where the processor can (`radhard.arith.permute`); products of matrices in float32 where the
-multiplier allows it (`radhard.arith.factor`). Which is taken depends on what is asked alone.
+multiplier allows it (`radhard.arith.factor`). Measured times decide which is taken.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def matrix_sums(a: Codes, w: Codes, cells: Cells, start: NDArray[np.int64],
         start: what each sum starts from, (n,).
         restart: after how many terms sums of stuck bits start anew from 0; 0 for never.
     """
+    a, w = np.ascontiguousarray(a), np.ascontiguousarray(w)
     found = np.empty((len(a), w.shape[1]), np.int64)
     found[:] = start
     if a.size * w.shape[1] < SMALL * len(cells.tables):
