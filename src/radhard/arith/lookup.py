@@ -94,15 +94,18 @@ def _through_latches(a, w, cells, restart, found):
 def _few(a, w, table, spread, simple, less, found):
     terms, height, columns, which = len(w), len(simple), w.shape[1], spread.which
     one, held = np.empty(columns, np.int32), np.empty(columns, np.int32)
+    four, base = np.zeros(height, np.bool_), which[:, :1].sum(axis=1)
+    for row in range(height - 3):
+        four[row] = simple[row : row + 4].all()
     for i in range(len(a)):
         k, row = 0, 0
         held[:] = 0
         while k < terms:
-            if k + 4 <= terms and row + 4 <= height and simple[row : row + 4].all():
-                first = table[which[row, 0], a[i, k]]
-                second = table[which[row + 1, 0], a[i, k + 1]]
-                third = table[which[row + 2, 0], a[i, k + 2]]
-                fourth = table[which[row + 3, 0], a[i, k + 3]]
+            if k + 4 <= terms and four[row]:
+                first = table[base[row], a[i, k]]
+                second = table[base[row + 1], a[i, k + 1]]
+                third = table[base[row + 2], a[i, k + 2]]
+                fourth = table[base[row + 3], a[i, k + 3]]
                 for n in range(columns):
                     held[n] += (first[w[k, n]] + second[w[k + 1, n]]) + (
                         third[w[k + 2, n]] + fourth[w[k + 3, n]]
