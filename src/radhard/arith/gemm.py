@@ -1,50 +1,35 @@
-"""Compiled sums of products of codes, each product looked up in the table of its own element.
+"""Sums of products of codes, each product looked up in the table of its own element.
 
 Operands are codes of 8 bits. What multiplies product (k, n) is cell ``[k % rows, n % cols]`` of
-`Cells`. Two ways give the same sums: looking up one product after the other, and, where many rows
-of operands share the weights, *row expansion*: for some k and a block of n all products of all 256
-codes are laid out, masks of stuck bits applied, and rows of them added up.
+`Cells`. Several roads give the same sums, bit for bit: looking up one product after the other;
+*row expansion*, which lays out all products of some weights (`radhard.arith.expansion`); permuting
+bytes where the processor can (`radhard.arith.permute`); products of matrices in float32 where the
+multiplier allows it (`radhard.arith.factor`). Measured times decide which is taken.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-Codes = NDArray[np.uint8]
+from radhard.arith.cell import Cells, Codes, Rows, added, extended, product, rows_of, stuck
+from radhard.arith.expansion import expanded
+from radhard.arith.factor import factored, terms_of
+from radhard.arith.lookup import cell_by_cell, one_by_one, row_by_row
+from radhard.arith.permute import permuted, permutes
 
-#: Columns of a block, and terms whose rows are laid out at once: they fit a core's second cache.
-BLOCK, DEPTH = 64, 4
-#: Rows of operands from which laying out pays.
-MANY = 128
-#: Terms whose products, of at most 17 bits, have sums of 32 bits.
-_LONGEST = 1 << 14
+__all__ = ["Cells", "Codes", "added", "extended", "kernel", "matrix_sums", "product", "stuck"]
 
-_compiled = njit(cache=True, nogil=True)
-
-
-class Cells(NamedTuple):
-    """What the cells of an array do to the values that pass them.
-
-    Attributes:
-        tables: products (s, 256, 256), ``[which, weight, operand]``, int32.
-        which: of the tables each cell has, (rows, cols), int64.
-        operand: bits of operands that are kept and set, (2, rows, cols), uint8.
-        product: the same of products, int32.
-        psum: the same of sums, int64.
-        bits: of products in two's complement (negative: of unsigned ones), of sums, and 1 where
-            some bits of sums are stuck, (3,), int64.
-    """
-
-    tables: NDArray[np.int32]
-    which: NDArray[np.int64]
-    operand: Codes
-    product: NDArray[np.int32]
-    psum: NDArray[np.int64]
-    bits: NDArray[np.int64]
+#: Products per table below which tables are not prepared.
+SMALL = 1 << 16
+#: Rows of operands from which matrices in float32 pay, permuting bytes, laying products out where
+#: all cells are healthy and where some are not, and laying out rather than permuting.
+FLOAT, PERMUTED, EXPANDED, STRUCK, MOST = 4, 24, 96, 40, 768
+#: Columns below which bytes are permuted for any number of rows.
+NARROW = 16
+#: Share of cells that are looked up, from which matrices in float32 do not pay: with one term and
+#: with two, where bytes are permuted, and where not.
+SHARES = {True: (0.12, 0.01), False: (0.02, 0.005)}
 
 
 def matrix_sums(a: Codes, w: Codes, cells: Cells, start: NDArray[np.int64],
@@ -58,137 +43,48 @@ def matrix_sums(a: Codes, w: Codes, cells: Cells, start: NDArray[np.int64],
         start: what each sum starts from, (n,).
         restart: after how many terms sums of stuck bits start anew from 0; 0 for never.
     """
+    a, w = np.ascontiguousarray(a), np.ascontiguousarray(w)
     found = np.empty((len(a), w.shape[1]), np.int64)
     found[:] = start
-    if cells.bits[2]:
-        _through_latches(a, w, cells, restart, found)
-    elif len(a) < MANY:
-        _looked_up(a, w, cells, found)
+    if a.size * w.shape[1] < SMALL * len(cells.tables):
+        one_by_one(a, w, cells, restart, found)
     else:
-        _expanded(np.ascontiguousarray(a.T), w, cells, found)
+        products = rows_of(cells)
+        if cells.bits[2] or not _by_terms_if_faster(a, w, cells, products, found):
+            _prepared(a, w, cells, products, restart, found)
     return found
 
 
-@_compiled
-def stuck(value, masks, row, col):
-    """A value with the bits of a cell stuck."""
-    return (value & masks[0, row, col]) | masks[1, row, col]
+def kernel() -> str:
+    """What looks up arbitrary products on this processor: ``vbmi`` or ``rows``."""
+    return "vbmi" if permutes() else "rows"
 
 
-@_compiled
-def extended(value, bits):
-    """The low bits of an integer, in two's complement unless ``bits`` are negative."""
-    if bits < 0:
-        return value & ((np.int64(1) << -bits) - 1)
-    spare = 64 - bits
-    return (value << spare) >> spare
+def _by_terms_if_faster(a: Codes, w: Codes, cells: Cells, products: Rows,
+                        found: NDArray[np.int64]) -> bool:  # fmt: skip
+    """Add sums by matrices in float32 if that is faster; whether it was."""
+    if len(a) < FLOAT:
+        return False
+    listed = ~products.sound | (cells.which != 0)
+    share = float(listed[: len(w), : w.shape[1]].mean())
+    if share > SHARES[permutes()][0]:
+        return False
+    terms = terms_of(products, int(cells.bits[0]))
+    if not terms or share > SHARES[permutes()][len(terms) - 1]:
+        return False
+    factored(a, w, terms, listed, found)
+    if share:
+        (permuted if permutes() else cell_by_cell)(a, w, products, listed, found)
+    return True
 
 
-@_compiled
-def product(a, w, cells, row, col):
-    """What a cell makes of two codes."""
-    a = stuck(a, cells.operand, row, col)
-    found = np.int64(cells.tables[cells.which[row, col], w, a])
-    return extended(stuck(found, cells.product, row, col), cells.bits[0])
-
-
-@_compiled
-def added(total, one, cells, row, col):
-    """A sum as a cell passes it on."""
-    return extended(stuck(total + one, cells.psum, row, col), cells.bits[1])
-
-
-@_compiled
-def _looked_up(a, w, cells, found):
-    rows, cols = cells.which.shape
-    for i in range(len(a)):
-        for k in range(len(w)):
-            row = k % rows
-            for n in range(w.shape[1]):
-                found[i, n] += product(a[i, k], w[k, n], cells, row, n % cols)
-
-
-@_compiled
-def _through_latches(a, w, cells, restart, found):
-    rows, cols = cells.which.shape
-    held = np.empty(w.shape[1], np.int64)
-    for i in range(len(a)):
-        held[:] = found[i]
-        found[i] = 0
-        for k in range(len(w)):
-            row = k % rows
-            if restart and k and k % restart == 0:
-                found[i] += held
-                held[:] = 0
-            for n in range(w.shape[1]):
-                one = product(a[i, k], w[k, n], cells, row, n % cols)
-                held[n] = added(held[n], one, cells, row, n % cols)
-        found[i] += held
-
-
-@_compiled
-def _expanded(a, w, cells, found):
-    """By rows; operands (k, t)."""
-    rows = np.empty((DEPTH, 256, BLOCK), np.int32)
-    sums = np.empty((a.shape[1], BLOCK), np.int32)
-    for first in range(0, w.shape[1], BLOCK):
-        wide = min(BLOCK, w.shape[1] - first)
-        for longest in range(0, len(w), _LONGEST):
-            sums[:] = 0
-            for k in range(longest, min(len(w), longest + _LONGEST), DEPTH):
-                deep = min(DEPTH, len(w) - k)
-                for d in range(deep):
-                    _laid_out(w[k + d, first : first + wide], k + d, first, cells, rows[d])
-                if deep == DEPTH:
-                    _four_added(a[k : k + deep], rows, sums)
-                else:
-                    for d in range(deep):
-                        _one_added(a[k + d], rows[d], sums)
-            for i in range(len(sums)):
-                for j in range(wide):
-                    found[i, first + j] += sums[i, j]
-
-
-@_compiled
-def _laid_out(w, k, first, cells, rows):
-    """All products of the codes with the weights of a block."""
-    height, cols = cells.which.shape
-    row, bits = k % height, cells.bits[0]
-    spare = 32 - bits if bits > 0 else 0
-    for j in range(len(w)):
-        col = (first + j) % cols
-        table = cells.tables[cells.which[row, col], w[j]]
-        keep, to = cells.operand[0, row, col], cells.operand[1, row, col]
-        if keep == 255 and to == 0:
-            for a in range(256):
-                rows[a, j] = table[a]
-        else:
-            for a in range(256):
-                rows[a, j] = table[(a & keep) | to]
-        keep, to = cells.product[0, row, col], cells.product[1, row, col]
-        if keep != -1 or to != 0:
-            for a in range(256):
-                value = np.int32((rows[a, j] & keep) | to)
-                if bits > 0:
-                    value = np.int32(np.int32(value << spare) >> spare)
-                else:
-                    value = np.int32(value & ((1 << -bits) - 1))
-                rows[a, j] = value
-
-
-@_compiled
-def _four_added(a, rows, sums):
-    first, second, third, fourth = rows[0], rows[1], rows[2], rows[3]
-    for i in range(len(sums)):
-        into = sums[i]
-        one, two, three, four = first[a[0, i]], second[a[1, i]], third[a[2, i]], fourth[a[3, i]]
-        for j in range(BLOCK):
-            into[j] += (one[j] + two[j]) + (three[j] + four[j])
-
-
-@_compiled
-def _one_added(a, rows, sums):
-    for i in range(len(sums)):
-        into, one = sums[i], rows[a[i]]
-        for j in range(BLOCK):
-            into[j] += one[j]
+def _prepared(a: Codes, w: Codes, cells: Cells, products: Rows, restart: int,
+              found: NDArray[np.int64]) -> None:  # fmt: skip
+    """Add sums of products that are looked up."""
+    often = len(a) >= PERMUTED and (len(a) < MOST or w.shape[1] < NARROW)
+    if permutes() and often and not cells.bits[2]:
+        permuted(a, w, products, np.ones_like(products.sound), found)
+        return
+    healthy = products.sound.all() and not cells.bits[2]
+    many = len(a) >= (EXPANDED if healthy else STRUCK)
+    (expanded if many else row_by_row)(a, w, cells, products, restart, found)
