@@ -96,11 +96,12 @@ def test_training_improves_what_is_left(digits):
 
 
 def test_multipliers_alone_are_tuned_to(digits):
-    work, training = digits
     coarse = rh.multiplier_named("mul8s_1L1G@v1")
     chip, learning = (w.with_(multiplier=coarse, array=rh.Array(64, 64)) for w in digits)
-    rule = rh.Retune(rh.Hybrid(healthy=True))
-    assert accuracy(rule.fit(learning).retune(chip)) >= accuracy(chip)
+    tuned = rh.Retune(rh.Hybrid(healthy=True)).fit(learning).retune(chip)
+    wanted = digits[0].logits(chip.images)
+    before, after = ((w.logits(w.images) - wanted).abs().mean() for w in (chip, tuned))
+    assert after < 0.7 * before
     plain = rh.Retune().fit(learning).retune(chip)
     assert torch.equal(plain.weight(0), chip.weight(0))
 

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from radhard.arith.gemm import Cells, Codes, added, extended, product, stuck
+from radhard.arith.cell import Cells, Codes, added, extended, product, stuck
 
 _compiled = njit(cache=True, nogil=True)
 
