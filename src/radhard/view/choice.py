@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log10
+from math import ceil, log10
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -41,10 +41,55 @@ def goal_words(goal: Goal, unit: str) -> str:
 
 def beaten_words(found: Choice) -> str:
     """What became of the designs that were not judged."""
-    return (
-        f"{found.beaten} more designs were found; another one was better in both rate and overhead "
-        "on the common faults."
+    tried = (
+        " As no other met the goal, those within the budgets were tried on fresh faults too; one "
+        "that is not shown has an upper end that a cheaper one stays below."
     )
+    return (
+        f"{found.beaten} more designs were found; on the {found.common:,} common faults another "
+        f"one was no worse in either rate or overhead.{tried if found.searched else ''}"
+    )
+
+
+def missed_words(found: Choice, goal: Goal, repeat: bool) -> str:
+    """That no design meets the goal, and what would help in this very case.
+
+    Args:
+        found: without a winner, so that the goal is a rate.
+        goal: what was asked for.
+        repeat: whether inferences might be run again.
+    """
+    near = found.nearest(goal)
+    said = f"no design meets the goal: the nearest is {near.design.name} ({near.verdict})"
+    if goal.rate is not None and found.floor > goal.rate:
+        return (
+            f"{said}; faults of known effect, as in control, which no design stops, make "
+            f"{found.floor:.3g} alone: ask for a higher rate"
+        )
+    ways = [f"ask for a rate of {near.rate.high:.3g}, which this one meets"]
+    ways += [words for words in (_more_words(found, goal),) if words]
+    if found.over:
+        ways.append(f"allow more overhead: {found.over} designs were over the budgets")
+    if not repeat:
+        ways.append("allow inferences to be run again (--repeat)")
+    ways.append(f"have designs found on more than {found.common:,} faults (--faults)")
+    return f"{said}; {', or '.join(ways)}"
+
+
+def _more_words(found: Choice, goal: Goal) -> str:
+    """How many more fresh faults may help the design that needs the fewest, if any does."""
+    needs = []
+    for trial in goal.contested(found.trials):
+        rate, asked = trial.rate, goal.rate or 0.0
+        if rate.value < asked:
+            wide = (rate.high - rate.value) / (asked - rate.value)
+            needs.append((trial.faults * (wide**2 if rate.value else wide), trial.design.name))
+    if not needs:
+        return ""
+    most, name = min(needs)
+    digits = int(log10(most)) - 1
+    most = ceil(most / 10**digits) * 10**digits
+    return f"judge on more fresh faults, about --most {most}, which may do for {name}"
 
 
 def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:
