@@ -87,7 +87,7 @@ def _more_words(found: Choice, goal: Goal) -> str:
     if not needs:
         return ""
     most, name = min(needs)
-    digits = int(log10(most)) - 1
+    digits = max(int(log10(most)) - 1, 0)
     most = ceil(most / 10**digits) * 10**digits
     return f"judge on more fresh faults, about --most {most}, which may do for {name}"
 
