@@ -1,5 +1,6 @@
 """Choosing protections: found on common faults, judged on fresh ones, and every verdict said."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,8 @@ def test_chips_without_rates_have_probabilities(campaign: rh.Campaign) -> None:
     assert near.rate.high == min(trial.rate.high for trial in allowed)
     assert "1e-09 after" in near.verdict
     said = missed_words(chosen, goal, repeat=True)
-    assert f"allow more overhead: {chosen.over} designs were over" in said
+    assert "for no guard, parity on " in said
+    assert "which leaves nothing open" in said
     assert "(--repeat)" not in said
 
 
@@ -280,7 +282,7 @@ def test_sets_share_the_error_that_is_allowed(tiny: rh.Campaign) -> None:
     assert [[t.verdict for t in part] for part in first] == [["chosen"]]
 
 
-def missed(trials: list[Trial], over: int = 0, floor: float = 0.0) -> Choice:
+def missed(trials: list[Trial], over: tuple[Design, ...] = (), floor: float = 0.0) -> Choice:
     return Choice(tuple(trials), None, 3, 100, True, over, floor)
 
 
@@ -295,8 +297,16 @@ def test_what_would_help_is_said_where_it_would() -> None:
     assert "--most 200, which may do for" in missed_words(close, goal, repeat=True)
     assert "--most" not in missed_words(close, Goal(rate=0.0), repeat=True)
     assert "(--repeat)" in missed_words(above, goal, repeat=False)
-    over = missed_words(missed(list(above.trials), over=7), Goal(rate=1.0, area=0.5), repeat=True)
-    assert "allow more overhead: 7 designs were over the budgets" in over
+    dear = trial((0, 0, 0), 0.7).design
+    within = Goal(rate=1.0, area=0.5)
+    over = missed_words(missed(list(above.trials), (dear,)), within, repeat=True)
+    assert "allow more overhead, designs over the budgets: 1" in over
+    none = missed_words(missed(list(above.trials), (dear,)), Goal(rate=0.0, area=0.5), repeat=True)
+    assert not any(word in none for word in ("overhead", "--faults"))
+    closed = missed(list(above.trials), (dear, replace(dear, open=0.0)))
+    assert "allow 70.00 % of area and 0.00 % of work for no guard, which leaves nothing open" in (
+        missed_words(closed, Goal(rate=0.0, area=0.5), repeat=True)
+    )
     known = missed_words(missed(list(above.trials), floor=1.5), goal, repeat=False)
     assert "faults of known effect" in known
     assert "--" not in known

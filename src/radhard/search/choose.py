@@ -31,7 +31,7 @@ class Choice:
         beaten: how many more designs were found that another one beat, in rate and in overhead.
         common: how many faults they were found on.
         searched: whether those within the budgets were tried too, as no other met the goal.
-        over: how many of all designs exceed a budget.
+        over: those of all designs that exceed a budget, cheapest first.
         floor: rate of failures by faults of known effect, which no design stops.
     """
 
@@ -40,7 +40,7 @@ class Choice:
     beaten: int
     common: int
     searched: bool
-    over: int
+    over: tuple[Design, ...]
     floor: float
 
     @property
@@ -116,17 +116,16 @@ def choose(
         common.under(guard)
     found = _found(common, offered, options(common, offered, repeat))
     first = _candidates(found, goal)
-    rest = _rest(found, first, goal)
+    others = _rest(found, first, goal)
     judge = Trials(campaign, space, goal, faults, most, tried, watch)
-    trials, *late = judge.judged([first, rest] if rest else [first], common)
+    trials, *late = judge.judged([first, others] if others else [first], common)
     trials = _with(trials, late[0], goal) if late else trials
     winner = next((trial for trial in trials if trial.verdict == "chosen"), None)
     if winner is not None and store is not None:
         _keep(campaign, winner.design, store, about or {})
-    return Choice(
-        tuple(trials), winner, len(found) - len(trials), faults, bool(late),
-        sum(bool(goal.exceeded(design)) for design in found), _floor(campaign, space),
-    )  # fmt: skip
+    over = tuple(_sorted(design for design in found if goal.exceeded(design)))
+    beaten, floor = len(found) - len(trials), _floor(campaign, space)
+    return Choice(tuple(trials), winner, beaten, faults, bool(late), over, floor)
 
 
 def _floor(campaign: Campaign, space: SiteSpace) -> float:

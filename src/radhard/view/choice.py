@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil, log10
+from math import ceil, floor, log10
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -66,14 +66,37 @@ def missed_words(found: Choice, goal: Goal, repeat: bool) -> str:
             f"{said}; faults of known effect, as in control, which no design stops, make "
             f"{found.floor:.3g} alone: ask for a higher rate"
         )
-    ways = [f"ask for a rate of {near.rate.high:.3g}, which this one meets"]
-    ways += [words for words in (_more_words(found, goal),) if words]
-    if found.over:
-        ways.append(f"allow more overhead: {found.over} designs were over the budgets")
+    ways = [
+        f"ask for a rate of {_up(near.rate.high):.3g}, which this one meets",
+        *filter(None, (_more_words(found, goal), _over_words(found, goal))),
+    ]
     if not repeat:
         ways.append("allow inferences to be run again (--repeat)")
-    ways.append(f"have designs found on more than {found.common:,} faults (--faults)")
+    if goal.rate:
+        ways.append(f"have designs found on more than {found.common:,} faults (--faults)")
     return f"{said}; {', or '.join(ways)}"
+
+
+def _up(number: float) -> float:
+    """Rounded up to two digits.
+
+    >>> _up(18_437.0), f"{_up(0.1301):.3g}", _up(3.0)
+    (19000.0, '0.14', 3.0)
+    """
+    step = 10.0 ** (floor(log10(number)) - 1)
+    return ceil(number / step - 1e-9) * step
+
+
+def _over_words(found: Choice, goal: Goal) -> str:
+    """Which overhead would do; where no design is sure to, that there are some over the budgets."""
+    closed = next((design for design in found.over if design.open == 0), None)
+    if closed is not None:
+        return (
+            f"allow {percent(closed.area)} of area and {percent(closed.work)} of work for "
+            f"{closed.name}, which leaves nothing open"
+        )
+    few = f"allow more overhead, designs over the budgets: {len(found.over)}"
+    return few if found.over and goal.rate else ""
 
 
 def _more_words(found: Choice, goal: Goal) -> str:
@@ -87,9 +110,7 @@ def _more_words(found: Choice, goal: Goal) -> str:
     if not needs:
         return ""
     most, name = min(needs)
-    digits = max(int(log10(most)) - 1, 0)
-    most = ceil(most / 10**digits) * 10**digits
-    return f"judge on more fresh faults, about --most {most}, which may do for {name}"
+    return f"judge on more fresh faults, about --most {_up(most):.0f}, which may do for {name}"
 
 
 def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:
