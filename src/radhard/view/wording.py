@@ -109,7 +109,7 @@ def image_words(struck: int, of: int) -> str:
 def unproved_words(sampler: str) -> str:
     """What to know where a protection changes what is computed.
 
-    >>> print(unproved_words("gradient-importance")[:61])
+    >>> print(unproved_words("gradient-importance")[:60])
     a protection changes what is computed, so that no proof that
     """
     return (
