@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import radhard as rh
 from radhard.engine.segment import Golden
@@ -34,6 +36,26 @@ def test_the_share_that_the_rule_decides(digits, name: str, nan: str, chip: str)
     decided = (says["zero"] != says["propagate"]).numpy()
     assert np.array_equal(found["nan_decided"], decided)
     assert decided.any() == (name != "int8")
+
+
+def test_a_network_that_says_nothing_is_refused() -> None:
+    """Where all fault-free logits are not-a-number; of a few images, a warning will do."""
+    model = nn.Sequential(nn.Linear(2, 3), Less())
+    images, labels = torch.tensor([[1e6, 1e6], [1e6, -1e6]]), torch.tensor([0, 1])
+    with pytest.warns(UserWarning, match="logits of some images are not numbers"):
+        silent = rh.capture(model, images * torch.inf, labels)
+    with pytest.raises(ValueError, match=r"all 2 images are not-a-number in fp32: .* wider range"):
+        rh.Campaign(silent, rh.chips.SOFTWARE).run(10)
+    with pytest.warns(UserWarning, match="logits of some images are not numbers"):
+        partly = rh.capture(model, torch.stack([images[0], images[1] * torch.inf]), labels)
+    assert rh.Campaign(partly, rh.chips.SOFTWARE).run(10).n == 10
+
+
+class Less(nn.Module):
+    """Less itself: zero, or not-a-number for what has no end."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + (x - x)
 
 
 def test_the_rule_decides_nothing_where_a_code_stops_the_fault(digits) -> None:

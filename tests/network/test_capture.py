@@ -275,6 +275,10 @@ def test_images_and_labels_of_other_kinds(images: Tensor, labels: Tensor) -> Non
     for y, message in ((["a"] * 6, "labels of type list"), (labels * 1.0, "one class number")):
         with pytest.raises((TypeError, ValueError), match=message):
             rh.capture(model, images, y)
+    with pytest.raises(ValueError, match="there are no images: give one or more"):
+        rh.capture(model, images[:0], labels[:0])
+    with pytest.raises(TypeError, match=r"labels of type NoneType can't be: .* list of numbers$"):
+        rh.capture(model, images, None)
     with pytest.raises(ValueError, match=r"image 2 holds not-a-number \(2 of 6 images do\)"):
         rh.capture(model, images.index_fill(0, torch.tensor([2, 4]), torch.nan), labels)
     with pytest.raises(ValueError, match="on the meta device"):

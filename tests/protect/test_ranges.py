@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import radhard as rh
+from radhard.view.wording import notes_of
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,37 @@ def test_nothing_is_recalled_where_nothing_watches(work, name: str) -> None:
     result = rh.Campaign(work).run(until=100)
     with pytest.raises(ValueError, match=f"no {name} without a detector"):
         getattr(result, name)
+
+
+def test_what_was_not_seen_is_said(work) -> None:
+    """Of a single fault, which does nothing, under a detector that flags next to nothing."""
+    blind = replace(rh.RangeDetector().learned(work), ranges=((-1e30, 1e30),) * len(work.layers))
+    result = rh.Campaign(work, sampler=rh.Uniform(), seed=1, protections=[blind]).run(until=1)
+    assert not result.tally.events["sdc1"].any()
+    assert not result.tally.events["detected"].any()
+    assert str(result.recall) == "no SDC-1 faults seen"
+    assert str(result.precision) == "no alarms seen"
+    assert (result.recall.low, result.recall.high) == (0.0, 1.0)
+
+
+def test_notes_tell_what_guards_mean_for_proofs_and_control(work) -> None:
+    """Wide intervals where a guard corrects and proofs were wanted; control where it is known."""
+    wide, left = "proof that a fault is harmless holds", "known, not sampled"
+    clamp, detector = rh.RangeRestriction().learned(work), rh.RangeDetector().learned(work)
+    array, soft = rh.chips.Systolic(rows=4, cols=4), rh.chips.SOFTWARE
+    unproving = rh.GradientImportance(proofs=False)
+    for chip, sampler, guard, expected in (
+        (soft, rh.GradientImportance(), clamp, [wide]),
+        (soft, rh.GradientImportance(), detector, []),
+        (soft, rh.GradientImportance(), rh.Parity(), []),
+        (soft, unproving, clamp, []),
+        (soft, rh.Importance(), clamp, []),
+        (array, rh.Importance(), detector, [left]),
+        (array, rh.GradientImportance(), clamp, [wide, left]),
+    ):
+        notes = notes_of(rh.Campaign(work, chip, sampler, protections=[guard]).run(until=200))
+        assert len(notes) == len(expected), (guard, notes)
+        assert all(words in note for words, note in zip(expected, notes, strict=True))
 
 
 def test_recall_does_not_depend_on_how_faults_were_drawn(work) -> None:

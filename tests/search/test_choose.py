@@ -1,5 +1,6 @@
 """Choosing protections: found on common faults, judged on fresh ones, and every verdict said."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from radhard.search.common import PLAIN, Common, Option, Watched
 from radhard.search.design import Design, rate_of
 from radhard.search.trial import Goal, Trial, Trials
 from radhard.stats.estimate import Estimate
-from radhard.view.choice import choice_page
+from radhard.view.choice import beaten_words, choice_page, missed_words
 from radhard.view.table import show_choice
 
 TARGET = 2.0
@@ -70,7 +71,7 @@ def test_the_cheapest_that_meets_the_target_wins_and_the_others_say_why_not(foun
 def test_intervals_share_the_error_that_is_allowed(found: Choice) -> None:
     looks = 4  # 400, 800, 1,600 and 3,200 faults
     for trial in found.trials:
-        assert trial.rate.confidence == pytest.approx(1 - 0.05 / looks / len(found.trials))
+        assert trial.rate.confidence == pytest.approx(1 - 0.05 / 2 / looks / len(found.trials))
 
 
 def test_the_winner_can_be_asked_again(found: Choice, store: Path) -> None:
@@ -118,14 +119,20 @@ def test_what_was_tried_is_kept(campaign, tmp_path: Path, monkeypatch) -> None:
 
 def test_chips_without_rates_have_probabilities(campaign: rh.Campaign) -> None:
     soft = campaign.with_(chip=rh.chips.SOFTWARE)
-    goal = Goal(rate=1e-9)
+    goal = Goal(rate=1e-9, area=0.01)
     chosen = choose(soft, soft.workload, goal, 300, 600)
     assert chosen.plain.rate.unit == ""
     assert chosen.winner is None
+    assert chosen.searched
     assert np.isfinite(chosen.plain.rate.value)
     near = chosen.nearest(goal)
-    assert near.rate.high == min(trial.rate.high for trial in chosen.trials)
+    allowed = [trial for trial in chosen.trials if not goal.exceeded(trial.design)]
+    assert near.rate.high == min(trial.rate.high for trial in allowed)
     assert "1e-09 after" in near.verdict
+    said = missed_words(chosen, goal, repeat=True)
+    assert "for no guard, parity on " in said
+    assert "which leaves nothing open" in said
+    assert "(--repeat)" not in said
 
 
 def test_page_terminal_and_json_say_why(
@@ -140,13 +147,13 @@ def test_page_terminal_and_json_say_why(
         assert trial.verdict in shown
     assert f"on {found.winner.faults:,} fresh faults: {found.winner.rate}" in shown
     code, out, said = at_the_command_line(
-        "protect", "digits-cnn", "--images", "16", "--target-fit", "1e-9", "--faults", "200",
-        "--most", "200", "--json", "--out", str(tmp_path / "store"),
+        "protect", "digits-cnn", "--images", "16", "--target-fit", "1e-9", "--faults", "20",
+        "--most", "20", "--json", "--out", str(tmp_path / "store"),
     )  # fmt: skip
     assert code in {1, 2}
     assert '"verdict": "fresh ' in out
     assert "no design meets the goal: the nearest is " in said
-    assert "200 fresh faults for" in said
+    assert "20 fresh faults for" in said
 
 
 def test_wrong_goals_are_refused(campaign: rh.Campaign) -> None:
@@ -201,7 +208,7 @@ def test_a_part_that_is_closed_is_struck_no_more(tiny: rh.Campaign) -> None:
     left = design.open_strata(tiny, space)
     assert (left == [s.component == "weight" and s.bit < 4 for s in space.strata]).all()
     trials = Trials(tiny, space, Goal(rate=0.0), 4000, 4000)
-    judged = trials.judged([design], whole)[0]
+    ((judged,),) = trials.judged([[design]], whole)
     assert judged.faults == 4000
     assert trials._left.exposure.sum() == pytest.approx((left * space.exposure).sum())
     full = rate_of(design.measured([whole], judged.rate.confidence))
@@ -214,7 +221,7 @@ def test_what_is_closed_altogether_has_no_rate(tiny: rh.Campaign) -> None:
     space = tiny.space()
     whole = Common.drawn(tiny, space, space, 200, None)
     design = Design.of(whole, PLAIN, [option(rh.Parity(), "parity")])
-    judged = Trials(tiny, space, Goal(rate=0.0), 200, 800).judged([design], whole)[0]
+    ((judged,),) = Trials(tiny, space, Goal(rate=0.0), 200, 800).judged([[design]], whole)
     assert (judged.rate.value, judged.rate.high, judged.rate.method) == (0.0, 0.0, "exact")
     assert judged.verdict == "chosen"
 
@@ -235,8 +242,74 @@ def test_hardened_storage_leaves_its_share(tiny: rh.Campaign) -> None:
 
 def trial(rate: tuple[float, float, float], area: float) -> Trial:
     estimate = Estimate(*rate, 0.99, 100, "made up", "FIT")
-    design = Design(PLAIN, (), area, 0.0, rh.Cost(area=area), 1.0)
+    design = Design(PLAIN, (), area, 0.0, rh.Cost(area=area), 1.0, 1.0)
     return Trial(design, estimate, estimate, estimate, 100)
+
+
+@pytest.mark.parametrize("repeat", [True, False])
+@pytest.mark.parametrize("rate", [0.0, 1e-6])
+def test_what_few_faults_call_beaten_is_tried_where_nothing_else_will_do(
+    tiny: rh.Campaign, rate: float, repeat: bool
+) -> None:
+    """With 10 faults a cheaper design shows no failure either; closing all memories has none."""
+    soft = tiny.with_(chip=rh.chips.SOFTWARE)
+    chosen = choose(soft, soft.workload, Goal(rate=rate), 10, 20, repeat=repeat)
+    assert chosen.searched
+    winner = chosen.winner
+    assert winner is not None
+    assert (winner.rate.value, winner.rate.high, winner.rate.method) == (0.0, 0.0, "exact")
+    codes = rh.Parity if repeat else rh.SECDED
+    assert all(isinstance(part, codes) for part in winner.design.protections)
+    own = soft.with_(protections=winner.design.protections, sampler=rh.Uniform()).run(2000)
+    assert own["sdc1"].value == 0
+    cheaper = [trial for trial in chosen.trials if trial.overhead < winner.overhead]
+    assert all(trial.rate.high > rate and trial.verdict != "chosen" for trial in cheaper)
+    assert "were tried on fresh faults too" in beaten_words(chosen)
+    assert "on the 10 common faults" in beaten_words(chosen)
+
+
+def test_sets_share_the_error_that_is_allowed(tiny: rh.Campaign) -> None:
+    """Half of 5 % for the first set and half for the second, each over designs and looks."""
+    space = tiny.space()
+    whole = Common.drawn(tiny, space, space, 20, None)
+    open_, closed = (Design.of(whole, PLAIN, codes) for codes in ([], [option(rh.Parity(), "p")]))
+    sets = Trials(tiny, space, Goal(rate=0.1), 20, 40).judged([[open_], [open_, closed]], whole)
+    assert [[t.rate.confidence for t in part] for part in sets] == [
+        [pytest.approx(1 - 0.05 / 2 / 2)], [pytest.approx(1 - 0.05 / 2 / 4)] * 2,
+    ]  # fmt: skip
+    assert [t.verdict for part in sets for t in part].count("chosen") == 1
+    first = Trials(tiny, space, Goal(rate=0.1), 20, 40).judged([[closed], [open_]], whole)
+    assert [[t.verdict for t in part] for part in first] == [["chosen"]]
+
+
+def missed(trials: list[Trial], over: tuple[Design, ...] = (), floor: float = 0.0) -> Choice:
+    return Choice(tuple(trials), None, 3, 100, True, over, floor)
+
+
+def test_what_would_help_is_said_where_it_would() -> None:
+    goal = Goal(rate=1.0)
+    above = missed([trial((4, 2, 6), 0.0), trial((2, 1.5, 3), 0.1)])
+    said = missed_words(above, goal, repeat=True)
+    assert "ask for a rate of 3" in said
+    assert "more than 100 faults (--faults)" in said
+    assert not any(word in said for word in ("--most", "overhead", "--repeat"))
+    close = missed([trial((4, 2, 6), 0.0), trial((0.5, 0.2, 2), 0.1), trial((0, 0, 2), 0.2)])
+    assert "--most 200, which may do for" in missed_words(close, goal, repeat=True)
+    assert "--most" not in missed_words(close, Goal(rate=0.0), repeat=True)
+    assert "(--repeat)" in missed_words(above, goal, repeat=False)
+    dear = trial((0, 0, 0), 0.7).design
+    within = Goal(rate=1.0, area=0.5)
+    over = missed_words(missed(list(above.trials), (dear,)), within, repeat=True)
+    assert "allow more overhead, designs over the budgets: 1" in over
+    none = missed_words(missed(list(above.trials), (dear,)), Goal(rate=0.0, area=0.5), repeat=True)
+    assert not any(word in none for word in ("overhead", "--faults"))
+    closed = missed(list(above.trials), (dear, replace(dear, open=0.0)))
+    assert "allow 70.00 % of area and 0.00 % of work for no guard, which leaves nothing open" in (
+        missed_words(closed, Goal(rate=0.0, area=0.5), repeat=True)
+    )
+    known = missed_words(missed(list(above.trials), floor=1.5), goal, repeat=False)
+    assert "faults of known effect" in known
+    assert "--" not in known
 
 
 def test_goals_pick_and_contest() -> None:

@@ -30,6 +30,7 @@ from radhard.metrics.outcome import (
     STANDARD,
     Criterion,
 )
+from radhard.network.silence import check_says
 from radhard.network.task import ConfidenceOf, known_confidence
 from radhard.network.workload import HOST, Workload
 from radhard.protect.checksum import Checksum
@@ -246,8 +247,12 @@ class Campaign:
 
         Args:
             golden: its fault-free run, where there is one.
+
+        Raises:
+            ValueError: where it says nothing for any image.
         """
         logits, _ = (golden or self.golden()).answers()
+        check_says(self.network, logits)
         right = self.network.task.right(logits, self.network.labels)
         return float(right.double().mean())
 
@@ -306,6 +311,7 @@ class Campaign:
             covered=self.workload.covered,
             images=self.windows.sample,
             flat=flat,
+            unproved=getattr(self.sampler, "proofs", False) and not self.proofs_hold,
         )
 
         def draw(shard: int, count: int) -> Faults:

@@ -91,6 +91,8 @@ class Result:
         drawn: the population that the faults were drawn from; ``space`` where ``None``.
         flat: layers of whose faults the sampler's scores say nothing, see `Margins.flat`.
         runs: what each fault did; ``None`` where only sums are known.
+        unproved: whether a protection changes what is computed, so that what the sampler has proved
+            of faults in the plain network does not count.
     """
 
     id: str
@@ -109,6 +111,7 @@ class Result:
     drawn: SiteSpace | None = None
     flat: tuple[str, ...] = ()
     runs: Runs | None = None
+    unproved: bool = False
 
     @property
     def n(self) -> int:
@@ -232,7 +235,8 @@ class Result:
             )
         chosen = np.array([of is None or of(stratum) for stratum in self.space.strata])
         rest = {"activated": 1, metric: -1}
-        return self._ratio({metric: 1}, rest, self.space.probability * chosen)
+        target = self.space.probability * chosen
+        return self._ratio({metric: 1}, rest, target, "no activated faults seen")
 
     def fit_verdict(self, metric: str = "sdc1", budget_fit: float = ISO26262_FIT) -> Verdict:
         """Whether the rate of an outcome keeps to a budget, that of ISO 26262 unless stated.
@@ -247,23 +251,31 @@ class Result:
 
     @property
     def recall(self) -> Estimate:
-        """Share of the SDC-1 faults that a guard detected.
+        """Share of the SDC-1 faults that a guard detected, of those that were sampled.
+
+        Faults in control, whose effect is known, are none of them, although they count as SDC-1.
+        Where no SDC-1 fault was seen the value is not-a-number.
 
         Raises:
             ValueError: where nothing watched the runs.
         """
         self._check_watched("recall")
-        return self._ratio(_SEEN, {"sdc1_undetected": 1}, self.space.probability)
+        return self._ratio(
+            _SEEN, {"sdc1_undetected": 1}, self.space.probability, "no SDC-1 faults seen"
+        )
 
     @property
     def precision(self) -> Estimate:
-        """Share of the alarms that were raised for SDC-1 faults; raises as `recall` does."""
+        """Share of the alarms that were raised for SDC-1 faults, of those that were sampled.
+
+        See `recall` for faults in control, and for what it raises; no alarm gives not-a-number.
+        """
         self._check_watched("precision")
-        return self._ratio(_SEEN, _FALSE_ALARM, self.space.probability)
+        return self._ratio(_SEEN, _FALSE_ALARM, self.space.probability, "no alarms seen")
 
     @property
     def precision_of_injected(self) -> Estimate:
-        """One minus the share of all faults that were benign and raised an alarm.
+        """One minus the share of all sampled faults that were benign and raised an alarm.
 
         What Li et al., SC'17, section 6.2, call precision. Raises as `recall` does.
         """
@@ -342,11 +354,15 @@ class Result:
         found = contrast(cells, signs, self.confidence, self.anytime)
         return self._of_images(found, events, signs, cells.value(np.ones(len(signs))))
 
-    def _ratio(self, one: Event, other: Event, target: NDArray[np.float64]) -> Estimate:
-        """The share of the first event in both."""
+    def _ratio(
+        self, one: Event, other: Event, target: NDArray[np.float64], missing: str
+    ) -> Estimate:
+        """The share of the first event in both; where there is neither, what is ``missing``."""
         events = (one, other)
         cells = self.sampler.cells(self._asked(events, target), self.tally)
         found = ratio(cells, self.confidence, self.anytime)
+        if math.isnan(found.value):
+            return replace(found, missing=missing)
         return self._of_images(found, events, [1 - found.value, -found.value], None)
 
     def _asked(self, events: Sequence[Event], target: NDArray[np.float64]) -> Asked:

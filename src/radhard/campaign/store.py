@@ -243,11 +243,12 @@ class Folder:
             more, took, part = own._tally(shard, space)
             tally, seconds = tally + more, seconds + took
             runs.append(part)
+        sampler = rebuilt(held["sampler"], f"{self.path}: sampler", self.arrays(held))
         return Result(
             id=identity["id"],
             name=identity["name"],
             space=space,
-            sampler=rebuilt(held["sampler"], f"{self.path}: sampler", self.arrays(held)),
+            sampler=sampler,
             tally=tally,
             golden_accuracy=identity["golden_accuracy"],
             confidence=asked.get("confidence", 0.95),
@@ -259,6 +260,7 @@ class Folder:
             covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
             flat=tuple(identity.get("flat", ())),
             runs=Runs.joined(runs),
+            unproved=getattr(sampler, "proofs", False) and not identity["proofs_hold"],
         )
 
     def _tally(self, shard: int, space: SiteSpace) -> tuple[Tally, float, Runs]:

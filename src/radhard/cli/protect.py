@@ -24,7 +24,7 @@ from radhard.cli.assess import (
 
 if TYPE_CHECKING:
     from radhard.search.choose import Choice
-    from radhard.search.trial import Goal, Trial
+    from radhard.search.trial import Trial
     from radhard.stats.estimate import Estimate
 
 
@@ -89,7 +89,7 @@ def protect(
     from radhard.network.source import subject
     from radhard.search.choose import choose
     from radhard.search.trial import Goal
-    from radhard.view.choice import choice_page
+    from radhard.view.choice import choice_page, missed_words
     from radhard.view.table import show_choice
 
     goal = Goal(target_fit, budget_area, budget_macs)
@@ -124,15 +124,7 @@ def protect(
         show_choice(found, goal, campaign.name)
     print(f"page: {page}", file=sys.stderr if json else sys.stdout)
     if found.winner is None:
-        raise ValueError(_missed(found, goal))
-
-
-def _missed(found: Choice, goal: Goal) -> str:
-    near = found.nearest(goal)
-    return (
-        f"no design meets the goal: the nearest is {near.design.name} ({near.verdict}); allow more "
-        "overhead or a higher rate, or ask for more faults with --most"
-    )
+        raise ValueError(missed_words(found, goal, repeat))
 
 
 #: Training images on which guards learn, at most.
@@ -159,6 +151,8 @@ def _print_json(found: Choice) -> None:
         "front": [trial.design.name for trial in found.front],
         "winner": _shown(found.winner) if found.winner else None,
         "beaten_on_common_faults": found.beaten,
+        "common_faults": found.common,
+        "beaten_were_tried": found.searched,
         "joint_confidence": JOINT,
     }
     print(json.dumps(shown, allow_nan=False))

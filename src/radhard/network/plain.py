@@ -75,9 +75,10 @@ def tensor_of(values: Tensor | ArrayLike, what: str) -> Tensor:
         try:
             found = torch.from_numpy(np.array(values))
         except (TypeError, ValueError) as error:
+            why = f" ({error})" if isinstance(error, ValueError) else ""  # torch lists its types
             raise TypeError(
                 f"{what} of type {type(values).__name__} can't be: use a tensor, a NumPy array or "
-                f"a list of numbers ({error})"
+                f"a list of numbers{why}"
             ) from error
     if found.is_meta:
         raise ValueError(f"{what} on the meta device have no values: load them on the processor")

@@ -39,6 +39,16 @@ def tell_of_silence(work: Workload, seen: Tensor) -> None:
         )
 
 
+def check_says(work: Workload, logits: Tensor) -> None:
+    """Raise ``ValueError`` where fault-free logits of all images, (b, ...), are not-a-number."""
+    if bool(logits.isnan().all()):
+        raise ValueError(
+            f"without a fault, all outputs of {work.name} for all {len(logits)} images are "
+            f"not-a-number in {work.formats.name}: it answers nothing that a fault could change; "
+            "use a format with a wider range, or check how images are scaled"
+        )
+
+
 def tell_of_readers(work: Workload) -> None:
     """Warn where stored weights are read by more than layers, so that strikes there are not seen.
 

@@ -387,7 +387,9 @@ def check_pairs(images: Tensor, labels: Tensor) -> None:
             f"labels of shape {tuple(labels.shape)} and type {labels.dtype} can't be: use one "
             "class number (integer) per image, or one for each place of an image"
         )
-    if images.dim() < 2 or not len(images):
+    if images.dim() and not len(images):
+        raise ValueError("there are no images: give one or more, each with its label")
+    if images.dim() < 2:
         raise ValueError(f"images of shape {tuple(images.shape)} can't be: use (images, ...)")
     if len(images) != len(labels):
         raise ValueError(

@@ -13,15 +13,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from radhard.accel.chip import Chip, Software
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
 from radhard.campaign.shard import shards_of
 from radhard.faults.fault import Faults
+from radhard.faults.model import BitFlip
 from radhard.faults.space import SiteSpace
 from radhard.protect.checksum import Checksum
 from radhard.protect.protection import Cost, Flags, Protection, Struck, hardened, stopped_by
 from radhard.protect.ranges import RangeDetector
+from radhard.protect.storage import SECDED, Parity
 from radhard.sampling.gradient import GradientImportance
 from radhard.sampling.sampler import Sampler
 from radhard.sampling.tally import Tally
@@ -119,6 +122,7 @@ class Common:
     accuracies: dict[str, float] = field(default_factory=dict)
     _seen: dict[str, Seen] = field(default_factory=dict, repr=False)
     _passes: dict[int, Reals] = field(default_factory=dict, repr=False)
+    _left: dict[int, Reals] = field(default_factory=dict, repr=False)
 
     @classmethod
     def drawn(
@@ -251,6 +255,16 @@ class Common:
             left = left * self.passes(option)
         return float(left.sum())
 
+    def open_share(self, chosen: Sequence[Option]) -> float:
+        """Share of all strikes that can still do something, whatever the faults have shown."""
+        left = self.plain.probability
+        for option in chosen:
+            if id(option) not in self._left:
+                found = left_open([option.protection], self.campaign, self.plain)
+                self._left[id(option)] = found
+            left = left * self._left[id(option)]
+        return float(left.sum())
+
     def tally(self, guard: Watched, chosen: Sequence[Option]) -> Tally:
         """What the faults do to a design.
 
@@ -294,3 +308,18 @@ def share_left(protections: Sequence[Protection], space: SiteSpace) -> Reals:
     """Which share of each stratum's strikes hardened storage leaves, (strata,)."""
     found: Reals = hardened(protections, space).exposure / np.maximum(space.exposure, 1e-300)
     return found
+
+
+def left_open(protections: Sequence[Protection], campaign: Campaign, space: SiteSpace) -> Reals:
+    """Which share of each stratum's strikes can still do something, (strata,).
+
+    A code stops every fault of its component where each is one wrong bit.
+    """
+    left = share_left(protections, space)
+    if isinstance(space.model, BitFlip) and isinstance(campaign.chip, Chip | Software):
+        for part in protections:
+            if isinstance(part, Parity | SECDED):
+                for number, stratum in enumerate(space.strata):
+                    if not part.components or stratum.component in part.components:
+                        left[number] = 0.0
+    return left

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from radhard.accel.chip import Chip, Software
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.result import Result
-from radhard.faults.model import BitFlip
 from radhard.faults.space import SiteSpace
 from radhard.protect.checksum import Checksum
 from radhard.protect.protection import Cost, Protection
-from radhard.protect.storage import SECDED, Parity
-from radhard.search.common import Common, Option, Reals, Watched, share_left
+from radhard.search.common import Common, Option, Reals, Watched, left_open
 from radhard.stats.estimate import Estimate
 
 #: What a comparison or a vote on one value counts, in multiply-accumulates.
@@ -31,6 +28,7 @@ class Design:
         work: added, as a share of the network's multiply-accumulates.
         cost: the whole record.
         weight: of the failures that it leaves of the faults on which it was found.
+        open: share of all strikes that its options don't stop, whatever these do.
     """
 
     guard: Watched
@@ -39,6 +37,7 @@ class Design:
     work: float
     cost: Cost
     weight: float
+    open: float
 
     @classmethod
     def of(cls, common: Common, guard: Watched, options: Sequence[Option]) -> Design:
@@ -47,7 +46,8 @@ class Design:
         macs = sum(layer.macs for layer in common.campaign.network.layers)
         work = (cost.macs + OPERATION * cost.operations) / macs
         weight = common.weight(guard, options)
-        return cls(guard, tuple(options), cost.area, work, cost, weight)
+        left = common.open_share(options)
+        return cls(guard, tuple(options), cost.area, work, cost, weight, left)
 
     @property
     def name(self) -> str:
@@ -77,18 +77,8 @@ class Design:
         return batches[0].result(self.guard, tally, confidence)
 
     def open_strata(self, campaign: Campaign, space: SiteSpace) -> Reals:
-        """Which share of each stratum's strikes can still do something, (strata,).
-
-        A code stops every fault of its component where each is one wrong bit.
-        """
-        left = share_left(self.protections, space)
-        if isinstance(space.model, BitFlip) and isinstance(campaign.chip, Chip | Software):
-            for part in self.protections:
-                if isinstance(part, Parity | SECDED):
-                    for number, stratum in enumerate(space.strata):
-                        if not part.components or stratum.component in part.components:
-                            left[number] = 0.0
-        return left
+        """Which share of each stratum's strikes can still do something, (strata,)."""
+        return left_open(self.protections, campaign, space)
 
 
 def rate_of(found: Result) -> Estimate:
@@ -97,24 +87,57 @@ def rate_of(found: Result) -> Estimate:
 
 
 def grown(common: Common, guard: Watched, options: Sequence[Option]) -> Iterator[Design]:
-    """Designs that begin with a guard: the best option for its overhead is added each time."""
+    """Designs that begin with a guard: the best option for its overhead is added each time.
+
+    That is what lowers the failures most; where none does, what closes most of the chip: faults
+    that few of the common ones are like do harm too.
+    """
     if guard.corrects:
         # its alarms say that it has corrected, not that a run must be repeated
         options = [one for one in options if not isinstance(one.protection, Checksum)]
-    now, chosen = Design.of(common, guard, []), dict[str, Option]()
+    last = Design.of(common, guard, [])
+    yield last
+    for left in (failing, still_open):
+        for design in added(common, last, options, left):
+            yield design
+            last = design
+
+
+def failing(design: Design) -> float:
+    """What a design leaves of the failures on common faults."""
+    return design.weight
+
+
+def still_open(design: Design) -> float:
+    """What a design leaves open, whatever the common faults have shown."""
+    return design.open
+
+
+def added(
+    common: Common, now: Design, options: Sequence[Option], left: Callable[[Design], float]
+) -> Iterator[Design]:
+    """More and more added to a design, as long as it lowers what is ``left``, cheapest gain first.
+
+    Args:
+        common: the faults on which designs are found.
+        now: where to begin.
+        options: what can be added, one per slot.
+        left: what each addition should lower most for its overhead.
+    """
     while True:
-        yield now
-        best: tuple[float, Option, Design] | None = None
+        best: tuple[float, Design] | None = None
+        chosen = {option.slot: option for option in now.options}
         for option in options:
-            tried = Design.of(common, guard, [*({**chosen, option.slot: option}).values()])
-            gain = now.weight - tried.weight
-            if gain > 1e-12 * max(now.weight, 1e-300):
+            tried = Design.of(common, now.guard, [*({**chosen, option.slot: option}).values()])
+            gain = left(now) - left(tried)
+            if gain > 1e-12 * max(left(now), 1e-300):
                 worth = gain / max(tried.overhead - now.overhead, 1e-9)
                 if best is None or worth > best[0]:
-                    best = worth, option, tried
+                    best = worth, tried
         if best is None:
             return
-        chosen[best[1].slot], now = best[1], best[2]
+        now = best[1]
+        yield now
 
 
 def front(designs: Sequence[Design]) -> list[Design]:

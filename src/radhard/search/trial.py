@@ -67,8 +67,11 @@ class Goal:
         return min(met, key=lambda t: (t.overhead, t.rate.value), default=None)
 
     def contested(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Those of which more faults can tell something: cheaper than the best, and undecided."""
-        if self.rate is None:
+        """Those of which more faults can tell something: cheaper than the best, and undecided.
+
+        No number of faults shows a rate to be 0; it is where nothing is left open.
+        """
+        if not self.rate:
             return []
         best = self.best(trials)
         return [
@@ -110,9 +113,10 @@ class Trial:
 class Trials:
     """Designs on the same fresh faults, of which there are more while some are contested.
 
-    A verdict that may pick the luckiest of many is worth no 95 %, so each interval has its share
-    of the error that is allowed: 5 % over the number of designs and of looks at them (Bonferroni).
-    All of them then hold together, whichever is chosen, and whenever.
+    Sets of designs follow each other until one holds a design that meets the goal. A verdict that
+    may pick the luckiest of many is worth no 95 %, so each interval has its share of the error that
+    is allowed (Bonferroni): 5 % over the number of sets, of designs in the set, and of looks at
+    them. All of them then hold together, whichever is chosen, and whenever.
 
     Args:
         campaign: the plain question; its seed is that of the faults that designs were found on.
@@ -135,29 +139,41 @@ class Trials:
         self._left, self._batches, self._drawn, self._proofs = space, list[Common](), 0, False
         self._accuracies: dict[str, float] = {}
 
-    def judged(self, designs: Sequence[Design], common: Common) -> list[Trial]:
-        """A trial of each design, in the same order, with verdicts.
+    def judged(self, sets: Sequence[Sequence[Design]], common: Common) -> list[list[Trial]]:
+        """Trials with verdicts, set by set; none after the set in which one meets the goal.
 
         Args:
-            designs: cheapest first.
+            sets: of designs that do not depend on what fresh faults say.
             common: the faults on which they were found.
         """
         self._accuracies = common.accuracies
-        share = (1 - JOINT) / (len(designs) * len(self.sizes))
+        done: list[list[Trial]] = []
+        best: Trial | None = None
+        for designs in sets:
+            done.append(self._of_set(designs, common, (1 - JOINT) / len(sets)))
+            best = self.goal.best(done[-1])
+            if best is not None:
+                break
+        return [
+            [replace(trial, verdict=self._verdict(trial, best)) for trial in part] for part in done
+        ]
+
+    def _of_set(self, designs: Sequence[Design], common: Common, error: float) -> list[Trial]:
+        """A trial of each design; each interval has its part of the ``error`` of all of them."""
+        share = error / max(len(designs) * len(self.sizes), 1)
         found = [rate_of(design.measured([common])) for design in designs]
         trials: dict[Design, Trial] = {}
         open_: Sequence[Design] = designs
-        for total in self.sizes:
+        self._left, self._batches = self.space, []
+        for total in self.sizes if designs else ():
             self._grow(open_, total)
             for design in open_:
                 rate = found[designs.index(design)]
                 trials[design] = self._tried(design, rate, 1 - share)
-            done = [trials[design] for design in designs]
-            open_ = [trial.design for trial in self.goal.contested(done)]
+            open_ = [trial.design for trial in self.goal.contested(list(trials.values()))]
             if not open_:
                 break
-        best = self.goal.best(done)
-        return [replace(trial, verdict=self._verdict(trial, best)) for trial in done]
+        return [trials[design] for design in designs]
 
     def _tried(self, design: Design, found: Estimate, confidence: float) -> Trial:
         result = design.measured(self._batches, confidence)
@@ -197,16 +213,28 @@ class Trials:
     def _verdict(self, trial: Trial, best: Trial | None) -> str:
         if trial is best:
             return "chosen"
-        exceeded, rate, goal = self.goal.exceeded(trial.design), trial.rate, self.goal.rate
+        exceeded = self.goal.exceeded(trial.design)
         if exceeded:
             return exceeded
-        unit, after = f" {rate.unit}" if rate.unit else "", f"after {trial.faults:,} faults"
-        if goal is None:
+        if self.goal.rate is None:
             assert best is not None
-            least = f"the chosen one has {best.rate.value:.3g}"
-            return f"fresh rate {rate.value:.3g}{unit} {after}, {least}"
+            unit = f" {trial.rate.unit}" if trial.rate.unit else ""
+            return (
+                f"fresh rate {trial.rate.value:.3g}{unit} after {trial.faults:,} faults, "
+                f"the chosen one has {best.rate.value:.3g}"
+            )
         if best is not None and trial.overhead >= best.overhead:
             return "takes more than the chosen one"
-        if rate.low > goal:
-            return f"fresh lower end {rate.low:.3g}{unit} is above {goal:g} {after}"
-        return f"fresh upper end {rate.high:.3g}{unit} misses {goal:g} {after}"
+        return self._missed(trial, self.goal.rate)
+
+    @staticmethod
+    def _missed(trial: Trial, goal: float) -> str:
+        """Why a design does not meet a target rate."""
+        if goal == 0 and trial.rate.low == 0:
+            share = 100 * trial.design.open
+            return f"leaves {share:.3g} % of all strikes open: no faults show a rate of 0"
+        above = trial.rate.low > goal
+        end, rate = ("lower", trial.rate.low) if above else ("upper", trial.rate.high)
+        unit = f" {trial.rate.unit}" if trial.rate.unit else ""
+        what = "is above" if above else "misses"
+        return f"fresh {end} end {rate:.3g}{unit} {what} {goal:g} after {trial.faults:,} faults"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -16,9 +17,12 @@ class Estimate:
         n: the number of observations behind it.
         method: how the interval was made, such as ``wilson``.
         unit: of value, low and high; empty for a probability.
+        missing: where the value is not-a-number, what was not seen.
 
     >>> print(Estimate(0.0367, 0.0305, 0.0441, 0.95, 3000, "wilson"))
     3.67 % [3.05, 4.41]
+    >>> print(Estimate(math.nan, 0, 1, 0.95, 0, "wilson", missing="no alarms seen"))
+    no alarms seen
     """
 
     value: float
@@ -28,6 +32,7 @@ class Estimate:
     n: int
     method: str
     unit: str = ""
+    missing: str = ""
 
     @property
     def half_width(self) -> float:
@@ -35,6 +40,8 @@ class Estimate:
         return (self.high - self.low) / 2
 
     def __str__(self) -> str:
+        if math.isnan(self.value):
+            return self.missing or "no faults seen"
         if self.unit:
             return f"{self.value:.4g} {self.unit} [{self.low:.4g}, {self.high:.4g}]"
         digits = 2 if max(-self.low, self.high) >= 0.001 else 4

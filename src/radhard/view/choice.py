@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log10
+from math import ceil, floor, log10
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -41,10 +41,76 @@ def goal_words(goal: Goal, unit: str) -> str:
 
 def beaten_words(found: Choice) -> str:
     """What became of the designs that were not judged."""
-    return (
-        f"{found.beaten} more designs were found; another one was better in both rate and overhead "
-        "on the common faults."
+    tried = (
+        " As no other met the goal, those within the budgets were tried on fresh faults too; one "
+        "that is not shown has an upper end that a cheaper one stays below."
     )
+    return (
+        f"{found.beaten} more designs were found; on the {found.common:,} common faults another "
+        f"one was no worse in either rate or overhead.{tried if found.searched else ''}"
+    )
+
+
+def missed_words(found: Choice, goal: Goal, repeat: bool) -> str:
+    """That no design meets the goal, and what would help in this very case.
+
+    Args:
+        found: without a winner, so that the goal is a rate.
+        goal: what was asked for.
+        repeat: whether inferences might be run again.
+    """
+    near = found.nearest(goal)
+    said = f"no design meets the goal: the nearest is {near.design.name} ({near.verdict})"
+    if goal.rate is not None and found.floor > goal.rate:
+        return (
+            f"{said}; faults of known effect, as in control, which no design stops, make "
+            f"{found.floor:.3g} alone: ask for a higher rate"
+        )
+    ways = [
+        f"ask for a rate of {_up(near.rate.high):.3g}, which this one meets",
+        *filter(None, (_more_words(found, goal), _over_words(found, goal))),
+    ]
+    if not repeat:
+        ways.append("allow inferences to be run again (--repeat)")
+    if goal.rate:
+        ways.append(f"have designs found on more than {found.common:,} faults (--faults)")
+    return f"{said}; {', or '.join(ways)}"
+
+
+def _up(number: float) -> float:
+    """Rounded up to two digits.
+
+    >>> _up(18_437.0), f"{_up(0.1301):.3g}", _up(3.0)
+    (19000.0, '0.14', 3.0)
+    """
+    step = 10.0 ** (floor(log10(number)) - 1)
+    return ceil(number / step - 1e-9) * step
+
+
+def _over_words(found: Choice, goal: Goal) -> str:
+    """Which overhead would do; where no design is sure to, that there are some over the budgets."""
+    closed = next((design for design in found.over if design.open == 0), None)
+    if closed is not None:
+        return (
+            f"allow {percent(closed.area)} of area and {percent(closed.work)} of work for "
+            f"{closed.name}, which leaves nothing open"
+        )
+    few = f"allow more overhead, designs over the budgets: {len(found.over)}"
+    return few if found.over and goal.rate else ""
+
+
+def _more_words(found: Choice, goal: Goal) -> str:
+    """How many more fresh faults may help the design that needs the fewest, if any does."""
+    needs = []
+    for trial in goal.contested(found.trials):
+        rate, asked = trial.rate, goal.rate or 0.0
+        if rate.value < asked:
+            wide = (rate.high - rate.value) / (asked - rate.value)
+            needs.append((trial.faults * (wide**2 if rate.value else wide), trial.design.name))
+    if not needs:
+        return ""
+    most, name = min(needs)
+    return f"judge on more fresh faults, about --most {_up(most):.0f}, which may do for {name}"
 
 
 def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:

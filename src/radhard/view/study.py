@@ -25,7 +25,7 @@ def _cell(found: Estimate | str) -> tuple[str, str] | str:
     if isinstance(found, str):
         return found
     value, _, interval = str(found).partition(" [")
-    return (value, f"[{interval}") if found.n else ("-", "no faults")
+    return (value, f"[{interval}") if found.n else ("-", found.missing or "no faults seen")
 
 
 def study_written(

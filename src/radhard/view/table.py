@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 from rich import box
@@ -169,6 +170,8 @@ def show_samplers(found: Sequence[Comparison], name: str, metric: str, half_widt
 
 
 def _share(found: Estimate) -> str:
+    if math.isnan(found.value):
+        return str(found)
     return f"{percent(found.value)}\n{_short(100 * found.low)}..{_short(100 * found.high)}"
 
 

@@ -106,9 +106,39 @@ def image_words(struck: int, of: int) -> str:
     )
 
 
+def unproved_words(sampler: str) -> str:
+    """What to know where a protection changes what is computed.
+
+    >>> print(unproved_words("gradient-importance")[:60])
+    a protection changes what is computed, so that no proof that
+    """
+    return (
+        "a protection changes what is computed, so that no proof that a fault is harmless holds, "
+        f"and intervals of {sampler} are wider for that: importance may need fewer faults"
+    )
+
+
+def unsampled_words(share: float) -> str:
+    """What to know of a guard's recall where some faults are known rather than tried.
+
+    >>> print(unsampled_words(0.02))
+    recall and precision are of the sampled faults; faults in control, 2.00 % of all, are known, \
+not sampled, and no alarm is counted for them
+    """
+    return (
+        f"recall and precision are of the sampled faults; faults in control, {percent(share)} of "
+        "all, are known, not sampled, and no alarm is counted for them"
+    )
+
+
 def notes_of(result: Result) -> list[str]:
     """What to know of an answer."""
     notes = [flat_words(result.flat)] if result.flat else []
+    if result.unproved and result.sampler.scored:
+        notes.append(unproved_words(result.sampler.name))
+    control = sum(result.space.known_share(part) for part in result.space.known if part.control)
+    if control > 0 and result.tally.events["detected"].any():
+        notes.append(unsampled_words(control))
     struck, meant = len(result.tally.images.key), result.images
     if meant is not None and struck < meant.of:
         notes.append(image_words(struck, meant.of))
