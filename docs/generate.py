@@ -30,6 +30,7 @@ def command_line() -> str:
         "list",
         "protect",
         "report",
+        "retune",
         "run",
         "study",
         "train",
