@@ -16,6 +16,9 @@ def test_chips_are_told_in_all_three_ways(tmp_path):
     assert all(one["low"] <= one["value"] <= one["high"] for one in metrics.values())
     page = (tmp_path / "store" / "permanent.html").read_text()
     assert "Where a faulty element hurts" in page
+    one = json.loads(run(tmp_path, *asked, "--layers", "8", "--json").stdout)
+    assert one["layers"] == ["8"]
+    assert one["metrics"]["loss"]["value"] < metrics["loss"]["value"]
     table = run(tmp_path, *asked, "--multiplier", "mul8s_1L2H@v1")
     assert "yield" in table.stdout, table.stderr
 
@@ -25,7 +28,8 @@ def test_what_permanent_faults_do_not_have_is_refused(tmp_path):
         (("--permanent", "product", "--until", "0.01"), "--until: of passing faults"),
         (("--permanent", "stuck"), "'stuck' means nothing here"),
         (("--permanent", "single", "--chip", "eyeriss"), "use --chip systolic:128x128:ws"),
-        (("--maps", "3"), "--maps and --lose go with --permanent"),
+        (("--permanent", "single", "--layers", "x"), "no layer 'x': there are 0, 2"),
+        (("--maps", "3"), "--maps, --lose and --layers go with"),
         (("--permanent", "single", "--format", "fp16"), "use integers, such as radhard.INT8"),
     ):
         found = run(tmp_path, *GIVEN, *more)
