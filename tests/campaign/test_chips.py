@@ -1,5 +1,7 @@
 """Chips with permanent faults: what is counted, kept and said of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -113,7 +115,7 @@ def test_leads_are_paired_by_chip():
         found.lead(rh.under_defects(question(), maps=3))
     with pytest.raises(ValueError, match="no layer 'x'"):
         question(layers=("x",))
-    with pytest.raises(ValueError, match="use 1 or more"):
+    with pytest.raises(ValueError, match="use a whole number"):
         rh.under_defects(question(), maps=0)
     with pytest.raises(ValueError, match="0 to 1"):
         found.yield_of(2)
@@ -139,3 +141,24 @@ def test_each_chip_is_retuned_for_itself_and_once(tmp_path, monkeypatch):
     monkeypatch.setattr(type(work), "logits", lambda *_: pytest.fail("run again"))
     again = rh.under_defects(chips, 3, tmp_path)
     assert (again.correct == found.correct).all()
+
+
+def test_files_of_other_chips_are_set_aside(tmp_path):
+    chips = question()
+    whole = rh.under_defects(chips, 3, tmp_path)
+    (folder,) = {path.parent for path in tmp_path.glob("*/chip-1.npz")}
+    (folder / "chip-2.npz").write_bytes((folder / "chip-1.npz").read_bytes())
+    with pytest.warns(UserWarning, match="holds other answers.*renamed"):
+        again = rh.under_defects(chips, 3, tmp_path)
+    assert (again.correct == whole.correct).all()
+
+
+def test_a_workload_s_own_multiplier_is_kept():
+    chips = question()
+    own = replace(chips, workload=chips.workload.with_(multiplier=CUT), multiplier=None)
+    assert own.fault_free.computing == chips.fault_free.computing
+    assert own.id != replace(chips, multiplier=None).id
+    found = [rh.under_defects(one, maps=2).correct for one in (own, chips)]
+    assert (found[0] == found[1]).all()
+    with pytest.raises(ValueError, match="use a whole number"):
+        rh.under_defects(chips, maps=2.5)

@@ -8,6 +8,7 @@ from torch import nn
 import radhard as rh
 from radhard.arith.array import Array, Defect
 from radhard.network.multiplied import Multiplied
+from radhard.network.stored import with_stored
 from radhard.testing import check_arithmetic
 
 CUT = rh.multiplier_named("mul8s_1KR6@v1")
@@ -113,3 +114,59 @@ def test_what_does_not_fit_is_refused():
     wide = Array(2, 2, defects=(Defect(0, 0, "product", 1, 20),))
     with pytest.raises(ValueError, match="has 16 bits there"):
         work.with_(array=wide)
+
+
+def test_arrays_without_defects_are_arrays_all_the_same():
+    work = networks()
+    narrow = Array(3, 3, psum_bits=8)
+    passed = Array(3, 3, bypassed=((0, 0), (1, 2)))
+    same = rh.multiplier_named("mul8s_1KV8@v1")  # exact, too, but not known to be
+    for array in (narrow, passed):
+        found = work.with_(array=array).logits(work.images)
+        assert torch.equal(found, work.with_(array=array, multiplier=same).logits(work.images))
+        assert not torch.equal(found, work.logits(work.images))
+
+
+def test_multiplier_and_array_are_added_to_each_other():
+    work = networks()
+    array = Array(3, 3, defects=(Defect(0, 0, "product", 1, 14),))
+    both = work.with_(multiplier=CUT, array=array)
+    for own in (work.with_(multiplier=CUT).with_(array=array),
+                work.with_(array=array).with_(multiplier=CUT)):  # fmt: skip
+        assert own.computing == both.computing
+        assert torch.equal(own.logits(work.images), both.logits(work.images))
+    first = work.layers[0].name
+    one = work.with_(multiplier={first: CUT}).with_(array=array)
+    assert one.arithmetic[0].own.multiplier == CUT
+    assert one.arithmetic[1].own.multiplier.name == "mul8s_exact"
+
+
+@pytest.mark.parametrize("name", ["mul8s_exact", "mul8u_exact"])
+def test_what_is_passed_by_counts_for_nothing(name):
+    work, multiplier = networks(), rh.multiplier_named(name)
+    array = Array(64, 8, bypassed=((0, 0), (3, 1), (17, 3)))
+    chip = work.with_(multiplier=multiplier, array=array)
+    weight = work.weight(0).clone().view(4, -1)
+    weight[0, 0] = weight[1, 3] = weight[3, 17] = 0
+    wanted = with_stored(work, {0: weight.view_as(work.weight(0))})
+    step = work.layers[0].step
+    found = [own.program.values(own.images, own.evaluate)[step] for own in (chip, wanted)]
+    assert torch.equal(*found)
+
+
+def test_images_that_take_turns_are_refused_where_positions_matter():
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.layer(x.transpose(0, 1)).sum(0)
+
+    work = rh.capture(Turned(), torch.randn(6, 5, 3), torch.arange(6) % 4, rh.INT8)
+    array = Array(2, 2, "os", (Defect(0, 0, "product", 1, 13),))
+    with pytest.raises(ValueError, match="use a weight-stationary array"):
+        work.with_(array=array)
+    own = work.with_(array=Array(2, 2, "ws", array.defects))
+    parts = torch.cat([own.logits(part) for part in own.images.split(1)])
+    assert torch.equal(own.logits(own.images), parts)

@@ -194,3 +194,71 @@ def test_what_can_not_be_retuned_is_refused(digits):
     faulty = rh.Array(4, 4, "os", (rh.Defect(0, 0, "product", 1, 3),))
     with pytest.raises(ValueError, match="use a weight-stationary array"):
         rh.Retune().fit(work.with_(array=faulty))
+
+
+def test_modules_have_all_that_was_learned(digits):
+    array = rh.Permanent.parsed("product sa1 bit=14 rate=0.1").drawn(rh.Array(64, 64))
+    chip, learning = (work.with_(array=array) for work in digits)
+    for rule in (RULES["hybrid"], RULES["placed"]):
+        own = rule.fit(learning)
+        wanted = own.retune(chip).logits(chip.images[:50])
+        for module in (rh.harden(chip, [own]), rh.harden(own.retune(chip), [])):
+            assert torch.equal(module(chip.images[:50]), wanted)
+
+
+def test_what_was_learned_is_not_lost_without_a_word(digits):
+    array = rh.Permanent.parsed("product sa1 bit=14 rate=0.1").drawn(rh.Array(64, 64))
+    chip, learning = (work.with_(array=array) for work in digits)
+    own = RULES["hybrid"].fit(learning)
+    for change in ({"format": rh.INT8}, {"array": array}, {"multiplier": EXACT}):
+        with pytest.raises(ValueError, match="has weights of its own in memory"):
+            own.retune(chip).with_(**change)
+    assert len(own.retune(chip).with_(chip.images[:3], chip.labels[:3]).images) == 3
+    with pytest.raises(ValueError, match="is for another network or array"):
+        own.retune(digits[0].with_(array=rh.Array(8, 8)))
+    with pytest.raises(TypeError, match="rule 'hybrid' is none"):
+        rh.Retune("hybrid")
+    with pytest.raises(ValueError, match="-1 epochs"):
+        rh.Retune(epochs=-1)
+    one = learning.with_(learning.images[:1], learning.labels[:1])
+    with pytest.raises(ValueError, match="1 images are too few"):
+        rh.Retune(epochs=1).fit(one)
+
+
+def test_products_of_activations_do_not_stop_it():
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.ask, self.tell = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.last = nn.Linear(12, 3)
+
+        def forward(self, x):
+            return self.last((torch.bmm(self.ask(x), self.tell(x).transpose(1, 2)) @ x).flatten(1))
+
+    torch.manual_seed(0)
+    work = rh.capture(Attending(), torch.randn(20, 3, 4), torch.arange(20) % 3, rh.INT8)
+    array = rh.Permanent.parsed("product sa1 bit=14 rate=0.1").drawn(rh.Array(8, 8))
+    names = [layer.name for layer, given in zip(work.layers, work.parameters, strict=True) if given]
+    chip = work.with_(array=dict.fromkeys(names, array))
+    own = RULES["placed"].fit(chip)
+    assert own.learned
+    gaps = [float((w.logits(w.images) - work.logits(w.images)).abs().mean())
+            for w in (chip, own.retune(chip))]  # fmt: skip
+    assert gaps[1] < gaps[0]
+
+
+def test_unsigned_codes_are_retuned_as_well(digits):
+    work, training = (w.with_(format=rh.UINT8) for w in digits)
+    found = {name: [] for name in ("none", "bypass", "hybrid", "map")}
+    unsigned = rh.multiplier_named("mul8u_exact")
+    for seed in range(3):
+        array = rh.Permanent.parsed("product sa0 bit=14 rate=0.1").drawn(
+            rh.Array(64, 64), seed=seed
+        )
+        chip, learning = (w.with_(multiplier=unsigned, array=array) for w in (work, training))
+        found["none"].append(accuracy(chip))
+        for name in ("bypass", "hybrid", "map"):
+            found[name].append(accuracy(RULES[name].fit(learning).retune(chip)))
+    mean = {name: np.mean(values) for name, values in found.items()}
+    assert mean["hybrid"] >= max(mean.values()) - 0.01
+    assert mean["hybrid"] > mean["none"]

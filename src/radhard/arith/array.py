@@ -100,6 +100,15 @@ class Array:
                 f"an array of {self.rows} x {self.cols}, {self.dataflow!r} can't be: use at least "
                 "1 x 1, and ws, os or is"
             )
+        for name in ("defects", "bypassed"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("rows", "cols", "psum_bits"):
+            if type(getattr(self, name)) is not int:
+                raise TypeError(f"{name} of an array must be an int: got {getattr(self, name)!r}")
+        places = Counter((d.row, d.col, d.site, d.bit, d.node) for d in self.defects)
+        twice = [one for one, count in places.items() if count > 1]
+        if twice:
+            raise ValueError(f"a bit is stuck twice, {twice[0]}: say each one once")
         if not 8 <= self.psum_bits <= 48:
             raise ValueError(f"partial sums of {self.psum_bits} bits can't be: use 8 to 48")
         for one in self.defects:

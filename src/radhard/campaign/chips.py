@@ -15,9 +15,9 @@ from radhard.arith.array import Array, Defect
 from radhard.arith.multiplier import Multiplier
 from radhard.campaign.description import described
 from radhard.campaign.question import SEMANTICS, digest
-from radhard.campaign.sealed import keep_arrays, reusable_arrays
+from radhard.campaign.sealed import StoreError, keep_arrays, reusable_arrays, set_aside
 from radhard.faults.permanent import Permanent
-from radhard.network.multiplied import Multipliers
+from radhard.network.multiplied import Multiplied, Multipliers
 from radhard.network.workload import Workload
 from radhard.protect.retune import Retune
 from radhard.stats.bounded import bounded, crossed
@@ -39,7 +39,7 @@ class Chips:
         workload: the network with its images, in integers.
         array: of each chip, without defects.
         permanent: what is wrong with it.
-        multiplier: of its elements; exact ones where ``None``.
+        multiplier: of its elements; where ``None`` those that the workload has, or exact ones.
         layers: those that run on the faulty array; all where empty. Others run on a fault-free one.
         seed: of the chips.
         retune: how the network is retuned to each chip, if it is.
@@ -111,15 +111,15 @@ class Chips:
     def _digest(self, *more: object) -> str:
         work, own = self.workload, self.multiplier
         named = dict(own) if isinstance(own, Mapping) else {"": own} if own is not None else {}
-        asked = described((work.formats, self.array, *more, named), "chips", {})
+        held = dict(work.datapaths)
+        asked = described((work.formats, self.array, *more, named, held), "chips", {})
         return digest([SEMANTICS, work.fingerprint(), asked])[:32]
 
     @property
     def _first(self) -> Multiplier | None:
         """Any of its multipliers, whose widths and gates are those of all."""
-        if isinstance(self.multiplier, Mapping):
-            return next(iter(self.multiplier.values()), None)
-        return self.multiplier
+        owns = (how.own for how in self.fault_free.arithmetic)
+        return next((own.multiplier for own in owns if isinstance(own, Multiplied)), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,8 +262,8 @@ def under_defects(
     >>> rh.under_defects(chips, maps=5).accuracy.n
     40
     """
-    if maps < 1:
-        raise ValueError(f"{maps} chips can't be: use 1 or more")
+    if type(maps) is not int or maps < 1:
+        raise ValueError(f"{maps} chips can't be: use a whole number from 1 on")
     arrays, every = chips.arrays(maps)
     work, folder = chips.workload, None if store is None else store / chips.id
     healthy = None if store is None else store / f"fault-free-{chips.fault_free_id}"
@@ -292,13 +292,15 @@ def _answers(
     """
     path = folder / f"{name}.npz" if folder is not None else None
     held = reusable_arrays(path) if path is not None else None
-    if held is not None and len(held.get("answers", ())) == len(plain.images):
-        return held["answers"]
+    if path is not None and held is not None:
+        if str(held.get("of")) == f"{path.parent.name}/{name}":
+            return held["answers"]
+        set_aside(path, StoreError(f"{path} holds other answers"), "its chip is run again")
     work = make()
     parts = [work.task.answer(work.logits(part)) for part in work.images.split(_BATCH)]
     found: NDArray[np.int64] = torch.cat(parts).cpu().numpy()
     if path is not None:
-        keep_arrays(path, {"answers": found})
+        keep_arrays(path, {"answers": found, "of": np.array(f"{path.parent.name}/{name}")})
     return found
 
 

@@ -47,7 +47,8 @@ def answer_permanent(fields: dict[str, Any], asked: Population, way: Way) -> Non
 
     passing = [name for name, nothing in _PASSING.items() if fields[name] != nothing]
     if passing:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in passing)
+        options = {"protections": "protect", "criteria": "criterion"}
+        names = ", ".join(f"--{options.get(name, name).replace('_', '-')}" for name in passing)
         raise ValueError(f"{names}: of passing faults; permanent ones have --maps and --lose")
     points = _LOSE if asked.lose is None else asked.lose
     keep_freed_memory()

@@ -132,6 +132,10 @@ class Permanent:
         """
         elements = array.rows * array.cols
         count = self.count if self.rate is None else round(self.rate * elements)
+        if self.rate and not count:
+            raise ValueError(
+                f"a rate of {self.rate:g} is no element of {elements}: use count=1 for one"
+            )
         if count > elements:
             raise ValueError(f"{count} faulty elements of {elements} can't be: use fewer")
         return count

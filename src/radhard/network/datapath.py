@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from radhard.network.arithmetic import Datapath
 from radhard.network.layer import Layer
@@ -32,10 +32,20 @@ def by_layer(given: Datapaths, layers: tuple[Layer, ...]) -> dict[str, Datapath]
             known = ", ".join(multiplying)
             raise ValueError(f"arithmetic for {name!r}: no layer of that name; there are {known}")
         layer = multiplying[name]
-        if not (layer.has_windows or layer.kind in {"linear", "matmul"}):
+        if not _computes(layer):
             raise ValueError(
                 f"layer {name} ({layer.kind}) can't have arithmetic of its own: that is for linear "
-                "layers, products of matrices and two-dimensional convolutions; name the layers "
-                f"that have it, as in arithmetic={{{next(iter(multiplying))!r}: ...}}"
+                "layers, products of matrices and two-dimensional convolutions; give it, or a "
+                f"multiplier or array, by name to {_able(multiplying.values())}"
             )
     return found
+
+
+def _able(layers: Iterable[Layer]) -> str:
+    """The layers that can have it."""
+    able = [layer.name for layer in layers if _computes(layer)]
+    return ", ".join(able) if able else "none of its layers, which are all of other kinds"
+
+
+def _computes(layer: Layer) -> bool:
+    return layer.has_windows or layer.kind in {"linear", "matmul"}

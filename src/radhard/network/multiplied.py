@@ -14,7 +14,7 @@ from torch import Tensor
 from radhard.arith.array import Array
 from radhard.arith.broken import Exact
 from radhard.arith.elements import Where, elements
-from radhard.arith.multiplier import Multiplier, full_name, limits
+from radhard.arith.multiplier import WIDEST_TABLE, Multiplier, full_name, limits
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
@@ -110,10 +110,16 @@ class Multiplied:
     @property
     def linear(self) -> bool:
         """Whether products are exact."""
-        return isinstance(self.multiplier, Exact) and not self.array.defects
+        array = self.array
+        changed = array.defects or array.bypassed or array.psum_bits < _HEALTHY.psum_bits
+        return isinstance(self.multiplier, Exact) and not changed
 
-    def check(self, layer: Layer, how: Arithmetic) -> None:
-        """Raise ``ValueError`` where a layer's operands don't fit the multiplier's ports."""
+    def check(self, layer: Layer, how: Arithmetic, apart: bool) -> None:
+        """Raise ``ValueError`` where a layer can't be computed so.
+
+        That is where its operands don't fit the multiplier's ports, or where an array's elements
+        depend on positions and the images of a batch do not lie ``apart``, one after the other.
+        """
         if not how.exact:
             raise ValueError(
                 f"layer {layer.name} has {how.input.name} and {how.weight.name}, which "
@@ -125,6 +131,12 @@ class Multiplied:
             except ValueError as error:
                 raise ValueError(f"layer {layer.name}, {what}: {error}") from None
         elements(self.array, self.multiplier)
+        if self.array.dataflow != "ws" and self.array.rows * self.array.cols > 1 and not apart:
+            raise ValueError(
+                f"layer {layer.name}: positions of several images take turns in its input, so that "
+                f"{self.array.name} would mix them: use a weight-stationary array (ws), or put the "
+                "batch first"
+            )
 
     def sums(self, how: Arithmetic, terms: Terms, operand: Tensor, given: Parameters) -> Tensor:
         """See `radhard.Datapath`."""
@@ -138,7 +150,12 @@ class Multiplied:
             where = where if self.placing is None else self.placing.where(where)
             found = made.sums(x.cpu().numpy(), w.cpu().numpy(), where)
             sums = torch.from_numpy(found).to(x.device)
-            return sums if not (a.zero or b.zero) else sums - _surplus(x, w, place, a, b)
+            if not (a.zero or b.zero):
+                return sums
+            if not self.array.bypassed:
+                return sums - _surplus(x, w, place, a, b)
+            live = torch.from_numpy(_live(self.array, where)).to(x.device)
+            return sums - _surplus_of_live(x, w, live, a, b)
 
         codes = a.codes(operand), b.codes(given.weight)
         return terms.multiplied(multiply, *codes, how.bias(given), a.zero)
@@ -161,12 +178,51 @@ def _surplus(x: Tensor, w: Tensor, place: Place, a: Port, b: Port) -> Tensor:
     return b.zero * x.sum(-1)[:, :, None] + a.zero * w.sum(-1)[:, None] - count * a.zero * b.zero
 
 
+def _live(array: Array, where: Where) -> NDArray[np.int64]:
+    """1 for products of elements that are not passed by, and that are added up, (b, t, m, k)."""
+    passed = np.zeros((array.rows, array.cols), np.bool_)
+    rows, cols = zip(*array.bypassed, strict=True)
+    passed[list(rows), list(cols)] = True
+    other = (
+        where.column[:, None, :, None]
+        if array.dataflow == "ws"
+        else (where.position[:, :, None, None])
+    )
+    live = ~passed[where.term[:, None, None] % array.rows, other % array.cols]
+    if where.kept is not None:
+        live = live & where.kept[:, None, None]
+    found: NDArray[np.int64] = live.astype(np.int64)
+    return found
+
+
+def _surplus_of_live(x: Tensor, w: Tensor, live: Tensor, a: Port, b: Port) -> Tensor:
+    """As `_surplus`, of some products (b, t, m, k), which are alike for all t, or for all m."""
+    x, w, live = (part.to(torch.float64) for part in (x, w, live))
+    if live.shape[1] == 1:
+        own = live[:, 0]
+        of_x, of_w, count = (
+            x @ own.transpose(1, 2),
+            (w * own).sum(-1)[:, None],
+            own.sum(-1)[:, None],
+        )
+    else:
+        own = live[:, :, 0]
+        of_x, of_w = (x * own).sum(-1)[:, :, None], own @ w.transpose(1, 2)
+        count = own.sum(-1)[:, :, None]
+    return (b.zero * of_x + a.zero * of_w - a.zero * b.zero * count).to(torch.int64)
+
+
 def port_of(multiplier: Multiplier, fmt: NumberFormat) -> Port:
     """How a format's integers, less their zero point, come to a multiplier.
 
     Raises:
         ValueError: for a format whose codes the multiplier does not have.
     """
+    if multiplier.width > WIDEST_TABLE:
+        raise ValueError(
+            f"{multiplier.name} has operands of {multiplier.width} bits: networks run on "
+            f"multipliers of up to {WIDEST_TABLE}"
+        )
     affine = isinstance(fmt, IntegerFormat) and fmt.affine
     zeros = fmt.zero if affine and isinstance(fmt, IntegerFormat) else (0,)
     if not isinstance(fmt, IntegerFormat | FixedFormat) or len(set(zeros)) > 1:
@@ -183,19 +239,26 @@ def port_of(multiplier: Multiplier, fmt: NumberFormat) -> Port:
 
 
 def multiplied(
-    multiplier: Multipliers | None, array: Arrays | None, names: tuple[str, ...]
-) -> dict[str, Multiplied] | Multiplied:
+    multiplier: Multipliers | None, array: Arrays | None, names: tuple[str, ...],
+    held: Mapping[str, object],
+) -> dict[str, Multiplied] | Multiplied:  # fmt: skip
     """What computes layers, by their names, or all of them.
 
     Args:
-        multiplier: of all layers or of some; exact ones where ``None``.
-        array: likewise; others have none.
+        multiplier: of all layers or of some; those that there are where ``None``, or exact ones.
+        array: likewise; those that there are where ``None``, or none.
         names: of all layers.
+        held: what computes them so far.
 
     Raises:
         TypeError: for what is no multiplier or array.
     """
     exact = Exact(8, signed=True)
+    before = {name: own for name, own in held.items() if isinstance(own, Multiplied)}
+    if before and multiplier is None:
+        multiplier = {name: own.multiplier for name, own in before.items()}
+    if before and array is None:
+        array = {name: own.array for name, own in before.items() if own.array != _HEALTHY}
     if not isinstance(multiplier, Mapping) and not isinstance(array, Mapping):
         return _made(exact if multiplier is None else multiplier, array)
     found = {}

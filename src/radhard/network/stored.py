@@ -45,13 +45,16 @@ def with_stored(
             steps[place] = Step(steps[place].name, constant=weight)
             held = how.integer_weight(weight) if how.exact else weight
             given = replace(given, weight=held)
-        parameters[number] = replace(given, bias=biases.get(number, given.bias))
+        parameters[number] = given = replace(given, bias=biases.get(number, given.bias))
+        if layer.bias is not None and number in biases:
+            held_bias = biases[number].reshape(-1).to(steps[layer.bias].constant.dtype)
+            steps[layer.bias] = Step(steps[layer.bias].name, constant=held_bias)
         arithmetic[number] = how.with_bias(parameters[number])
     program = workload.program
     changed = Program(tuple(steps), program.rows, program.sizes, program.output)
     return replace(
         workload, program=changed, parameters=tuple(parameters), arithmetic=tuple(arithmetic),
-        learnt={},
+        stored=True, learnt={},
     )  # fmt: skip
 
 

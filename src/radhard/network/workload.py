@@ -69,6 +69,7 @@ class Workload:
              Without a campaign it propagates.
         origin: the network as captured, where the formats want followers fused into layers.
         device: where it runs, and where its weights are; see `on`.
+        stored: whether weights are others than those of the source in these formats.
         learnt: what `once` has made.
         digests: of images and labels, for `fingerprint`, by how often these were written to.
     """
@@ -90,6 +91,7 @@ class Workload:
     datapaths: Mapping[str, Datapath] = field(default_factory=dict)
     origin: Captured | None = None
     device: torch.device = HOST
+    stored: bool = False
     learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
     digests: dict[tuple[int, int], str] = field(default_factory=dict, init=False, repr=False)
 
@@ -116,8 +118,8 @@ class Workload:
             multiplier: arithmetic in which products are those of a multiplier, of all layers or of
                 some by their names; its operands are of integer formats.
             array: the array of processing elements, with stuck bits where it has `Defect`s, that
-                all layers pass, or some by their names; with an exact multiplier where none is
-                given.
+                all layers pass, or some by their names; with the multipliers that there are, or
+                exact ones.
 
         Raises:
             ValueError: for other formats of a network whose constants were changed after its
@@ -135,7 +137,7 @@ class Workload:
             if arithmetic is not None:
                 raise ValueError("choose arithmetic, or a multiplier and an array, not both")
             names = tuple(layer.name for layer in self.layers if layer.kind != "embedding")
-            arithmetic = multiplied(multiplier, array, names)
+            arithmetic = multiplied(multiplier, array, names, self.datapaths)
         if nan is not None:
             return self._ruled(known_rule(nan)).with_(images, labels, format, None, arithmetic)
         images = self.images if images is None else images
@@ -144,6 +146,11 @@ class Workload:
         if format is None and arithmetic is None:
             images = carried(images, self.formats.carrier).to(HOST)
             return replace(self, images=images, labels=labels.to(HOST))
+        if self.stored:
+            raise ValueError(
+                f"{self.name} has weights of its own in memory, retuned or wrong ones: choose "
+                "format, multiplier and array before that"
+            )
         own = Captured(self.source, self.layers, self.extremes, self.covered)
         if self.formats.fused and self.origin is None:
             raise ValueError(
@@ -184,7 +191,10 @@ class Workload:
         return replace(self, program=program, nan=nan, learnt=learnt)
 
     def with_constants(self, constants: Mapping[int, Tensor]) -> Workload:
-        """A copy with other weights and biases, by step of the program; ranges stay as they are."""
+        """A copy with other weights and biases, by step of the program.
+
+        Ranges of activations stay as they are; formats of weights are fitted anew.
+        """
         steps = tuple(
             Step(step.name, constant=constants[k]) if k in constants else step
             for k, step in enumerate(self.source.steps)
@@ -350,7 +360,8 @@ def _built(
         if formats.rounding == "each-step":
             Latched.of(layer, how)  # refuses what it does not know
         if isinstance(how.own, Multiplied):
-            how.own.check(layer, how)
+            rows = program.rows[layer.operands[0]]
+            how.own.check(layer, how, rows is not None and rows.first)
     numbers = {layer.step: number for number, layer in enumerate(layers)}
     return Workload(
         name=name,

@@ -157,6 +157,19 @@ def with_learned(workload: Workload, learned: Mapping[int, tuple[Tensor, ...]]) 
     """A network with what was learned of its layers, by number: as `applied`, and the bias."""
     weights, biases, datapaths = {}, {}, {}
     for number, (*new, off) in learned.items():
+        own = workload.arithmetic[number].own if number < len(workload.layers) else None
+        if (
+            not isinstance(own, Multiplied)
+            or workload.parameters[number] is None
+            or (
+                workload.weight(number).shape != new[0].shape
+                or len(new[1]) != own.array.rows * own.array.cols
+            )
+        ):
+            raise ValueError(
+                f"what was learned of layer {number} is for another network or array than "
+                f"{workload.name} in {workload.computing}: fit to this one"
+            )
         how, given, _ = applied(workload, number, tuple(new), off)
         weights[number] = new[0]
         if given.bias is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ def harden(
     The module computes in the model's own floating point; a captured network with arithmetic of its
     own (`Datapath`) in its formats, by that. Protections of the hardware (hardened
     latches, codes, copies) change nothing in it; those of the run, and retuned weights, are part of
-    it. ``torch.export.save(torch.export.export(module, (images,)), path)`` keeps it; so does
+    it. ``torch.export.save(torch.export.export(module, (images,)), path)`` keeps it, but
+    for arithmetic of multipliers and arrays, which is no graph of PyTorch's operations; so does
     ``torch.save(module.state_dict(), path)`` for a module made in the same way.
 
     Args:
@@ -124,6 +126,9 @@ class Protected(nn.Module):
             if constant
             else activations_as_weight(how, layer, values)
         )
+        own = work.parameters[number]
+        if own is not None and layer.bias is None:  # one that retuning gave
+            given = replace(given, bias=own.bias)
         return how.run(whole(layer, how), values(layer.operands[0]), given)
 
 

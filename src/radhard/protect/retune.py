@@ -34,6 +34,9 @@ from radhard.protect.place import least_hurt
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tune import trained_in_loop
 
+#: Images of which a fifth can be held out.
+_LEAST = 5
+
 
 class Chosen(NamedTuple):
     """What a rule makes of a layer.
@@ -186,6 +189,14 @@ class Retune(Protection):
     seed: int = 0
     learned: Fitted = UNFITTED
 
+    def __post_init__(self) -> None:
+        if isinstance(self.rule, type) or not isinstance(self.rule, Rule):
+            raise TypeError(
+                f"rule {self.rule!r} is none: use WeightMap(), Bypass(), Hybrid() or your own"
+            )
+        if self.epochs < 0:
+            raise ValueError(f"{self.epochs} epochs can't be: use 0 or more")
+
     def fit(self, workload: Workload) -> Retune:
         """The same, with what it learned for this array from these images.
 
@@ -223,6 +234,10 @@ class Retune(Protection):
                 "with_(multiplier=..., array=...)"
             )
         if self.epochs:
+            if len(workload.images) < _LEAST:
+                raise ValueError(
+                    f"{len(workload.images)} images are too few to train on: use {_LEAST} or more"
+                )
             found = trained_in_loop(workload, found, self.epochs, self.seed)
         return replace(self, learned=Fitted(found))
 
@@ -294,8 +309,13 @@ def _of_exact_run(workload: Workload, sloped: bool) -> tuple[dict[int, Tensor], 
             sums = how.sums(layer.product, how.operand(x.detach()), given)
             means[number] = _by_channel(layer, sums)
             found = how.finished(sums, given).to(x.dtype)
-        if not sloped or workload.parameters[number] is None:
+        if not sloped:
             return found
+        if workload.parameters[number] is None:
+            if layer.kind != "matmul":
+                return how.run(layer.product, x, given)
+            smooth = layer.product(x, values(layer.operands[1]), None)
+            return smooth + (found - smooth).detach()
         weight = workload.weight(number).to(x.dtype)
         smooth = layer.product(x, weight, None)
         result = smooth + (found - smooth).detach()
@@ -310,7 +330,8 @@ def _of_exact_run(workload: Workload, sloped: bool) -> tuple[dict[int, Tensor], 
         if sloped:
             workload.task.loss(logits, workload.labels).backward()
     for number, result in taken.items():
-        assert result.grad is not None
+        if result.grad is None:  # nothing tells the loss of it
+            continue
         slopes[number] = _by_channel(workload.layers[number], result.grad.square())
     return means, slopes
 

@@ -144,6 +144,10 @@ def _map(found: UnderDefects) -> go.Figure:
         colorscale="YlOrBr", zmin=0, zmax=most, colorbar={"tickformat": SHARES, "title": "loss"},
         hoverongaps=False,
     ))  # fmt: skip
-    figure.update_xaxes(title="column of the array", showgrid=False, constrain="domain")
-    figure.update_yaxes(title="row", autorange="reversed", scaleanchor="x", showgrid=False)
+    figure.update_xaxes(
+        title="column of the array", showgrid=False, zeroline=False, constrain="domain"
+    )
+    figure.update_yaxes(
+        title="row", autorange="reversed", scaleanchor="x", showgrid=False, zeroline=False
+    )
     return styled(figure, height=460).update_layout(plot_bgcolor="#d4d4d4")
