@@ -88,7 +88,7 @@ def in_floats(workload: Workload) -> Protected:
                 f"layer {layer.name} has a bias now, and none in the network: give it one "
                 "(bias=True), or retune without compensation"
             )
-    plain = workload.with_(format=FLOAT32, arithmetic={})
+    plain = replace(workload, stored=False).with_(format=FLOAT32, arithmetic={})
     return Protected(plain.with_constants(constants), None)
 
 
