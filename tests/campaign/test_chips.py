@@ -117,3 +117,25 @@ def test_leads_are_paired_by_chip():
         rh.under_defects(question(), maps=0)
     with pytest.raises(ValueError, match="0 to 1"):
         found.yield_of(2)
+
+
+def test_each_chip_is_retuned_for_itself_and_once(tmp_path, monkeypatch):
+    learning = network(60)
+    given = {"retune": rh.Retune(rh.Bypass()), "learning": learning}
+    chips = question(**given)
+    found = rh.under_defects(chips, 3, tmp_path)
+    work = chips.workload
+    for number, array in enumerate(found.arrays):
+        chip, taught = (one.with_(multiplier=CUT, array=array) for one in (work, learning))
+        tuned = given["retune"].fit(taught).retune(chip)
+        right = tuned.logits(work.images).argmax(1) == work.labels
+        assert (right.numpy() == found.correct[number]).all()
+    plain = rh.under_defects(question(), 3, tmp_path)
+    assert found.lead(plain).value == pytest.approx(found.correct.mean() - plain.correct.mean())
+    assert len({question().id, chips.id, question(retune=rh.Retune(), learning=learning).id}) == 3
+    with pytest.raises(ValueError, match="give both retune and learning"):
+        question(retune=rh.Retune())
+    monkeypatch.setattr(rh.Retune, "fit", lambda *_: pytest.fail("fitted again"))
+    monkeypatch.setattr(type(work), "logits", lambda *_: pytest.fail("run again"))
+    again = rh.under_defects(chips, 3, tmp_path)
+    assert (again.correct == found.correct).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from radhard.campaign.sealed import keep_arrays, reusable_arrays
 from radhard.faults.permanent import Permanent
 from radhard.network.multiplied import Multipliers
 from radhard.network.workload import Workload
+from radhard.protect.retune import Retune
 from radhard.stats.bounded import bounded, crossed
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import clopper_pearson, paired, wilson
@@ -41,9 +42,12 @@ class Chips:
         multiplier: of its elements; exact ones where ``None``.
         layers: those that run on the faulty array; all where empty. Others run on a fault-free one.
         seed: of the chips.
+        retune: how the network is retuned to each chip, if it is.
+        learning: the same network with the images that it is retuned with.
 
     Raises:
-        ValueError: for layers that are not there, or defects of the array itself.
+        ValueError: for layers that are not there, defects of the array itself, or one of ``retune``
+            and ``learning`` without the other.
     """
 
     workload: Workload
@@ -52,6 +56,8 @@ class Chips:
     multiplier: Multipliers | None = None
     layers: tuple[str, ...] = ()
     seed: int = 0
+    retune: Retune | None = None
+    learning: Workload | None = None
 
     def __post_init__(self) -> None:
         if self.array.defects:
@@ -60,6 +66,8 @@ class Chips:
         for name in self.layers:
             if name not in known:
                 raise ValueError(f"no layer {name!r}: there are {', '.join(known)}")
+        if (self.retune is None) != (self.learning is None):
+            raise ValueError("retuning learns from images: give both retune and learning, or none")
 
     @property
     def fault_free(self) -> Workload:
@@ -76,22 +84,35 @@ class Chips:
         return tuple(self.permanent.drawn(*given, number) for number in range(most)), False
 
     def on(self, array: Array) -> Workload:
-        """The network on one chip."""
+        """The network on one chip, and retuned to it where that is asked."""
         held: Mapping[str, Array] | Array = array
         if self.layers:
             held = {layer.name: array if layer.name in self.layers else self.array
                     for layer in self.workload.layers}  # fmt: skip
-        return self.workload.with_(multiplier=self.multiplier, array=held)
+        chip = self.workload.with_(multiplier=self.multiplier, array=held)
+        if self.retune is None or self.learning is None:
+            return chip
+        learning = chip.with_(self.learning.images, self.learning.labels)
+        return self.retune.fit(learning).retune(chip)
 
     @property
     def id(self) -> str:
         """A hash of what decides the answers."""
-        work = self.workload
-        asked = (work.formats, self.array, self.permanent, self.layers, self.seed)
-        own = self.multiplier
+        own: list[object] = [self.permanent, self.layers, self.seed]
+        if self.retune is not None and self.learning is not None:
+            own += [self.retune, self.learning.fingerprint()]
+        return self._digest(*own)
+
+    @property
+    def fault_free_id(self) -> str:
+        """A hash of what decides the answers without faults."""
+        return self._digest()
+
+    def _digest(self, *more: object) -> str:
+        work, own = self.workload, self.multiplier
         named = dict(own) if isinstance(own, Mapping) else {"": own} if own is not None else {}
-        data = [SEMANTICS, work.fingerprint(), described((*asked, named), "chips", {})]
-        return digest(data)[:32]
+        asked = described((work.formats, self.array, *more, named), "chips", {})
+        return digest([SEMANTICS, work.fingerprint(), asked])[:32]
 
     @property
     def _first(self) -> Multiplier | None:
@@ -228,7 +249,7 @@ def under_defects(
     Args:
         chips: the question.
         maps: how many chips.
-        store: folder in which answers are kept; what it holds is not run again.
+        store: folder in which answers are kept; what it holds is neither retuned nor run again.
         watch: called before each chip.
 
     Raises:
@@ -245,15 +266,15 @@ def under_defects(
         raise ValueError(f"{maps} chips can't be: use 1 or more")
     arrays, every = chips.arrays(maps)
     work, folder = chips.workload, None if store is None else store / chips.id
-    exact, golden = (
-        _answers(one, folder, name)
-        for one, name in ((work.with_(arithmetic={}), "exact"), (chips.fault_free, "golden"))
-    )
+    healthy = None if store is None else store / f"fault-free-{chips.fault_free_id}"
+    exact = _answers(lambda: work.with_(arithmetic={}), work, healthy, "exact")
+    golden = _answers(lambda: chips.fault_free, work, healthy, "golden")
     found = []
     for number, array in enumerate(arrays):
         if watch:
             watch(number, len(arrays))
-        found.append(_answers(chips.on(array), folder, f"{'single' if every else 'chip'}-{number}"))
+        name = f"{'single' if every else 'chip'}-{number}"
+        found.append(_answers(partial(chips.on, array), work, folder, name))
     if watch:
         watch(len(arrays), len(arrays))
     answers, labels = np.stack(found), work.labels.numpy()
@@ -262,12 +283,18 @@ def under_defects(
     return UnderDefects(chips, arrays, correct, ~_alike(answers, golden), own, free, every)
 
 
-def _answers(work: Workload, folder: Path | None, name: str) -> NDArray[np.int64]:
-    """What a network answers to all its images, (images, *places); kept in a folder."""
+def _answers(
+    make: Callable[[], Workload], plain: Workload, folder: Path | None, name: str
+) -> NDArray[np.int64]:
+    """What a network answers to all images, (images, *places); kept in a folder.
+
+    It is made where no answer is kept.
+    """
     path = folder / f"{name}.npz" if folder is not None else None
     held = reusable_arrays(path) if path is not None else None
-    if held is not None and len(held.get("answers", ())) == len(work.images):
+    if held is not None and len(held.get("answers", ())) == len(plain.images):
         return held["answers"]
+    work = make()
     parts = [work.task.answer(work.logits(part)) for part in work.images.split(_BATCH)]
     found: NDArray[np.int64] = torch.cat(parts).cpu().numpy()
     if path is not None:
