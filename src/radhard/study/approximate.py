@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radhard.arith.multiplier import Multiplier, full_name
 from radhard.arith.multipliers import multiplier_named
@@ -25,6 +26,7 @@ from radhard.protect.retune import Bypass, Retune, WeightMap
 from radhard.stats.bounded import crossed
 from radhard.stats.estimate import Estimate
 
+_Table = NDArray[np.float64]
 #: The circuit that others are compared with, and what is done where nothing is.
 EXACT, NONE = "mul8s_exact", "none"
 #: Power of exact 8 x 8 multipliers in mW, signed or not, as EvoApproxLib has it at 45 nm.
@@ -73,7 +75,7 @@ class Plan:
     bits: tuple[int, ...] = tuple(range(16))
     rate: float = 0.01
     rates: tuple[float, ...] = (0.0, 6e-5, 1.2e-4, 0.01, 0.1, 0.3, 0.5)
-    maps: int = 5
+    maps: int = 20
     learning: int = 500
     epochs: int = 0
 
@@ -187,8 +189,13 @@ class Findings:
 
         Each is compared with its own fault-free run, so what the arithmetic costs is not in it.
         """
-        own, exact = self.cells[case], self.cells[case._replace(multiplier=EXACT)]
-        return crossed(_lost(own) - _lost(exact), 1.0, -2.0, 2.0, confidence)
+        own, exact = self.cells[case].golden, self.cells[case._replace(multiplier=EXACT)].golden
+        apart = float(own.mean() - exact.mean())
+        ends = apart - 1, apart + 1
+        return crossed(self._gaps(case), 1.0, -2.0, 2.0, confidence, ends)
+
+    def _gaps(self, case: Case) -> _Table:
+        return _lost(self.cells[case]) - _lost(self.cells[case._replace(multiplier=EXACT)])
 
     @property
     def worst(self) -> tuple[Case, Estimate]:
@@ -204,20 +211,22 @@ class Findings:
         ]
         if not open_to:
             raise ValueError("no multiplier but the exact one was tried: name another")
-        worst = max(open_to, key=lambda case: self.gap(case).value)
+        worst = max(open_to, key=lambda case: float(self._gaps(case).mean()))
         return worst, self.gap(worst, 1 - 0.05 / len(open_to))
 
     def resilience(self, multiplier: str) -> Estimate:
         """Accuracy that a stuck bit costs on average: any bit of the products, 0 or 1 alike."""
         own = [self.cells[case] for case in self.part["bits"] if case.multiplier == multiplier]
-        return crossed(np.mean([_lost(one) for one in own], 0), 1.0, -1.0)
+        free = float(own[0].golden.mean())
+        lost = np.mean([_lost(one) for one in own], 0)
+        return crossed(lost, 1.0, -1.0, ends=(free - 1, free))
 
     def lead(self, case: Case, over: str) -> Estimate:
         """Accuracy with one mitigation less that with another, on the same chips."""
         return self.cells[case].lead(self.cells[case._replace(mitigation=over)])
 
 
-def _lost(found: UnderDefects) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _lost(found: UnderDefects) -> _Table:
     """Right answers that a fault takes, (chips, images)."""
     return found.golden.astype(np.float64) - found.correct
 
