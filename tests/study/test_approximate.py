@@ -70,13 +70,13 @@ def test_every_case_is_there_and_the_worst_pair_is_the_widest(found):
     assert sorted({case.faulty for case in curves}) == [1, 5, 128]
     worst, gap = found.worst
     plain = [c for c in found.cells if c.mitigation == "none"]
-    gaps = {c: found.cells[c].losses.mean() - found.cells[c._replace(multiplier=EXACT)].losses.mean()
-            for c in plain}  # fmt: skip
+    lost = {c: found.cells[c].losses.mean() for c in plain}
+    gaps = {c: lost[c] - lost[c._replace(multiplier=EXACT)] for c in plain}
     assert gaps[worst] == pytest.approx(max(gaps.values()))
     assert gap.low <= gap.value == pytest.approx(gaps[worst])
     assert gap.half_width > found.gap(worst).half_width  # as it was picked
-    lost = [found.cells[c].losses.mean() for c in parts["bits"] if c.multiplier == COARSE]
-    assert found.resilience(COARSE).value == pytest.approx(np.mean(lost))
+    own = [lost[c] for c in parts["bits"] if c.multiplier == COARSE]
+    assert found.resilience(COARSE).value == pytest.approx(np.mean(own))
     hybrid = Case(EXACT, 1, 15, 5, "", "hybrid")
     lead = found.lead(hybrid, "map")
     own, other = (found.cells[hybrid._replace(mitigation=m)].correct for m in ("hybrid", "map"))

@@ -123,6 +123,8 @@ def study(
     from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
 
+    if what == Study.approximate_faults and device not in ("auto", "cpu"):
+        raise ValueError(f"--device {device}: approximate-faults runs on cpu")
     there = device_named(device)
     planned = {"multipliers": multipliers, "bits": bits, "rate": rate, "maps": maps,
                "learning": learning, "epochs": epochs}  # fmt: skip
@@ -131,8 +133,6 @@ def study(
     store = out or Path("runs") / what.value
     count = _IMAGES[what] if images is None else images
     if what == Study.approximate_faults:
-        if device not in ("auto", "cpu"):
-            raise ValueError(f"--device {device}: approximate-faults runs on cpu")
         few = 100 if quick and images is None else count
         asks = _asks(models, data, weights or [], few, seed,
                      {"format": "int8", "chip": chip or _CHIPS[what]})  # fmt: skip

@@ -147,21 +147,27 @@ def _entries(found: Findings) -> list[dict[str, Any]]:
 
 def _headlines(found: Findings) -> dict[str, Any]:
     """Published losses beside ours."""
-    rows = [[name, *pair] for name, pair in _HEADLINES.items()]
+    rows: list[list[Any]] = [[name, *pair] for name, pair in _HEADLINES.items()]
     if len(found.plan.circuits) > 1:
         case, _ = found.worst
         pair = (case, case._replace(multiplier=EXACT))
         struck = f"{_stuck(case.value, case.bit)}, {_elements(found, case.faulty)}{_at(case)}"
-        losses = (str(_loss(found, one)) for one in pair)
+        losses = (_cell(_loss(found, one), "") for one in pair)
         rows.append([f"ours, {case.multiplier}, {struck}", *losses])
     rows.append(["arXiv:2301.07484, retuned", _FALRETUNE, "-"])
     most = max(case.faulty for case in found.part["curves"])
     for value, bit in product((0, 1), found.plan.few):
         best = _best(found, value, bit, most)
-        cells = (f"{found.cells[c].accuracy} ({c.mitigation})" if c else "-" for c in best)
-        name = f"ours, best mitigation, {_stuck(value, bit)}, {_elements(found, most)}"
+        cells = (_cell(found.cells[c].accuracy, f", {c.mitigation}") if c else "-" for c in best)
+        name = f"ours, best way, {_stuck(value, bit)}, {_elements(found, most)}: accuracy"
         rows.append([name, *cells])
     return {"heads": ["what", "approximate", "exact"], "rows": rows}
+
+
+def _cell(one: Estimate, more: str) -> tuple[str, str]:
+    """Value, and on a line of its own the interval and what else there is."""
+    value, _, interval = str(one).partition(" [")
+    return value, f"[{interval}{more}"
 
 
 def _best(found: Findings, value: int, bit: int, count: int) -> list[Case | None]:
@@ -261,7 +267,7 @@ def _curve_figure(found: Findings, own: Sequence[Case]) -> go.Figure:
                 hovertext=[f"{way}, {case.faulty:,} elements<br>{acc}" for case, acc in
                            zip(line, known, strict=True)], **where,
             )  # fmt: skip
-    figure.update_xaxes(type="log", title="faulty elements of all", tickformat=SHARES)
+    figure.update_xaxes(type="log", dtick=1, title="faulty elements of all", tickformat=SHARES)
     figure.update_yaxes(title="accuracy", tickformat=SHARES, range=[0, 1.05])
     return styled(figure, height=60 + 300 * -(-len(stuck) // 2))
 
