@@ -291,4 +291,4 @@ def _stuck(value: int, bit: int) -> str:
 
 
 def _at(case: Case) -> str:
-    return f", {case.layer} alone" if case.layer else ""
+    return f", layer {case.layer} alone" if case.layer else ""
