@@ -30,6 +30,7 @@ def command_line() -> str:
         "list",
         "protect",
         "report",
+        "retune",
         "run",
         "study",
         "train",
@@ -225,7 +226,7 @@ coarse.digest()  # SHA-256 of the table: which circuit it is, whatever its name
 ```
 
 `a` is on port A, in a network the activation; `b` is the weight, on port B. Many circuits tell them apart.
-`radhard list multipliers`, with `--json`, prints the catalogue. No network runs on them yet.
+`radhard list multipliers`, with `--json`, prints the catalogue; `work.with_(multiplier=coarse)` runs a network\non one: see [permanent faults](permanent-faults.md).
 
 ## EvoApproxLib
 

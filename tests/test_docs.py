@@ -53,6 +53,18 @@ def test_the_readme_s_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (tmp_path / "runs" / "first" / "report.html").exists()
 
 
+def test_lines_on_permanent_faults_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import radhard as rh
+
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "permanent-faults.md").read_text()
+    code = "".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 8))
+    names = {"work": rh.capture(model, torch.rand(40, 1, 4, 4), torch.arange(40) % 8, rh.INT8)}
+    exec(code, names)
+    assert names["better"].computing == names["chip"].computing
+
+
 @pytest.mark.parametrize("name", ["multipliers.md", "your-own.md"])
 def test_lines_on_multipliers_run(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)

@@ -142,3 +142,31 @@ def test_kinds_of_elements_tell_their_products():
             for before in range(col + 1):
                 held_a = oracle.stuck("activation", row, before, held_a)
             assert tables[kind[row, col], w, a] == oracle.product(row, col, held_a, held_w)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_terms_and_channels_have_places(dataflow, gated):
+    rng = np.random.default_rng(4)
+    for _ in range(8):
+        plain = Array(3, 4, dataflow, gated=gated, psum_bits=12)
+        array = replace(plain, defects=random_defects(rng, plain, LOW, 3))
+        t, k, n = 4, 5, 3
+        a, w = rng.integers(-128, 128, (t, k)), rng.integers(-128, 128, (k, n))
+        terms, columns = rng.permutation(6)[:k], rng.permutation(4)[:n]
+        if gated and dataflow != "os":  # rows between have no work
+            terms = rng.permutation(k)
+        spread = np.zeros((t, 6), np.int64), np.zeros((6, 4), np.int64)
+        spread[0][:, terms] = a
+        spread[1][np.ix_(terms, columns)] = w
+        size = terms.max() + 1
+        wanted = Registers(array, LOW)(spread[0][:, :size], spread[1][:size])[:, columns]
+        place = Where(np.arange(t)[None], columns[None], terms[None])
+        found = elements(array, LOW).sums(codes(a, 8)[None], codes(w.T, 8)[None], place)[0]
+        np.testing.assert_array_equal(found, wanted)
+        for i, m in np.ndindex(t, n):
+            single = place._replace(position=np.array([[i]]), column=columns[None, m : m + 1])
+            one = elements(array, LOW).sums(
+                codes(a, 8)[None, i : i + 1], codes(w.T, 8)[None, m : m + 1], single
+            )
+            assert one[0, 0, 0] == wanted[i, m]

@@ -134,14 +134,15 @@ def test_campaigns_take_it_as_a_protection(digits):
     assert safe.golden_accuracy > plain.golden_accuracy + 0.2
 
 
-def brute_force(held, layer, slope, rows, cols):
+def brute_force(held, slope, rows, cols):
     """The least that any placing loses, by trying them all."""
     from itertools import permutations
 
+    slots = -(-len(held.codes) // rows) * rows, -(-held.codes.shape[1] // cols) * cols
     matter = held.weights[held.codes].astype(float) ** 2 * held.spread * slope.numpy()
     best = np.inf
-    for terms in permutations(range(len(matter))):
-        for columns in permutations(range(matter.shape[1])):
+    for terms in permutations(range(slots[0]), len(matter)):
+        for columns in permutations(range(slots[1]), matter.shape[1]):
             hit = held.broken[np.ix_(np.array(terms) % rows, np.array(columns) % cols)]
             best = min(best, float((matter * hit).sum()))
     return best
@@ -164,7 +165,7 @@ def test_places_are_nearly_the_best_there_are():
         at = np.ix_(np.array(placing.terms) % 3, np.array(placing.channels) % 3)
         found = float((matter * held.broken[at]).sum())
         plain = np.ix_(np.arange(4) % 3, np.arange(4) % 3)
-        best = brute_force(held, chip.layers[0], slope, 3, 3)
+        best = brute_force(held, slope, 3, 3)
         assert found <= best + 0.25 * (float((matter * held.broken[plain]).sum()) - best) + 1e-9
 
 

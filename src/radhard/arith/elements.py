@@ -70,18 +70,22 @@ class Elements:
             w: weights (b, m, k), likewise; b may be 1 for all.
             where: what they are.
         """
+        array = self._array
+        idle = array.gated and array.dataflow != "os"
+        a, w, where = _in_places(a, w, where, idle)
         shape = (*a.shape[:2], w.shape[1])
-        every = _all_of(where.term, a.shape[2]) and _all_of(where.column, shape[2])
-        whole = every and where.kept is None and shape[1] > 1 and shape[2] > 1
-        if not whole or len(where.position) > 1:
+        columns = where.column[0]
+        together = len(where.position) == 1 and bool((where.column == columns).all())
+        if where.kept is not None or not together or min(shape[1:]) < 2 or len(where.term) > 1:
             kept = np.zeros((0, 0), np.bool_) if where.kept is None else where.kept
             found = np.empty(shape, np.int64)
             sums_apart(a, w, *where[:3], kept, self._wiring, found)
             return found
+        rows = np.zeros((len(w), int(columns.max()) + 1, w.shape[2]), np.uint8)
+        rows[:, columns] = w
+        pairs = zip(a, np.broadcast_to(rows, (len(a), *rows.shape[1:])), strict=True)
         position = where.position[0]
-        a, w, back = _in_order(a, w, where)
-        pairs = zip(a, np.broadcast_to(w, (len(a), *w.shape[1:])), strict=True)
-        return np.stack([self._matrix(x, rows.T, position) for x, rows in pairs])[:, :, back]
+        return np.stack([self._matrix(x, part.T, position)[:, columns] for x, part in pairs])
 
     def products(self) -> tuple[Integers, NDArray[np.int32]]:
         """What elements make of two codes, bypassed ones aside: their kinds, and tables of these.
@@ -173,21 +177,23 @@ class Elements:
         return wiring._replace(cells=own, weight=wiring.weight[at])
 
 
-def _all_of(order: Integers, size: int) -> bool:
-    """Whether all are there, in one order for the whole batch."""
-    alike = len(order) == 1 or bool((order == order[0]).all())
-    return alike and bool((np.sort(order[0]) == np.arange(size)).all())
+def _in_places(a: Codes, w: Codes, where: Where, gated: bool) -> tuple[Codes, Codes, Where]:
+    """Operands and weights at the places of their terms; places between have zeros."""
+    term = where.term[0]
+    if len(where.term) > 1 or len(term) < 2 or (term == np.arange(len(term))).all():
+        return a, w, where
+    size = int(term.max()) + 1
 
+    def placed(values: NDArray[Any]) -> NDArray[Any]:
+        found = np.zeros((*values.shape[:-1], size), values.dtype)
+        found[..., term] = values
+        return found
 
-def _in_order(a: Codes, w: Codes, where: Where) -> tuple[Codes, Codes, Any]:
-    """Operands and weights in the order of the array's terms and columns, and the way back."""
-    term, column = where.term[0], where.column[0]
-    if (term != np.arange(len(term))).any():
-        order = np.argsort(term)
-        a, w = a[:, :, order], w[:, :, order]
-    if (column == np.arange(len(column))).all():
-        return a, w, slice(None)
-    return a, w[:, np.argsort(column)], column
+    kept = where.kept
+    if kept is None and gated and size > len(term):
+        kept = np.ones((1, len(term)), np.bool_)
+    kept = None if kept is None else placed(kept)
+    return placed(a), placed(w), where._replace(term=np.arange(size)[None], kept=kept)
 
 
 def elements(array: Array, multiplier: Multiplier) -> Elements:

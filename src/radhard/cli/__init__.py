@@ -14,6 +14,7 @@ from radhard.cli.compare import compare_samplers
 from radhard.cli.listing import listing
 from radhard.cli.protect import protect
 from radhard.cli.report import report
+from radhard.cli.retune import retune
 from radhard.cli.run import run
 from radhard.cli.study import study
 from radhard.cli.train import train
@@ -26,6 +27,7 @@ __all__ = [
     "main",
     "protect",
     "report",
+    "retune",
     "run",
     "study",
     "train",

@@ -132,6 +132,10 @@ def assess(
     maps: Annotated[
         int | None, typer.Option(help="--permanent: chips, each with faults of its own; 20.")
     ] = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(help="--permanent: those on the faulty array, comma-separated; all."),
+    ] = None,
     lose: Annotated[
         float | None, typer.Option(help="--permanent: accuracy that a good chip may lose; 0.01.")
     ] = None,
@@ -179,12 +183,15 @@ def assess(
         "rounding": rounding,
     }
     if permanent is not None:
-        from radhard.cli.permanent import answer_permanent
+        from radhard.cli.permanent import Population, answer_permanent
 
-        answer_permanent(fields, permanent, maps, lose, Way(out, memory, device, json, trust))
+        population = Population(permanent, maps, lose, _several(layers))
+        answer_permanent(fields, population, Way(out, memory, device, json, trust))
         return
-    if maps is not None or lose is not None:
-        raise ValueError("--maps and --lose go with --permanent: say which bits are stuck")
+    if (maps, lose, layers) != (None, None, None):
+        raise ValueError(
+            "--maps, --lose and --layers go with --permanent: say which bits are stuck"
+        )
     answer(validated(fields, "assess"), Way(out, memory, device, json, trust))
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,17 @@ _PASSING: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def answer_permanent(
-    fields: dict[str, Any], permanent: str, maps: int | None, lose: float | None, way: Way
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Which chips: the options of that name."""
+
+    permanent: str
+    maps: int | None
+    lose: float | None
+    layers: tuple[str, ...]
+
+
+def answer_permanent(fields: dict[str, Any], asked: Population, way: Way) -> None:
     """Run chip after chip, and print tables and the page's path, or a JSON object."""
     from radhard.campaign.ask import chips_of, validated
     from radhard.campaign.chips import under_defects
@@ -40,16 +49,17 @@ def answer_permanent(
     if passing:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in passing)
         raise ValueError(f"{names}: of passing faults; permanent ones have --maps and --lose")
-    points = _LOSE if lose is None else lose
+    points = _LOSE if asked.lose is None else asked.lose
     keep_freed_memory()
     ask = validated({**fields, "format": fields["format"] or "int8"}, "assess")
-    chips, data, notes = chips_of(ask, Permanent.parsed(permanent), way.trust)
+    chips, data, notes = chips_of(ask, Permanent.parsed(asked.permanent), way.trust)
+    chips = replace(chips, layers=asked.layers)
     show_notes(notes)
     store = way.out or Path("runs") / f"permanent-{chips.workload.name}-{chips.id[:8]}"
     start = time.perf_counter()
     try:
         with counted("chips") as watch:
-            found = under_defects(chips, _MAPS if maps is None else maps, store, watch)
+            found = under_defects(chips, _MAPS if asked.maps is None else asked.maps, store, watch)
     except KeyboardInterrupt:
         print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
         sys.exit(130)
@@ -86,6 +96,7 @@ def _shown(found: UnderDefects, points: float) -> dict[str, Any]:
         "multiplier": {layer: full_name(one) if one else "exact" for layer, one in named.items()},
         "array": chips.array.name,
         "permanent": chips.permanent.name,
+        "layers": list(chips.layers),
         "faulty_elements": chips.permanent.faulty(chips.array),
         "chips": len(found.arrays),
         "every_chip": found.every,

@@ -52,14 +52,14 @@ class Port(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """The order in which an array takes a layer, the same for each group.
+    """Where an array takes the terms and channels of a layer, the same for each group.
 
     Attributes:
-        terms: of each term, its place among the terms of the array.
-        channels: of each channel of a group, its place among the channels.
+        terms: of each term, its place among the terms of the array; places between have zeros.
+        channels: of each channel of a group, its place among the columns.
 
     Raises:
-        ValueError: for what is no permutation.
+        ValueError: for places that are there twice, or below 0.
     """
 
     terms: tuple[int, ...]
@@ -67,8 +67,8 @@ class Placing:
 
     def __post_init__(self) -> None:
         for name, order in (("terms", self.terms), ("channels", self.channels)):
-            if sorted(order) != list(range(len(order))):
-                raise ValueError(f"places of {name} must be a permutation: got {order[:10]}")
+            if len(set(order)) < len(order) or min(order, default=0) < 0:
+                raise ValueError(f"places of {name} must differ, from 0: got {order[:10]}")
 
     def where(self, where: Where) -> Where:
         """Where sums are on the array."""

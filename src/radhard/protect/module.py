@@ -63,6 +63,33 @@ def harden(
     return Protected(workload, joined(protections, workload))
 
 
+def in_floats(workload: Workload) -> Protected:
+    """The network with the weights and biases that its layers have, in floating point.
+
+    What is a property of the hardware (formats, multiplier, array) is left out: a module to export.
+
+    Raises:
+        ValueError: for formats that fuse what follows a layer into it, or a bias where the network
+            has none.
+    """
+    if workload.formats.fused:
+        raise ValueError(f"{workload.formats.name} fuses layers: use radhard.INT8 to export")
+    constants: dict[int, Tensor] = {}
+    for number, (layer, given) in enumerate(zip(workload.layers, workload.parameters, strict=True)):
+        if given is None:
+            continue
+        constants[layer.operands[1]] = workload.weight(number).to(torch.float32)
+        if layer.bias is not None and given.bias is not None:
+            constants[layer.bias] = given.bias.reshape(-1).to(torch.float32)
+        elif given.bias is not None and given.bias.any():
+            raise ValueError(
+                f"layer {layer.name} has a bias now, and none in the network: give it one "
+                "(bias=True), or retune without compensation"
+            )
+    plain = workload.with_(format=FLOAT32, arithmetic={})
+    return Protected(plain.with_constants(constants), None)
+
+
 class Protected(nn.Module):
     """A captured network that runs under a guard, with copies of all weights and bounds."""
 

@@ -20,9 +20,10 @@ _TURNS = 3
 def least_hurt(layer: Layer, held: Held, slope: Tensor) -> Placing:
     """The order of channels and terms for which weights on faulty elements matter least.
 
-    A weight matters by the variance of its products, times how much the loss changes with its
-    channel's sums. For given rows the best columns are an assignment problem, and the other way
-    round; both are solved in turns, exactly each.
+    Rows and columns that a layer leaves empty are places, too. A weight matters by the variance of
+    its products, times how much the loss changes with its channel's sums. For given rows the best
+    columns are an assignment problem, and the other way round; both are solved in turns, exactly
+    each.
 
     Args:
         layer: the layer.
@@ -36,25 +37,23 @@ def least_hurt(layer: Layer, held: Held, slope: Tensor) -> Placing:
     rows, cols = lost.shape
     terms, columns = np.arange(layer.fan_in), np.arange(own)
     for _ in range(_TURNS):
-        hit = lost[terms % rows]  # (k, cols)
-        columns = _assigned(matter.T @ hit, cols)
-        inputs = _assigned(_of_inputs(matter, lost[:, columns % cols], taps), 0)
+        hit = matter.T @ lost[terms % rows]  # (n, cols)
+        columns = _assigned(hit[:, np.arange(-(-own // cols) * cols) % cols])
+        inputs = _assigned(_of_inputs(matter, lost[:, columns % cols], taps))
         terms = (inputs[:, None] * taps + np.arange(taps)).reshape(-1)
     return Placing(tuple(terms.tolist()), tuple(columns.tolist()))
 
 
 def _of_inputs(matter: Reals, lost: Reals, taps: int) -> Reals:
-    """What each input channel (rows) loses at each place of one (columns)."""
-    inputs = len(matter) // taps
-    at = (np.arange(inputs)[:, None] * taps + np.arange(taps)) % len(lost)  # (places, taps)
+    """What each input channel (rows) loses at each place for one (columns)."""
+    inputs, places = len(matter) // taps, -(-len(matter) // len(lost)) * len(lost) // taps
+    at = (np.arange(places)[:, None] * taps + np.arange(taps)) % len(lost)  # (places, taps)
     parts = matter.reshape(inputs, taps, -1)
     found: Reals = np.einsum("itn,ptn->ip", parts, lost[at], optimize=True)
     return found
 
 
-def _assigned(cost: Reals, cols: int) -> NDArray[np.int64]:
-    """The place of each, at the least cost; of ``cols`` columns, places repeat."""
-    if cols:
-        cost = cost[:, np.arange(len(cost)) % cols]
+def _assigned(cost: Reals) -> NDArray[np.int64]:
+    """The place of each row, a column of its own, at the least cost."""
     places: NDArray[np.int64] = linear_sum_assignment(cost)[1].astype(np.int64)
     return places

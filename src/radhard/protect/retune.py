@@ -189,9 +189,13 @@ class Retune(Protection):
     def fit(self, workload: Workload) -> Retune:
         """The same, with what it learned for this array from these images.
 
+        What has learned already stays as it is.
+
         Raises:
             ValueError: for a network on no array, or where weights do not stay in its elements.
         """
+        if self.learned:
+            return self
         found: dict[int, tuple[Tensor, ...]] = {}
         exact, slopes = _of_exact_run(workload, self.remap)
 
@@ -225,6 +229,27 @@ class Retune(Protection):
     def retune(self, workload: Workload) -> Workload:
         """The network with what was learned."""
         return with_learned(workload, self.learned.tensors)
+
+    def on_array(self, workload: Workload) -> dict[str, Any]:
+        """What an array needs to know of each layer, by name, as plain data.
+
+        Codes of weights (channels, terms), their scales, what is added to sums, bypassed elements
+        (row, column), and the places of terms and channels.
+        """
+        found = {}
+        for number, (*new, off) in self.learned.tensors.items():
+            how, given, _ = applied(workload, number, tuple(new), off)
+            layer = workload.layers[number]
+            assert isinstance(how.own, Multiplied)
+            found[layer.name] = {
+                "weights": layer.weight_rows(given.weight).to(torch.int64).tolist(),
+                "scales": given.scale.reshape(-1).tolist(),
+                "added": off.to(torch.int64).tolist(),
+                "bypassed": [list(place) for place in how.own.array.bypassed],
+                "terms": new[2].tolist(),
+                "channels": new[3].tolist(),
+            }
+        return found
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Nothing in the run; weights have to be learned for each chip."""

@@ -138,9 +138,10 @@ def _map(found: UnderDefects) -> go.Figure:
     known = ~np.isnan(flat)
     mean = np.where(known, flat, 0).sum(2) / np.maximum(known.sum(2), 1)
     mean[~known.any(2)] = np.nan
+    most = max(float(np.nanmax(mean, initial=0.0)), 1e-3)
     figure = go.Figure(go.Heatmap(
         z=mean, x=np.arange(mean.shape[1]) * cols, y=np.arange(mean.shape[0]) * rows,
-        colorscale="YlOrBr", zmin=0, colorbar={"tickformat": SHARES, "title": "loss"},
+        colorscale="YlOrBr", zmin=0, zmax=most, colorbar={"tickformat": SHARES, "title": "loss"},
         hoverongaps=False,
     ))  # fmt: skip
     figure.update_xaxes(title="column of the array", showgrid=False, constrain="domain")
