@@ -208,6 +208,11 @@ def test_until_stops_by_precision(folder: Path) -> None:
         ("assess digits-cnn --images some", "images: use a number of 1 or more, or all (got 's"),
         ("study neuron-gradients --repetitions 0", "0 repetitions of neuron can't be: use at"),
         ("study neuron-gradients --rates ,", "rates ',' name none: give error rates"),
+        ("study neuron-gradients --maps 3", "--maps: of approximate-faults, not of neuron-g"),
+        ("study approximate-faults --bits 16", "bit 16 can't be: products have 16, from 0"),
+        ("study approximate-faults --chip eyeriss", "use --chip systolic:128x128:ws"),
+        ("study approximate-faults --data digits,mnist", "name one for all, or one for each"),
+        ("study approximate-faults --device cuda", "approximate-faults runs on cpu"),
         ("protect digits-cnn --target-fit nan", "goals [nan] can't be: use numbers of 0 or more"),
         (
             "assess digits-cnn --sampler gradient-importance:candidates=x",

@@ -170,7 +170,7 @@ class UnderDefects:
     @property
     def loss(self) -> Estimate:
         """Accuracy that faults take: of the fault-free array less that of such chips, in pairs."""
-        return self._mean(self.golden.astype(float) - self.correct, -1.0)
+        return self._lost(slice(None))
 
     @property
     def approximation_loss(self) -> Estimate:
@@ -218,12 +218,22 @@ class UnderDefects:
             kinds = {kind(one) for one in array.defects}
             if len(kinds) == 1:
                 groups.setdefault(kinds.pop(), []).append(number)
-        lost = self.golden.astype(float) - self.correct
-        return {name: self._mean(lost[rows], -1.0) for name, rows in groups.items()}
+        return {name: self._lost(rows) for name, rows in groups.items()}
 
-    def _mean(self, found: Flags | NDArray[np.float64], low: float = 0.0) -> Estimate:
+    def _lost(self, rows: slice | list[int]) -> Estimate:
+        """Loss of some chips: none can lose more than the fault-free one has."""
+        free = float(self.golden.mean())
+        lost = self.golden.astype(float) - self.correct[rows]
+        return self._mean(lost, -1.0, (free - 1, free))
+
+    def _mean(
+        self,
+        found: Flags | NDArray[np.float64],
+        low: float = 0.0,
+        ends: tuple[float, float] | None = None,
+    ) -> Estimate:
         """Over chips and images."""
-        over = bounded(found.mean(0), low) if self.every else crossed(found, 1.0, low)
+        over = bounded(found.mean(0), low) if self.every else crossed(found, 1.0, low, ends=ends)
         return replace(over, n=found.size)
 
     @cached_property

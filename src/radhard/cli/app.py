@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from radhard.view.bar import ProgressBar
 
 app = typer.Typer(
     name="radhard",
@@ -44,3 +50,16 @@ class Way:
     device: str
     json: bool
     trust: bool
+
+
+@contextmanager
+def resumable(store: Path) -> Iterator[ProgressBar]:
+    """A progress bar; Ctrl-C ends with a word on how to go on."""
+    from radhard.view.bar import ProgressBar
+
+    try:
+        with ProgressBar() as bar:
+            yield bar
+    except KeyboardInterrupt:
+        print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
+        sys.exit(130)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radhard.cli.app import app
+from radhard.cli.app import app, resumable
+from radhard.cli.approximate import approximate, planned_of
 from radhard.cli.assess import Device
 
 if TYPE_CHECKING:
     import torch
 
     from radhard.campaign.ask import Ask
-    from radhard.view.bar import ProgressBar
 
 
 class Study(StrEnum):
@@ -26,39 +23,90 @@ class Study(StrEnum):
 
     error_propagation = "error-propagation"
     neuron_gradients = "neuron-gradients"
+    approximate_faults = "approximate-faults"
 
 
 #: Images of a study, unless stated: single faults need as few as any campaign, rates many.
-_IMAGES = {Study.error_propagation: None, Study.neuron_gradients: 500}
+_IMAGES = {
+    Study.error_propagation: None,
+    Study.neuron_gradients: 500,
+    Study.approximate_faults: 200,
+}
+#: The chip of a study, and its rates, unless stated.
+_CHIPS = {Study.error_propagation: "eyeriss", Study.approximate_faults: "systolic:128x128:ws"}
+_RATES = "1e-5,1e-4,1e-3,1e-2"
 
 
 @app.command()
 def study(
     what: Annotated[Study, typer.Argument(help="Which study.")],
     models: Annotated[str, typer.Option(help="Zoo names, comma-separated.")] = "digits-cnn",
-    data: Annotated[str | None, typer.Option(help="Data set of all models.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set of all models, or of each, comma-separated.")
+    ] = None,
     weights: Annotated[
         list[str] | None, typer.Option(help="MODEL=PATH of a checkpoint; may be repeated.")
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(help="Test images of the study; 64, or 500 for error rates."),
+        typer.Option(help="Test images; 64, 500 for error rates, 200 for approximate-faults."),
     ] = None,
     chip: Annotated[
-        str, typer.Option(help="error-propagation: a chip with latches and memories.")
-    ] = "eyeriss",
+        str | None,
+        typer.Option(
+            help="error-propagation: a chip with latches and memories, eyeriss if left "
+            "out; approximate-faults: an array, systolic:128x128:ws if left out."
+        ),
+    ] = None,
     until: Annotated[
         float, typer.Option(help="error-propagation: half width of the interval of each SDC-1.")
     ] = 0.02,
     rates: Annotated[
-        str, typer.Option(help="neuron-gradients: error rates, comma-separated.")
-    ] = "1e-5,1e-4,1e-3,1e-2",
+        str | None,
+        typer.Option(
+            help="neuron-gradients: error rates, comma-separated, 1e-5,1e-4,1e-3,1e-2 if "
+            "left out; approximate-faults: faulty elements of all, or one, "
+            "one,6e-5,1.2e-4,0.01,0.1,0.3,0.5 if left out."
+        ),
+    ] = None,
     errors: Annotated[
         str, typer.Option(help="neuron-gradients: neuron, neuron-bit, activation or weight-bit.")
     ] = "neuron",
     repetitions: Annotated[
         int, typer.Option(help="neuron-gradients: inferences per image and rate.")
     ] = 2,
+    multipliers: Annotated[
+        str | None,
+        typer.Option(help="approximate-faults: names, comma-separated, mul8s_exact among them."),
+    ] = None,
+    bits: Annotated[
+        str | None, typer.Option(help="approximate-faults: stuck bits of products; 0 to 15.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="approximate-faults: faulty elements of all where bits and layers are "
+            "compared; 0.01."
+        ),
+    ] = None,
+    maps: Annotated[
+        int | None, typer.Option(help="approximate-faults: chips of each kind; 20.")
+    ] = None,
+    learning: Annotated[
+        int | None,
+        typer.Option(help="approximate-faults: training images to retune with; 500."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="approximate-faults: of training after retuning; 0.")
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="approximate-faults: four bits, two multipliers, 2 chips and "
+            "100 images where nothing else is said.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder for results and page; runs/STUDY by default.")
@@ -68,33 +116,36 @@ def study(
     """Repeat a published study: table and page.
 
     error-propagation strikes latches and buffers in six number formats. neuron-gradients sets
-    suppressors of wrong values against each other, error rate by rate. Stopped with Ctrl-C, the
-    same command goes on where it was.
+    suppressors of wrong values against each other, error rate by rate. approximate-faults sets
+    approximate multipliers against exact ones with the same stuck bits, and ways to live with
+    them. Stopped with Ctrl-C, the same command goes on where it was.
     """
     from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
 
+    if what == Study.approximate_faults and device not in ("auto", "cpu"):
+        raise ValueError(f"--device {device}: approximate-faults runs on cpu")
     there = device_named(device)
-    asks = _asks(models, data, weights or [], _IMAGES[what] if images is None else images, seed)
+    planned = {"multipliers": multipliers, "bits": bits, "rate": rate, "maps": maps,
+               "learning": learning, "epochs": epochs}  # fmt: skip
+    given = {name: value for name, value in planned.items() if value is not None}
     keep_freed_memory()
     store = out or Path("runs") / what.value
+    count = _IMAGES[what] if images is None else images
+    if what == Study.approximate_faults:
+        few = 100 if quick and images is None else count
+        asks = _asks(models, data, weights or [], few, seed,
+                     {"format": "int8", "chip": chip or _CHIPS[what]})  # fmt: skip
+        approximate(asks, planned_of({**given, "rates": rates}, quick), store)
+        return
+    if given or quick:
+        names = ", ".join(f"--{name}" for name in [*given, *["quick"] * quick])
+        raise ValueError(f"{names}: of approximate-faults, not of {what.value}")
+    asks = _asks(models, data, weights or [], count, seed, {})
     if what == Study.error_propagation:
-        _propagation(asks, chip, until, store, there)
+        _propagation(asks, chip or _CHIPS[what], until, store, there)
     else:
-        _suppression(asks, (rates, errors), repetitions, store, there)
-
-
-@contextmanager
-def _resumable(store: Path) -> Iterator[ProgressBar]:
-    """A progress bar; Ctrl-C ends with a word on how to go on."""
-    from radhard.view.bar import ProgressBar
-
-    try:
-        with ProgressBar() as bar:
-            yield bar
-    except KeyboardInterrupt:
-        print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
-        sys.exit(130)
+        _suppression(asks, (rates or _RATES, errors), repetitions, store, there)
 
 
 def _propagation(
@@ -111,7 +162,7 @@ def _propagation(
     struck = chip_named(chip)
     if not isinstance(struck, Chip):
         raise ValueError(f"chip {chip} has neither latches nor memories: use eyeriss or a file")
-    with _resumable(store) as bar:
+    with resumable(store) as bar:
         findings = list(run(struck, asks, Precision(until), store, bar, device))
     show_study(findings)
     print(f"page: {study_page(findings, store)}")
@@ -133,7 +184,7 @@ def _suppression(
     least = 2 if kind == "weight-bit" else 1  # wrong weights last for a repetition
     if repetitions < least:
         raise ValueError(f"{repetitions} repetitions of {kind} can't be: use at least {least}")
-    with _resumable(store) as bar:
+    with resumable(store) as bar:
         found = list(suppression_study(asks, errors, repetitions, store, bar, device))
     show_suppression(found)
     print(f"page: {suppression_page(found, kind, store)}")
@@ -150,7 +201,12 @@ def _rate(text: str) -> float:
 
 
 def _asks(
-    models: str, data: str | None, weights: list[str], images: int | None, seed: int
+    models: str,
+    data: str | None,
+    weights: list[str],
+    images: int | None,
+    seed: int,
+    more: dict[str, str],
 ) -> list[Ask]:
     from radhard.campaign.ask import validated
 
@@ -161,17 +217,24 @@ def _asks(
         raise ValueError(
             f"weights {weights} for models {names}: give MODEL=PATH for models of the study"
         )
+    sets = data.split(",") if data is not None else [None]
+    if len(sets) not in (1, len(names)):
+        raise ValueError(
+            f"data {data} for models {', '.join(names)}: name one for all, or one for each"
+        )
+    homes = sets * len(names) if len(sets) == 1 else sets
     return [
         validated(
             {
                 "model": name,
-                "data": data,
+                "data": home,
                 "weights": paths.get(name),
                 "images": images,
                 "target": "images",
                 "seed": seed,
+                **more,
             },
             "study",
         )
-        for name in names
+        for name, home in zip(names, homes, strict=True)
     ]

@@ -51,7 +51,12 @@ def bounded(
 
 
 def crossed(
-    table: ArrayLike, reach: float, low: float = 0.0, high: float = 1.0, confidence: float = 0.95
+    table: ArrayLike,
+    reach: float,
+    low: float = 0.0,
+    high: float = 1.0,
+    confidence: float = 0.95,
+    ends: tuple[float, float] | None = None,
 ) -> Estimate:
     """Mean over rows and columns that are both samples, such as networks and images.
 
@@ -66,6 +71,8 @@ def crossed(
             1 where nothing is known, 0 where rows are no sample.
         low, high: the range.
         confidence: of the interval.
+        ends: those of the means of rows over these columns, where they are known to be nearer than
+            ``low`` and ``high``.
 
     >>> print(crossed(np.ones((50, 100)), reach=0.0))
     100.00 % [97.05, 100.00]
@@ -74,7 +81,9 @@ def crossed(
     """
     x = np.asarray(table, np.float64)
     columns = bounded(x.mean(0), low, high, confidence)
-    rows = within(bounded(x.mean(1), low, high, confidence), reach * (high - low))
+    first, last = ends or (low, high)
+    means = np.clip(x.mean(1), first, last)  # of rounding
+    rows = within(bounded(means, first, last, confidence), reach * (high - low))
     value = columns.value
     below = max(low, value - math.hypot(value - columns.low, value - rows.low))
     above = min(high, value + math.hypot(columns.high - value, rows.high - value))
