@@ -99,7 +99,7 @@ if TYPE_CHECKING:
     from radhard.protect.protection import Cost, Protection
     from radhard.protect.ranges import RangeDetector
     from radhard.protect.redundancy import Redundancy
-    from radhard.protect.retune import Bypass, Hybrid, Retune, WeightMap
+    from radhard.protect.retune import Bypass, Hybrid, Keep, Retune, WeightMap
     from radhard.protect.storage import SECDED, BitTriplication, Parity, WeightSignature
     from radhard.protect.tap import Tap
     from radhard.sampling.gradient import GradientImportance
@@ -203,7 +203,7 @@ _ROOMS = {
     "protect.module": ["harden"],
     "protect.protection": ["Cost", "Protection"],
     "protect.redundancy": ["Redundancy"],
-    "protect.retune": ["Bypass", "Hybrid", "Retune", "WeightMap"],
+    "protect.retune": ["Bypass", "Hybrid", "Keep", "Retune", "WeightMap"],
     "protect.storage": ["SECDED", "BitTriplication", "Parity", "WeightSignature"],
     "protect.tap": ["Tap"],
     "sampling.sampler": ["Sampler", "Tilted"],

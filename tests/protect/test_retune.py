@@ -88,6 +88,19 @@ def test_the_hybrid_is_at_least_as_good_as_either(digits, permanent, rate):
     assert mean["placed"] >= mean["hybrid"] - 0.02
 
 
+@pytest.mark.parametrize(
+    "permanent", ["product sa1 bit=15 rate=0.01", "product sa0 bit=13 rate=0.1"]
+)
+def test_placing_alone_halves_the_loss(digits, permanent):
+    free = accuracy(digits[0])
+    found = [
+        retuned(digits, rh.Retune(rh.Keep(), remap=True), permanent, seed) for seed in range(3)
+    ]
+    before, after = np.mean(found, axis=0)
+    assert before < free - 0.03
+    assert free - after < 0.5 * (free - before)
+
+
 def test_training_improves_what_is_left(digits):
     rule = replace(RULES["bypass"], epochs=2)
     _, plain = retuned(digits, RULES["bypass"], "product sa1 bit=15 rate=0.5")

@@ -25,6 +25,7 @@ class RuleName(StrEnum):
     """What becomes of weights on faulty elements."""
 
     hybrid = "hybrid"
+    keep = "keep"
     map = "map"
     bypass = "bypass"
 
@@ -79,7 +80,7 @@ def retune(
     from radhard.engine.memory import keep_freed_memory
     from radhard.faults.permanent import Permanent
     from radhard.network.source import subject
-    from radhard.protect.retune import Bypass, Hybrid, Retune, WeightMap
+    from radhard.protect.retune import Bypass, Hybrid, Keep, Retune, WeightMap
     from radhard.view.bar import counted
 
     if out.suffix != ".pt2":
@@ -93,7 +94,10 @@ def retune(
     ask = validated(fields, "retune")
     chips, _, notes = chips_of(ask, Permanent.parsed(permanent), trust)
     show_notes(notes)
-    rules = {RuleName.hybrid: Hybrid(), RuleName.map: WeightMap(), RuleName.bypass: Bypass()}
+    rules = {
+        RuleName.hybrid: Hybrid(), RuleName.keep: Keep(), RuleName.map: WeightMap(),
+        RuleName.bypass: Bypass(),
+    }  # fmt: skip
     plan = Retune(rules[rule], remap, epochs, seed)
     learning = chips.workload
     if ":" not in model and not model.endswith(".pt2"):

@@ -65,6 +65,26 @@ class Rule(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Keep(Rule):
+    """Weights stay what they are, for layers that are only placed.
+
+    Attributes:
+        compensated: whether mean errors are taken off the biases.
+    """
+
+    compensated: bool = True
+
+    @property
+    def compensates(self) -> bool:
+        """As it says."""
+        return self.compensated
+
+    def chosen(self, held: Held) -> Chosen:
+        """See `Rule`."""
+        return Chosen(held.codes, np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
 class WeightMap(Rule):
     """Each weight on a faulty element becomes the one whose products are nearest there.
 
@@ -192,7 +212,8 @@ class Retune(Protection):
     def __post_init__(self) -> None:
         if isinstance(self.rule, type) or not isinstance(self.rule, Rule):
             raise TypeError(
-                f"rule {self.rule!r} is none: use WeightMap(), Bypass(), Hybrid() or your own"
+                f"rule {self.rule!r} is none: use Keep(), WeightMap(), Bypass(), Hybrid() or one "
+                "of your own"
             )
         if self.epochs < 0:
             raise ValueError(f"{self.epochs} epochs can't be: use 0 or more")
