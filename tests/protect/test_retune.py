@@ -163,7 +163,7 @@ def brute_force(held, slope, rows, cols):
 
 def test_places_are_nearly_the_best_there_are():
     random = torch.Generator().manual_seed(0)
-    for trial in range(5):
+    for trial in range(2):
         torch.manual_seed(trial)
         model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4))
         work = rh.capture(model, torch.rand(9, 1, 2, 2, generator=random), torch.arange(9) % 4,

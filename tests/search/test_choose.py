@@ -326,7 +326,7 @@ def test_goals_pick_and_contest() -> None:
     assert Goal(area=0.15).exceeded(met.design) == "over the area budget: 20 % for 15 %"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_interval_of_the_winner_holds(tiny: rh.Campaign, seed: int) -> None:
     """A share of what `benchmarks/choose.py` does: the printed interval against 40,000 faults."""
     chosen = choose(tiny.with_(seed=seed), tiny.workload, Goal(rate=12.0), 500, 4000)
