@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from radhard.arith.gemm import Cells
+from radhard.arith.cell import Cells
 
 
 def sign_extended(value, bits: int):

@@ -13,7 +13,8 @@ from radhard.accel.chipfile import read_chip
 from radhard.accel.component import Component
 from radhard.accel.dataflow import Held, RowStationary
 from radhard.accel.mix import StorageClass, StorageMix
-from radhard.accel.systolic import PUBLISHED_MIX, Stationary, Systolic
+from radhard.accel.systolic import PUBLISHED_MIX, Systolic
+from radhard.arith.array import Stationary
 
 __all__ = [
     "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "PUBLISHED_MIX", "SIMT", "SOFTWARE", "SYSTOLIC",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from radhard.accel.dataflow import (
     weight_element,
     zeros,
 )
+from radhard.arith.array import Stationary
 from radhard.faults.corruption import Corruption, Operand, whole_box
 from radhard.faults.fault import Faults
 from radhard.faults.model import Integers
@@ -27,7 +27,6 @@ from radhard.network.arithmetic import Arithmetic
 from radhard.network.layer import Layer
 from radhard.network.workload import Workload
 
-Stationary = Literal["os", "ws", "is"]
 #: The value that each register of a processing element holds.
 _OPERANDS: tuple[Operand, ...] = ("input", "weight", "psum")
 #: Shares of the flip-flops of a 32 x 32 array that hold inputs, weights, sums, and control, as

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 Stationary = Literal["os", "ws", "is"]
@@ -136,7 +136,3 @@ class Array:
     def faulty(self) -> int:
         """Processing elements that have a defect."""
         return len({(one.row, one.col) for one in self.defects})
-
-    def without_defects(self) -> Array:
-        """The same, fault-free."""
-        return replace(self, defects=())

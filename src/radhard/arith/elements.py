@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from radhard.arith.apart import IS, OS, WS, Wiring, left, started, sums_apart
 from radhard.arith.array import Array, Defect
-from radhard.arith.gemm import Cells, Codes, matrix_sums
+from radhard.arith.cell import Cells, Codes, extended
+from radhard.arith.gemm import matrix_sums
 from radhard.arith.multiplier import WIDEST_TABLE, Integers, Multiplier
 from radhard.arith.netlist import Netlist
 
@@ -104,7 +105,7 @@ class Elements:
         for number, (which, keep_w, set_w, keep_a, set_a, keep, to) in enumerate(unique):
             weight, operand = (codes & keep_w) | set_w, (codes & keep_a) | set_a
             table = cells.tables[which][np.ix_(weight, operand)].astype(np.int64)
-            found[number] = _extended((table & keep) | to, int(cells.bits[0]))
+            found[number] = extended((table & keep) | to, int(cells.bits[0]))
         return kind.reshape(self._array.rows, self._array.cols), found
 
     def _matrix(self, a: Codes, w: Codes, position: Integers) -> Integers:
@@ -320,11 +321,3 @@ def _masked(w: Codes, masks: Codes) -> Codes:
 
 def _changes_nothing(masks: NDArray[Any]) -> bool:
     return bool((masks[0] == np.array(-1).astype(masks.dtype)).all() and not masks[1].any())
-
-
-def _extended(values: Integers, bits: int) -> Integers:
-    """The low bits in two's complement, or as they are where ``bits`` are negative."""
-    if bits < 0:
-        return values & ((1 << -bits) - 1)
-    spare = 64 - bits
-    return (values << spare) >> spare

@@ -12,13 +12,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.arith.cell import Cells, Codes, Rows, added, extended, product, rows_of, stuck
+from radhard.arith.cell import Cells, Codes, Rows, rows_of
 from radhard.arith.expansion import expanded
 from radhard.arith.factor import factored, terms_of
 from radhard.arith.lookup import cell_by_cell, one_by_one, row_by_row
 from radhard.arith.permute import permuted, permutes
-
-__all__ = ["Cells", "Codes", "added", "extended", "kernel", "matrix_sums", "product", "stuck"]
 
 #: Products per table below which tables are not prepared.
 SMALL = 1 << 16

@@ -76,11 +76,12 @@ class Chips:
 
     def arrays(self, most: int) -> tuple[tuple[Array, ...], bool]:
         """So many chips, and whether these are all that there are: single faults may be few."""
-        kinds = self.permanent.kinds(self.array, self._first)
+        first = self._first
+        kinds = self.permanent.kinds(self.array, first)
         single = self.permanent.faulty(self.array) == 1
         if single and kinds * self.array.rows * self.array.cols <= most:
-            return tuple(self.permanent.every(self.array, self._first)), True
-        given = self.array, self._first, self.seed
+            return tuple(self.permanent.every(self.array, first)), True
+        given = self.array, first, self.seed
         return tuple(self.permanent.drawn(*given, number) for number in range(most)), False
 
     def on(self, array: Array) -> Workload:

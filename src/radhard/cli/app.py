@@ -57,9 +57,15 @@ def resumable(store: Path) -> Iterator[ProgressBar]:
     """A progress bar; Ctrl-C ends with a word on how to go on."""
     from radhard.view.bar import ProgressBar
 
+    with stoppable(store), ProgressBar() as bar:
+        yield bar
+
+
+@contextmanager
+def stoppable(store: Path) -> Iterator[None]:
+    """Ctrl-C ends with a word on how to go on."""
     try:
-        with ProgressBar() as bar:
-            yield bar
+        yield
     except KeyboardInterrupt:
         print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
         sys.exit(130)

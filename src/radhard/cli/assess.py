@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import Way, app, show_notes
+from radhard.cli.app import Way, app, resumable, show_notes
 
 if TYPE_CHECKING:
     from radhard.campaign.ask import Ask, Prepared
@@ -269,15 +269,10 @@ def _refuse_other_campaigns(store: Path, own: list[Campaign]) -> None:
 
 def _collected(ask: Ask, prepared: Prepared, store: Path, memory: int | None) -> Result:
     from radhard.campaign.collect import collect
-    from radhard.view.bar import ProgressBar
 
     about: dict[str, Any] = {**ask.as_toml(), "data": prepared.data}
-    try:
-        with ProgressBar() as bar:
-            return next(collect([prepared.campaign], ask.budget(), store, bar, about, memory))
-    except KeyboardInterrupt:
-        print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
-        sys.exit(130)
+    with resumable(store) as bar:
+        return next(collect([prepared.campaign], ask.budget(), store, bar, about, memory))
 
 
 def _print_json(result: Result, prepared: Prepared, software: Result | None) -> None:

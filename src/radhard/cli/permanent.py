@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radhard.cli.app import Way, show_notes
+from radhard.cli.app import Way, show_notes, stoppable
 
 if TYPE_CHECKING:
     from radhard.campaign.chips import UnderDefects
@@ -58,12 +58,8 @@ def answer_permanent(fields: dict[str, Any], asked: Population, way: Way) -> Non
     show_notes(notes)
     store = way.out or Path("runs") / f"permanent-{chips.workload.name}-{chips.id[:8]}"
     start = time.perf_counter()
-    try:
-        with counted("chips") as watch:
-            found = under_defects(chips, _MAPS if asked.maps is None else asked.maps, store, watch)
-    except KeyboardInterrupt:
-        print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
-        sys.exit(130)
+    with stoppable(store), counted("chips") as watch:
+        found = under_defects(chips, _MAPS if asked.maps is None else asked.maps, store, watch)
     found.yield_of(points)
     if way.json:
         about = {"data": data, "notes": list(notes), "seconds": time.perf_counter() - start}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import app, show_notes
+from radhard.cli.app import app, show_notes, stoppable
 from radhard.cli.assess import (
     Device,
     Grey,
@@ -110,13 +110,10 @@ def protect(
     def tell(name: str, done: int, total: int) -> None:
         print(f"{done + 1} of {total}: {name}", file=sys.stderr)
 
-    try:
+    with stoppable(store):
         about = {**ask.as_toml(), "data": prepared.data}
         limit = most if most is not None else 8 * faults
         found = choose(campaign, learn, goal, faults, limit, repeat, store, tell, about)
-    except KeyboardInterrupt:
-        print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
-        sys.exit(130)
     page = choice_page(found, goal, campaign.name, store)
     if json:
         _print_json(found)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import app, show_notes
+from radhard.cli.app import app, show_notes, stoppable
 from radhard.cli.assess import Grey, Images, Json, Mean, Size, Std, Trust
 
 if TYPE_CHECKING:
@@ -106,20 +106,16 @@ def retune(
     else:
         print("note: it learns from the images that it is tried on", file=sys.stderr)
     store = out.with_suffix("").with_name(f"{out.stem}-chips")
-    try:
-        with counted("chips") as watch:
-            before = under_defects(chips, maps, store, watch)
-            each = replace(chips, retune=plan, learning=learning)
-            after = under_defects(each, maps, store, watch)
-            first = chips.fault_free.with_(array=before.arrays[0], multiplier=chips.multiplier)
-            own = plan.fit(first.with_(learning.images, learning.labels))
-            unseen = replace(chips, seed=seed + 1)
-            others = under_defects(unseen, maps, store, watch)
-            tuned = replace(unseen, retune=own, learning=learning)
-            there = under_defects(tuned, maps, store, watch)
-    except KeyboardInterrupt:
-        print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
-        sys.exit(130)
+    with stoppable(store), counted("chips") as watch:
+        before = under_defects(chips, maps, store, watch)
+        each = replace(chips, retune=plan, learning=learning)
+        after = under_defects(each, maps, store, watch)
+        first = chips.fault_free.with_(array=before.arrays[0], multiplier=chips.multiplier)
+        own = plan.fit(first.with_(learning.images, learning.labels))
+        unseen = replace(chips, seed=seed + 1)
+        others = under_defects(unseen, maps, store, watch)
+        tuned = replace(unseen, retune=own, learning=learning)
+        there = under_defects(tuned, maps, store, watch)
     _write(own, first, out)
     found = {
         "fault-free": before.golden_accuracy,

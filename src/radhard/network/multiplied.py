@@ -14,7 +14,7 @@ from torch import Tensor
 from radhard.arith.array import Array
 from radhard.arith.broken import Exact
 from radhard.arith.elements import Where, elements
-from radhard.arith.multiplier import WIDEST_TABLE, Multiplier, full_name, limits
+from radhard.arith.multiplier import Multiplier, full_name, limits
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
@@ -125,12 +125,12 @@ class Multiplied:
                 f"layer {layer.name} has {how.input.name} and {how.weight.name}, which "
                 f"{self.multiplier.name} does not multiply: use integers, such as radhard.INT8"
             )
+        elements(self.array, self.multiplier)  # refuses what can't be
         for what, fmt in (("inputs", how.input), ("weights", how.weight)):
             try:
                 port_of(self.multiplier, fmt)
             except ValueError as error:
                 raise ValueError(f"layer {layer.name}, {what}: {error}") from None
-        elements(self.array, self.multiplier)
         if self.array.dataflow != "ws" and self.array.rows * self.array.cols > 1 and not apart:
             raise ValueError(
                 f"layer {layer.name}: positions of several images take turns in its input, so that "
@@ -218,11 +218,6 @@ def port_of(multiplier: Multiplier, fmt: NumberFormat) -> Port:
     Raises:
         ValueError: for a format whose codes the multiplier does not have.
     """
-    if multiplier.width > WIDEST_TABLE:
-        raise ValueError(
-            f"{multiplier.name} has operands of {multiplier.width} bits: networks run on "
-            f"multipliers of up to {WIDEST_TABLE}"
-        )
     affine = isinstance(fmt, IntegerFormat) and fmt.affine
     zeros = fmt.zero if affine and isinstance(fmt, IntegerFormat) else (0,)
     if not isinstance(fmt, IntegerFormat | FixedFormat) or len(set(zeros)) > 1:
