@@ -54,7 +54,7 @@ def test_maps_of_circuits(name, before, after, moved):
 @pytest.mark.parametrize(("bit", "value", "before", "after", "moved"), STUCK)
 def test_maps_of_stuck_products(bit, value, before, after, moved):
     array = rh.Array(1, 1, defects=(rh.Defect(0, 0, "product", value, bit),))
-    (products,) = elements(array, EXACT).products()[1]
+    products = elements(array, EXACT).products(0)
     assert figures(products, SIGNED) == (before, after, moved)
 
 

@@ -7,7 +7,7 @@ many positions are products of matrices, and others are computed apart.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,25 +88,43 @@ class Elements:
         position = where.position[0]
         return np.stack([self._matrix(x, part.T, position)[:, columns] for x, part in pairs])
 
-    def products(self) -> tuple[Integers, NDArray[np.int32]]:
-        """What elements make of two codes, bypassed ones aside: their kinds, and tables of these.
+    @cached_property
+    def kinds(self) -> tuple[Integers, Integers]:
+        """What elements make of two codes, bypassed ones aside.
 
         Returns:
-            kind of each element (rows, cols), and products ``[kind, weight, operand]``, with all
-            stuck bits that weights, operands and products meet.
+            kind of each element (rows, cols), and of each kind the number of its table, and what is
+            kept and set of weights, operands and products (kinds, 7); see `products`.
         """
         cells, shape = self._wiring.cells, (self._array.rows * self._array.cols, -1)
         parts = (self._wiring.weight, cells.operand, cells.product)
         columns = [np.moveaxis(part, 0, -1).reshape(shape).astype(np.int64) for part in parts]
         held = np.concatenate([cells.which.reshape(shape), *columns], 1)
-        unique, kind = np.unique(held, axis=0, return_inverse=True)
-        found = np.empty((len(unique), _CODES, _CODES), np.int32)
-        codes = np.arange(_CODES)
-        for number, (which, keep_w, set_w, keep_a, set_a, keep, to) in enumerate(unique):
-            weight, operand = (codes & keep_w) | set_w, (codes & keep_a) | set_a
-            table = cells.tables[which][np.ix_(weight, operand)].astype(np.int64)
-            found[number] = extended((table & keep) | to, int(cells.bits[0]))
-        return kind.reshape(self._array.rows, self._array.cols), found
+        label = np.zeros(len(held), np.int64)
+        for column in held.T:  # sorting whole rows takes ten times as long
+            if (column != column[0]).any():
+                values, place = np.unique(column, return_inverse=True)
+                label = np.unique(label * len(values) + place, return_inverse=True)[1]
+        _, first = np.unique(label, return_index=True)
+        return label.reshape(self._array.rows, self._array.cols), held[first]
+
+    def products(self, kind: int) -> NDArray[np.int32]:
+        """What a kind of elements makes of two codes ``[weight, operand]``.
+
+        With all stuck bits that weights, operands and products meet.
+        """
+        which, keep_w, set_w, keep_a, set_a, keep, to = self.kinds[1][kind].tolist()
+        cells, codes = self._wiring.cells, np.arange(_CODES)
+        weight, operand = (codes & keep_w) | set_w, (codes & keep_a) | set_a
+        table = cells.tables[which][np.ix_(weight, operand)].astype(np.int64)
+        found: NDArray[np.int32] = extended((table & keep) | to, int(cells.bits[0]))
+        return found.astype(np.int32)
+
+    @cached_property
+    def faulty(self) -> NDArray[np.bool_]:
+        """Which kinds of elements are not like those of a fault-free array, (kinds,)."""
+        healthy, every = self._wiring.cells.tables[0], range(len(self.kinds[1]))
+        return np.array([(self.products(kind) != healthy).any() for kind in every])
 
     def _matrix(self, a: Codes, w: Codes, position: Integers) -> Integers:
         """Of operands (t, k) and weights (k, n) of the first n channels of a group."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 Reals = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+_compiled = njit(cache=True, nogil=True)
 
 
 class Mapped(NamedTuple):
@@ -46,11 +49,27 @@ def weight_map(
     >>> int((exact.to != np.arange(256)).sum()), float(exact.after.sum())
     (0, 0.0)
     """
-    errors = np.empty((len(weights), len(weights)))
-    for code, weight in enumerate(weights):
-        off = np.abs(products - operands * weight)
-        errors[code] = off.sum(1) if shares is None else off @ shares
-    return _least(errors)
+    count = np.ones(len(operands)) if shares is None else shares
+    seen = np.flatnonzero(count)
+    by_operand = np.ascontiguousarray(products.T[seen], np.float64)
+    return _least(_distances(by_operand, np.multiply.outer(weights, operands[seen]), count[seen]))
+
+
+@_compiled
+def _distances(products, exact, shares):
+    """Sums of ``shares * |product - exact|``, ``[weight, its replacement]``.
+
+    Args:
+        products: ``[operand, replacement]``.
+        exact: ``[weight, operand]``.
+        shares: of operands.
+    """
+    found = np.zeros((len(exact), products.shape[1]))
+    for code in range(len(exact)):
+        for i in range(len(shares)):
+            for other in range(products.shape[1]):
+                found[code, other] += shares[i] * abs(products[i, other] - exact[code, i])
+    return found
 
 
 def variance_map(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from radhard.campaign.sealed import StoreError, keep_arrays, reusable_arrays, se
 from radhard.faults.permanent import Permanent
 from radhard.network.multiplied import Multiplied, Multipliers
 from radhard.network.workload import Workload
-from radhard.protect.retune import Retune
+from radhard.protect.retune import Exact, Retune
 from radhard.stats.bounded import bounded, crossed
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import clopper_pearson, paired, wilson
@@ -84,8 +84,13 @@ class Chips:
         given = self.array, first, self.seed
         return tuple(self.permanent.drawn(*given, number) for number in range(most)), False
 
-    def on(self, array: Array) -> Workload:
-        """The network on one chip, and retuned to it where that is asked."""
+    def on(self, array: Array, exact: Exact | None = None) -> Workload:
+        """The network on one chip, and retuned to it where that is asked.
+
+        Args:
+            array: the chip.
+            exact: what `learned_once` gives, where many chips share it.
+        """
         held: Mapping[str, Array] | Array = array
         if self.layers:
             held = {layer.name: array if layer.name in self.layers else self.array
@@ -94,7 +99,13 @@ class Chips:
         if self.retune is None or self.learning is None:
             return chip
         learning = chip.with_(self.learning.images, self.learning.labels)
-        return self.retune.fit(learning).retune(chip)
+        return self.retune.fit(learning, exact).retune(chip)
+
+    def learned_once(self) -> Exact | None:
+        """What retuning learns from exact arithmetic, the same for all chips."""
+        if self.retune is None or self.learning is None:
+            return None
+        return self.retune.of_exact_run(self.learning.with_(arithmetic={}))
 
     @property
     def id(self) -> str:
@@ -280,18 +291,23 @@ def under_defects(
     healthy = None if store is None else store / f"fault-free-{chips.fault_free_id}"
     exact = _answers(lambda: work.with_(arithmetic={}), work, healthy, "exact")
     golden = _answers(lambda: chips.fault_free, work, healthy, "golden")
+    learned = cache(chips.learned_once)  # where any chip is to be retuned
     found = []
     for number, array in enumerate(arrays):
         if watch:
             watch(number, len(arrays))
         name = f"{'single' if every else 'chip'}-{number}"
-        found.append(_answers(partial(chips.on, array), work, folder, name))
+        found.append(_answers(partial(_on, chips, array, learned), work, folder, name))
     if watch:
         watch(len(arrays), len(arrays))
     answers, labels = np.stack(found), work.labels.numpy()
     right = (_alike(part, labels) for part in (answers, golden, exact))
     correct, own, free = right
     return UnderDefects(chips, arrays, correct, ~_alike(answers, golden), own, free, every)
+
+
+def _on(chips: Chips, array: Array, learned: Callable[[], Exact | None]) -> Workload:
+    return chips.on(array, learned())
 
 
 def _answers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from radhard.arith.array import Array
 from radhard.arith.elements import elements
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
@@ -32,7 +31,7 @@ class Held(NamedTuple):
         element: of each weight, the number of its element in the array, (k, n).
         kind: of each weight, the kind of its element, (k, n).
         faulty: which kinds have stuck bits, (kinds,).
-        products: of each kind, ``[kind, weight, operand]``.
+        products: gives those of a kind, ``[weight, operand]``.
         operands, weights: what codes stand for, (256,) each.
         shares: how often each operand occurs in this layer, (256,), adding up to 1.
         broken: elements that have stuck bits, (rows, cols).
@@ -42,7 +41,7 @@ class Held(NamedTuple):
     element: Integers
     kind: Integers
     faulty: NDArray[np.bool_]
-    products: NDArray[np.int32]
+    products: Callable[[int], NDArray[np.int32]]
     operands: Integers
     weights: Integers
     shares: Reals
@@ -82,32 +81,27 @@ def held_by(
     if own.placing is not None:
         k, n = np.array(own.placing.terms)[k], np.array(own.placing.channels)[n]
     element = np.asarray(k % array.rows * array.cols + n % array.cols, np.int64)
-    kinds, products = elements(array, own.multiplier).products()
-    faulty = _faulty(own, products)
-    kind: Integers = kinds.reshape(-1)[element].astype(np.int64)
-    effective = _less_zero_points(products, ports)
+    made = elements(array, own.multiplier)
+    kinds = made.kinds[0]
+
+    def products(kind: int) -> NDArray[np.int32]:
+        return _less_zero_points(made.products(kind), ports)
+
     counted = np.bincount(ports[0].codes(operand).numpy().ravel(), minlength=256)
     return Held(
-        codes, element, kind, faulty, effective, ports[0].integers, ports[1].integers,
-        counted / counted.sum(), faulty[kinds],
+        codes, element, kinds.reshape(-1)[element], made.faulty, products, ports[0].integers,
+        ports[1].integers, counted / counted.sum(), made.faulty[kinds],
     )  # fmt: skip
 
 
 def broken(own: Multiplied) -> NDArray[np.bool_]:
     """Which elements of an array give wrong products, (rows, cols)."""
-    kinds, products = elements(own.array, own.multiplier).products()
-    return _faulty(own, products)[kinds]
-
-
-def _faulty(own: Multiplied, products: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Which kinds of elements are not like those of a fault-free array."""
-    healthy = elements(Array(1, 1), own.multiplier).products()[1][0]
-    found: NDArray[np.bool_] = (products != healthy).any((1, 2))
-    return found
+    made = elements(own.array, own.multiplier)
+    return made.faulty[made.kinds[0]]
 
 
 def _less_zero_points(products: NDArray[np.int32], ports: tuple[Port, Port]) -> NDArray[np.int32]:
-    """Products of codes as they count in sums, ``[kind, weight, operand]``."""
+    """Products of codes as they count in sums, ``[weight, operand]``."""
     a, w = (np.arange(256, dtype=np.int32) for _ in ports)
     zero_a, zero_w = ports[0].zero, ports[1].zero
     surplus = zero_w * a[None] + zero_a * w[:, None] - zero_a * zero_w

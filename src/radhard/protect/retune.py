@@ -36,6 +36,8 @@ from radhard.protect.tune import trained_in_loop
 
 #: Images of which a fifth can be held out.
 _LEAST = 5
+#: Means and squared slopes of layers' sums, by channel.
+Exact = tuple[dict[int, Tensor], dict[int, Tensor]]
 
 
 class Chosen(NamedTuple):
@@ -107,7 +109,7 @@ class WeightMap(Rule):
 
         def mapped(kind: int) -> Mapped:
             shares = held.shares if self.measured else None
-            return weight_map(held.products[kind], held.operands, held.weights, shares)
+            return weight_map(held.products(kind), held.operands, held.weights, shares)
 
         return Chosen(_replaced(held, mapped, self.healthy), np.zeros(0, np.int64))
 
@@ -149,7 +151,7 @@ class Hybrid(Rule):
         maps: dict[int, Mapped] = {}
 
         def mapped(kind: int) -> Mapped:
-            maps[kind] = variance_map(held.products[kind], held.operands, held.weights, held.shares)
+            maps[kind] = variance_map(held.products(kind), held.operands, held.weights, held.shares)
             return maps[kind]
 
         codes = _replaced(held, mapped, self.healthy)
@@ -218,10 +220,14 @@ class Retune(Protection):
         if self.epochs < 0:
             raise ValueError(f"{self.epochs} epochs can't be: use 0 or more")
 
-    def fit(self, workload: Workload) -> Retune:
+    def fit(self, workload: Workload, exact: Exact | None = None) -> Retune:
         """The same, with what it learned for this array from these images.
 
         What has learned already stays as it is.
+
+        Args:
+            workload: the network on its array.
+            exact: what `of_exact_run` gives, where many arrays share it.
 
         Raises:
             ValueError: for a network on no array, or where weights do not stay in its elements.
@@ -229,7 +235,7 @@ class Retune(Protection):
         if self.learned:
             return self
         found: dict[int, tuple[Tensor, ...]] = {}
-        exact, slopes = _of_exact_run(workload, self.remap)
+        means, slopes = exact or self.of_exact_run(workload)
 
         def visited(index: int, values: Callable[[int], Any]) -> Any:
             number = workload.numbers.get(index)
@@ -240,11 +246,16 @@ class Retune(Protection):
             if isinstance(how.own, Multiplied) and workload.parameters[number] is not None:
                 new = self._layer(workload, number, how.operand(x), slopes.get(number))
                 how, given, change = applied(workload, number, new, None)
+                sums = how.sums(whole(layer, how), how.operand(x), given)
                 if self.rule.compensates:
-                    sums = how.sums(whole(layer, how), how.operand(x), given)
-                    off = exact[number] - _by_channel(layer, sums)
+                    off = means[number] - _by_channel(layer, sums)
+                    before = how.bias(given)
                     how, given, change = applied(workload, number, new, off)
+                    bias = how.bias(given)
+                    assert bias is not None
+                    sums = sums + (bias if before is None else bias - before).to(sums.dtype)
                 found[number] = (*new, change)
+                return how.finished(sums, given).to(x.dtype)
             return how.run(whole(layer, how), x, given)
 
         with torch.no_grad():
@@ -261,6 +272,14 @@ class Retune(Protection):
                 )
             found = trained_in_loop(workload, found, self.epochs, self.seed)
         return replace(self, learned=Fitted(found))
+
+    def of_exact_run(self, workload: Workload) -> Exact:
+        """What is learned from exact arithmetic, whatever the array is.
+
+        Mean sums of layers by channel, and mean squared slopes of the loss by them where layers are
+        placed.
+        """
+        return _of_exact_run(workload, self.remap)
 
     def retune(self, workload: Workload) -> Workload:
         """The network with what was learned."""
@@ -314,7 +333,7 @@ class Retune(Protection):
         return weight, passed, terms, torch.tensor(columns)
 
 
-def _of_exact_run(workload: Workload, sloped: bool) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+def _of_exact_run(workload: Workload, sloped: bool) -> Exact:
     """Mean sums by channel, and mean squared slopes of the loss by them, of exact arithmetic."""
     means: dict[int, Tensor] = {}
     slopes: dict[int, Tensor] = {}
