@@ -14,7 +14,7 @@ from radhard.arith.multipliers import multipliers
 from radhard.cli import app
 from radhard.formats.catalogue import aliases, formats
 from radhard.formats.number import describe
-from radhard.network.zoo import parameter_count, zoo
+from radhard.network.zoo import ACTIVATIONS, parameter_count, zoo
 from radhard.protect.catalogue import PROTECTIONS
 
 DOCS = Path(__file__).parent
@@ -92,7 +92,10 @@ def models() -> str:
         [
             "# Models\n",
             "Made by `docs/generate.py`. `digits-cnn` is trained; `radhard train` trains the others, but",
-            "those for ImageNet need a checkpoint.\n",
+            "those for ImageNet need a checkpoint. Behind a name, "
+            + ", ".join(f"`-{name}`" for name in ACTIVATIONS)
+            + " have that function where",
+            "the network has rectifiers: `lenet5-tanh`.\n",
             "| name | data | image | parameters | source |",
             "|---|---|---|---|---|",
             *rows,

@@ -3,6 +3,7 @@ import json
 import pickle
 import struct
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from radhard.network.folder import Reading, _pixels
 from radhard.network.source import subject
 from radhard.network.train import accuracy, train
 from radhard.network.weights import save_weights, trained
-from radhard.network.zoo import zoo_model
+from radhard.network.zoo import ACTIVATIONS, zoo_model
 
 
 @pytest.fixture
@@ -378,6 +379,33 @@ def test_training_learns_and_weights_come_back(
     again = trained(entry, "digits")
     assert path.parent == tmp_path / "weights"
     assert accuracy(again, entry, sets[1]) == accuracy(model, entry, sets[1])
+
+
+@pytest.mark.parametrize("function", sorted(ACTIVATIONS))
+def test_networks_have_other_activation_functions(function: str) -> None:
+    entry, plain = zoo_model(f"digits-cnn-{function}"), zoo_model("digits-cnn").build(10)
+    own = entry.build(10)
+    kind = type(ACTIVATIONS[function]())
+    for before, after in zip(plain, own, strict=True):
+        assert type(after) is (kind if isinstance(before, torch.nn.ReLU) else type(before))
+    assert own.state_dict().keys() == plain.state_dict().keys()
+    with pytest.raises(FileNotFoundError, match=f"radhard train digits-cnn-{function} --data"):
+        trained(entry, "digits")
+
+
+def test_sigmoids_learn() -> None:
+    entry, lost = zoo_model("digits-cnn-sigmoid"), []
+    sets = data_named("digits", train=True), data_named("digits")
+    entry = replace(entry, recipe=replace(entry.recipe, epochs=20))
+    train(entry, sets, 0, lambda *found: lost.append(found[2]))
+    assert lost[-1] > 0.85
+
+
+def test_unknown_activation_functions_are_refused() -> None:
+    with pytest.raises(ValueError, match="-FUNCTION behind a name"):
+        zoo_model("lenet5-relu6")
+    with pytest.raises(ValueError, match=r"resnet20 has no nn\.ReLU"):
+        zoo_model("resnet20-tanh")
 
 
 def test_checkpoints_of_other_makers_load(tmp_path: Path) -> None:

@@ -111,6 +111,10 @@ def test_the_page_has_it_all(found, folder, capsys):
     page = approximate_page([found], folder).read_text()
     for words in ("56 %", "66 %", "Loss by layer", "Resilience against energy", "hybrid, placed"):
         assert words in page
+    two = approximate_page([found, replace(found, model="another")], folder).read_text()
+    assert "another, digits" in two
+    assert two.count("Accuracy without faults") == 1 > page.count("Accuracy without faults")
+    assert str(found.free(COARSE)).partition(" [")[0] in two
     show_approximate([found])
     shown = capsys.readouterr().out
     assert "bit 15 stuck at 1" in shown

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,11 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CIFAR = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 _MNIST = ((0.1307,), (0.3081,))
 _DIGITS = ((0.3053,), (0.3760,))
+#: What a network of the zoo can have in place of its rectifiers: ``lenet5-tanh``.
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
+    "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "leaky": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU,
+    "silu": nn.SiLU,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,22 +320,57 @@ def zoo() -> tuple[ZooModel, ...]:
 
 
 def zoo_model(name: str) -> ZooModel:
-    """The zoo model called ``name``.
+    """The zoo model called ``name``, or one with another activation function, NAME-FUNCTION.
+
+    Functions are those of `ACTIVATIONS`; such a network is trained as its model is.
 
     Raises:
-        ValueError: for an unknown name, with the nearest ones.
+        ValueError: for an unknown name, with the nearest ones, or a model without rectifiers.
 
-    >>> zoo_model("lenet5").data
-    'mnist'
+    >>> zoo_model("lenet5").data, zoo_model("lenet5-tanh").build(10)[1]
+    ('mnist', Tanh())
     """
     known = {model.name: model for model in _ZOO}
     if name in known:
         return known[name]
+    base, _, function = name.rpartition("-")
+    if base in known and function in ACTIVATIONS:
+        return _with(known[base], function)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)[:3]
+    functions = ", ".join(ACTIVATIONS)
     raise ValueError(
-        f"no model {name!r}: did you mean {', '.join(near)}? `radhard list models` shows all; your "
-        "own model is package.module:function or a .pt2 file of torch.export"
+        f"no model {name!r}: did you mean {', '.join(near)}? `radhard list models` shows all, and "
+        f"-FUNCTION behind a name changes its activation function ({functions}); your own model is "
+        "package.module:function or a .pt2 file of torch.export"
     )
+
+
+def _with(model: ZooModel, function: str) -> ZooModel:
+    """The same with another activation function in place of all rectifiers."""
+    rectifiers = sum(isinstance(part, nn.ReLU) for part in model.build(model.classes).modules())
+    if not rectifiers:
+        raise ValueError(f"{model.name} has no nn.ReLU that {function} could stand for")
+
+    def build(classes: int) -> nn.Module:
+        made = model.build(classes)
+        if function == "sigmoid":
+            _wide_start(made)
+        for parent in list(made.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, nn.ReLU):
+                    setattr(parent, name, ACTIVATIONS[function]())
+        return made
+
+    return replace(model, name=f"{model.name}-{function}", build=build)
+
+
+def _wide_start(module: nn.Module) -> None:
+    """Weights from which sigmoids learn: Glorot and Bengio's, over a slope of a quarter at 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.xavier_normal_(part.weight, gain=4)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
 
 
 def parameter_count(model: ZooModel) -> int:

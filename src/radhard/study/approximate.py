@@ -217,9 +217,14 @@ class Findings:
     def resilience(self, multiplier: str) -> Estimate:
         """Accuracy that a stuck bit costs on average: any bit of the products, 0 or 1 alike."""
         own = [self.cells[case] for case in self.part["bits"] if case.multiplier == multiplier]
-        free = float(own[0].golden.mean())
+        free = self.free(multiplier).value
         lost = np.mean([_lost(one) for one in own], 0)
         return crossed(lost, 1.0, -1.0, ends=(free - 1, free))
+
+    def free(self, multiplier: str) -> Estimate:
+        """Accuracy without faults."""
+        own = (one for case, one in self.cells.items() if case.multiplier == multiplier)
+        return next(own).golden_accuracy
 
     def lead(self, case: Case, over: str) -> Estimate:
         """Accuracy with one mitigation less that with another, on the same chips."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,10 @@ def approximate_page(found: Sequence[Findings], store: Path) -> Path:
     plan = found[0].plan
     return study_written(
         store / "approximate-faults.html",
-        [{"title": f"{one.model}, {one.data}", "entries": _entries(one)} for one in found],
+        [
+            *([{"title": "All networks", "entries": _across(found)}] if len(found) > 1 else []),
+            *({"title": f"{one.model}, {one.data}", "entries": _entries(one)} for one in found),
+        ],
         "Permanent faults in approximate arrays",
         f"What {names} lose when a bit of products is stuck in some elements of an array of "
         "approximate or exact multipliers, and what retuning wins back. The question of Siddique "
@@ -98,6 +101,33 @@ def _ahead(lead: Estimate) -> bool:
 
 def _behind(lead: Estimate) -> bool:
     return lead.high < 0
+
+
+def _across(found: Sequence[Findings]) -> list[dict[str, Any]]:
+    """Networks side by side, such as one with several activation functions."""
+    held = {f"{one.model}, {one.data}": one for one in found}
+    names = list(found[0].plan.circuits)
+    return [
+        {
+            "title": "Accuracy lost to a stuck bit",
+            "note": "The mean over all bits of products that were tried, stuck at 0 and at 1, in "
+            f"{_elements(found[0], _count(found[0]))}; without faults: accuracy.",
+            "figure": _by_network(held),
+        },
+        {
+            "title": "The same in numbers",
+            "note": "",
+            **study_table("network", held, names,
+                          lambda network, name: held[network].resilience(name)),
+        },
+        {
+            "title": "Accuracy without faults",
+            "note": "",
+            **study_table("network", held, names, lambda network, name: held[network].free(name)),
+        },
+        {"title": "Worst pairs", "note": " ".join(map(worst_words, found))},
+        {"title": "What can be done", "note": " ".join(map(leads_words, found))},
+    ]  # fmt: skip
 
 
 def _entries(found: Findings) -> list[dict[str, Any]]:
@@ -233,6 +263,20 @@ def _by_bit(found: Findings) -> go.Figure:
     figure.update_xaxes(title="bit of the product")
     figure.update_yaxes(title="accuracy lost", tickformat=SHARES, range=[-0.1, 1])
     return styled(figure, height=420)
+
+
+def _by_network(held: Mapping[str, Findings]) -> go.Figure:
+    figure = go.Figure()
+    for colour, name in zip(COLOURS * 2, next(iter(held.values())).plan.circuits, strict=False):
+        lost = [one.resilience(name) for one in held.values()]
+        figure.add_bar(
+            x=list(held), y=[one.value for one in lost], error_y=ends(lost), name=name,
+            marker_color=colour, hoverinfo="text",
+            hovertext=[f"{network}, {name}<br>{one}"
+                       for network, one in zip(held, lost, strict=True)],
+        )  # fmt: skip
+    figure.update_yaxes(title="accuracy lost", tickformat=SHARES, rangemode="tozero")
+    return styled(figure, height=400)
 
 
 def _energy(found: Findings) -> go.Figure:
