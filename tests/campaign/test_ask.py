@@ -71,7 +71,7 @@ def test_the_network_is_the_same_whichever_images_are_struck(format: str) -> Non
 def test_work_bounds_the_images_at_hand(own: Path, monkeypatch) -> None:
     """As many as the work allows, but some in any case, and all that are asked for."""
     macs = sum(layer.macs for layer in prepare(Ask(model="digits-cnn")).campaign.workload.layers)
-    monkeypatch.setattr(asking, "_AT_HAND", 80)
+    monkeypatch.setattr(asking, "AT_HAND", 80)
 
     def at_hand(**more: object) -> int:
         return len(prepare(Ask(model="digits-cnn", **more)).campaign.workload.images)
@@ -83,7 +83,7 @@ def test_work_bounds_the_images_at_hand(own: Path, monkeypatch) -> None:
     monkeypatch.setattr(asking, "_MOST_AT_HAND", 90)
     monkeypatch.setattr(asking, "_WORK", 1e15)
     assert (at_hand(), at_hand(images=100)) == (90, 100)
-    monkeypatch.setattr(asking, "_AT_HAND", 3)
+    monkeypatch.setattr(asking, "AT_HAND", 3)
     monkeypatch.setattr(asking, "_WORK", 1)
     own_images = prepare(Ask(model="own_images:network")).campaign.workload.images
     assert len(own_images) == 70

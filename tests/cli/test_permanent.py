@@ -43,14 +43,29 @@ def test_chips_are_told_in_all_three_ways(run, tmp_path):
     assert "yield" in table, said
 
 
+def test_campaign_files_ask_about_chips(run, tmp_path):
+    asked = ("--permanent", "product sa0 bit=15 rate=0.02", "--maps", "2", "--lose", "0.1")
+    given = json.loads(run(*GIVEN, *asked, "--layers", "8", "--json")[1])
+    (tmp_path / "own.toml").write_text(
+        'model = "digits-cnn"\nchip = "systolic:16x16:ws"\nimages = 60\nmaps = 2\nlose = 0.1\n'
+        'permanent = "product sa0 bit=15 rate=0.02"\nlayers = ["8"]\n'
+    )
+    code, shown, said = run("run", "own.toml", "--json")
+    assert code == 0, said
+    found = json.loads(shown)
+    assert {**found, "seconds": 0} == {**given, "seconds": 0}
+
+
 def test_what_permanent_faults_do_not_have_is_refused(run):
     for more, words in (
-        (("--permanent", "product", "--until", "0.01"), "--until: of passing faults"),
-        (("--permanent", "product", "--protect", "Parity"), "--protect: of passing faults"),
+        (("--permanent", "product", "--until", "0.01"), "until: of passing faults"),
+        (("--permanent", "product", "--protect", "Parity"), "protections: of passing faults"),
         (("--permanent", "stuck"), "'stuck' means nothing here"),
         (("--permanent", "single", "--chip", "eyeriss"), "use --chip systolic:128x128:ws"),
         (("--permanent", "single", "--layers", "x"), "no layer 'x': there are 0, 2"),
-        (("--maps", "3"), "--maps, --lose and --layers go with"),
+        (("--maps", "3"), "maps: of chips with permanent faults"),
+        (("--permanent", "single", "--maps", "0"), "maps: Input should be greater than or equal"),
+        (("--permanent", "single", "--lose", "-1"), "lose: Input should be greater than or equal"),
         (("--permanent", "single", "--format", "fp16"), "use integers, such as radhard.INT8"),
     ):
         code, _, said = run(*GIVEN, *more)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import radhard as rh
-from radhard.campaign.ask import Ask, chips_of
+from radhard.campaign.ask import Ask
+from radhard.campaign.askchips import chips_of
 from radhard.cli.approximate import planned_of
 from radhard.network.source import subject
 from radhard.study.approximate import (

@@ -21,16 +21,12 @@ from pydantic import (
 
 from radhard.accel.chip import Accelerator
 from radhard.accel.chips import chip_named
-from radhard.accel.systolic import Systolic
-from radhard.arith.array import Array
 from radhard.arith.multipliers import multiplier_named
 from radhard.campaign.campaign import Campaign, rightly_answered
-from radhard.campaign.chips import Chips
 from radhard.campaign.rebuild import function_named, part_named, rebuilt
 from radhard.campaign.store import TENSORS, read_arrays
 from radhard.campaign.windows import spread
 from radhard.faults.model import FaultModel, fault_model_named
-from radhard.faults.permanent import Permanent
 from radhard.formats.catalogue import format_named
 from radhard.formats.number import NumberFormat
 from radhard.metrics.outcome import STANDARD, counted_as
@@ -52,7 +48,7 @@ from radhard.stats.stopping import Precision
 
 #: Test images at hand: at most; where that is no more work than so many multiply-accumulates; and
 #: whatever the work, which is also how many are read from a folder. A function's own are all taken.
-_MOST_AT_HAND, _WORK, _AT_HAND = 10_000, 2e11, 1000
+_MOST_AT_HAND, _WORK, AT_HAND = 10_000, 2e11, 1000
 #: Images that are struck at a time where no number is given and there are as many.
 _IMAGES = 64
 #: Images that formats are fitted to, and those that show whether the network is guessing.
@@ -113,6 +109,11 @@ class Ask(BaseModel):
             multiply, or a table by their names.
         multiplier: whose products those of layers are, of all or, in a table, of some.
         rounding: where fixed point rounds; once, after a sum, where left out.
+        permanent: which bits of a systolic array are stuck, in place of passing faults, as in
+            `radhard.Permanent.parsed`.
+        maps: how many chips with such faults; 20.
+        lose: accuracy that a good one of them may lose; 0.01.
+        layers: those that run on the faulty array; all where empty.
         protections: what changes the chip, the network or the run.
         criteria: outcomes of your own, by name.
         confidence: of the intervals.
@@ -149,6 +150,10 @@ class Ask(BaseModel):
     arithmetic: Part | None = None
     multiplier: str | dict[str, str] | None = None
     rounding: Rounding | None = None
+    permanent: str | None = None
+    maps: Annotated[int, Field(ge=1)] | None = None
+    lose: Annotated[float, Field(ge=0, le=1)] | None = None
+    layers: tuple[str, ...] = ()
     protections: tuple[Part, ...] = ()
     criteria: dict[str, Part] = {}
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -162,7 +167,8 @@ class Ask(BaseModel):
     def _usual_format(cls, fields: dict[str, Any]) -> dict[str, Any]:
         if fields.get("format") is not None:
             return fields
-        return {**fields, "format": "fp32" if fields.get("multiplier") is None else "int8"}
+        exact = fields.get("multiplier") is None and fields.get("permanent") is None
+        return {**fields, "format": "fp32" if exact else "int8"}
 
     def budget(self) -> int | Precision:
         """When to stop: 10,000 faults unless something else is asked.
@@ -195,7 +201,7 @@ class Ask(BaseModel):
     @property
     def at_least(self) -> int:
         """Test images that are at hand whatever the work, where there are as many."""
-        return max(_AT_HAND, self.images if isinstance(self.images, int) else 0)
+        return max(AT_HAND, self.images if isinstance(self.images, int) else 0)
 
     def as_toml(self) -> dict[str, Any]:
         """The fields that say something of model and data, for ``campaign.toml``.
@@ -296,6 +302,13 @@ def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepa
         ValueError, FileNotFoundError: when something asked for can't be.
     """
     ask.budget()
+    alone = [name for name in ("maps", "lose", "layers") if getattr(ask, name) not in (None, ())]
+    if alone or ask.permanent is not None:
+        words = ", ".join(alone) or "permanent"
+        raise ValueError(
+            f"{words}: of chips with permanent faults: say which bits are stuck, "
+            "with permanent; other chips have none"
+        )
     arrays = read_arrays(ask.tensors) if ask.tensors is not None else {}
 
     def part(where: str, given: Part, kind: type, listed: Callable[[str], Any]) -> Any:
@@ -318,47 +331,16 @@ def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepa
         for name, one in ask.criteria.items()
     }  # fmt: skip
     whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
-    work = _captured(whole, ask, fmt)
+    work = captured(whole, ask, fmt)
     if ask.arithmetic is not None:
         work = work.with_(arithmetic=_arithmetic(ask.arithmetic, part))
     if ask.multiplier is not None:
         work = work.with_(multiplier=multipliers_of(ask))
     _check(work, ask)
-    struck = _struck(ask, len(work.images), whole.data)
+    struck = struck_of(ask, len(work.images), whole.data)
     given = (sampler, model, criteria, ask.seed, ask.name, tuple(protections), ask.confidence_of)
     campaign = Campaign(work.on(device), chip, *given, struck)
-    return Prepared(campaign, whole.data, (*whole.notes, *_doubts(work, whole)))
-
-
-def chips_of(
-    ask: Ask, permanent: Permanent, trust: bool = False
-) -> tuple[Chips, str, tuple[str, ...]]:
-    """Chips with permanent faults: the question, where its images are from, and notes.
-
-    Of the test images at hand 1,000 are run, or as many as are asked for.
-
-    Raises:
-        ValueError, FileNotFoundError: as `prepare`; for a chip that is no systolic array.
-    """
-    chip = part_named(ask.chip, Accelerator, chip_named) if isinstance(ask.chip, str) else None
-    if not isinstance(chip, Systolic):
-        raise ValueError(
-            f"permanent faults are those of a systolic array, not of {ask.chip}: use --chip "
-            "systolic:128x128:ws (rows x columns, and what stays: ws, os or is)"
-        )
-    fmt = part_named(ask.format, NumberFormat, format_named)  # type: ignore[arg-type]
-    whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
-    work = _captured(whole, ask, fmt)
-    count = (
-        min(_AT_HAND, len(work.images))
-        if ask.images is None
-        else _struck(ask, len(work.images), whole.data)
-    )
-    drawn = np.sort(spread(work.labels.cpu().numpy(), ask.seed)[:count])
-    own = work.with_(work.images[drawn], work.labels[drawn])
-    array = Array(chip.rows, chip.cols, chip.dataflow)
-    chips = Chips(own, array, permanent, multipliers_of(ask), seed=ask.seed)
-    return chips, whole.data, (*whole.notes, *_doubts(work, whole))
+    return Prepared(campaign, whole.data, (*whole.notes, *doubts_of(work, whole)))
 
 
 def _arithmetic(given: Part, part: Callable[..., Any]) -> Datapaths:
@@ -389,7 +371,7 @@ def _listed(name: str) -> Any:
     raise ValueError(f"no arithmetic {name!r}: name your own, package.module:object")
 
 
-def _captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats) -> Workload:
+def captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats) -> Workload:
     """The network with the images that the answer is about.
 
     Formats are fitted to the same few images, whichever are struck.
@@ -398,21 +380,21 @@ def _captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats) -> Workload
     own = whole.data == ask.model  # a function's own images are all taken
     count = len(whole.images) if own else max(_MOST_AT_HAND, ask.at_least)
     images, labels = whole.images[:count], whole.labels[:count]
-    fitted = images[spread(labels[: None if own else _AT_HAND].cpu().numpy(), 0)[:_FITTED]]
+    fitted = images[spread(labels[: None if own else AT_HAND].cpu().numpy(), 0)[:_FITTED]]
     given, seen = whole.inputs.given(images), whole.inputs.given(fitted)
     work = capture(whole.model, given, labels, fmt, whole.name, ask.nan, seen, ask.output)
     count = len(images)
     if not own:
         affordable = int(_WORK // sum(layer.macs for layer in work.layers))
         count = min(count, max(ask.at_least, affordable))
-    struck = _struck(ask, count, whole.data)
+    struck = struck_of(ask, count, whole.data)
     if ask.target == "task":
         return work.with_(work.images[:count], work.labels[:count])
     drawn = np.sort(spread(work.labels[:count].cpu().numpy(), ask.seed)[:struck])
     return work.with_(work.images[drawn], work.labels[drawn])
 
 
-def _struck(ask: Ask, count: int, data: str) -> int:
+def struck_of(ask: Ask, count: int, data: str) -> int:
     """How many of so many images are struck at a time."""
     if isinstance(ask.images, int) and ask.images > count:
         raise ValueError(
@@ -421,7 +403,7 @@ def _struck(ask: Ask, count: int, data: str) -> int:
     return count if ask.images == "all" else ask.images or min(_IMAGES, count)
 
 
-def _doubts(work: Workload, whole: Subject) -> list[str]:
+def doubts_of(work: Workload, whole: Subject) -> list[str]:
     """That labels may mean something else, or that the fault-free network may be guessing."""
     classes, doubts = work.task.classes, []
     if whole.classes and whole.classes != classes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radhard.cli.app import Way, app, resumable, show_notes
+from radhard.cli.permanent import answer_permanent
 
 if TYPE_CHECKING:
     from radhard.campaign.ask import Ask, Prepared
@@ -181,17 +182,11 @@ def assess(
         "arithmetic": arithmetic,
         "multiplier": multiplier,
         "rounding": rounding,
+        "permanent": permanent,
+        "maps": maps,
+        "lose": lose,
+        "layers": _several(layers),
     }
-    if permanent is not None:
-        from radhard.cli.permanent import Population, answer_permanent
-
-        population = Population(permanent, maps, lose, _several(layers))
-        answer_permanent(fields, population, Way(out, memory, device, json, trust))
-        return
-    if (maps, lose, layers) != (None, None, None):
-        raise ValueError(
-            "--maps, --lose and --layers go with --permanent: say which bits are stuck"
-        )
     answer(validated(fields, "assess"), Way(out, memory, device, json, trust))
 
 
@@ -207,6 +202,9 @@ def answer(ask: Ask, way: Way) -> None:
     from radhard.engine.memory import bytes_of, keep_freed_memory
     from radhard.view.page import report
 
+    if ask.permanent is not None:
+        answer_permanent(ask, ask.permanent, way)
+        return
     out, json = way.out, way.json
     budget = bytes_of(way.memory) if way.memory is not None else None
     device = device_named(way.device)

@@ -6,61 +6,37 @@ import json
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radhard.cli.app import Way, show_notes, stoppable
 
 if TYPE_CHECKING:
+    from radhard.campaign.ask import Ask
     from radhard.campaign.chips import UnderDefects
     from radhard.stats.estimate import Estimate
 
 #: Chips, and accuracy that a good one may lose, where nothing is said.
 _MAPS, _LOSE = 20, 0.01
-#: What passing faults have and permanent ones do not, with what stands for nothing.
-_PASSING: Mapping[str, Any] = {
-    "faults": None, "until": None, "metric": "sdc1", "fault_model": "bit-flip", "arithmetic": None,
-    "sampler": "gradient-importance", "protections": (), "criteria": {}, "nan": None,
-    "rounding": None, "target": "task",
-}  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Population:
-    """Which chips: the options of that name."""
-
-    permanent: str
-    maps: int | None
-    lose: float | None
-    layers: tuple[str, ...]
-
-
-def answer_permanent(fields: dict[str, Any], asked: Population, way: Way) -> None:
+def answer_permanent(ask: Ask, permanent: str, way: Way) -> None:
     """Run chip after chip, and print tables and the page's path, or a JSON object."""
-    from radhard.campaign.ask import chips_of, validated
+    from radhard.campaign.askchips import chips_of
     from radhard.campaign.chips import under_defects
     from radhard.engine.memory import keep_freed_memory
     from radhard.faults.permanent import Permanent
     from radhard.view.bar import counted
     from radhard.view.chips import chips_page, show_chips
 
-    passing = [name for name, nothing in _PASSING.items() if fields[name] != nothing]
-    if passing:
-        options = {"protections": "protect", "criteria": "criterion"}
-        names = ", ".join(f"--{options.get(name, name).replace('_', '-')}" for name in passing)
-        raise ValueError(f"{names}: of passing faults; permanent ones have --maps and --lose")
-    points = _LOSE if asked.lose is None else asked.lose
+    points, maps = _LOSE if ask.lose is None else ask.lose, ask.maps or _MAPS
     keep_freed_memory()
-    ask = validated({**fields, "format": fields["format"] or "int8"}, "assess")
-    chips, data, notes = chips_of(ask, Permanent.parsed(asked.permanent), way.trust)
-    chips = replace(chips, layers=asked.layers)
+    chips, data, notes = chips_of(ask, Permanent.parsed(permanent), way.trust)
     show_notes(notes)
     store = way.out or Path("runs") / f"permanent-{chips.workload.name}-{chips.id[:8]}"
     start = time.perf_counter()
     with stoppable(store), counted("chips") as watch:
-        found = under_defects(chips, _MAPS if asked.maps is None else asked.maps, store, watch)
-    found.yield_of(points)
+        found = under_defects(chips, maps, store, watch)
     if way.json:
         about = {"data": data, "notes": list(notes), "seconds": time.perf_counter() - start}
         print(json.dumps({**_shown(found, points), **about}, allow_nan=False))

@@ -75,7 +75,8 @@ def retune(
     """
     from dataclasses import replace
 
-    from radhard.campaign.ask import chips_of, validated
+    from radhard.campaign.ask import validated
+    from radhard.campaign.askchips import chips_of
     from radhard.campaign.chips import under_defects
     from radhard.engine.memory import keep_freed_memory
     from radhard.faults.permanent import Permanent
