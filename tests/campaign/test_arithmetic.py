@@ -36,6 +36,18 @@ def test_it_is_part_of_the_question(work: rh.Workload) -> None:
     assert rh.Campaign(work.with_(arithmetic=every)).id == campaigns[1].id
 
 
+def test_an_array_is_struck_as_it_is(work: rh.Workload) -> None:
+    held = work.with_(array=rh.Array(8, 16))
+    for shape in ((16, 8, "ws"), (8, 16, "os"), (32, 32, "os")):
+        with pytest.raises(ValueError, match="strike systolic:8x16:ws"):
+            rh.Campaign(held, rh.chips.SYSTOLIC(*shape))
+    assert rh.Campaign(held, rh.chips.SYSTOLIC(8, 16, "ws")).workload is held
+    some = work.with_(array={work.layers[0].name: rh.Array(8, 16)})
+    with pytest.raises(ValueError, match=f"layer {work.layers[0].name} runs on an array"):
+        rh.Campaign(some, rh.chips.SYSTOLIC(4, 4, "ws"))
+    rh.Campaign(work.with_(multiplier=rh.multiplier_named("mul8s_1L2H@v1")), rh.chips.SYSTOLIC())
+
+
 def test_a_store_tells_it_and_is_asked_again(tmp_path: Path) -> None:
     whole = subject("digits-cnn")
     work = rh.capture(whole.model, whole.images, whole.labels, format=rh.INT8)

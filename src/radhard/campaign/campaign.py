@@ -12,6 +12,7 @@ from torch import Tensor
 
 from radhard.accel.chip import Accelerator, Software
 from radhard.accel.chips import SOFTWARE
+from radhard.campaign.checks import check_array, check_images, check_kinds, check_name
 from radhard.campaign.description import in_words
 from radhard.campaign.job import Job, Until, checked
 from radhard.campaign.question import Question
@@ -100,14 +101,15 @@ class Campaign:
         if taken:
             raise ValueError(f"criteria can't be called {sorted(taken)}: radhard has those itself")
         known_confidence(self.confidence_of)
-        _check_kinds(self)
+        check_kinds(self.chip, self.sampler, self.model)
         if type(self.seed) is not int or not 0 <= self.seed < 2**63:
             raise ValueError(f"seed {self.seed!r} can't be: use an integer of 0 or more")
         if not self.name:
             parts = (self.workload.name, self.workload.computing, self.chip.name)
             object.__setattr__(self, "name", "-".join(parts).replace("/", "_"))
-        _check_name(self.name)
-        _check_images(self.workload, self.images)
+        check_name(self.name)
+        check_images(self.workload, self.images)
+        check_array(self.workload, self.chip)
         network = _on_chip(self.workload.on(HOST), self.chip)
         object.__setattr__(self, "network", retuned(self.protections, network))
         object.__setattr__(self, "question", Question.of(self.workload, self._asked))
@@ -325,44 +327,6 @@ class Campaign:
         """Collect this campaign alone, in memory; see `radhard.collect`."""
         checked(until, self.metrics)
         return self.job(self.golden()).result(until)
-
-
-#: Bytes of a name, at most; files and folders whose names begin with it need some more.
-_NAME_BYTES = 200
-
-
-def _check_name(name: str) -> None:
-    usable = name.strip(". ") and name.isprintable() and not set(name) & set('/\\:*?"<>|')
-    if not usable or len(name.encode()) > _NAME_BYTES:
-        raise ValueError(
-            f"name {name[:60]!r} ({len(name)} characters) can't be: it names a folder of the "
-            f'store, so use up to {_NAME_BYTES} bytes, printable and none of / \\ : * ? " < > |'
-        )
-
-
-def _check_kinds(campaign: Campaign) -> None:
-    """Raise TypeError for a part that is none, such as the class of one."""
-    parts = {
-        "chip": (Accelerator, "chips.EYERISS"),
-        "sampler": (Sampler, "Importance()"),
-        "model": (FaultModel, "BitFlip()"),
-    }
-    for name, (kind, example) in parts.items():
-        part = getattr(campaign, name)
-        if isinstance(part, type) or not isinstance(part, kind):
-            raise TypeError(
-                f"{name} {part!r} can't be: use an object with what radhard.{kind.__name__} asks "
-                f"for, such as radhard.{example}"
-            )
-
-
-def _check_images(workload: Workload, images: int | None) -> None:
-    count = len(workload.images)
-    if images is not None and (type(images) is not int or not 1 <= images <= count):
-        raise ValueError(
-            f"{images} images at a time can't be: the workload has {count}, so use 1 to {count}, "
-            "or None for all"
-        )
 
 
 def _margins(work: Workload) -> Reals:
