@@ -18,6 +18,7 @@ from radhard.metrics.outcome import ONLY_ACTIVATED, STANDARD
 from radhard.sampling.sampler import Sampler
 from radhard.sampling.tally import Tally
 from radhard.stats.interval import wilson
+from radhard.view.summary import activated
 
 SAMPLERS = (rh.Importance(), rh.Uniform(), rh.MacWeighted(), rh.Stratified())
 
@@ -139,3 +140,25 @@ def test_both_rates_are_printed(tmp_path) -> None:
         assert own["n"] == round(read["value"] * part["n"])
         assert own["value"] * own["n"] == pytest.approx(plain["value"] * part["n"])
     assert shown["metrics"]["sdc1_activated"]["n"] < shown["metrics"]["activated"]["n"]
+
+
+def test_what_is_proved_and_was_not_tried_counts_like_the_rest() -> None:
+    """On software everything is read, also where no fault of the proved mass was run."""
+    random = torch.Generator().manual_seed(3)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 4))
+    for part in model.parameters():
+        part.data = torch.randn(part.shape, generator=random)
+    images = torch.randn(12, 1, 4, 4, generator=random)
+    labels = model(images).argmax(1)
+    campaign = rh.Campaign(rh.capture(model, images, labels, format=rh.FLOAT16))
+    for seed in range(5):
+        result = campaign.with_(seed=seed).run(until=150)
+        for part in result.by(lambda s: (s.component,)):
+            read = part["activated"]
+            assert read.value == pytest.approx(1.0)
+            assert read.low < 1.0  # nobody has looked
+            name = part.label[0]
+            sdc = result.per_activated("sdc1", lambda s, name=name: s.component == name)
+            assert sdc.value == pytest.approx(part["sdc1"].value, rel=1e-6)
+            assert sdc.low <= sdc.value <= sdc.high
+        assert activated(result) == []

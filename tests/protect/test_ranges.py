@@ -1,13 +1,16 @@
 """The range detector: what it flags, and the rates that follow."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import radhard as rh
-from radhard.view.wording import notes_of
+from radhard.cli.app import app
+from radhard.view.wording import notes_of, percent
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +128,24 @@ def test_recall_does_not_depend_on_how_faults_were_drawn(work) -> None:
         assert a.low < b.high
         assert b.low < a.high
     assert other["sdc1"].half_width < one["sdc1"].half_width
+
+
+def test_the_command_line_tells_what_alarms_are_worth(tmp_path, monkeypatch, work) -> None:
+    monkeypatch.chdir(tmp_path)
+    network = "assess digits-cnn --chip software --format fp16 --images 20"
+    goal = "--protect RangeDetector --metric recall --until 0.2 --out d"
+    asked = [*network.split(), *goal.split()]
+    shown = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
+    recall = shown["metrics"]["recall"]
+    assert recall["low"] <= recall["value"] <= recall["high"] < recall["low"] + 0.4
+    assert {"precision", "detected", "sdc1_undetected"} <= set(shown["metrics"])
+    table, page = CliRunner().invoke(app, asked).stdout, (tmp_path / "d/report.html").read_text()
+    for text in (table, page):
+        assert "undetected SDC-1" in text
+        assert percent(recall["value"]) in text
+    plain = [*asked[:8], "--faults", "20", "--json"]
+    assert "recall" not in json.loads(CliRunner().invoke(app, plain).stdout)["metrics"]
+    refused = CliRunner().invoke(app, [*asked[:8], "--metric", "precision", "--until", "0.2"])
+    assert "no precision without a detector" in str(refused.exception)
+    with pytest.raises(ValueError, match=r"use one of ra, sdc1.* recall, precision"):
+        rh.Campaign(work).run(until=rh.Precision(0.1, metric="correctness"))

@@ -29,7 +29,7 @@ from radhard.campaign.windows import spread
 from radhard.faults.model import FaultModel, fault_model_named
 from radhard.formats.catalogue import format_named
 from radhard.formats.number import NumberFormat
-from radhard.metrics.outcome import STANDARD, counted_as
+from radhard.metrics.outcome import OF_ALARMS, STANDARD, counted_as
 from radhard.network.arithmetic import Datapath, Formats, Rounding
 from radhard.network.capture import capture
 from radhard.network.comparator import NanRule
@@ -100,7 +100,8 @@ class Ask(BaseModel):
         fault_model: what happens to the struck value.
         faults: how many; not together with ``until``.
         until: half width of the 95 % interval of ``metric`` at which to stop.
-        metric: an outcome, or ``ra``; with that, RA is reported in all its formulations.
+        metric: an outcome, or ``ra``; with that, RA is reported in all its formulations; or
+            ``recall`` or ``precision`` of alarms.
         sampler: how faults are drawn.
         seed: of the random draws.
         nan: what rectifiers make of not-a-number; the chip's rule where left out.
@@ -178,7 +179,7 @@ class Ask(BaseModel):
                 ``until``, or for an unknown metric.
         """
         counted = (*STANDARD, *self.criteria)
-        names = ["ra", *(name for name in counted if name != "correct")]
+        names = ["ra", *(name for name in counted if name != "correct"), *OF_ALARMS]
         if self.metric not in names:
             raise ValueError(f"no metric {self.metric!r}: use one of {', '.join(names)}")
         if self.faults is not None and self.until is not None:

@@ -325,7 +325,7 @@ class Campaign:
 
     def run(self, until: Until = 10_000) -> Result:
         """Collect this campaign alone, in memory; see `radhard.collect`."""
-        checked(until, self.metrics)
+        checked(until, self.metrics, bool(self.protections))
         return self.job(self.golden()).result(until)
 
 

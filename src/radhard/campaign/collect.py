@@ -45,7 +45,7 @@ def collect(
     if len(set(names)) < len(names):
         raise ValueError(f"campaigns {names} share a name: give each its own, Campaign(name=...)")
     for campaign in campaigns:
-        checked(until, campaign.metrics)
+        checked(until, campaign.metrics, bool(campaign.protections))
     if store is not None and Path(store).exists() and not Path(store).is_dir():
         raise StoreError(f"{store} is no folder: give a folder to keep results in, or a new name")
     jobs: list[Job] = []

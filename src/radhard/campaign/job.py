@@ -11,7 +11,7 @@ from radhard.campaign.runs import Runs, tallied
 from radhard.campaign.shard import FIRST_SHARD, shards_of
 from radhard.campaign.store import Folder, shard_name
 from radhard.faults.fault import Faults
-from radhard.metrics.outcome import counted_as
+from radhard.metrics.outcome import OF_ALARMS, counted_as
 from radhard.protect.protection import Flags
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
@@ -68,8 +68,8 @@ class Job:
         return _Run(self, until, watch).result()
 
 
-def checked(until: Until, metrics: tuple[str, ...]) -> None:
-    """Whether there is such a goal among these outcomes.
+def checked(until: Until, metrics: tuple[str, ...], watched: bool = False) -> None:
+    """Whether there is such a goal among these outcomes, and ratios of alarms where one can be.
 
     Raises:
         ValueError: for a budget below 1, or an outcome that is not counted.
@@ -77,8 +77,12 @@ def checked(until: Until, metrics: tuple[str, ...]) -> None:
     if not isinstance(until, Precision):
         if type(until) is not int or until < 1:
             raise ValueError(f"{until!r} faults can't be: ask for 1 or more, or for a Precision")
+    elif until.metric in OF_ALARMS:
+        if not watched:
+            raise ValueError(f"no {until.metric} without a detector: add one that raises alarms")
     elif counted_as(until.metric) not in metrics:
-        raise ValueError(f"no outcome {until.metric!r} to be precise about: use one of {metrics}")
+        known = ", ".join(["ra", *(name for name in metrics if name != "correct"), *OF_ALARMS])
+        raise ValueError(f"no outcome {until.metric!r} to be precise about: use one of {known}")
 
 
 class _Run:

@@ -15,7 +15,7 @@ from radhard.campaign.runs import Runs
 from radhard.campaign.windows import ImageSample
 from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.metrics.fit import ISO26262_FIT, Verdict, fit, judged
-from radhard.metrics.outcome import ONLY_ACTIVATED, RULED_OUT, counted_as
+from radhard.metrics.outcome import OF_ALARMS, ONLY_ACTIVATED, RULED_OUT, counted_as
 from radhard.metrics.resiliency import known_outcome, resiliency_accuracy
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
@@ -126,9 +126,15 @@ class Result:
     def __getitem__(self, metric: str) -> Estimate:
         """Probability of an outcome, given that a fault strikes; ``ra`` is that of ``correct``.
 
+        ``recall`` and ``precision`` are those of alarms.
+
         Raises:
             KeyError: for an outcome that was not counted.
+            ValueError: for recall and precision where nothing watched the runs.
         """
+        if metric in OF_ALARMS:
+            found: Estimate = getattr(self, metric)
+            return found
         metric = counted_as(metric)
         if metric not in self.tally.outcomes:
             raise KeyError(f"no outcome {metric!r}: this campaign counted {self.metrics}")
@@ -283,8 +289,14 @@ class Result:
         found = self._contrast([_FALSE_ALARM], [1.0], self.space.probability)
         return _opposite(found)
 
+    @property
+    def watched(self) -> bool:
+        """Whether anything may have raised alarms."""
+        alarms = self.tally.events.get("detected")
+        return bool(self.protections) or (alarms is not None and bool(alarms.any()))
+
     def _check_watched(self, name: str) -> None:
-        if not self.protections and not self.tally.events["detected"].any():
+        if not self.watched:
             raise ValueError(
                 f"no {name} without a detector: run the campaign with one that raises alarms, "
                 "such as protections=[rh.RangeDetector()]"

@@ -95,7 +95,10 @@ def assess(
         typer.Option(help="Stop when the 95 % interval of METRIC is +- this wide, such as 0.01."),
     ] = None,
     metric: Annotated[
-        str, typer.Option(help="What --until is about; ra also compares it with older notions.")
+        str,
+        typer.Option(
+            help="What --until is about: an outcome, recall, precision, or ra (also of others)."
+        ),
     ] = "sdc1",
     sampler: Annotated[
         str, typer.Option(help="How faults are drawn: radhard list samplers.")
@@ -278,12 +281,15 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
     from dataclasses import asdict
 
     from radhard.engine.memory import peak_bytes
+    from radhard.metrics.outcome import OF_ALARMS
     from radhard.view.wording import notes_of
 
     work, question = prepared.campaign.workload, prepared.campaign.question.keys
     names = {"correct": "ra"}
     metrics = {names.get(name, name): result[name] for name in result.metrics}
     metrics["golden_accuracy"] = result.golden
+    if result.watched:
+        metrics |= {name: result[name] for name in OF_ALARMS}
     if prepared.campaign.chip.name != "software":
         metrics["ra_without_control"] = result.ra_without_control
         metrics["ra_fully_used"] = result.ra_fully_used

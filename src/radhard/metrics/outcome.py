@@ -31,6 +31,12 @@ STANDARD: Mapping[str, str] = {
     "activated": "something read the struck value",
 }
 
+#: Ratios of outcomes that say what alarms are worth.
+OF_ALARMS: Mapping[str, str] = {
+    "recall": "of faults that change the top class, those with an alarm",
+    "precision": "of alarms, those of faults that change the top class",
+}
+
 #: Outcomes that no fault has whose struck value nothing reads.
 ONLY_ACTIVATED = frozenset(
     {"sdc1", "sdc5", "sdc10", "sdc20", "lost", "gained", "sdc1_undetected", "activated"}

@@ -231,7 +231,7 @@ def as_cells(
 
     Of the first, nothing is proved.
     """
-    rows = np.concatenate([part.cells for part in parts])
+    rows = np.concatenate(_guessed([part.cells for part in parts], never))
     start = np.cumsum([0, *(len(part.cells) for part in parts)])
     gaps = [part.gaps + np.array([0, k, k]) for part, k in zip(parts, start, strict=False)]
     mass, runs, weight, weight2 = rows[:, :4].T
@@ -246,6 +246,26 @@ def as_cells(
     ran = round(float(runs.sum()))
     never_of = np.concatenate(excluded)
     return Cells(mass / total, n, shares, never_of, ran, hits, looked_at, between, never[0])
+
+
+def _guessed(parts: Sequence[Reals], never: Sequence[Sequence[bool]]) -> list[Reals]:
+    """Populations without runs with the shares of all others, of what is not ruled out in them.
+
+    They have no runs still, so that intervals leave their shares open.
+    """
+    tried = np.sum([part.sum(0) for part in parts if part[:, 1].any()] or [parts[0].sum(0)], 0)
+    events = (len(tried) - 4) // 2
+    found = []
+    for rows, ruled_out in zip(parts, never, strict=True):
+        if not rows[:, 1].any() and tried[1]:
+            can_be = ~np.array(ruled_out)
+            own, had = rows.copy(), tried[4 + events :]
+            own[:, 2] = max(float(tried[2] - had[~can_be].sum()), 1e-300)
+            own[:, 3], own[:, 4 + events :] = np.inf, had * can_be
+            found.append(own)
+        else:
+            found.append(rows)
+    return found
 
 
 def _joined(rows: Reals, least: int) -> Rows:

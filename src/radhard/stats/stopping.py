@@ -22,7 +22,7 @@ class Precision:
     Attributes:
         half_width: absolute, in (0, 0.5).
         confidence: of the confidence sequence, in (0, 1).
-        metric: the outcome that decides.
+        metric: the outcome that decides, or ``recall`` or ``precision`` of alarms.
         most: faults after which to stop in any case.
 
     >>> Precision(0.01).reached(anytime_proportion(0, 2000))

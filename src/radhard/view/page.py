@@ -17,7 +17,7 @@ from radhard.campaign.store import Folder, folders
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.version import version
-from radhard.view.summary import FEW, Line, activated, enough, formulations, lines
+from radhard.view.summary import FEW, Line, activated, alarms, enough, formulations, lines
 from radhard.view.wording import (
     cost_words,
     covered_words,
@@ -158,6 +158,7 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
         "name": result.name,
         "result": result,
         "rows": lines(result),
+        "alarms": alarms(result),
         "notions": notions,
         "activated": activated(result),
         "notes": notes_of(result),

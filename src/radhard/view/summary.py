@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from radhard.campaign.result import Part, Result
-from radhard.metrics.outcome import STANDARD
+from radhard.metrics.outcome import OF_ALARMS, STANDARD
 from radhard.stats.estimate import Estimate
 
 #: (what, its estimate, what it means)
@@ -28,8 +28,9 @@ _HIDDEN = {"correct", "lost", "gained", "detected", "sdc1_undetected"}
 def lines(result: Result) -> list[Line]:
     """Accuracy without and with a fault, then every other outcome."""
     golden = result.golden
+    images = "test image" if golden.n == 1 else "test images"
     found: list[Line] = [
-        ("golden accuracy", golden, f"fault-free, {golden.n:,} test images"),
+        ("golden accuracy", golden, f"fault-free, {golden.n:,} {images}"),
         ("RA", result.ra, "accuracy under a fault"),
     ]
     found += [
@@ -40,6 +41,17 @@ def lines(result: Result) -> list[Line]:
     return found
 
 
+def alarms(result: Result) -> list[Line]:
+    """What the alarms of protections are worth; nothing where there are none."""
+    if not result.watched:
+        return []
+    return [
+        ("alarms", result["detected"], STANDARD["detected"]),
+        ("undetected SDC-1", result["sdc1_undetected"], STANDARD["sdc1_undetected"]),
+        *((name, result[name], meaning) for name, meaning in OF_ALARMS.items()),
+    ]
+
+
 def activated(result: Result) -> list[tuple[str, Estimate, Estimate]]:
     """Components some of whose faults nothing reads: the share that is read, and its SDC-1.
 
@@ -48,7 +60,7 @@ def activated(result: Result) -> list[tuple[str, Estimate, Estimate]]:
     found = []
     for part in result.by(lambda s: (s.component,)):
         name, read = str(part.label[0]), part["activated"]
-        if part.n >= FEW and read.value < 1:
+        if part.n >= FEW and read.value < 1 - 1e-9:  # shares are sums of floats
             sdc = result.per_activated("sdc1", lambda s, name=name: s.component == name)  # type: ignore[misc]
             found.append((name, read, sdc))
     return found

@@ -18,7 +18,7 @@ from radhard.stats.estimate import Estimate
 from radhard.study.comparison import Comparison
 from radhard.study.propagation import Finding
 from radhard.study.suppression import Curves
-from radhard.view.summary import FEW, Line, activated, enough, formulations, lines
+from radhard.view.summary import FEW, Line, activated, alarms, enough, formulations, lines
 from radhard.view.terminal import print_tables
 from radhard.view.wording import covered_words, notes_of, percent, share_bar
 
@@ -34,6 +34,7 @@ def summary(
     compared = software is not None or result.space.known
     return [
         _metrics(result),
+        *([_lines("What alarms are worth", "alarms", alarms(result))] if result.watched else []),
         *([_formulations(result, software)] if compared else []),
         *([_rates(result)] if result.space.rate_fit is not None else []),
         *_activated(result),
