@@ -37,8 +37,8 @@ GUARDS: Mapping[str, tuple[Callable[[Workload], Protection], bool]] = {
     "clipped-activation": (lambda work: ClippedActivation().learned(work), True),
     "bounded-neuron": (lambda work: BoundedNeuron().learned(work), True),
     "value-threshold": (lambda work: ValueThreshold().learned(work), True),
-    "neuron-gradient": (lambda work: NeuronGradientSuppressor().learned(work), False),
-    "median-feature": (lambda work: MedianFeature(), False),
+    "neuron-gradient": (lambda work: NeuronGradientSuppressor().learned(work), True),
+    "median-feature": (lambda work: MedianFeature(), True),
 }
 
 

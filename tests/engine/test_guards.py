@@ -13,6 +13,14 @@ from radhard.engine.passage import compiled, enterable, followed
 from radhard.faults.corruption import OPERANDS
 from radhard.network.workload import Workload
 from radhard.protect.bound import BoundedNeuron, ClippedActivation, RangeRestriction, ValueThreshold
+from radhard.protect.gradient import (
+    Axis,
+    Granularity,
+    Neighbours,
+    NeuronGradientSuppressor,
+    Ordering,
+    Replacement,
+)
 from radhard.protect.median import MedianFeature
 from radhard.protect.protection import Protection, joined
 from radhard.protect.ranges import RangeDetector
@@ -95,7 +103,49 @@ def test_golden_values_are_corrected_too() -> None:
     assert rh.record(work, joined([RangeDetector().learned(training)], work)).unwatched == {}
 
 
-def test_guards_with_windows_see_whole_tensors() -> None:
-    _, work = works("fp32")
-    trace = rh.record(work, joined([MedianFeature()], work))
-    assert not followed(trace)
+#: Guards that look at windows, along both axes, in rings, with edges, and in each way of replacing.
+WINDOWED: dict[str, Callable[[Workload], list[Protection]]] = {
+    "channels": lambda work: [NeuronGradientSuppressor(kappa=3, kappa_dense=3).learned(work)],
+    "positions": lambda work: [
+        NeuronGradientSuppressor(
+            Neighbours(Axis.SPATIAL),
+            kappa=2,
+            granularity=Granularity.CHANNEL,
+            replacement=Replacement.LOCAL_MEAN,
+        ).learned(work)
+    ],
+    "means": lambda work: [
+        NeuronGradientSuppressor(
+            Neighbours(lag=3, ordering=Ordering.CHAIN),
+            kappa=1,
+            kappa_dense=1,
+            granularity=Granularity.LAYER,
+            both_sides=False,
+            replacement=Replacement.LOCAL_MEAN,
+        ).learned(work)
+    ],
+    "medians": lambda work: [MedianFeature()],
+    "wide medians": lambda work: [MedianFeature(5, Axis.CHANNEL)],
+    "beside a detector": lambda work: [
+        RangeDetector().learned(work),
+        NeuronGradientSuppressor(kappa=3).learned(work),
+    ],
+}
+
+
+@pytest.mark.parametrize("fmt", ["int8", "fixed16_10", "fp32", "fp64"])
+@pytest.mark.parametrize("name", WINDOWED)
+def test_windows_are_judged_as_in_whole_runs(name: str, fmt: str) -> None:
+    training, work = works(fmt)
+    guard = joined(WINDOWED[name](training), work)
+    trace = rh.record(work, guard)
+    assert followed(trace)
+    for operand in OPERANDS:
+        corruption = random_corruptions(work, operand, 150, seed=len(name))
+        fast = rh.resume(trace, corruption)
+        whole = rh.resume(trace, corruption, patches=False)
+        far = [relative(*pair) > TOLERANCE for pair in zip(fast.logits, whole.logits, strict=True)]
+        apart = torch.tensor(far) | (fast.detected != whole.detected)
+        if fmt in EXACT:
+            assert torch.equal(fast.logits, whole.logits)
+        assert int(apart.sum()) <= (0 if fmt in EXACT else APART * len(corruption))

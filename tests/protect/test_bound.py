@@ -108,8 +108,8 @@ def test_smooth_bounds_are_learned_and_trained(work: rh.Workload) -> None:
 
 def test_medians_of_neighbours() -> None:
     values = torch.tensor([[[1.0, 9.0, 2.0, 3.0]]])
-    assert Median(3, 2)(values).flatten().tolist() == [1.0, 2.0, 3.0, 3.0]
-    assert Median(3, 1)(values.transpose(1, 2)).flatten().tolist() == [1.0, 2.0, 3.0, 3.0]
+    assert Median(3, 2, 4)(values).flatten().tolist() == [1.0, 2.0, 3.0, 3.0]
+    assert Median(3, 1, 4)(values.transpose(1, 2)).flatten().tolist() == [1.0, 2.0, 3.0, 3.0]
     with pytest.raises(ValueError, match="odd number"):
         MedianFeature(4)
 

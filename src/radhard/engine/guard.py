@@ -77,7 +77,10 @@ class StepGuard(Protocol):
 
 @runtime_checkable
 class LocalGuard(StepGuard, Protocol):
-    """A guard that may judge every value by itself, so that untouched ones need no look."""
+    """A guard that may judge every value by itself, so that untouched ones need no look.
+
+    Or by a window around it, see `WindowGuard`.
+    """
 
     @property
     def local(self) -> bool:
@@ -101,6 +104,43 @@ class LocalLayerGuard(Guard, Protocol):
 
     def touch(self, layer: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         """As `LocalGuard.touch`, by number of the layer."""
+        ...
+
+
+class Window(NamedTuple):
+    """By which values a guard judges each one.
+
+    Attributes:
+        axis: of (n, m, positions), 1 for channels or 2 for positions, along which they lie.
+        reads: (count, k) for each place along the axis the places that it is judged by, itself
+            first; others may stand there more than once.
+    """
+
+    axis: int
+    reads: Tensor
+
+
+@runtime_checkable
+class WindowGuard(LocalGuard, Protocol):
+    """A local guard that judges values by windows around them at some of its steps.
+
+    What it says of a place depends on the values of its window alone, and on the place.
+    """
+
+    def window(self, step: int) -> Window | None:
+        """That of a step; ``None`` where it judges every value by itself, with `touch`."""
+        ...
+
+    def judge(
+        self, step: int, values: Tensor, channel: Tensor, position: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What to go on with, and where an alarm is raised, (n,) each.
+
+        Args:
+            step: of the program.
+            values: (n, k) those of windows.
+            channel, position: (n,) of the values that are judged.
+        """
         ...
 
 
@@ -200,22 +240,22 @@ def guarded(guard: StepGuard, workload: Workload, seen: Seen) -> tuple[Tensor, T
 
 def by_channel(workload: Workload, step: int, rows: Tensor) -> Tensor:
     """Rows (n, elements) of a step as (n, m, positions)."""
-    n, blocks = rows.shape[0], _blocks(workload, step)
-    return rows.view(n, *blocks).transpose(1, 2).reshape(n, blocks[1], -1)
+    n, sizes = rows.shape[0], blocks(workload, step)
+    return rows.view(n, *sizes).transpose(1, 2).reshape(n, sizes[1], -1)
 
 
 def rows_of(workload: Workload, step: int, output: Tensor) -> Tensor:
     """The inverse of `by_channel`."""
-    n, (outer, channels, inner) = output.shape[0], _blocks(workload, step)
+    n, (outer, channels, inner) = output.shape[0], blocks(workload, step)
     return output.reshape(n, channels, outer, inner).transpose(1, 2).reshape(n, -1)
 
 
-def _blocks(workload: Workload, step: int) -> tuple[int, int, int]:
+def blocks(workload: Workload, step: int) -> tuple[int, int, int]:
     """How a step's value for one image lies in memory: (outer positions, m, inner positions)."""
-    return workload.once(("blocks", step), lambda: _found_blocks(workload, step))
+    return workload.once(("blocks", step), lambda: _found(workload, step))
 
 
-def _found_blocks(workload: Workload, step: int) -> tuple[int, int, int]:
+def _found(workload: Workload, step: int) -> tuple[int, int, int]:
     """Those of the layer that elementwise operations follow; else by the number of axes."""
     number = workload.numbers.get(step)
     layout = workload.program.rows[step]
@@ -226,7 +266,7 @@ def _found_blocks(workload: Workload, step: int) -> tuple[int, int, int]:
     if isinstance(operation_of(workload.program.steps[step]), Elementwise):
         for source in workload.program.steps[step].inputs:
             if workload.program.rows[source] == layout:
-                return _blocks(workload, source)
+                return blocks(workload, source)
     shape = layout.shape(1)
     if len(shape) == 3:  # sequences of vectors
         return shape[0] * shape[1], shape[2], 1

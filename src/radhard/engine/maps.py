@@ -108,3 +108,10 @@ class Maps:
             return Map.of(self.trace.values[read.step], plane)
         number = self.trace.workload.numbers[read.step]
         return Map.of(Windows(self.trace, self.trace.copies).all_sums(number), plane)
+
+
+def plane_of(trace: Trace, step: int) -> Plane:
+    """The plane of a value that some stage reads."""
+    plane = Maps(trace).plane(step)
+    assert plane is not None
+    return plane

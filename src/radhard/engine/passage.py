@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine import entry, gather
 from radhard.engine.change import Change, altered, of_channels
-from radhard.engine.guard import BoundingGuard, Bounds, is_local
-from radhard.engine.maps import Maps, Read
-from radhard.engine.patch import Plane
+from radhard.engine.maps import Maps, Read, plane_of
 from radhard.engine.reweigh import struck_channels, tapped
 from radhard.engine.sparse import Entrance, Front, Stage, State
 from radhard.engine.spread import Pool
 from radhard.engine.stage import Barrier, Plan, planned
 from radhard.engine.strike import held_inputs, under_padding
 from radhard.engine.trace import Trace
+from radhard.engine.watch import watchable, watched
 from radhard.faults.corruption import Corruption
-from radhard.network.workload import HOST
 
 #: The types of values that kernels know.
 _REALS = (torch.float32, torch.float64)
@@ -35,14 +31,8 @@ def compiled(trace: Trace) -> bool:
 
 
 def followed(trace: Trace) -> bool:
-    """Whether what watches a trace, if anything, can look at differences alone.
-
-    What a guard makes of the golden outputs of layers themselves is where faults begin.
-    """
-    if trace.guard is None:
-        return True
-    unaltered = trace.unwatched.keys().isdisjoint(trace.workload.numbers)
-    return compiled(trace) and is_local(trace.guard) and unaltered
+    """Whether what watches a trace, if anything, can look at differences alone."""
+    return trace.guard is None or (compiled(trace) and watchable(trace))
 
 
 def enterable(trace: Trace) -> Collection[int]:
@@ -56,13 +46,6 @@ def _plan(trace: Trace) -> Plan:
     return trace.workload.once(key, lambda: planned(trace))
 
 
-def _plane(trace: Trace, step: int) -> Plane:
-    """Of a value that some stage reads."""
-    plane = Maps(trace).plane(step)
-    assert plane is not None
-    return plane
-
-
 def from_outputs(
     trace: Trace, number: int, fault: Tensor, image: Tensor, wrong: tuple[Tensor, Tensor, Tensor]
 ) -> Front:
@@ -70,7 +53,7 @@ def from_outputs(
     layer, (element, golden, faulty) = trace.workload.layers[number], wrong
     chosen = torch.nonzero(faulty != golden)[:, 0]
     channel, position = layer.output_place(element[chosen])
-    columns = _plane(trace, layer.step)[2]
+    columns = plane_of(trace, layer.step)[2]
     place = torch.stack([position // columns, position % columns], 1).numpy()
     state = State.single(place, channel.numpy(), faulty[chosen].to(trace.logits).numpy())
     return Front(fault[chosen].numpy(), image[chosen].numpy(), {layer.step: state})
@@ -97,7 +80,7 @@ def _from_elements(
     trace: Trace, number: int, fault: Tensor, corruption: Corruption, wrong: Tensor
 ) -> Front:
     layer = trace.workload.layers[number]
-    _, height, columns = _plane(trace, layer.operands[0])
+    _, height, columns = plane_of(trace, layer.operands[0])
     channel, position = np.divmod(corruption.element, height * columns)
     place = np.stack([position // columns, position % columns], 1)
     state = State.single(place, channel, wrong.to(trace.logits).numpy())
@@ -113,7 +96,7 @@ def _from_padding(trace: Trace, number: int, fault: Tensor, corruption: Corrupti
     golden = trace.values[layer.step][torch.from_numpy(corruption.image)[run], element]
     wrong = torch.nonzero(faulty != golden)[:, 0]
     count = torch.bincount(run[wrong], minlength=len(fault)).numpy()
-    columns = _plane(trace, layer.step)[2]
+    columns = plane_of(trace, layer.step)[2]
     place = np.stack(np.divmod(corruption.positions[:, 0], columns), 1)
     channel = layer.output_place(element[wrong])[0].numpy()
     state = State.column(place, count, channel, faulty[wrong].to(trace.logits).numpy())
@@ -140,7 +123,7 @@ def from_weights(
     )
     moved = (after.to(torch.float64) - before.to(torch.float64)).numpy()
     wrong = (*tapped(layer, channel, tap), moved)
-    _, height, columns = _plane(trace, layer.step)
+    _, height, columns = plane_of(trace, layer.step)
     area = len(corruption) * height * columns
     room = State.room(len(corruption), area, area, Maps(trace).real)
     used = reweigh(wrong, corruption.image, room, Maps(trace))
@@ -154,7 +137,7 @@ def _from_weights_anew(
     channel, values, change = struck_channels(trace, number, corruption)
     step, maps = trace.workload.layers[number].step, Maps(trace)
     room = State.room(len(corruption), values.numel(), values.numel(), maps.real)
-    golden, columns = maps.values(Read(step), corruption.image), _plane(trace, step)[2]
+    golden, columns = maps.values(Read(step), corruption.image), plane_of(trace, step)[2]
     given = values.to(trace.logits).numpy(), channel.numpy(), corruption.image, golden, columns
     used = gather.column(*given, room.arrays)
     return _read_within(trace, number, fault, corruption, room.trimmed(used)), change
@@ -165,7 +148,7 @@ def _read_within(
 ) -> Front:
     """Runs whose outputs differ, of those in the boxes of reads."""
     step = trace.workload.layers[number].step
-    _, height, width = _plane(trace, step)
+    _, height, width = plane_of(trace, step)
     reads = np.column_stack([corruption.channels, corruption.positions, corruption.first])
     kept = np.zeros(len(state.value), np.bool_)
     entry.within(state.arrays, width, height * width, reads, kept)
@@ -213,92 +196,21 @@ def passed(
 def _entered(trace: Trace, entrance: Entrance, front: Front, detected: Tensor) -> Front:
     """Runs that begin at the end of a layer, taken through the chain behind it."""
     stage = entrance.stage
-    begun = _watched(trace, stage.first, front, detected)
+    begun = watched(trace, stage.first, front, detected)
     state = entrance.chain.passed(Maps(trace), begun.states, begun.image)
     found = Front(begun.fault, begun.image, {stage.end: state})
     behind = stage.end != stage.first
-    return _alive(_watched(trace, stage.end, found, detected) if behind else found)
+    return _alive(watched(trace, stage.end, found, detected) if behind else found)
 
 
 def _advanced(trace: Trace, stage: Stage, front: Front, detected: Tensor) -> Front:
     if any(step in front.states for step in stage.sources):
         front.states[stage.end] = stage.passed(Maps(trace), front.states, front.image)
-        front = _watched(trace, stage.end, front, detected)
+        front = watched(trace, stage.end, front, detected)
         last = trace.last_reader
         front.states = {s: held for s, held in front.states.items() if last[s] > stage.end}
         return _alive(front)
     return front
-
-
-def _watched(trace: Trace, step: int, front: Front, detected: Tensor) -> Front:
-    """Runs after a local guard has looked at what they differ by in the value of a step."""
-    if step not in trace.watched or not len(front.fault):
-        return front
-    state, bounds = front.states[step], _bounds(trace, step)
-    if bounds is None:
-        alarm, changed = _touched(trace, step, front)
-    else:
-        alarm, changed = _bounded(trace, step, front, bounds)
-    detected[torch.from_numpy(front.fault[alarm])] = True
-    if changed is None:
-        return front
-    room = State.room(len(front.fault), len(state.start), len(state.value), state.value.dtype)
-    left = room.trimmed(entry.select(state.arrays, *changed, room.arrays))
-    return Front(front.fault, front.image, {**front.states, step: left})
-
-
-#: Which runs raise an alarm; what entries become and which differ, ``None`` where none changes.
-_Looked = tuple[NDArray[np.bool_], tuple[NDArray[Any], NDArray[np.bool_]] | None]
-
-
-def _bounded(trace: Trace, step: int, front: Front, bounds: Bounds) -> _Looked:
-    """By a guard that compares with bounds."""
-    golden = Maps(trace).values(Read(step, unwatched=True), front.image)
-    state, (_, height, columns) = front.states[step], _plane(trace, step)
-    corrects, ends = step in trace.unwatched, tuple(end.numpy() for end in bounds[:4])
-    after, kept = np.empty_like(state.value), np.ones(len(state.value), np.bool_)
-    alarm, maps = np.zeros(len(front.fault), np.bool_), (columns, height * columns)
-    given = (state.arrays, front.image, golden, maps, ends, (bounds.stays, corrects))
-    outside = entry.bounded(*given, (after, kept, alarm))
-    return alarm, ((after, kept) if corrects or (outside and not bounds.stays) else None)
-
-
-def _touched(trace: Trace, step: int, front: Front) -> _Looked:
-    """By any other guard."""
-    guard: Any = trace.guard
-    state, (_, height, columns) = front.states[step], _plane(trace, step)
-    run, place = np.full(len(state.value), -1), np.zeros(len(state.value), np.int64)
-    entry.placed(state.arrays, columns, height * columns, run, place)
-    values, where = torch.from_numpy(state.value), torch.from_numpy(place)
-    after, alarming = guard.touch(step, values, where)
-    raised = run[np.flatnonzero(alarming.numpy())]
-    alarm, corrects = np.zeros(len(front.fault), np.bool_), step in trace.unwatched
-    alarm[raised[raised >= 0]] = True
-    if not corrects and (after is values or torch.equal(after, values)):
-        return alarm, None  # and nothing differs less than before
-    golden = Maps(trace).values(Read(step, unwatched=True), front.image)
-    clean = np.zeros_like(state.value)
-    entry.golden_entries(state.arrays, front.image, golden, columns, clean)
-    before = torch.from_numpy(clean)
-    before = guard.touch(step, before, where)[0] if corrects else before
-    return alarm, (after.numpy(), (before != after).numpy())
-
-
-def _bounds(trace: Trace, step: int) -> Bounds | None:
-    """What a guard compares with at a step, as values are; ``None`` for other guards."""
-    key = ("bounds", step)
-    if key not in trace.maps:
-        guard: Any = trace.guard
-        found = guard.bounds(step) if isinstance(guard, BoundingGuard) else None
-        if found is not None:
-            real = trace.logits.dtype
-            low, high, below, above = (
-                end.detach().to(HOST, real).contiguous() for end in found[:4]
-            )
-            found = Bounds(low, high, below, above, found.stays)
-        trace.maps[key] = found
-    bounds: Bounds | None = trace.maps[key]
-    return bounds
 
 
 def _alive(front: Front) -> Front:
@@ -312,7 +224,7 @@ def _whole(trace: Trace, front: Front, position: int, detected: Tensor) -> Pool:
     values = {step: trace.golden(step, image) for step in trace.live_after(position)}
     for step, rows in values.items():
         if step in front.states:
-            _, height, width = _plane(trace, step)
+            _, height, width = plane_of(trace, step)
             entry.write(front.states[step].arrays, width, height * width, rows.numpy())
     fault = torch.from_numpy(front.fault)
     return Pool(position, fault, image, detected[fault], values)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from radhard.accel.chip import Accelerator
-from radhard.engine.guard import Sight, StepGuard
+from radhard.engine.guard import Sight, StepGuard, Window
 from radhard.network.workload import Workload
+from radhard.protect.beside import suppress
 from radhard.protect.bound import element_cost, floored
 from radhard.protect.checksum import Checksum, ChecksumGuard
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
@@ -134,6 +135,27 @@ class Differences(nn.Module):
         kept = torch.where(wrong, 0.0, finite)
         beside = kept.index_select(self.axis, self.before)
         return torch.where(wrong, (beside + kept.index_select(self.axis, self.after)) / 2, finite)
+
+    def window(self) -> Window:
+        """See `radhard.protect.tap.Windowed`."""
+        here = torch.arange(len(self.before), device=self.before.device)
+        reads = [here, self.before, self.after]
+        if self.replacement == Replacement.LOCAL_MEAN:
+            reads += [self.before[self.before], self.after[self.after]]
+        return Window(self.axis, torch.stack(reads, 1))
+
+    def judge(self, values: Tensor, channel: Tensor, position: Tensor) -> Tensor:
+        """See `radhard.protect.tap.Windowed`."""
+        mean = self.replacement == Replacement.LOCAL_MEAN
+        sides = self.before.numpy(), self.after.numpy()
+        rule = (*sides, self.axis == 1, self.both_sides, mean)
+        low, high = (
+            torch.atleast_2d(end).to(values.dtype).numpy() for end in (self.low, self.high)
+        )
+        found = torch.empty_like(channel, dtype=values.dtype)
+        place = channel.numpy(), position.numpy()
+        suppress(values.numpy(), *place, rule, (low, high), found.numpy())
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from radhard.accel.chip import Accelerator
-from radhard.engine.guard import StepGuard
+from radhard.engine.guard import StepGuard, Window, blocks
 from radhard.network.workload import Workload
+from radhard.protect.beside import median
 from radhard.protect.bound import element_cost
 from radhard.protect.gradient import Axis
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
@@ -19,22 +20,40 @@ from radhard.protect.tune import fine_tuned
 
 
 class Median(SmoothCorrection):
-    """The median of ``window`` neighbours along an axis of (n, m, positions), edges repeated."""
+    """The median of ``size`` neighbours along an axis of (n, m, positions), edges repeated.
 
-    def __init__(self, window: int, axis: int) -> None:
+    ``count`` values lie along the axis; fewer than ``size`` are left as they are.
+    """
+
+    def __init__(self, size: int, axis: int, count: int) -> None:
         super().__init__()
-        self.window, self.axis = window, axis
+        self.size, self.axis, self.count = size, axis, count
 
     def forward(self, values: Tensor) -> Tensor:
         """Values; what is no number counts as 0."""
         finite = torch.where(torch.isnan(values), 0.0, values)
-        if finite.shape[self.axis] < self.window:
+        if self.count < self.size:
             return finite
-        half = self.window // 2
+        half = self.size // 2
         turned = finite if self.axis == 2 else finite.transpose(1, 2)
         padded = F.pad(turned, (half, half), mode="replicate")
-        found = padded.unfold(2, self.window, 1).median(-1).values
+        found = padded.unfold(2, self.size, 1).median(-1).values
         return found if self.axis == 2 else found.transpose(1, 2)
+
+    def window(self) -> Window:
+        """See `radhard.protect.tap.Windowed`."""
+        here, half = torch.arange(self.count)[:, None], self.size // 2
+        if self.count < self.size:
+            return Window(self.axis, here)
+        beside = [k for k in range(-half, half + 1) if k]
+        around = (here + torch.tensor(beside)).clamp(0, self.count - 1)
+        return Window(self.axis, torch.cat([here, around], 1))
+
+    def judge(self, values: Tensor, channel: Tensor, position: Tensor) -> Tensor:
+        """See `radhard.protect.tap.Windowed`."""
+        found = torch.empty_like(channel, dtype=values.dtype)
+        median(values.numpy(), found.numpy())
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +98,11 @@ class MedianFeature(Protection):
         """See `Protection`."""
         axis = 2 if self.axis == Axis.SPATIAL else 1
         steps = tapped(workload, Tap.ACTIVATION, last=False)
-        return TapGuard({step: Median(self.window, axis) for step in steps})
+        parts = {}
+        for step in steps:
+            outer, channels, inner = blocks(workload, step)
+            parts[step] = Median(self.window, axis, outer * inner if axis == 2 else channels)
+        return TapGuard(parts)
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Three comparisons per median of three; training."""

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator
-from radhard.engine.guard import Guard, LocalGuard, Sight, StepGuard, is_local, step_guard
+from radhard.engine.guard import (
+    Guard,
+    LocalGuard,
+    Sight,
+    StepGuard,
+    Window,
+    WindowGuard,
+    is_local,
+    step_guard,
+)  # fmt: skip
 from radhard.faults.corruption import Corruption
 from radhard.faults.fault import Faults
 from radhard.faults.space import SiteSpace
@@ -214,20 +223,38 @@ class _Guards(torch.nn.Module):
 
     def look(self, sight: Sight) -> tuple[Tensor, Tensor]:
         output, alarm = sight.output, torch.zeros_like(sight.shared)
-        for guard in self.guards:
-            if sight.step in guard.steps:
-                output, more = guard.look(replace(sight, output=output))
-                alarm = alarm | more
+        for guard in self._at(sight.step):
+            output, more = guard.look(replace(sight, output=output))
+            alarm = alarm | more
         return output, alarm
 
     @property
     def local(self) -> bool:
-        return all(map(is_local, self.guards))
+        """Where one looks at windows it must be alone."""
+        return all(map(is_local, self.guards)) and all(
+            self.window(step) is None or len(self._at(step)) == 1 for step in self.steps
+        )
+
+    def _at(self, step: int) -> list[StepGuard]:
+        return [guard for guard in self.guards if step in guard.steps]
+
+    def window(self, step: int) -> Window | None:
+        for guard in self._at(step):
+            if isinstance(guard, WindowGuard) and (found := guard.window(step)):
+                return found
+        return None
+
+    def judge(
+        self, step: int, values: Tensor, channel: Tensor, position: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        (guard,) = self._at(step)
+        assert isinstance(guard, WindowGuard)
+        return guard.judge(step, values, channel, position)
 
     def touch(self, step: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         alarm = torch.zeros_like(values, dtype=torch.bool)
-        for guard in self.guards:
-            if step in guard.steps and isinstance(guard, LocalGuard):
+        for guard in self._at(step):
+            if isinstance(guard, LocalGuard):
                 values, more = guard.touch(step, values, place)
                 alarm = alarm | more
         return values, alarm

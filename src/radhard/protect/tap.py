@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from radhard.engine.guard import Bounds, Sight, by_channel
+from radhard.engine.guard import Bounds, Sight, Window, by_channel
 from radhard.network.operation import Elementwise, operation_of
 from radhard.network.workload import HOST, Workload
 
@@ -103,6 +103,19 @@ class Bounding(Protocol):
         ...
 
 
+@runtime_checkable
+class Windowed(Protocol):
+    """A correction that goes by windows of values."""
+
+    def window(self) -> Window:
+        """Which."""
+        ...
+
+    def judge(self, values: Tensor, channel: Tensor, position: Tensor) -> Tensor:
+        """What it makes of the values in the middle of windows (n, k), each at its place."""
+        ...
+
+
 def placed(bound: Tensor, place: Tensor) -> Tensor:
     """A bound of all values, or those of the neurons at some places."""
     return bound if bound.numel() == 1 else bound.reshape(-1)[place]
@@ -132,7 +145,7 @@ class TapGuard(nn.Module):
     @property
     def local(self) -> bool:
         """See `radhard.engine.guard.LocalGuard`."""
-        return all(isinstance(part, Pointwise) for part in self.corrections.values())
+        return all(isinstance(part, Pointwise | Windowed) for part in self.corrections.values())
 
     def touch(self, step: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         """See `radhard.engine.guard.LocalGuard`."""
@@ -143,6 +156,23 @@ class TapGuard(nn.Module):
         if silent or corrected is values:
             return corrected, torch.zeros_like(values, dtype=torch.bool)
         return corrected, corrected != values
+
+    def window(self, step: int) -> Window | None:
+        """See `radhard.engine.guard.WindowGuard`."""
+        part = self.corrections[str(step)]
+        return part.window() if isinstance(part, Windowed) else None
+
+    def judge(
+        self, step: int, values: Tensor, channel: Tensor, position: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `radhard.engine.guard.WindowGuard`."""
+        part = self.corrections[str(step)]
+        silent = isinstance(part, SmoothCorrection)
+        assert isinstance(part, Windowed)
+        corrected = part.judge(values, channel, position)
+        if silent:
+            return corrected, torch.zeros_like(corrected, dtype=torch.bool)
+        return corrected, corrected != values[:, 0]
 
     def bounds(self, step: int) -> Bounds | None:
         """See `radhard.engine.guard.BoundingGuard`."""
