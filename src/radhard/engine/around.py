@@ -2,114 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 _compiled = njit(cache=True, nogil=True)
-#: More than any map has rows.
-_FAR = 1 << 30
-
-
-class Asked(NamedTuple):
-    """The places at which a guard may decide otherwise than without a fault, run by run.
-
-    Attributes:
-        end: (n,) where the places of each run end in what follows.
-        channel, position: (k,) channels and positions, in the order of the map.
-        values: (k, width) what the guard decides by.
-        clean: (k,) what the golden run goes on with.
-    """
-
-    end: NDArray[np.int64]
-    channel: NDArray[np.int32]
-    position: NDArray[np.int32]
-    values: NDArray[Any]
-    clean: NDArray[Any]
-
-    @classmethod
-    def room(cls, runs: int, places: int, width: int, real: Any) -> Asked:
-        """Arrays that are yet to be filled."""
-        return cls(
-            np.empty(runs, np.int64),
-            np.empty(places, np.int32),
-            np.empty(places, np.int32),
-            np.empty((places, width), real),
-            np.empty(places, real),
-        )
-
-    def trimmed(self, used: int) -> Asked:
-        """Without the room that was not used."""
-        return Asked(self.end, *(part[:used] for part in self[1:]))
 
 
 @_compiled
-def entries(boxes, base, start):
-    """How many values differ, of all runs."""
-    found = 0
-    for i in range(len(boxes)):
-        found += start[base[i] + boxes[i, 2] * boxes[i, 3]] - start[base[i]]
-    return found
+def _row(state, i, golden, columns, p, into):
+    """A run's values in all channels at position ``p``."""
+    boxes, base, start, chan, value = state
+    for c in range(len(into)):
+        into[c] = golden[p, c]
+    y, x = p // columns - boxes[i, 0], p % columns - boxes[i, 1]
+    if 0 <= y < boxes[i, 2] and 0 <= x < boxes[i, 3]:
+        k = base[i] + y * boxes[i, 3] + x
+        for j in range(start[k], start[k + 1]):
+            into[np.uint32(chan[j])] = value[j]
 
 
 @_compiled
-def surrounding(state, image, maps, window, asked):
-    """Fill in the places whose windows hold a value that differs; gives (places, box positions).
+def asked(state, columns, readers, positions, position, end):
+    """The positions at which a guard may decide otherwise than without a fault, in map order.
 
     Args:
         state: what runs differ by.
-        image: (n,) golden maps of which image.
-        maps: golden values before and after the guard, and columns of the map.
-        window: for each place along the axis what it reads, itself first, and who reads it,
-            perhaps more than once, (count, ...); and whether the axis is that of channels.
-        asked: what is filled in.
+        columns: of the map.
+        readers: by which positions each one is read, perhaps more than once, (positions, k); no
+            columns where each is read by itself alone.
+        positions: of the map.
+        position: filled in, run by run.
+        end: (n,) filled in, where those of each run end.
+
+    Gives how many they are, and how many the boxes around those of each run hold.
     """
-    boxes, base, start, chan, value = state
-    golden, after, columns = maps
-    reads, readers, along = window
-    end, to_channel, to_position, values, clean = asked
-    positions, channels = golden.shape[1:]
-    held = np.full(positions * channels, -1, np.int32)
-    wanted = np.zeros(positions * channels, np.bool_)
+    boxes, base, start = state[:3]
     met = np.zeros(positions, np.bool_)
     found, area = 0, 0
     for i in range(len(boxes)):
         top, left, height, width = boxes[i]
         y_low, y_high, x_low, x_high = positions, -1, columns, -1
         for k in range(height * width):
-            p = (top + k // width) * columns + left + k % width
-            for j in range(start[base[i] + k], start[base[i] + k + 1]):
-                c = chan[j]
-                held[p * channels + c] = j
-                for r in range(readers.shape[1]):
-                    q, m = (p, readers[c, r]) if along else (readers[p, r], c)
-                    wanted[q * channels + m] = True
-                    if not met[q]:
-                        met[q] = True
-                        y_low, y_high = min(y_low, q // columns), max(y_high, q // columns)
-                        x_low, x_high = min(x_low, q % columns), max(x_high, q % columns)
-        own, seen = golden[image[i]].reshape(-1), after[image[i]].reshape(-1)
-        for p in range(y_low * columns, (y_high + 1) * columns):
-            if not met[p]:
+            if start[base[i] + k] == start[base[i] + k + 1]:
                 continue
-            met[p] = False
-            for c in range(channels):
-                place = p * channels + c
-                if not wanted[place]:
-                    continue
-                wanted[place] = False
-                middle, first, apart = (c, p * channels, 1) if along else (p, c, channels)
-                for r in range(reads.shape[1]):
-                    q = first + reads[middle, r] * apart
-                    values[found, r] = value[held[q]] if held[q] >= 0 else own[q]
-                clean[found], to_channel[found], to_position[found] = seen[place], c, p
-                found += 1
-        for k in range(height * width):
             p = (top + k // width) * columns + left + k % width
-            for j in range(start[base[i] + k], start[base[i] + k + 1]):
-                held[p * channels + chan[j]] = -1
+            for r in range(max(1, readers.shape[1])):
+                q = readers[p, r] if readers.shape[1] else p
+                if not met[q]:
+                    met[q] = True
+                    y_low, y_high = min(y_low, q // columns), max(y_high, q // columns)
+                    x_low, x_high = min(x_low, q % columns), max(x_high, q % columns)
+        for y in range(y_low, y_high + 1):
+            for p in range(y * columns + x_low, y * columns + x_high + 1):
+                position[found] = p
+                found += met[p]
+                met[p] = False
         end[i] = found
         if y_high >= 0:
             area += (y_high + 1 - y_low) * (x_high + 1 - x_low)
@@ -117,34 +64,96 @@ def surrounding(state, image, maps, window, asked):
 
 
 @_compiled
-def resolved(asked, after, columns, out):
-    """What runs differ by once the asked places have become ``after``; as kernels of stages."""
-    ends, channel, position, _, clean = asked
+def beside(state, runs, image, golden, columns, reads, values):
+    """What a guard reads that judges by other channels, at all positions that differ of some runs.
+
+    Args:
+        state: what runs differ by.
+        runs: the first of them, and the one behind the last.
+        image: (n,) golden maps of which image.
+        golden: values that the guard has not seen yet.
+        columns: of the map.
+        reads: by which channels each is judged, itself first, (width, channels).
+        values: (positions, width, channels), filled in.
+    """
+    boxes, base, start, chan, value = state
+    n, channels = 0, values.shape[2]
+    for i in range(runs[0], runs[1]):
+        top, left, height, width = boxes[i]
+        k, own = base[i], golden[image[i]]
+        for y in range(top, top + height):
+            for p in range(y * columns + left, y * columns + left + width):
+                if start[k] < start[k + 1]:
+                    for c in range(channels):
+                        values[n, 0, c] = own[p, c]
+                    for j in range(start[k], start[k + 1]):
+                        values[n, 0, np.uint32(chan[j])] = value[j]
+                    for r in range(1, len(reads)):
+                        for c in range(channels):
+                            values[n, r, c] = values[n, 0, reads[r, c]]
+                    n += 1
+                k += 1
+
+
+@_compiled
+def around(state, runs, image, golden, columns, reads, places, values):
+    """The same of a guard that judges by other positions, (width, positions), at the asked ones.
+
+    ``places``: positions and ends, as `asked` has filled them in.
+    """
+    position, end = places
+    first = end[runs[0] - 1] if runs[0] else 0
+    i = runs[0]
+    for j in range(first, end[runs[1] - 1]):
+        while j >= end[i]:
+            i += 1
+        for r in range(len(reads)):
+            into = values[j - first, r]
+            _row(state, i, golden[image[i]], columns, reads[r, position[j]], into)
+
+
+@_compiled
+def resolved(runs, image, clean, columns, places, after, begun, out, used):
+    """What runs differ by once asked positions have become ``after``; gives what is used.
+
+    Args:
+        runs, image, columns, places: as in `around`.
+        clean: golden values that the guard has seen.
+        after: (positions, channels) of these runs.
+        begun: (positions,) room.
+        out: arrays for the result, of all runs.
+        used: rows and entries of them by the runs before.
+    """
+    position, end = places
     boxes, base, start, chan, value = out
-    rows, entries, first = 0, 0, 0
-    for i in range(len(ends)):
-        top, left, bottom, right = _FAR, columns, -1, -1
-        for j in range(first, ends[i]):
-            if after[j] != clean[j]:
-                y, x = position[j] // columns, position[j] % columns
-                top, bottom = min(top, y), max(bottom, y)
-                left, right = min(left, x), max(right, x)
-        base[i], k = rows, 0
-        boxes[i] = 0
-        if bottom >= 0:
-            boxes[i, 0], boxes[i, 1] = top, left
-            boxes[i, 2], boxes[i, 3] = bottom + 1 - top, right + 1 - left
-        for j in range(first, ends[i]):
-            if after[j] != clean[j]:
-                y, x = position[j] // columns - top, position[j] % columns - left
-                while k <= y * boxes[i, 3] + x:
-                    start[rows + k] = entries
-                    k += 1
-                chan[entries], value[entries] = channel[j], after[j]
-                entries += 1
-        while k <= boxes[i, 2] * boxes[i, 3]:
-            start[rows + k] = entries
-            k += 1
-        rows += k
-        first = ends[i]
+    rows, entries = used
+    first = end[runs[0] - 1] if runs[0] else 0
+    j = first
+    for i in range(runs[0], runs[1]):
+        golden, own = clean[image[i]], j
+        y_low, y_high, x_low, x_high = clean.shape[1], -1, columns, -1
+        while j < end[i]:
+            p, before = position[j], entries
+            begun[j - first] = entries
+            for c in range(after.shape[1]):
+                v = after[j - first, c]
+                chan[entries], value[entries] = c, v
+                entries += v != golden[p, c]
+            if entries > before:
+                y, x = p // columns, p % columns
+                y_low, y_high = min(y_low, y), max(y_high, y)
+                x_low, x_high = min(x_low, x), max(x_high, x)
+            j += 1
+        base[i], boxes[i], k = rows, 0, own
+        if y_high >= 0:
+            boxes[i, 0], boxes[i, 1] = y_low, x_low
+            boxes[i, 2], boxes[i, 3] = y_high + 1 - y_low, x_high + 1 - x_low
+            for y in range(y_low, y_high + 1):
+                for p in range(y * columns + x_low, y * columns + x_high + 1):
+                    while k < end[i] and position[k] < p:
+                        k += 1
+                    start[rows] = begun[k - first] if k < end[i] else entries
+                    rows += 1
+        start[rows] = entries
+        rows += 1
     return rows, entries

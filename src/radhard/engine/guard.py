@@ -112,35 +112,24 @@ class Window(NamedTuple):
 
     Attributes:
         axis: of (n, m, positions), 1 for channels or 2 for positions, along which they lie.
-        reads: (count, k) for each place along the axis the places that it is judged by, itself
-            first; others may stand there more than once.
+        reads: (count, width) for each place along the axis the places that it is judged by, itself
+            first; one may stand there more than once.
+        judge: from values (n, width, m) of windows in all channels, and their positions (n,), to
+            what to go on with, (n, m), and where an alarm is raised, (n,) of bool. It depends on
+            nothing else.
     """
 
     axis: int
     reads: Tensor
+    judge: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @runtime_checkable
 class WindowGuard(LocalGuard, Protocol):
-    """A local guard that judges values by windows around them at some of its steps.
+    """A local guard that judges values by windows around them at some of its steps."""
 
-    What it says of a place depends on the values of its window alone, and on the place.
-    """
-
-    def window(self, step: int) -> Window | None:
-        """That of a step; ``None`` where it judges every value by itself, with `touch`."""
-        ...
-
-    def judge(
-        self, step: int, values: Tensor, channel: Tensor, position: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """What to go on with, and where an alarm is raised, (n,) each.
-
-        Args:
-            step: of the program.
-            values: (n, k) those of windows.
-            channel, position: (n,) of the values that are judged.
-        """
+    def window(self, step: int, real: torch.dtype) -> Window | None:
+        """That of a step, for values of a type; ``None`` where it judges each by itself."""
         ...
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +17,8 @@ from radhard.engine.sparse import Front, State
 from radhard.engine.trace import Trace
 from radhard.network.workload import HOST
 
-#: Windows that are held at once, about.
-_WINDOWS = 1 << 20
+#: Values of windows that are held at once, about: they stay in the cache.
+_WINDOWS = 1 << 19
 
 
 def watchable(trace: Trace) -> bool:
@@ -43,7 +44,7 @@ def watched(trace: Trace, step: int, front: Front, detected: Tensor) -> Front:
         return front
     window = _window(trace, step)
     if window is not None:
-        state, alarm = _surrounded(trace, step, front.states[step], front.image, window)
+        state, alarm = _surrounded(trace, step, front, window)
         detected[torch.from_numpy(front.fault[alarm])] = True
         return Front(front.fault, front.image, {**front.states, step: state})
     state, bounds = front.states[step], _bounds(trace, step)
@@ -113,53 +114,67 @@ def _bounds(trace: Trace, step: int) -> Bounds | None:
     return bounds
 
 
-#: For each place along an axis what it reads and who reads it; whether the axis is of channels.
-_Reads = tuple[NDArray[np.int64], NDArray[np.int64], bool]
+class _Windows(NamedTuple):
+    """A `Window` for kernels: what is read, whether along channels, and which positions read."""
+
+    reads: NDArray[np.uint32]
+    along: bool
+    readers: NDArray[np.int64]
+    judge: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+    @classmethod
+    def of(cls, window: Window) -> _Windows:
+        """Where windows lie along channels, positions read nothing of each other."""
+        reads = np.ascontiguousarray(window.reads.T.numpy(), np.uint32)
+        if window.axis == 1:
+            return cls(reads, True, np.zeros((1, 0), np.int64), window.judge)
+        count = reads.shape[1]
+        found = [np.unique(np.nonzero(reads == place)[1]) for place in range(count)]
+        readers = np.repeat(np.arange(count)[:, None], max(map(len, found)), 1)
+        for row, own in zip(readers, found, strict=True):
+            row[: len(own)] = own
+        return cls(reads, False, readers, window.judge)
 
 
 def _surrounded(
-    trace: Trace, step: int, state: State, image: NDArray[np.int64], window: _Reads
+    trace: Trace, step: int, front: Front, window: _Windows
 ) -> tuple[State, NDArray[np.bool_]]:
     """By a guard that looks at windows: what runs differ by then, and which raise an alarm."""
-    runs, maps, real = len(image), Maps(trace), state.value.dtype
-    most = int(around.entries(state.boxes, state.base, state.start)) * window[1].shape[1]
-    if runs > 1 and most > _WINDOWS:
-        parts = [
-            _surrounded(trace, step, state.of(half), image[half], window)
-            for half in (slice(runs // 2), slice(runs // 2, runs))
-        ]
-        (one, first), (other, second) = parts
-        return State.joined(one, other), np.concatenate([first, second])
+    state, image, maps = front.states[step], front.image, Maps(trace)
     golden, clean = maps.values(Read(step, unwatched=True), image), maps.values(Read(step), image)
-    columns, room = (
-        plane_of(trace, step)[2],
-        around.Asked.room(runs, most, window[0].shape[1], real),
-    )
-    found, area = around.surrounding(state.arrays, image, (golden, clean, columns), window, room)
-    asked, guard = room.trimmed(found), cast("WindowGuard", trace.guard)
-    given = (torch.from_numpy(part) for part in (asked.values, asked.channel, asked.position))
-    after, alarming = guard.judge(step, *given)
-    alarm = np.zeros(runs, np.bool_)
-    alarm[np.searchsorted(asked.end, np.flatnonzero(alarming.numpy()), "right")] = True
-    left = State.room(runs, area, found, real)
-    return left.trimmed(around.resolved(asked, after.numpy(), columns, left.arrays)), alarm
+    (runs, columns), (_, positions, channels) = (len(image), plane_of(trace, step)[2]), golden.shape
+    most = int((state.boxes[:, 2] * state.boxes[:, 3]).sum()) * max(1, window.readers.shape[1])
+    places = np.empty(min(most, runs * positions) + 1, np.int64), np.empty(runs, np.int64)
+    found, area = around.asked(state.arrays, columns, window.readers, positions, *places)
+    left = State.room(runs, area, found * channels, state.value.dtype)
+    alarm, used, first = np.zeros(runs, np.bool_), (0, 0), 0
+    each = max(1, _WINDOWS // (len(window.reads) * channels))
+    while first < runs:
+        begin = places[1][first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(places[1], begin + each, "right")))
+        these, count = (first, last), places[1][last - 1] - begin
+        here = places[0][begin : begin + count]
+        values = np.empty((count, len(window.reads), channels), state.value.dtype)
+        given = state.arrays, these, image, golden, columns, window.reads
+        if window.along:
+            around.beside(*given, values)
+        else:
+            around.around(*given, places, values)
+        after, alarming = window.judge(torch.from_numpy(values), torch.from_numpy(here))
+        raised = begin + np.flatnonzero(alarming.numpy())
+        alarm[np.searchsorted(places[1], raised, "right")] = True
+        begun, those = np.empty(count, np.int64), (these, image, clean, columns, places)
+        used = around.resolved(*those, after.numpy(), begun, left.arrays, used)
+        first = last
+    return left.trimmed(used), alarm
 
 
-def _window(trace: Trace, step: int) -> _Reads | None:
+def _window(trace: Trace, step: int) -> _Windows | None:
     """What a guard reads at a step around each value; ``None`` where it reads that value alone."""
     key = ("window", step)
     if key not in trace.maps:
-        guard = trace.guard
-        found = guard.window(step) if isinstance(guard, WindowGuard) else None
-        trace.maps[key] = None if found is None else _reads(found)
-    held: _Reads | None = trace.maps[key]
+        guard, real = trace.guard, trace.logits.dtype
+        found = guard.window(step, real) if isinstance(guard, WindowGuard) else None
+        trace.maps[key] = None if found is None else _Windows.of(found)
+    held: _Windows | None = trace.maps[key]
     return held
-
-
-def _reads(window: Window) -> _Reads:
-    reads = window.reads.cpu().numpy()
-    pairs = [np.unique(np.nonzero(reads == place)[0]) for place in range(len(reads))]
-    readers = np.repeat(np.arange(len(reads))[:, None], max(map(len, pairs)), 1)
-    for row, found in zip(readers, pairs, strict=True):
-        row[: len(found)] = found
-    return np.ascontiguousarray(reads, np.int64), readers, window.axis == 1

@@ -1,4 +1,4 @@
-"""Compiled rules of guards that judge values by their neighbours."""
+"""Compiled rules of guards that judge values by their neighbours, in all channels at once."""
 
 from __future__ import annotations
 
@@ -9,71 +9,61 @@ _compiled = njit(cache=True, nogil=True)
 
 
 @_compiled
-def _number(value):
-    return value if np.isfinite(value) else type(value)(0)
-
-
-@_compiled
-def _odd(value, before, bounds, channel, position):
-    """Whether a value is too far from its neighbour."""
-    low, high = bounds
-    m = channel if low.shape[0] > 1 else 0
-    p = position if low.shape[1] > 1 else 0
-    unlike = value - before
-    return unlike < low[m, p] or unlike > high[m, p]
-
-
-@_compiled
-def suppress(windows, channel, position, rule, bounds, into):
-    """What values become that differ too much from their neighbours.
+def suppress(values, order, position, bounds, both, into):
+    """Set what differs too much from its neighbours, and what is no finite number, to 0.
 
     Args:
-        windows: (n, k) value, the one before, the one after and, where wrong values become a mean,
-            those before and after these.
-        channel, position: (n,) where the values stand.
-        rule: the neighbours before and after each place, whether they are other channels, whether
-            both differences must be odd, and whether a wrong value becomes a mean.
-        bounds: lowest and highest difference, (m, positions) or 1 instead.
-        into: (n,) results.
+        values: (n, width, channels), finite or not.
+        order: which of them are judged, and which stand before and after these.
+        position: (n,) where windows lie.
+        bounds: lowest and highest difference from the one before, and of the one after, (4,
+            positions, channels), or of one position for all.
+        both: whether both differences must be odd.
+        into: (n, channels) results, (n, channels) whether differences are odd, and (n,) whether
+            anything has become something else.
     """
-    before, after, along, both, mean = rule
-    for i in range(len(windows)):
-        c, p = channel[i], position[i]
-        own, left, right = (
-            _number(windows[i, 0]), _number(windows[i, 1]), _number(windows[i, 2]),
-        )  # fmt: skip
-        next_c, next_p = (after[c], p) if along else (c, after[p])
-        wrong = _odd(own, left, bounds, c, p)
-        if wrong and both:
-            wrong = _odd(right, own, bounds, next_c, next_p)
-        if wrong and mean:
-            last_c, last_p = (before[c], p) if along else (c, before[p])
-            far_c, far_p = (after[next_c], p) if along else (c, after[next_p])
-            nothing, wrong_left = (
-                own * 0,
-                _odd(left, _number(windows[i, 3]), bounds, last_c, last_p),
-            )
-            wrong_right = _odd(right, own, bounds, next_c, next_p)
-            if wrong_right and both:
-                wrong_right = _odd(_number(windows[i, 4]), right, bounds, far_c, far_p)
-            total = (nothing if wrong_left else left) + (nothing if wrong_right else right)
-            into[i] = total / 2
-        else:
-            into[i] = 0 if wrong else own
+    (results, wrong, changed), nothing = into, values.dtype.type(0)
+    for i in range(len(values)):
+        p = position[i] if bounds.shape[1] > 1 else 0
+        low, high, low_after, high_after = bounds[0, p], bounds[1, p], bounds[2, p], bounds[3, p]
+        own, before, after = values[i, order[0]], values[i, order[1]], values[i, order[2]]
+        result, flags, other = results[i], wrong[i], False
+        for c in range(values.shape[2]):
+            x, a, b = own[c], before[c], after[c]
+            x = x if x - x == 0 else nothing
+            a = a if a - a == 0 else nothing
+            b = b if b - b == 0 else nothing
+            back, on = x - a, b - x
+            odd = (back < low[c]) | (back > high[c])
+            odd &= (not both) | (on < low_after[c]) | (on > high_after[c])
+            x = nothing if odd else x
+            result[c], flags[c] = x, odd
+            other |= x != own[c]
+        changed[i] = other
 
 
 @_compiled
 def median(windows, into):
-    """The middle of each row of an odd number of values; what is no number counts as 0."""
-    width = windows.shape[1]
-    row = np.empty(width, windows.dtype)
+    """The middle of each window (n, width, channels), of odd width; no number counts as 0."""
+    _, width, channels = windows.shape
+    nothing, row = windows.dtype.type(0), np.empty(width, windows.dtype)
     for i in range(len(windows)):
-        for j in range(width):
-            value, k = windows[i, j], j
-            if np.isnan(value):
-                value = windows.dtype.type(0)
-            while k > 0 and row[k - 1] > value:
-                row[k] = row[k - 1]
-                k -= 1
-            row[k] = value
-        into[i] = row[width // 2]
+        if width == 3:
+            for c in range(channels):
+                x, y, z = windows[i, 0, c], windows[i, 1, c], windows[i, 2, c]
+                x = nothing if np.isnan(x) else x
+                y = nothing if np.isnan(y) else y
+                z = nothing if np.isnan(z) else z
+                low, high = (x, y) if x < y else (y, x)
+                z = z if z < high else high
+                into[i, c] = z if z > low else low
+            continue
+        for c in range(channels):
+            for j in range(width):
+                x, k = windows[i, j, c], j
+                x = nothing if np.isnan(x) else x
+                while k > 0 and row[k - 1] > x:
+                    row[k] = row[k - 1]
+                    k -= 1
+                row[k] = x
+            into[i, c] = row[width // 2]

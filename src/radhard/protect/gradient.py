@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -136,26 +138,50 @@ class Differences(nn.Module):
         beside = kept.index_select(self.axis, self.before)
         return torch.where(wrong, (beside + kept.index_select(self.axis, self.after)) / 2, finite)
 
-    def window(self) -> Window:
+    def window(self, real: torch.dtype) -> Window:
         """See `radhard.protect.tap.Windowed`."""
-        here = torch.arange(len(self.before), device=self.before.device)
-        reads = [here, self.before, self.after]
+        here, before, after = torch.arange(len(self.before)), self.before, self.after
+        reads = [here, before, after]
         if self.replacement == Replacement.LOCAL_MEAN:
-            reads += [self.before[self.before], self.after[self.after]]
-        return Window(self.axis, torch.stack(reads, 1))
+            reads += [before[before], after[after]]
+        ends = [self._beside(place, real) for place in reads]
+        return Window(self.axis, torch.stack(reads, 1), partial(self._judged, ends))
 
-    def judge(self, values: Tensor, channel: Tensor, position: Tensor) -> Tensor:
-        """See `radhard.protect.tap.Windowed`."""
-        mean = self.replacement == Replacement.LOCAL_MEAN
-        sides = self.before.numpy(), self.after.numpy()
-        rule = (*sides, self.axis == 1, self.both_sides, mean)
-        low, high = (
-            torch.atleast_2d(end).to(values.dtype).numpy() for end in (self.low, self.high)
-        )
-        found = torch.empty_like(channel, dtype=values.dtype)
-        place = channel.numpy(), position.numpy()
-        suppress(values.numpy(), *place, rule, (low, high), found.numpy())
-        return found
+    def _beside(self, place: Tensor, real: torch.dtype) -> NDArray[Any]:
+        """Bounds of the differences on both sides of other places, (4, positions or 1, m)."""
+        shape = [max(sizes) for sizes in zip(self.low.shape, self.high.shape, strict=True)]
+        shape[self.axis - 1] = len(self.before)
+        ends = [end.to(real).expand(shape) for end in (self.low, self.high)]
+        found = [
+            end.index_select(self.axis - 1, chosen).T
+            for chosen in (place, self.after[place])
+            for end in ends
+        ]
+        return torch.stack(found).contiguous().numpy()
+
+    def _judged(
+        self, ends: Sequence[NDArray[Any]], values: Tensor, position: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `forward`, of windows; see `Window`."""
+        given = values.numpy(), position.numpy(), ends, self.both_sides
+        found, wrong, changed = _kept((0, 1, 2), *given)
+        if self.replacement == Replacement.ZERO:
+            return found, changed
+        total = _kept((1, 3, 0), *given)[0] + _kept((2, 0, 4), *given)[0]
+        found = torch.where(wrong, total / 2, found)
+        return found, (found != values[:, 0]).any(1)
+
+
+def _kept(
+    order: tuple[int, int, int], values: NDArray[Any], position: Places,
+    ends: Sequence[NDArray[Any]], both: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """What is left of some values of windows, which are wrong, and in which rows any changes."""
+    shape, real = (len(values), values.shape[2]), values.dtype
+    into = np.empty(shape, real), np.empty(shape, np.bool_), np.empty(len(values), np.bool_)
+    suppress(values, order, position, ends[order[0]], both, into)
+    found, wrong, changed = map(torch.from_numpy, into)
+    return found, wrong, changed
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,20 +40,19 @@ class Median(SmoothCorrection):
         found = padded.unfold(2, self.size, 1).median(-1).values
         return found if self.axis == 2 else found.transpose(1, 2)
 
-    def window(self) -> Window:
+    def window(self, real: torch.dtype) -> Window:
         """See `radhard.protect.tap.Windowed`."""
         here, half = torch.arange(self.count)[:, None], self.size // 2
-        if self.count < self.size:
-            return Window(self.axis, here)
-        beside = [k for k in range(-half, half + 1) if k]
-        around = (here + torch.tensor(beside)).clamp(0, self.count - 1)
-        return Window(self.axis, torch.cat([here, around], 1))
+        beside = torch.tensor([k for k in range(-half, half + 1) if k])
+        around = (here + beside).clamp(0, self.count - 1)
+        reads = torch.cat([here, around], 1) if self.count >= self.size else here
+        return Window(self.axis, reads, self._judged)
 
-    def judge(self, values: Tensor, channel: Tensor, position: Tensor) -> Tensor:
-        """See `radhard.protect.tap.Windowed`."""
-        found = torch.empty_like(channel, dtype=values.dtype)
+    def _judged(self, values: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, of windows; see `Window`."""
+        found = torch.empty_like(values[:, 0])
         median(values.numpy(), found.numpy())
-        return found
+        return found, torch.zeros(len(found), dtype=torch.bool)
 
 
 @dataclass(frozen=True, slots=True)

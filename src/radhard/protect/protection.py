@@ -232,24 +232,18 @@ class _Guards(torch.nn.Module):
     def local(self) -> bool:
         """Where one looks at windows it must be alone."""
         return all(map(is_local, self.guards)) and all(
-            self.window(step) is None or len(self._at(step)) == 1 for step in self.steps
+            self.window(step, torch.float32) is None or len(self._at(step)) == 1
+            for step in self.steps
         )
 
     def _at(self, step: int) -> list[StepGuard]:
         return [guard for guard in self.guards if step in guard.steps]
 
-    def window(self, step: int) -> Window | None:
+    def window(self, step: int, real: torch.dtype) -> Window | None:
         for guard in self._at(step):
-            if isinstance(guard, WindowGuard) and (found := guard.window(step)):
+            if isinstance(guard, WindowGuard) and (found := guard.window(step, real)):
                 return found
         return None
-
-    def judge(
-        self, step: int, values: Tensor, channel: Tensor, position: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        (guard,) = self._at(step)
-        assert isinstance(guard, WindowGuard)
-        return guard.judge(step, values, channel, position)
 
     def touch(self, step: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         alarm = torch.zeros_like(values, dtype=torch.bool)

@@ -107,12 +107,8 @@ class Bounding(Protocol):
 class Windowed(Protocol):
     """A correction that goes by windows of values."""
 
-    def window(self) -> Window:
-        """Which."""
-        ...
-
-    def judge(self, values: Tensor, channel: Tensor, position: Tensor) -> Tensor:
-        """What it makes of the values in the middle of windows (n, k), each at its place."""
+    def window(self, real: torch.dtype) -> Window:
+        """Which, of values of a type; an alarm is a value that it changes."""
         ...
 
 
@@ -157,22 +153,10 @@ class TapGuard(nn.Module):
             return corrected, torch.zeros_like(values, dtype=torch.bool)
         return corrected, corrected != values
 
-    def window(self, step: int) -> Window | None:
+    def window(self, step: int, real: torch.dtype) -> Window | None:
         """See `radhard.engine.guard.WindowGuard`."""
         part = self.corrections[str(step)]
-        return part.window() if isinstance(part, Windowed) else None
-
-    def judge(
-        self, step: int, values: Tensor, channel: Tensor, position: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """See `radhard.engine.guard.WindowGuard`."""
-        part = self.corrections[str(step)]
-        silent = isinstance(part, SmoothCorrection)
-        assert isinstance(part, Windowed)
-        corrected = part.judge(values, channel, position)
-        if silent:
-            return corrected, torch.zeros_like(corrected, dtype=torch.bool)
-        return corrected, corrected != values[:, 0]
+        return part.window(real) if isinstance(part, Windowed) else None
 
     def bounds(self, step: int) -> Bounds | None:
         """See `radhard.engine.guard.BoundingGuard`."""
