@@ -1,4 +1,4 @@
-"""Guards that judge every value by itself, on differences as on whole tensors."""
+"""Guards that judge every value by itself or by a window, on differences as on whole tensors."""
 
 from collections.abc import Callable
 
@@ -140,12 +140,24 @@ def test_windows_are_judged_as_in_whole_runs(name: str, fmt: str) -> None:
     guard = joined(WINDOWED[name](training), work)
     trace = rh.record(work, guard)
     assert followed(trace)
+    assert trace.unwatched  # golden values are changed, too
+    plain, acted = rh.record(work), 0
     for operand in OPERANDS:
         corruption = random_corruptions(work, operand, 150, seed=len(name))
         fast = rh.resume(trace, corruption)
         whole = rh.resume(trace, corruption, patches=False)
+        free = rh.resume(plain, corruption)
+        acted += int(((whole.logits != free.logits) & (whole.logits != whole.golden)).any(1).sum())
         far = [relative(*pair) > TOLERANCE for pair in zip(fast.logits, whole.logits, strict=True)]
         apart = torch.tensor(far) | (fast.detected != whole.detected)
         if fmt in EXACT:
             assert torch.equal(fast.logits, whole.logits)
         assert int(apart.sum()) <= (0 if fmt in EXACT else APART * len(corruption))
+    assert acted > 0
+
+
+def test_a_window_and_another_guard_at_one_step_see_whole_tensors() -> None:
+    """What the first makes of golden neighbours is not kept."""
+    training, work = works("fp32")
+    both = [RangeRestriction().learned(training), MedianFeature()]
+    assert not followed(rh.record(work, joined(both, work)))
