@@ -84,6 +84,7 @@ if TYPE_CHECKING:
         ValueThreshold,
     )
     from radhard.protect.checksum import Checksum
+    from radhard.protect.differences import Replacement
     from radhard.protect.gradient import (
         Axis,
         Gate,
@@ -91,7 +92,6 @@ if TYPE_CHECKING:
         Neighbours,
         NeuronGradientSuppressor,
         Ordering,
-        Replacement,
     )
     from radhard.protect.hardening import HardenedLatches, LatchType
     from radhard.protect.median import MedianFeature
@@ -190,6 +190,7 @@ _ROOMS = {
     "faults.rate": ["NeuronErrors", "WeightErrors"],
     "protect.bound": ["BoundedNeuron", "ClippedActivation", "RangeRestriction", "ValueThreshold"],
     "protect.checksum": ["Checksum"],
+    "protect.differences": ["Replacement"],
     "protect.gradient": [
         "Axis",
         "Gate",
@@ -197,7 +198,6 @@ _ROOMS = {
         "Neighbours",
         "NeuronGradientSuppressor",
         "Ordering",
-        "Replacement",
     ],
     "protect.median": ["MedianFeature"],
     "protect.module": ["harden"],

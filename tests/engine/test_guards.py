@@ -13,13 +13,13 @@ from radhard.engine.passage import compiled, enterable, followed
 from radhard.faults.corruption import OPERANDS
 from radhard.network.workload import Workload
 from radhard.protect.bound import BoundedNeuron, ClippedActivation, RangeRestriction, ValueThreshold
+from radhard.protect.differences import Replacement
 from radhard.protect.gradient import (
     Axis,
     Granularity,
     Neighbours,
     NeuronGradientSuppressor,
     Ordering,
-    Replacement,
 )
 from radhard.protect.median import MedianFeature
 from radhard.protect.protection import Protection, joined
@@ -112,6 +112,11 @@ WINDOWED: dict[str, Callable[[Workload], list[Protection]]] = {
             kappa=2,
             granularity=Granularity.CHANNEL,
             replacement=Replacement.LOCAL_MEAN,
+        ).learned(work)
+    ],
+    "positions of layers": lambda work: [
+        NeuronGradientSuppressor(
+            Neighbours(Axis.SPATIAL), kappa=1.5, granularity=Granularity.LAYER
         ).learned(work)
     ],
     "means": lambda work: [

@@ -10,15 +10,14 @@ from torch import Tensor, nn
 import radhard as rh
 from radhard.engine.guard import Sight
 from radhard.engine.noisy import run_noisy
+from radhard.protect.differences import Differences, Replacement
 from radhard.protect.gradient import (
     Axis,
-    Differences,
     Gate,
     Granularity,
     Neighbours,
     NeuronGradientSuppressor,
     Ordering,
-    Replacement,
     ordered,
 )
 from radhard.protect.protection import joined
