@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from radhard.engine.kernel import _kept, _laid_out
+from radhard.engine.tile import kept, laid_out
 
 _compiled = njit(cache=True, nogil=True)
 
@@ -61,7 +61,7 @@ def gathered(state, image, tiles, maps, geometry, marked, into, position):
         across = max(0, x_end - x_low)
         box = (y_low, x_low, max(0, y_end - y_low), across)
         if height * width:
-            _laid_out(state, i, golden[image[i]], columns_in, box, region)
+            laid_out(state, i, golden[image[i]], columns_in, box, region)
         for k in range(height * width):
             if not marked[first + k]:
                 continue
@@ -113,7 +113,7 @@ def settled(value, free, image, tiles, golden, columns, marked, out, used):
                     work[k * channels + c] = value[row, c]
             row += 1
         box = (top, left, height, width)
-        used = _kept(work, held, columns, i, box, out, used)
+        used = kept(work, held, columns, i, box, out, used)
         first += height * width
     return used
 

@@ -8,7 +8,7 @@ entries. Row k of a run is position k of its box; its entries are ``start[base +
 as then all values are, in float64.
 
 Every kernel computes a **tile** per run, all channels of a box of results, passes it through a
-chain of elementwise operations, and keeps what differs from the golden result.
+chain of elementwise operations, and keeps what differs from the golden result (`tile`).
 """
 
 from __future__ import annotations
@@ -31,119 +31,14 @@ from radhard.engine.rounding import (
     to_float,
     to_integer,
 )
+from radhard.engine.tile import chained, kept, laid_out
 
-#: Elementwise operations of a chain; `BETWEEN` clamps as comparators do, which drop not-a-number.
-AFFINE, AFFINE_FUSED, RELU, CLAMP, ADD, BETWEEN = range(6)
-#: How a window becomes a value; `LARGEST_NUMBER` passes not-a-number by.
-LARGEST, MEAN, LARGEST_NUMBER = range(3)
 #: Output channels computed together, and input channels whose weights stay in the cache.
 LANES, CHANNELS_CACHED = 64, 64
 #: Where sums of 64 bits are taken to saturate; no output tells them apart there.
 _MOST_SUM = 2.0**62
 
 _compiled = njit(cache=True, error_model="numpy", nogil=True)
-
-
-@njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
-def _affine_fused(work, first, slope, offset):
-    for m in range(len(slope)):
-        work[first + m] = work[first + m] * slope[m] + offset[m]
-
-
-@_compiled
-def _affine(work, first, slope, offset):
-    for m in range(len(slope)):
-        work[first + m] = work[first + m] * slope[m] + offset[m]
-
-
-@_compiled
-def _chained(work, count, channels, codes, numbers, side):
-    """Elementwise operations on ``count`` values; ``side`` is what `ADD` adds."""
-    for k in range(len(codes)):
-        code = codes[k]
-        if code == RELU:
-            for j in range(count):
-                work[j] = max(work[j], 0)
-        elif code == CLAMP:
-            low, high = numbers[k, 0], numbers[k, 1]
-            for j in range(count):
-                if work[j] < low:
-                    work[j] = low
-                elif work[j] > high:
-                    work[j] = high
-        elif code == BETWEEN:
-            low, high = numbers[k, 0], numbers[k, 1]
-            for j in range(count):
-                above = work[j] if work[j] > low else low
-                work[j] = above if above < high else high
-        elif code == ADD:
-            for j in range(count):
-                work[j] += side[j]
-        elif code == AFFINE:
-            for j in range(0, count, channels):
-                _affine(work, j, numbers[k, :channels], numbers[k, channels : 2 * channels])
-        else:
-            for j in range(0, count, channels):
-                _affine_fused(work, j, numbers[k, :channels], numbers[k, channels : 2 * channels])
-
-
-@_compiled
-def _laid_out(state, i, golden, columns, box, into):
-    """A run's values, (positions, channels), in ``box``, golden where it doesn't differ."""
-    boxes, base, start, chan, value = state
-    channels = golden.shape[1]
-    top, left, height, width = box
-    for y in range(height):
-        for x in range(width):
-            place = (y * width + x) * channels
-            row = golden[(top + y) * columns + left + x]
-            for c in range(channels):
-                into[place + c] = row[c]
-    own_top, own_left, own_height, own_width = boxes[i]
-    for y in range(max(own_top, top), min(own_top + own_height, top + height)):
-        for x in range(max(own_left, left), min(own_left + own_width, left + width)):
-            k = base[i] + (y - own_top) * own_width + x - own_left
-            place = ((y - top) * width + x - left) * channels
-            for j in range(start[k], start[k + 1]):
-                into[place + chan[j]] = value[j]
-
-
-@_compiled
-def _kept(work, golden, columns, i, box, out, used):
-    """Append what differs of a tile to ``out``, in the smallest box; gives (rows, entries) used."""
-    boxes, base, start, chan, value = out
-    channels = golden.shape[1]
-    top, left, height, width = box
-    first, entries = used
-    base[i] = first
-    y_low, y_high, x_low, x_high = height, -1, width, -1
-    for y in range(height):
-        for x in range(width):
-            start[first + y * width + x] = entries
-            place = (y * width + x) * channels
-            row = golden[(top + y) * columns + left + x]
-            before = entries
-            for c in range(channels):
-                v = work[place + c]
-                chan[entries] = c
-                value[entries] = v
-                entries += v != row[c]
-            if entries > before:
-                y_low, y_high = min(y_low, y), y
-                x_low, x_high = min(x_low, x), max(x_high, x)
-    if y_high < 0:
-        boxes[i] = 0
-        start[first] = entries
-        return first + 1, entries
-    rows = 0
-    for y in range(y_low, y_high + 1):
-        for x in range(x_low, x_high + 1):
-            start[first + rows] = start[first + y * width + x]
-            rows += 1
-    start[first + rows] = entries
-    boxes[i, 0], boxes[i, 1] = top + y_low, left + x_low
-    boxes[i, 2], boxes[i, 3] = y_high + 1 - y_low, x_high + 1 - x_low
-    return first + rows + 1, entries
 
 
 @_compiled
@@ -385,9 +280,9 @@ def convolve(state, other, image, tiles, maps, layer, weights, finish, chain, ou
                 tile, work,
             )  # fmt: skip
         if adds:
-            _laid_out(other, i, golden_side[b], columns, tile, side)
-        _chained(work, tile[2] * tile[3] * channels, channels, codes, numbers, side)
-        used = _kept(work, golden_out[b], columns, i, tile, out, used)
+            laid_out(other, i, golden_side[b], columns, tile, side)
+        chained(work, tile[2] * tile[3] * channels, channels, codes, numbers, side)
+        used = kept(work, golden_out[b], columns, i, tile, out, used)
     return used
 
 
@@ -406,65 +301,11 @@ def pass_on(state, other, image, tiles, maps, chain, out):
     for i in range(len(image)):
         b = image[i]
         tile = (tiles[i, 0], tiles[i, 1], tiles[i, 2], tiles[i, 3])
-        _laid_out(state, i, golden_in[b], columns, tile, work)
+        laid_out(state, i, golden_in[b], columns, tile, work)
         if adds:
-            _laid_out(other, i, golden_side[b], columns, tile, side)
-        _chained(work, tile[2] * tile[3] * channels, channels, codes, numbers, side)
-        used = _kept(work, golden_out[b], columns, i, tile, out, used)
-    return used
-
-
-@_compiled
-def pool(state, image, tiles, maps, geometry, kind, chain, out):
-    """Pooling and the chain behind it; maps of the value and of the result, with their columns."""
-    golden_in, golden_out, rows_in, columns_in, columns = maps
-    kernel_rows, kernel_columns, down, right, above, before, apart_y, apart_x = geometry
-    codes, numbers, _ = chain
-    channels = golden_out.shape[2]
-    largest, reach = 1, 1
-    span_y, span_x = (kernel_rows - 1) * apart_y + 1, (kernel_columns - 1) * apart_x + 1
-    for i in range(len(image)):
-        largest = max(largest, tiles[i, 2] * tiles[i, 3])
-        extent = (tiles[i, 2] * down + span_y) * (tiles[i, 3] * right + span_x)
-        reach = max(reach, extent)
-    region = np.empty(reach * channels, golden_out.dtype)
-    work = np.empty(largest * channels, golden_out.dtype)
-    used = (0, 0)
-    for i in range(len(image)):
-        b = image[i]
-        tile = (tiles[i, 0], tiles[i, 1], tiles[i, 2], tiles[i, 3])
-        y_low, x_low = max(0, tile[0] * down - above), max(0, tile[1] * right - before)
-        y_end = min(rows_in, (tile[0] + tile[2] - 1) * down - above + span_y)
-        x_end = min(columns_in, (tile[1] + tile[3] - 1) * right - before + span_x)
-        across = x_end - x_low
-        box = (y_low, x_low, max(0, y_end - y_low), max(0, across))
-        _laid_out(state, i, golden_in[b], columns_in, box, region)
-        for k in range(tile[2] * tile[3]):
-            e, f, place = tile[0] + k // tile[3], tile[1] + k % tile[3], k * channels
-            work[place : place + channels] = 0 if kind == MEAN else -np.inf
-            for tap in range(kernel_rows * kernel_columns):
-                y = e * down - above + tap // kernel_columns * apart_y
-                x = f * right - before + tap % kernel_columns * apart_x
-                if y < 0 or y >= rows_in or x < 0 or x >= columns_in:
-                    continue
-                source = ((y - y_low) * across + x - x_low) * channels
-                if kind == LARGEST:
-                    for c in range(channels):
-                        v = region[source + c]
-                        if v > work[place + c] or v != v:
-                            work[place + c] = v
-                elif kind == LARGEST_NUMBER:
-                    for c in range(channels):
-                        v = region[source + c]
-                        work[place + c] = v if v > work[place + c] else work[place + c]
-                else:
-                    for c in range(channels):
-                        work[place + c] += region[source + c]
-            if kind == MEAN:
-                for c in range(channels):
-                    work[place + c] /= np.float32(kernel_rows * kernel_columns)
-        _chained(work, tile[2] * tile[3] * channels, channels, codes, numbers, work)
-        used = _kept(work, golden_out[b], columns, i, tile, out, used)
+            laid_out(other, i, golden_side[b], columns, tile, side)
+        chained(work, tile[2] * tile[3] * channels, channels, codes, numbers, side)
+        used = kept(work, golden_out[b], columns, i, tile, out, used)
     return used
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.engine import kernel
+from radhard.engine import tile
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
 
@@ -109,7 +109,7 @@ class State:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """Elementwise operations in a row: codes of `radhard.engine.kernel` and their numbers."""
+    """Elementwise operations in a row: codes of `radhard.engine.tile` and their numbers."""
 
     codes: tuple[int, ...] = ()
     numbers: tuple[NDArray[Any], ...] = ()
@@ -117,7 +117,7 @@ class Chain:
     @property
     def adds(self) -> bool:
         """Whether another value is added."""
-        return kernel.ADD in self.codes
+        return tile.ADD in self.codes
 
     def arrays(self, channels: int, real: Any) -> tuple[Any, ...]:
         """As kernels take them, for values of a type."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from radhard.engine import entry, kernel
+from radhard.engine import entry, kernel, pooling, tile
 from radhard.engine.layerstage import LayerStage, finish_of, numbers_of, reach_of
 from radhard.engine.maps import Maps, Read
 from radhard.engine.patch import Plane
@@ -151,7 +151,7 @@ class _Planner:
             if any(program.rows[k] is not None for k in range(step + 1, after)):
                 return
             link = self._link(after, step, fused)
-            if link is None or (link[0] == kernel.ADD and added is not None):
+            if link is None or (link[0] == tile.ADD and added is not None):
                 return
             code, numbers, other = link
             if other is not None and (other >= first or self.maps.plane(other) is None):
@@ -170,16 +170,16 @@ class _Planner:
         if isinstance(done, Elementwise) and verb is Verb.BETWEEN:
             ends, drops = np.array(done.numbers), isinstance(step.op, Comparator)
             if not drops and done.numbers == (0.0, np.inf):
-                return kernel.RELU, empty, None
-            return kernel.BETWEEN if drops else kernel.CLAMP, ends, None
+                return tile.RELU, empty, None
+            return tile.BETWEEN if drops else tile.CLAMP, ends, None
         if verb is Verb.NORMALISE:
-            code = kernel.AFFINE_FUSED if fused else kernel.AFFINE
+            code = tile.AFFINE_FUSED if fused else tile.AFFINE
             slope, offset = affine_of(self.trace.workload.program.steps, index)
             return code, torch.cat([slope, offset]).numpy(), None
         if verb is Verb.ADD:
             others = [arg.step for arg in step.args if isinstance(arg, Ref) and arg.step != source]
             if len(step.inputs) == 2 and len(others) == 1 and self._alike(index, others[0]):
-                return kernel.ADD, empty, others[0]
+                return tile.ADD, empty, others[0]
         return None
 
     def _alike(self, step: int, other: int) -> bool:
@@ -284,10 +284,10 @@ class _Planner:
         if done.takes is Takes.FIRST:
             return self._moved(index, step.args[0].step, geometry.stride, 0)
         if done.takes is Takes.LARGEST:
-            kind = kernel.LARGEST_NUMBER if isinstance(step.op, Comparator) else kernel.LARGEST
+            kind = pooling.LARGEST_NUMBER if isinstance(step.op, Comparator) else pooling.LARGEST
             return self._pool(index, geometry, kind, fused)
         padded = geometry.padding != (0, 0)
-        return None if padded or not done.even else self._pool(index, geometry, kernel.MEAN, fused)
+        return None if padded or not done.even else self._pool(index, geometry, pooling.MEAN, fused)
 
     def _pool(self, index: int, geometry: Geometry, kind: int, fused: bool) -> Stage | None:
         source = self.trace.workload.program.steps[index].args[0].step
@@ -303,7 +303,7 @@ class _Planner:
         ) -> tuple[int, int]:
             maps = (*golden, *sizes)
             given = (states[0].arrays, image, tiles, maps, numbers, kind, links, room.arrays)
-            used: tuple[int, int] = kernel.pool(*given)
+            used: tuple[int, int] = pooling.pool(*given)
             return used
 
         reach, reads = reach_of(geometry, result), (Read(source), Read(end))
