@@ -10,7 +10,7 @@ from torch import nn
 import radhard as rh
 from radhard.accel.chip import Accelerator
 from radhard.campaign.collect import collect
-from radhard.engine.trace import images_within
+from radhard.engine.needs import images_within
 from radhard.faults.corruption import Corruption
 from radhard.foresight.margin import Margins
 from radhard.network.data import data_named

@@ -10,8 +10,9 @@ import torch
 
 from radhard.engine.change import Change
 from radhard.engine.guard import Guard, StepGuard
+from radhard.engine.needs import images_within
 from radhard.engine.resume import Resumed, resume
-from radhard.engine.trace import Trace, answered, images_within, record
+from radhard.engine.trace import Trace, answered, record
 from radhard.faults.corruption import Corruption
 from radhard.faults.model import Integers
 from radhard.formats.floating import FloatFormat
