@@ -8,7 +8,6 @@ proved may still be harmless.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,11 +24,12 @@ from radhard.engine.strike import by_operand, held_inputs, read_again
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 from radhard.foresight import interval
-from radhard.foresight.price import Prices, affine_terms, rounding_error
+from radhard.foresight.link import Link, links_behind
+from radhard.foresight.price import Prices, rounding_error
 from radhard.formats.integer import IntegerFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
-from radhard.network.operation import Elementwise, Geometry, Verb, operation_of
+from radhard.network.operation import Geometry
 from radhard.network.workload import Workload
 
 Levels = NDArray[np.uint8]
@@ -39,16 +39,6 @@ Integers = NDArray[np.int64]
 _SCALE_ERROR = 2.0**-20
 #: A change this small a share of a float32 that it is added to is lost.
 _ABSORBED = 0.99 * 2.0**-25
-
-
-@dataclass(frozen=True, slots=True)
-class _Link:
-    """A step value by value: its place, code and numbers of `interval`, and what else it adds."""
-
-    step: int
-    code: int
-    numbers: NDArray[np.float32]
-    added: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,13 +51,13 @@ class Proofs:
     """
 
     workload: Workload
-    links: tuple[tuple[_Link, ...], ...]
+    links: tuple[tuple[Link, ...], ...]
 
     @classmethod
     def of(cls, workload: Workload) -> Proofs:
         """For all images of a workload."""
         users = workload.program.users()
-        links = tuple(tuple(_links(workload, layer, users)) for layer in workload.layers)
+        links = tuple(tuple(links_behind(workload, layer, users)) for layer in workload.layers)
         return cls(workload, links)
 
     def level(self, trace: Trace, corruption: Corruption) -> Levels:
@@ -116,7 +106,7 @@ class Proofs:
         found: Prices = trace.maps["prices"]
         return found
 
-    def _chain(self, trace: Trace, number: int) -> tuple[_Link, ...]:
+    def _chain(self, trace: Trace, number: int) -> tuple[Link, ...]:
         """The longest one behind a layer whose golden values are all stored."""
         links = self.links[number]
         for count in range(len(links), 0, -1):
@@ -125,7 +115,7 @@ class Proofs:
                 return links[:count]
         return ()
 
-    def _end(self, number: int, chain: tuple[_Link, ...]) -> int:
+    def _end(self, number: int, chain: tuple[Link, ...]) -> int:
         return chain[-1].step if chain else self.workload.layers[number].step
 
 
@@ -157,7 +147,7 @@ class _Place:
 
     @classmethod
     def of(
-        cls, trace: Trace, number: int, prices: Prices, links: tuple[_Link, ...]
+        cls, trace: Trace, number: int, prices: Prices, links: tuple[Link, ...]
     ) -> _Place | None:
         """``None`` where no bounds hold for the golden run."""
         workload, layer = trace.workload, trace.workload.layers[number]
@@ -215,7 +205,7 @@ def _geometry(layer: Layer) -> tuple[Any, ...]:
 
 
 def _chain_arrays(
-    trace: Trace, links: tuple[_Link, ...], end: int, price: Tensor | None
+    trace: Trace, links: tuple[Link, ...], end: int, price: Tensor | None
 ) -> tuple[Any, ...]:
     """As compiled bounds take a chain."""
     table = np.zeros((len(links), max([2, *(len(link.numbers) for link in links)])), np.float32)
@@ -374,57 +364,3 @@ def _as_torch() -> bool:
     geometry = False, numbers_of(one), (1, 1, 1, 1, 1), x.shape[1]
     interval.held_sums(wrong, x.numpy(), w.numpy(), geometry, False, into)
     return bool((torch.from_numpy(into) == sums.double()).all())
-
-
-def _links(workload: Workload, layer: Layer, users: Sequence[Sequence[int]]) -> Iterator[_Link]:
-    """The steps behind a layer, value by value and read by the next one only; one adds a value."""
-    program, step, adds = workload.program, layer.step, 0
-    while len(users[step]) == 1 and step != program.output:
-        after = users[step][0]
-        link = _link(workload, layer, after, step)
-        if link is None or program.rows[after] != program.rows[layer.step]:
-            return
-        adds += link.added is not None
-        if adds > 1:
-            return
-        yield link
-        step = after
-
-
-def _link(workload: Workload, layer: Layer, index: int, source: int) -> _Link | None:
-    """One of them; ``None`` where it is not understood."""
-    program, step = workload.program, workload.program.steps[index]
-    own, done = program.rows[source], operation_of(step)
-    if not isinstance(done, Elementwise):
-        return None
-    if done.verb is Verb.NORMALISE:
-        flat = own is not None and len(own.sizes) == 2
-        return _affine(workload, index) if layer.kind == "conv" or flat else None
-    if done.verb is Verb.ADD:
-        first, second = (arg.step for arg in step.args)
-        other = second if first == source else first
-        alike = other != source and program.rows[other] == own
-        return _Link(index, interval.ADD, np.zeros(0, np.float32), other) if alike else None
-    code = _CODES.get(done.verb)
-    return None if code is None else _Link(index, code, np.array(done.numbers, np.float32))
-
-
-#: How compiled bounds call what elementwise steps do.
-_CODES: Mapping[Verb, int] = {
-    Verb.BETWEEN: interval.BETWEEN,
-    Verb.TIMES: interval.TIMES,
-    Verb.PER: interval.PER,
-    Verb.PLUS: interval.PLUS,
-    Verb.ROUND: interval.ROUND,
-    Verb.SIGN: interval.SIGN,
-}
-
-
-def _affine(workload: Workload, index: int) -> _Link:
-    slope, terms = affine_terms(workload, index)
-    bias, mean = (
-        workload.program.steps[part.step].constant.double() if part is not None else 0.0
-        for part in workload.program.steps[index].args[2:4]
-    )
-    table = torch.stack([slope, bias - mean * slope, terms], 1)
-    return _Link(index, interval.AFFINE, table.reshape(-1).float().numpy())
