@@ -36,9 +36,10 @@ from radhard.network.comparator import NanRule
 from radhard.network.datapath import Datapaths
 from radhard.network.folder import Reading
 from radhard.network.multiplied import Multipliers
+from radhard.network.pairs import check_pairs
 from radhard.network.source import Subject, subject
 from radhard.network.task import ConfidenceOf
-from radhard.network.workload import HOST, Workload, check_pairs
+from radhard.network.workload import HOST, Workload
 from radhard.protect.catalogue import protection_named
 from radhard.protect.protection import Protection
 from radhard.sampling.catalogue import sampler_named

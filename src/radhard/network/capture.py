@@ -23,10 +23,11 @@ from radhard.network.fuse import Captured, extremes_of
 from radhard.network.given import packed
 from radhard.network.layer import Layer
 from radhard.network.layout import CaptureError
+from radhard.network.pairs import check_pairs
 from radhard.network.plain import evaluating, plain, tensor_of
 from radhard.network.program import Program
 from radhard.network.silence import tell_of_readers, tell_of_silence
-from radhard.network.workload import Workload, check_pairs, formatted
+from radhard.network.workload import Workload, formatted
 
 
 def capture(

@@ -27,6 +27,7 @@ from radhard.network.fit import (
 from radhard.network.fuse import Captured, Extremes, fused
 from radhard.network.layer import Layer
 from radhard.network.multiplied import Arrays, Multiplied, Multipliers, multiplied
+from radhard.network.pairs import add_to, carried, check_pairs, hashed
 from radhard.network.program import Program, Step
 from radhard.network.sharing import Sharing, first_read, sharing_of
 from radhard.network.stepwise import Latched
@@ -34,8 +35,6 @@ from radhard.network.sums import whole
 from radhard.network.task import Classification
 
 Made = TypeVar("Made")
-#: Images that are hashed at once.
-_HASHED = 256
 #: Where images and labels are, whatever device the network runs on.
 HOST = torch.device("cpu")
 
@@ -274,25 +273,25 @@ class Workload:
         digest = hashlib.sha256()
         for step, given in zip(self.program.steps, self.source.steps, strict=True):
             digest.update(repr((_name(step.op), step.args, step.kwargs)).encode())
-            _add(digest, given.constant)
+            add_to(digest, given.constant)
         alike = [self.formats.weight] * len(self.layers)
         for first, more in sharing_of(weights_of(self.source, self.layers), alike).items():
             for later, places in more.items():
                 digest.update(repr((first, later)).encode())
-                _add(digest, places)
+                add_to(digest, places)
         for ends in self.extremes:
             for end in ends:
-                _add(digest, end)
+                add_to(digest, end)
         digest.update(self._digest().encode())
         return digest.hexdigest()
 
     def _digest(self) -> str:
         """A hash of images and labels, the same in every carrier; made once: many take long."""
         if self.images.is_inference() or self.labels.is_inference():
-            return _hashed(self.images, self.labels)
+            return hashed(self.images, self.labels)
         key = self.images._version, self.labels._version
         if key not in self.digests:
-            self.digests[key] = _hashed(self.images, self.labels)
+            self.digests[key] = hashed(self.images, self.labels)
         return self.digests[key]
 
 
@@ -386,47 +385,6 @@ def _built(
     )
 
 
-def carried(images: Tensor, carrier: torch.dtype) -> Tensor:
-    """Reals in the carrier's type; whole numbers, such as those of words, stay what they are."""
-    return images.to(carrier) if images.is_floating_point() else images
-
-
-def check_pairs(images: Tensor, labels: Tensor) -> None:
-    """Raise ``ValueError`` where images and labels can't belong to each other."""
-    if not labels.dim() or labels.is_floating_point() or labels.dtype == torch.bool:
-        raise ValueError(
-            f"labels of shape {tuple(labels.shape)} and type {labels.dtype} can't be: use one "
-            "class number (integer) per image, or one for each place of an image"
-        )
-    if images.dim() and not len(images):
-        raise ValueError("there are no images: give one or more, each with its label")
-    if images.dim() < 2:
-        raise ValueError(f"images of shape {tuple(images.shape)} can't be: use (images, ...)")
-    if len(images) != len(labels):
-        raise ValueError(
-            f"{len(labels)} labels for {len(images)} images don't match: give one label per image"
-        )
-    if int(labels.min()) < 0:
-        raise ValueError(f"label {int(labels.min())} can't be: class numbers start at 0")
-
-
 def _name(op: Any) -> str:
     """An operation's name, the same in every process."""
     return op.__qualname__ if isinstance(op, FunctionType) else str(op)
-
-
-def _hashed(images: Tensor, labels: Tensor) -> str:
-    digest = hashlib.sha256(repr(tuple(images.shape)).encode())
-    for part in images.split(_HASHED):
-        _add(digest, part.to(torch.float64))
-    _add(digest, labels)
-    return digest.hexdigest()
-
-
-def _add(digest: Any, value: Any) -> None:
-    if isinstance(value, Tensor):
-        held = value.detach().cpu().contiguous()
-        digest.update(f"{held.dtype}{tuple(held.shape)}".encode())
-        digest.update(held.numpy().tobytes())
-    else:
-        digest.update(repr(value).encode())
