@@ -1,8 +1,9 @@
 """Faults per second under a guard, against the same network without one.
 
-Goals: at least 0.7 for guards that judge every value by itself. Faults are bit flips in activations
-in fp32, one thread, networks with random weights; guards learn from images of their own. They take
-turns within each round, and ratios are taken within a round, since the machine may be shared.
+Goals: at least 0.7 for guards that judge every value by itself or by a window. Faults are bit flips
+in activations in fp32, one thread, networks with random weights; guards learn from images of their
+own. They take turns within each round, and ratios are taken within a round, since the machine may
+be shared.
 
     make bench ARGS="guards --quick --json"
 """
@@ -27,18 +28,17 @@ from radhard.protect.median import MedianFeature
 from radhard.protect.protection import Protection, joined
 from radhard.protect.ranges import RangeDetector
 
-#: Images and faults per turn; those of guards that need whole tensors are fewer.
+#: Images and faults per turn.
 PLANS = {"lenet5": (16, 8000), "resnet20": (16, 2000)}
-FEW = 10
-#: What each guard learns, and whether it judges every value by itself.
-GUARDS: Mapping[str, tuple[Callable[[Workload], Protection], bool]] = {
-    "range-restriction": (lambda work: RangeRestriction().learned(work), True),
-    "range-detector": (lambda work: RangeDetector().learned(work), True),
-    "clipped-activation": (lambda work: ClippedActivation().learned(work), True),
-    "bounded-neuron": (lambda work: BoundedNeuron().learned(work), True),
-    "value-threshold": (lambda work: ValueThreshold().learned(work), True),
-    "neuron-gradient": (lambda work: NeuronGradientSuppressor().learned(work), True),
-    "median-feature": (lambda work: MedianFeature(), True),
+#: What each guard learns.
+GUARDS: Mapping[str, Callable[[Workload], Protection]] = {
+    "range-restriction": lambda work: RangeRestriction().learned(work),
+    "range-detector": lambda work: RangeDetector().learned(work),
+    "clipped-activation": lambda work: ClippedActivation().learned(work),
+    "bounded-neuron": lambda work: BoundedNeuron().learned(work),
+    "value-threshold": lambda work: ValueThreshold().learned(work),
+    "neuron-gradient": lambda work: NeuronGradientSuppressor().learned(work),
+    "median-feature": lambda work: MedianFeature(),
 }
 
 
@@ -68,8 +68,8 @@ def measure(name: str, guards: list[str], quick: bool) -> dict[str, float]:
     faults = PLANS[name][1]
     free = _job(work, None, faults)
     jobs = {
-        guard: _job(work, make(training), faults if local else faults // FEW)
-        for guard, (make, local) in GUARDS.items()
+        guard: _job(work, make(training), faults)
+        for guard, make in GUARDS.items()
         if guard in guards
     }
     for job in (free, *jobs.values()):

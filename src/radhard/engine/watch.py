@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,11 +128,12 @@ class _Windows(NamedTuple):
         reads = np.ascontiguousarray(window.reads.T.numpy(), np.uint32)
         if window.axis == 1:
             return cls(reads, True, np.zeros((1, 0), np.int64), window.judge)
-        count = reads.shape[1]
-        found = [np.unique(np.nonzero(reads == place)[1]) for place in range(count)]
-        readers = np.repeat(np.arange(count)[:, None], max(map(len, found)), 1)
-        for row, own in zip(readers, found, strict=True):
-            row[: len(own)] = own
+        width, count = reads.shape
+        read, reader = reads.reshape(-1), np.tile(np.arange(count), width)
+        often, order = np.bincount(read, minlength=count), np.argsort(read, kind="stable")
+        readers = np.repeat(np.arange(count)[:, None], often.max(), 1)
+        rank = np.arange(len(read)) - np.repeat(np.cumsum(often) - often, often)
+        readers[read[order], rank] = reader[order]
         return cls(reads, False, readers, window.judge)
 
 
@@ -147,26 +148,31 @@ def _surrounded(
     places = np.empty(min(most, runs * positions) + 1, np.int64), np.empty(runs, np.int64)
     found, area = around.asked(state.arrays, columns, window.readers, positions, *places)
     left = State.room(runs, area, found * channels, state.value.dtype)
-    alarm, used, first = np.zeros(runs, np.bool_), (0, 0), 0
-    each = max(1, _WINDOWS // (len(window.reads) * channels))
-    while first < runs:
+    alarm, used, given = np.zeros(runs, np.bool_), (0, 0), (image, golden, columns, window.reads)
+    for first, last in _parts(places[1], _WINDOWS // (len(window.reads) * channels)):
         begin = places[1][first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(places[1], begin + each, "right")))
-        these, count = (first, last), places[1][last - 1] - begin
-        here = places[0][begin : begin + count]
-        values = np.empty((count, len(window.reads), channels), state.value.dtype)
-        given = state.arrays, these, image, golden, columns, window.reads
+        these, here = (first, last), places[0][begin : places[1][last - 1]]
+        values = np.empty((len(here), len(window.reads), channels), state.value.dtype)
         if window.along:
-            around.beside(*given, values)
+            around.beside(state.arrays, these, *given, values)
         else:
-            around.around(*given, places, values)
+            around.around(state.arrays, these, *given, places, values)
         after, alarming = window.judge(torch.from_numpy(values), torch.from_numpy(here))
         raised = begin + np.flatnonzero(alarming.numpy())
         alarm[np.searchsorted(places[1], raised, "right")] = True
-        begun, those = np.empty(count, np.int64), (these, image, clean, columns, places)
+        begun, those = np.empty(len(here), np.int64), (these, image, clean, columns, places)
         used = around.resolved(*those, after.numpy(), begun, left.arrays, used)
-        first = last
     return left.trimmed(used), alarm
+
+
+def _parts(end: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
+    """Runs in a row that have at most so many positions together, or are one."""
+    first = 0
+    while first < len(end):
+        begin = end[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(end, begin + most, "right")))
+        yield first, last
+        first = last
 
 
 def _window(trace: Trace, step: int) -> _Windows | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from radhard.engine.guard import Window
+from radhard.network.workload import HOST
 from radhard.protect.beside import suppress
 
 Places = NDArray[np.int64]
@@ -67,8 +68,8 @@ class Differences(nn.Module):
 
     def window(self, real: torch.dtype) -> Window:
         """See `radhard.protect.tap.Windowed`."""
-        here, before, after = torch.arange(len(self.before)), self.before, self.after
-        reads = [here, before, after]
+        before, after = self.before.cpu(), self.after.cpu()
+        reads = [torch.arange(len(before)), before, after]
         if self.replacement == Replacement.LOCAL_MEAN:
             reads += [before[before], after[after]]
         ends = [self._beside(place, real) for place in reads]
@@ -78,10 +79,10 @@ class Differences(nn.Module):
         """Bounds of the differences on both sides of other places, (4, positions or 1, m or 1)."""
         shape = [max(sizes) for sizes in zip(self.low.shape, self.high.shape, strict=True)]
         shape[self.axis - 1] = len(self.before)
-        ends = [end.to(real).expand(shape) for end in (self.low, self.high)]
+        ends = [end.to(HOST, real).expand(shape) for end in (self.low, self.high)]
         found = [
             end.index_select(self.axis - 1, chosen).T
-            for chosen in (place, self.after[place])
+            for chosen in (place, self.after.cpu()[place])
             for end in ends
         ]
         return torch.stack(found).contiguous().numpy()

@@ -232,7 +232,7 @@ class _Guards(torch.nn.Module):
     def local(self) -> bool:
         """Where one looks at windows it must be alone."""
         return all(map(is_local, self.guards)) and all(
-            self.window(step, torch.float32) is None or len(self._at(step)) == 1
+            len(self._at(step)) == 1 or self.window(step, torch.float32) is None
             for step in self.steps
         )
 
