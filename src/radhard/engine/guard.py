@@ -209,6 +209,11 @@ class Seen:
     shared: Tensor | None = None
 
 
+def watched_steps(guard: StepGuard | None) -> list[int]:
+    """The steps that a guard watches, in their order; none without one."""
+    return sorted(guard.steps) if guard is not None else []
+
+
 def guarded(guard: StepGuard, workload: Workload, seen: Seen) -> tuple[Tensor, Tensor]:
     """Let ``guard`` see a step; gives rows to go on with, and alarms."""
     rows = seen.rows

@@ -166,7 +166,7 @@ def passed(
         trace: the golden run.
         begun: the runs.
         logits: (faults, classes), golden; overwritten where a run reaches the end.
-        detected: (faults,) alarms of golden runs; set where the guard raises one.
+        detected: (faults, watched steps) alarms of golden runs; set where the guard looks.
 
     Yields:
         Runs that must go on as whole tensors.

@@ -13,7 +13,7 @@ from torch import Tensor
 from radhard.engine.again import Again
 from radhard.engine.change import Change
 from radhard.engine.device import exactly
-from radhard.engine.guard import Seen, guarded
+from radhard.engine.guard import Seen, guarded, watched_steps
 from radhard.engine.passage import (
     compiled,
     enterable,
@@ -112,7 +112,7 @@ def _run(
     windows = Windows(trace, trace.copies) if follows and not sparse else None
     image = torch.from_numpy(corruption.image).to(trace.logits.device)
     golden = trace.logits[image]
-    logits, detected = golden.clone(), trace.detected[image].clone()
+    logits, detected = golden.clone(), trace.alarms[image].clone()
     again = Again.of(trace, corruption)
     none = torch.zeros(len(image), dtype=torch.float64, device=image.device)
     struck = Change(none, none.clone(), none.to(torch.int64))
@@ -130,7 +130,7 @@ def _run(
             for done in _walk(trace, waiting, detected, watch, again):
                 logits[done.fault] = done.values[trace.workload.program.output]
                 detected[done.fault] = done.detected
-    return Resumed(logits, golden, detected, struck)
+    return Resumed(logits, golden, detected.any(1), struck)
 
 
 def _beginnings(
@@ -214,13 +214,13 @@ def _struck(
     """The runs that begin at the end of layer ``number``, with these outputs of it."""
     image = torch.from_numpy(corruption.image).to(fault.device)
     step = trace.workload.layers[number].step
-    detected = trace.detected[image].clone()
+    detected = trace.alarms[image].clone()
     if trace.guard is not None and step in trace.guard.steps:
         clean = trace.golden(step, image)
         shared = torch.from_numpy(_shared(trace, number, corruption)).to(image.device)
         seen = Seen(step, output, clean, lambda step: trace.value(step, image), shared)
         output, alarm = guarded(trace.guard, trace.workload, seen)
-        detected |= alarm
+        detected[:, trace.column(step)] = alarm
     values = {
         live: output if live == step else trace.golden(live, image)
         for live in trace.live_after(step)
@@ -311,4 +311,7 @@ def _advanced(trace: Trace, batch: Pool, position: int, again: Again) -> Pool:
     given = (trace.guard, trace.rows, reread if met else None)
     values, alarm = run_steps(trace.workload, start, span, *given)
     kept = {step: values[step][:count] for step in wanted}
-    return Pool(position, batch.fault, batch.image, batch.detected | alarm[:count], kept)
+    steps = watched_steps(trace.guard)
+    anew = torch.tensor([span.first <= step < span.end for step in steps], dtype=torch.bool)
+    detected = torch.where(anew.to(alarm.device), alarm[:count], batch.detected)
+    return Pool(position, batch.fault, batch.image, detected, kept)

@@ -21,7 +21,8 @@ class Pool:
         position: the last step that they have behind them.
         fault: (n,) which corruption each belongs to.
         image: (n,) which image.
-        detected: (n,) whether a guard has raised an alarm.
+        detected: (n, watched steps) whether a guard has raised an alarm; golden where it has not
+            looked yet.
         values: for each step that is still to be read, faulty values (n, elements).
     """
 
@@ -135,5 +136,5 @@ def _whole(windows: Windows, front: _Front) -> Pool:
         golden = trace.golden(live, front.image)
         patch = front.patches.get(live)
         values[live] = patch.written_into(golden) if patch is not None else golden
-    detected = trace.detected[front.image].clone()
+    detected = trace.alarms[front.image].clone()
     return Pool(front.position, front.fault, front.image, detected, values)

@@ -20,6 +20,7 @@ from radhard.engine.guard import (
     is_local,
     rows_of,
     step_guard,
+    watched_steps,
 )
 from radhard.engine.needs import needs_of, planned_rows
 from radhard.network.program import Span
@@ -43,7 +44,7 @@ class Trace:
         values: for each step whose golden values faulty runs read, (b, elements).
         last_reader: for each step, the last one that reads it.
         logits: (b, classes).
-        detected: (b,) images for which the guard raised a (false) alarm.
+        alarms: (b, watched steps) where the guard raised a (false) alarm, in the order of steps.
         finite: whether no golden value is infinite or not a number: differences are numbers then.
         unwatched: the values of steps that a local guard corrects, before it does, (b, elements).
         copies: golden values in other layouts, made when first needed.
@@ -58,11 +59,20 @@ class Trace:
     values: Mapping[int, Tensor]
     last_reader: tuple[int, ...]
     logits: Tensor
-    detected: Tensor
+    alarms: Tensor
     finite: bool
     unwatched: Mapping[int, Tensor] = field(default_factory=dict)
     copies: dict[tuple[str, int, float], Tensor] = field(default_factory=dict)
     maps: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def detected(self) -> Tensor:
+        """(b,) images for which the guard raised a (false) alarm."""
+        return self.alarms.any(1)
+
+    def column(self, step: int) -> int:
+        """The place of a watched step among `alarms`."""
+        return watched_steps(self.guard).index(step)
 
     @property
     def watched(self) -> frozenset[int]:
@@ -145,8 +155,8 @@ def record(
     finite = all(map(_finite, values.values()))
     batched |= workload.device != HOST
     unwatched = before.changed(workload, values) if before is not None else {}
-    detected, shape = torch.cat(alarms), (batched, rows, pool)
-    trace = Trace(workload, watching, *shape, values, last, logits, detected, finite, unwatched)
+    raised, shape = torch.cat(alarms), (batched, rows, pool)
+    trace = Trace(workload, watching, *shape, values, last, logits, raised, finite, unwatched)
     if workload.device != HOST:
         workload.once(("steady", rows), lambda: _check_steady(trace))
     return trace
@@ -219,7 +229,7 @@ def answered(
             found, alarm = run_steps(workload, start, span, watching, rows)
             logits.append(found[output][: len(part)])
             alarms.append(alarm[: len(part)])
-    return torch.cat(logits), torch.cat(alarms)
+    return torch.cat(logits), torch.cat(alarms).any(1)
 
 
 def _finite(value: Tensor) -> bool:
@@ -254,9 +264,10 @@ def run_steps(
         reread: puts wrong weights in place in layers.
 
     Returns:
-        The wanted values as (rows, elements), and the guard's alarms, (rows,).
+        The wanted values as (rows, elements), and the guard's alarms, (rows, watched steps).
     """
-    alarms = torch.zeros(rows, dtype=torch.bool, device=workload.device)
+    places = {step: place for place, step in enumerate(watched_steps(guard))}
+    alarms = torch.zeros((rows, len(places)), dtype=torch.bool, device=workload.device)
 
     def touched(step: int, found: Any, value: Callable[[int], Any]) -> Any:
         watched = guard is not None and step in guard.steps
@@ -271,7 +282,7 @@ def run_steps(
         if guard is not None and watched:
             again = (output != clean).any(1) if output is not clean else None
             output, alarm = guarded(guard, workload, Seen(step, output, clean, value, again))
-            alarms.logical_or_(alarm)
+            alarms[:, places[step]] = alarm
         return layout.join(output)
 
     whole = {step: _layout(workload, step).join(v) for step, v in start.items()}

@@ -11,12 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine import around, entry
-from radhard.engine.guard import BoundingGuard, Bounds, Window, WindowGuard, blocks, is_local
+from radhard.engine.guard import (
+    BoundingGuard,
+    Bounds,
+    Seen,
+    Window,
+    WindowGuard,
+    blocks,
+    guarded,
+    is_local,
+)
 from radhard.engine.maps import Maps, Read, plane_of
 from radhard.engine.sparse import Front, State
 from radhard.engine.trace import Trace
 from radhard.network.workload import HOST
 
+Flags = NDArray[np.bool_]
 #: Values of windows that are held at once, about: they stay in the cache.
 _WINDOWS = 1 << 19
 
@@ -45,14 +55,14 @@ def watched(trace: Trace, step: int, front: Front, detected: Tensor) -> Front:
     window = _window(trace, step)
     if window is not None:
         state, alarm = _surrounded(trace, step, front, window)
-        detected[torch.from_numpy(front.fault[alarm])] = True
+        _note(trace, step, front, alarm, detected)
         return Front(front.fault, front.image, {**front.states, step: state})
     state, bounds = front.states[step], _bounds(trace, step)
     if bounds is None:
         alarm, changed = _touched(trace, step, front)
     else:
         alarm, changed = _bounded(trace, step, front, bounds)
-    detected[torch.from_numpy(front.fault[alarm])] = True
+    _note(trace, step, front, alarm, detected)
     if changed is None:
         return front
     room = State.room(len(front.fault), len(state.start), len(state.value), state.value.dtype)
@@ -60,8 +70,33 @@ def watched(trace: Trace, step: int, front: Front, detected: Tensor) -> Front:
     return Front(front.fault, front.image, {**front.states, step: left})
 
 
+def _note(trace: Trace, step: int, front: Front, alarm: Flags, detected: Tensor) -> None:
+    """Note the alarms of a step, of which those of differences are known.
+
+    Where the golden run raises one, too, what does not differ may: all of the step is looked at.
+    """
+    place = trace.column(step)
+    also = np.flatnonzero(trace.alarms[front.image, place].numpy())
+    if len(also):
+        alarm = alarm.copy()
+        alarm[also] = _of_all(trace, step, front.of(also))
+    detected[torch.from_numpy(front.fault), place] = torch.from_numpy(alarm)
+
+
+def _of_all(trace: Trace, step: int, front: Front) -> Flags:
+    """Which runs raise an alarm, by all values of a step."""
+    assert trace.guard is not None
+    image = torch.from_numpy(front.image)
+    rows = trace.unwatched.get(step, trace.values[step])[image].clone()
+    _, height, columns = plane_of(trace, step)
+    entry.write(front.states[step].arrays, columns, height * columns, rows.numpy())
+    seen = Seen(step, rows, rows, lambda source: trace.value(source, image))
+    found: Flags = guarded(trace.guard, trace.workload, seen)[1].numpy()
+    return found
+
+
 #: Which runs raise an alarm; what entries become and which differ, ``None`` where none changes.
-_Looked = tuple[NDArray[np.bool_], tuple[NDArray[Any], NDArray[np.bool_]] | None]
+_Looked = tuple[Flags, tuple[NDArray[Any], NDArray[np.bool_]] | None]
 
 
 def _bounded(trace: Trace, step: int, front: Front, bounds: Bounds) -> _Looked:
