@@ -76,8 +76,8 @@ def retune(
     from dataclasses import replace
 
     from radhard.campaign.ask import validated
-    from radhard.campaign.askchips import chips_of
     from radhard.campaign.chips import under_defects
+    from radhard.campaign.prepare import chips_of
     from radhard.engine.memory import keep_freed_memory
     from radhard.faults.permanent import Permanent
     from radhard.network.source import subject
