@@ -39,7 +39,7 @@ from radhard.network.capture import capture
 from radhard.network.comparator import NanRule
 from radhard.network.datapath import Datapaths
 from radhard.network.folder import Reading
-from radhard.network.multiplied import Multipliers
+from radhard.network.multiplied import Multipliers, psum_bits_of
 from radhard.network.source import Subject, subject
 from radhard.network.task import ConfidenceOf
 from radhard.network.workload import HOST, Workload, check_pairs
@@ -356,8 +356,9 @@ def chips_of(
     )
     drawn = np.sort(spread(work.labels.cpu().numpy(), ask.seed)[:count])
     own = work.with_(work.images[drawn], work.labels[drawn])
-    array = Array(chip.rows, chip.cols, chip.dataflow)
-    chips = Chips(own, array, permanent, multipliers_of(ask), seed=ask.seed)
+    multiplier = multipliers_of(ask)
+    array = Array(chip.rows, chip.cols, chip.dataflow, psum_bits=psum_bits_of(multiplier))
+    chips = Chips(own, array, permanent, multiplier, seed=ask.seed)
     return chips, whole.data, (*whole.notes, *_doubts(work, whole))
 
 
