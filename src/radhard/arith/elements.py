@@ -89,6 +89,23 @@ class Elements:
             found[number] = extended((table & keep) | to, int(cells.bits[0]))
         return kind.reshape(self._array.rows, self._array.cols), found
 
+    def one_table(self, terms: int, moved: bool) -> NDArray[np.int32] | None:
+        """The products ``[weight, operand]`` of which any sum of so many terms is, if there are.
+
+        Args:
+            terms: of a sum.
+            moved: whether there may be places without terms between them.
+        """
+        array, cells = self._array, self._wiring.cells
+        alone = array.rows * array.cols == 1
+        tile = array.rows if array.restart and array.dataflow != "os" else terms
+        wraps = tile * self._largest >= 1 << (array.psum_bits - 1)
+        if wraps or cells.bits[2] or array.bypassed:
+            return None
+        kind, tables = self.products()
+        zeros = int(tables[0, 0, 0]) != 0 and (moved or not alone)
+        return None if zeros or kind.any() else tables[0]
+
     def _matrix(self, a: Codes, w: Codes, position: Integers) -> Integers:
         """Of operands (t, k) and weights (k, n) of the first n channels of a group."""
         array, wiring, healthy = self._array, self._wiring, self._healthy

@@ -21,6 +21,7 @@ from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
+from radhard.network.ondevice import sums_there
 from radhard.network.terms import Place, Terms
 
 #: One for all layers, or by their names.
@@ -158,8 +159,10 @@ class Multiplied:
         def multiply(x: Tensor, w: Tensor, place: Place) -> Tensor:
             where = _where(place)
             where = where if self.placing is None else self.placing.where(where)
-            found = made.sums(x.cpu().numpy(), w.cpu().numpy(), where)
-            sums = torch.from_numpy(found).to(x.device)
+            sums = sums_there(made, x, w, place, self.placing is not None)
+            if sums is None:
+                found = made.sums(x.cpu().numpy(), w.cpu().numpy(), where)
+                sums = torch.from_numpy(found).to(x.device)
             if not (a.zero or b.zero):
                 return sums
             if not self.array.bypassed:
