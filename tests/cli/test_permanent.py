@@ -75,7 +75,8 @@ def test_what_permanent_faults_do_not_have_is_refused(run):
 
 def test_a_retuned_network_is_written_and_read_again(run, tmp_path):
     asked = ("retune", "digits-cnn", "--permanent", "product sa1 bit=14 rate=0.1", "--images",
-             "60", "--chip", "systolic:16x16:ws", "--maps", "2", "--out", "own.pt2")  # fmt: skip
+             "60", "--chip", "systolic:16x16:ws", "--maps", "2", "--epochs", "1", "--slopes",
+             "tables", "--out", "own.pt2")  # fmt: skip
     code, shown, said = run(*asked, "--json")
     assert code == 0, said
     metrics = json.loads(shown)["metrics"]
