@@ -27,7 +27,7 @@ from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Datapath, Formats
 from radhard.network.capture import capture
 from radhard.network.datapath import Datapaths
-from radhard.network.multiplied import Multipliers
+from radhard.network.multiplied import Multipliers, psum_bits_of
 from radhard.network.source import Subject, subject
 from radhard.network.workload import HOST, Workload, check_pairs
 from radhard.protect.catalogue import protection_named
@@ -157,8 +157,9 @@ def chips_of(
     )
     drawn = np.sort(spread(work.labels.cpu().numpy(), ask.seed)[:count])
     own = work.with_(work.images[drawn], work.labels[drawn])
-    array = Array(chip.rows, chip.cols, chip.dataflow)
-    chips = Chips(own, array, permanent, multipliers_of(ask), ask.layers, ask.seed)
+    multiplier = multipliers_of(ask)
+    array = Array(chip.rows, chip.cols, chip.dataflow, psum_bits=psum_bits_of(multiplier))
+    chips = Chips(own, array, permanent, multiplier, ask.layers, ask.seed)
     return chips, whole.data, (*whole.notes, *_doubts(work, whole))
 
 

@@ -32,12 +32,14 @@ from radhard.protect.held import (
 )
 from radhard.protect.place import least_hurt
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
+from radhard.protect.slopes import Slopes, StraightThrough
 from radhard.protect.tune import trained_in_loop
 
 #: Images of which a fifth can be held out.
 _LEAST = 5
 #: Means and squared slopes of layers' sums, by channel.
 Exact = tuple[dict[int, Tensor], dict[int, Tensor]]
+_STRAIGHT = StraightThrough()
 
 
 class Chosen(NamedTuple):
@@ -193,6 +195,7 @@ class Retune(Protection):
         remap: whether layers are first placed on the array so that the weights that matter least
             lie on faulty elements: output channels over columns, input channels over rows.
         seed: of the training.
+        slopes: that training takes for those of products: `StraightThrough` or `TableSlopes`.
         learned: from `fit`.
 
     >>> import torch, radhard as rh
@@ -209,6 +212,7 @@ class Retune(Protection):
     remap: bool = False
     epochs: int = 0
     seed: int = 0
+    slopes: Slopes = _STRAIGHT
     learned: Fitted = UNFITTED
 
     def __post_init__(self) -> None:
@@ -216,6 +220,10 @@ class Retune(Protection):
             raise TypeError(
                 f"rule {self.rule!r} is none: use Keep(), WeightMap(), Bypass(), Hybrid() or one "
                 "of your own"
+            )
+        if not isinstance(self.slopes, Slopes):
+            raise TypeError(
+                f"slopes {self.slopes!r} are none: use StraightThrough() or TableSlopes()"
             )
         if self.epochs < 0:
             raise ValueError(f"{self.epochs} epochs can't be: use 0 or more")
@@ -270,7 +278,7 @@ class Retune(Protection):
                 raise ValueError(
                     f"{len(workload.images)} images are too few to train on: use {_LEAST} or more"
                 )
-            found = trained_in_loop(workload, found, self.epochs, self.seed)
+            found = trained_in_loop(workload, found, self.slopes, self.epochs, self.seed)
         return replace(self, learned=Fitted(found))
 
     def of_exact_run(self, workload: Workload) -> Exact:
