@@ -98,7 +98,15 @@ def test_a_retuned_network_is_written_and_read_again(run, tmp_path):
     assert metrics["gained"]["value"] > 0.4
     assert metrics["retuned_chip_by_chip"]["value"] > metrics["as_it_was"]["value"]
     places = json.loads((tmp_path / "own.json").read_text())
-    assert set(places["0"]) == {"weights", "scales", "added", "bypassed", "terms", "channels"}
+    assert set(places["0"]) == {
+        "weights",
+        "scales",
+        "biases",
+        "added",
+        "bypassed",
+        "terms",
+        "channels",
+    }
     again = ("assess", "own.pt2", "--data", "digits", "--faults", "20", "--json")
     code, _, said = run(*again, "--format", "int8")
     assert code == 0, said

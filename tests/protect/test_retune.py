@@ -343,3 +343,16 @@ def test_slopes_that_can_t_be(digits):
     rule = rh.Retune(epochs=1, slopes=rh.TableSlopes(127))
     with pytest.raises(ValueError, match="of 256 use 0 to 126"):
         rule.fit(digits[1].with_(array=rh.Array(8, 8)))
+
+
+def test_an_array_is_told_whole_biases_and_what_was_added_to_them(digits):
+    chip = digits[1].with_(array=rh.Array(16, 16, defects=(rh.Defect(0, 0, "product", 1, 14),)))
+    fitted = rh.Retune().fit(chip)
+    tuned, told = fitted.retune(chip), fitted.on_array(chip)
+    for number, layer in enumerate(chip.layers):
+        bias = chip.arithmetic[number].bias
+        before, after = (bias(work.parameters[number]).reshape(-1) for work in (chip, tuned))
+        own = told[layer.name]
+        assert own["biases"] == after.tolist()
+        assert own["added"] == (after - before).tolist()
+    assert any(any(one["added"]) for one in told.values())

@@ -296,8 +296,9 @@ class Retune(Protection):
     def on_array(self, workload: Workload) -> dict[str, Any]:
         """What an array needs to know of each layer, by name, as plain data.
 
-        Codes of weights (channels, terms), their scales, what is added to sums, bypassed elements
-        (row, column), and the places of terms and channels.
+        Codes of weights (channels, terms), their scales, the biases in units of sums, with what
+        takes mean errors off in them and, ``added``, by itself, bypassed elements (row, column),
+        and the places of terms and channels.
         """
         found = {}
         for number, (*new, off) in self.learned.tensors.items():
@@ -307,6 +308,7 @@ class Retune(Protection):
             found[layer.name] = {
                 "weights": layer.weight_rows(given.weight).to(torch.int64).tolist(),
                 "scales": given.scale.reshape(-1).tolist(),
+                "biases": _biases(layer, how.bias(given)),
                 "added": off.to(torch.int64).tolist(),
                 "bypassed": [list(place) for place in how.own.array.bypassed],
                 "terms": new[2].tolist(),
@@ -382,6 +384,11 @@ def _of_exact_run(workload: Workload, sloped: bool) -> Exact:
             continue
         slopes[number] = _by_channel(workload.layers[number], result.grad.square())
     return means, slopes
+
+
+def _biases(layer: Layer, bias: Tensor | None) -> list[int]:
+    held = torch.zeros(layer.channels) if bias is None else bias.reshape(-1)
+    return held.to(torch.int64).tolist()
 
 
 def _by_channel(layer: Layer, values: Tensor) -> Tensor:
