@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from radhard.campaign.ask import prepare, validated
+from radhard.campaign.ask import validated
+from radhard.campaign.prepare import prepare
 from radhard.engine.memory import keep_freed_memory
 from radhard.network.source import subject
 from radhard.search.choose import Choice, choose

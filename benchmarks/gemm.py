@@ -7,6 +7,7 @@ exact product in float32. Figures are medians of the thread's CPU time, ratios a
 round. The scalar loop has the structure of AdaPT's, eight terms at a time of an int16 table.
 
     make bench ARGS="gemm --quick --json"
+    make bench ARGS="gemm --calibrate"    # thresholds of this machine, kept in the user's cache
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from radhard.arith.factor import factored, terms_of
 from radhard.arith.gemm import kernel, matrix_sums
 from radhard.arith.lookup import cell_by_cell, row_by_row
 from radhard.arith.permute import permuted, permutes
+from radhard.arith.thresholds import keep
 
 #: Rows of operands, terms and columns: a wide layer, it for one image, and layers of ResNet-20's
 #: and LeNet-5's kinds.
@@ -45,8 +47,15 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="make bench ARGS='gemm ...'", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the first size, three rounds of nine")
     parser.add_argument("--json", action="store_true", help="one object, by method")
+    parser.add_argument("--calibrate", action="store_true", help="keep this machine's thresholds")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    if asked.calibrate:
+        from benchmarks.crossings import measured
+
+        found = measured()
+        print(f"{found}\nkept in {keep(found)}, read by every later process")
+        return
     rows = {}
     for size in SIZES[:1] if asked.quick else SIZES:
         prefix = "" if asked.quick else "x".join(map(str, size)) + " "
@@ -68,10 +77,10 @@ def measure(of: Mapping[str, Job], gmacs: float, rounds: int) -> dict[str, dict[
     """Medians over rounds, in which all take turns."""
     for job in of.values():
         job()  # compile
-    seconds = [{name: _seconds(job) for name, job in of.items()} for _ in range(rounds)]
+    taken = [{name: seconds(job) for name, job in of.items()} for _ in range(rounds)]
 
     def median(name: str, base: Callable[[Mapping[str, float]], float]) -> float:
-        return round(statistics.median(base(one) / one[name] for one in seconds), 3)
+        return round(statistics.median(base(one) / one[name] for one in taken), 3)
 
     return {
         name: {
@@ -107,12 +116,12 @@ def jobs(t: int, k: int, n: int) -> dict[str, Job]:
             expanded, a, w, struck, rows_of(struck), 0, found
         )
         if permutes():
-            of[f"vbmi, {share:.0%} of products"] = partial(_permuted, a, w, struck, found)
+            of[f"vbmi, {share:.0%} of products"] = partial(permuting, a, w, struck, found)
     for share in (0.01, 0.1, 0.5):
         struck = cells(exact, products=share)
         for fast in (False, True)[: 1 + permutes()]:
             name = f"float32 and {'vbmi' if fast else 'a loop'}, {share:.0%} of products"
-            of[name] = partial(_mixed, a, w, struck, fast, found)
+            of[name] = partial(mixed, a, w, struck, fast, found)
     for share in (0.01, 0.5):
         struck = cells(table, sums=share)
         of[f"rows, {share:.0%} of sums"] = partial(
@@ -137,12 +146,14 @@ def cells(table: NDArray[np.int32], products: float = 0, sums: float = 0) -> Cel
     )  # fmt: skip
 
 
-def _permuted(a, w, of: Cells, found) -> None:
+def permuting(a, w, of: Cells, found) -> None:
+    """All products by permuting bytes."""
     products = rows_of(of)
     permuted(a, w, products, np.ones_like(products.sound), found)
 
 
-def _mixed(a, w, of: Cells, fast: bool, found) -> None:
+def mixed(a, w, of: Cells, fast: bool, found) -> None:
+    """Healthy products in float32, the others looked up."""
     products = rows_of(of)
     factored(a, w, terms_of(products, 16), ~products.sound, found)
     (permuted if fast else cell_by_cell)(a, w, products, ~products.sound, found)
@@ -163,10 +174,10 @@ def _scalar(a, w, table, found):
             found[i, j] += total
 
 
-def _seconds(job: Job) -> float:
-    """Of CPU time, as often as fills a fifth of a second."""
+def seconds(job: Job, least: float = 0.2) -> float:
+    """Of CPU time, as often as fills so many of them."""
     begin, count = time.thread_time(), 0
-    while count == 0 or time.thread_time() < begin + 0.2:
+    while count == 0 or time.thread_time() < begin + least:
         job()
         count += 1
     return (time.thread_time() - begin) / count

@@ -290,6 +290,21 @@ faulty = rh.read_netlist(path, signed=True).stuck_at("S_2_0", 1)
 faulty.errors()  # its table and hash are others as well
 ```
 
+Files of [ArithsGen](https://github.com/ehw-fit/ariths-gen) are read as well, flat or by parts, and any of their gates
+can be stuck (`pip install radhard[multipliers]`, which nothing else here needs):
+
+```python
+from ariths_gen.multi_bit_circuits.multipliers import UnsignedDaddaMultiplier
+from ariths_gen.wire_components import Bus
+
+with open("dadda.v", "w") as file:
+    UnsignedDaddaMultiplier(Bus("a", 8), Bus("b", 8), name="dadda").get_v_code_flat(file)
+dadda = rh.multiplier_named("dadda.v@unsigned")
+```
+
+Release 1.1.4 writes signed carry-save multipliers by parts with nets that are driven twice; these are refused, and flat
+ones are right.
+
 `radhard.arith.compiled.run_c(path, signed=True)` compiles and **runs** a C file of such a checkout where there is a
 compiler, and takes its table. Operands go to the parameters of their names (many functions there take B first), and patterns and result are
 read as `signed` says, whatever the types. No name of a multiplier leads there.

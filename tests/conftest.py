@@ -13,6 +13,8 @@ from oracles.elsewhere import elsewhere
 from radhard.engine.device import device_named
 from radhard.formats.catalogue import formats
 
+if not torch.cuda.is_available():  # before anything imports Triton
+    os.environ["TRITON_INTERPRET"] = "1"
 torch.set_num_threads(1)
 torch.manual_seed(0)  # for networks and images that are made while tests are collected
 

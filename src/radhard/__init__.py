@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from radhard.protect.ranges import RangeDetector
     from radhard.protect.redundancy import Redundancy
     from radhard.protect.retune import Bypass, Hybrid, Keep, Retune, WeightMap
+    from radhard.protect.slopes import StraightThrough, TableSlopes
     from radhard.protect.storage import SECDED, BitTriplication, Parity, WeightSignature
     from radhard.protect.tap import Tap
     from radhard.sampling.gradient import GradientImportance
@@ -204,6 +205,7 @@ _ROOMS = {
     "protect.protection": ["Cost", "Protection"],
     "protect.redundancy": ["Redundancy"],
     "protect.retune": ["Bypass", "Hybrid", "Keep", "Retune", "WeightMap"],
+    "protect.slopes": ["StraightThrough", "TableSlopes"],
     "protect.storage": ["SECDED", "BitTriplication", "Parity", "WeightSignature"],
     "protect.tap": ["Tap"],
     "sampling.sampler": ["Sampler", "Tilted"],

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 import radhard as rh
-from radhard.campaign.ask import Ask, prepare
+from radhard.campaign.ask import Ask
 from radhard.campaign.campaign import rightly_answered
+from radhard.campaign.prepare import prepare
 
 WEIGHTS = "resnet20-12fca82f.th"
 

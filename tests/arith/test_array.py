@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 import radhard as rh
+from oracles.gates import array_multiplier, verilog
 from oracles.registers import Registers
 from radhard.arith.array import Array, Defect
 from radhard.arith.broken import Exact
-from radhard.arith.elements import Where, elements
+from radhard.arith.elements import elements
 from radhard.arith.multiplier import limits
+from radhard.arith.where import Where
+from radhard.arith.wide import WideElements
 
 TRIALS = 200 if "RADHARD_EXHAUSTIVE" in os.environ else 12
 SITES = ("weight", "activation", "product", "psum")
@@ -31,7 +34,7 @@ def random_defects(rng, array, multiplier, count):
 
 
 def codes(values, width):
-    return (values & ((1 << width) - 1)).astype(np.uint8)
+    return (values & ((1 << width) - 1)).astype(np.uint8 if width <= 8 else np.int32)
 
 
 def where(t, n, k):
@@ -76,6 +79,44 @@ def test_sums_are_those_of_registers(dataflow, restart, gated):
         compare(rng, replace(array, defects=defects), multiplier, (4, 5, 4))
 
 
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_sums_of_wide_multipliers_are_those_of_registers(dataflow, restart, gated):
+    rng = np.random.default_rng(5)
+    wide = Exact(16, signed=True), rh.multiplier_named("mul12u_drum:bits=4"), Exact(9)
+    for trial in range(TRIALS):
+        multiplier = wide[trial % 3]
+        array = Array(
+            *((2, 3), (3, 2), (3, 3), (1, 1))[trial % 4],
+            dataflow,
+            restart=restart,
+            gated=gated,
+            psum_bits=(48, 33)[trial % 2],
+        )
+        defects = random_defects(rng, array, multiplier, (0, 1, 2, 5)[int(rng.integers(4))])
+        if dataflow != "os" and trial % 2:
+            array = replace(array, bypassed=((0, 0), (array.rows - 1, array.cols - 1)))
+        compare(rng, replace(array, defects=defects), multiplier, (4, 5, 4))
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_formulas_and_tables_give_the_same_sums(dataflow):
+    """Of one multiplier of 8 bits, at places and of some terms, in batches."""
+    rng = np.random.default_rng(6)
+    plain = Array(3, 4, dataflow, psum_bits=18)
+    array = replace(plain, defects=random_defects(rng, plain, LOW, 4))
+    a, w = (rng.integers(0, 256, size, dtype=np.uint8) for size in ((5, 6, 7), (5, 3, 7)))
+    place = Where(
+        rng.integers(0, 9, (5, 6)), rng.integers(0, 9, (5, 3)),
+        np.sort(rng.permuted(np.tile(np.arange(9), (5, 1)), axis=1)[:, :7], 1),
+    )  # fmt: skip
+    for kept in (None, rng.random((5, 7)) < 0.6):
+        where_ = place._replace(kept=kept)
+        found = WideElements(array, LOW).sums(a, w, where_)
+        np.testing.assert_array_equal(found, elements(array, LOW).sums(a, w, where_))
+
+
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
 @pytest.mark.parametrize("share", [0, 0.05, 0.5, 1])
 def test_matrices_are_sums_one_by_one(dataflow, share):
@@ -107,6 +148,14 @@ def test_gates_are_stuck_in_their_own_elements(dataflow):
         compare(rng, Array(2, 2, dataflow, defects), circuit, (3, 5, 3))
 
 
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_gates_of_wide_multipliers_are_stuck(dataflow):
+    rng, circuit = np.random.default_rng(7), rh.Netlist(verilog(array_multiplier(9), 9))
+    for node in rng.choice(circuit.nodes, 4):
+        defects = (Defect(1, 0, "gate", 1, node=node), Defect(0, 1, "gate", 0, node="n9"))
+        compare(rng, Array(2, 2, dataflow, defects, psum_bits=24), circuit, (3, 4, 3))
+
+
 def test_what_an_array_can_not_be_is_refused():
     for wrong, words in (
         (lambda: Array(0, 4), "at least 1 x 1"),
@@ -120,7 +169,8 @@ def test_what_an_array_can_not_be_is_refused():
         (lambda: Array(2, 2, "os", bypassed=((0, 1),)), "sums stay"),
         (lambda: elements(Array(defects=(Defect(0, 0, "product", 1, 16),)), LOW), "has 16 bits"),
         (lambda: elements(Array(defects=(Defect(0, 0, "gate", 1, node="c"),)), LOW), "no netlist"),
-        (lambda: elements(Array(), Exact(16)), "up to 8"),
+        (lambda: elements(Array(), Exact(16)), "do not hold products .* use psum_bits of 33 to 48"),
+        (lambda: elements(Array(psum_bits=48), Exact(12)).kinds, "retuning needs"),
     ):
         with pytest.raises(ValueError, match=words):
             wrong()

@@ -36,6 +36,19 @@ uint64_t mul8u_turned(const uint64_t B,const uint64_t A)
 }
 """
 
+#: By a part that looks like a multiplier itself.
+PARTS = """
+#include <stdint.h>
+uint8_t and_gate(uint8_t a, uint8_t b) { return a & b; }
+uint64_t mul8u_parts(uint64_t a,uint64_t b){
+  uint16_t out = 0;
+  for (int i = 0; i < 8; i++)
+    for (int j = 2; j < 8; j++)
+      if (i + j >= 4) out += and_gate(a >> i & 1, b >> j & 1) << (i + j);
+  return out;
+}
+"""
+
 compiled = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler"
 )
@@ -48,6 +61,7 @@ compiled = pytest.mark.skipif(
         (SIGNED, True, "mul8s_1KR8@v1"),
         (PATTERNS, True, "mul8s_1KR8@v1"),
         (TURNED, False, "mul8u_array:b=2,columns=4"),
+        (PARTS, False, "mul8u_array:b=2,columns=4"),
     ],
 )
 def test_functions_of_a_checkout(code: str, signed: bool, same: str, tmp_path: Path) -> None:

@@ -241,7 +241,9 @@ def test_files_of_tables(kind: str, name: str, tmp_path: Path) -> None:
     [
         (np.zeros((256, 255), int), r"shape \(256, 255\)"),
         (np.zeros((2, 2), int), r"shape \(2, 2\)"),
-        (np.full((4, 4), 2**40), r"do not fit 32 bits"),
+        (np.full((4, 4), 2**40), r"do not fit the 4 bits of a product, -8 to 7"),
+        (np.full((4, 4), 8), r"do not fit the 4 bits"),
+        (np.zeros((4, 4)), r"a table of float64: products must be integers"),
         (b"no array", r"numpy.save makes such files"),
     ],
 )

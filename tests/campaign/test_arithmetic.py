@@ -10,7 +10,8 @@ from examples import own_arithmetic
 from torch import Tensor, nn
 
 import radhard as rh
-from radhard.campaign.ask import asked, prepare
+from radhard.campaign.ask import asked
+from radhard.campaign.prepare import prepare
 from radhard.campaign.store import StoreError
 from radhard.network.source import subject
 from radhard.protect.checksum import Checksum

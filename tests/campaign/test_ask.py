@@ -8,7 +8,9 @@ import torch
 
 import radhard as rh
 from radhard.campaign import ask as asking
-from radhard.campaign.ask import Ask, asked, prepare, validated
+from radhard.campaign import prepare as preparing
+from radhard.campaign.ask import Ask, asked, validated
+from radhard.campaign.prepare import prepare
 from radhard.campaign.windows import spread
 from radhard.network.data import data_named
 
@@ -71,20 +73,22 @@ def test_the_network_is_the_same_whichever_images_are_struck(format: str) -> Non
 def test_work_bounds_the_images_at_hand(own: Path, monkeypatch) -> None:
     """As many as the work allows, but some in any case, and all that are asked for."""
     macs = sum(layer.macs for layer in prepare(Ask(model="digits-cnn")).campaign.workload.layers)
-    monkeypatch.setattr(asking, "AT_HAND", 80)
+    for module in (asking, preparing):
+        monkeypatch.setattr(module, "AT_HAND", 80)
 
     def at_hand(**more: object) -> int:
         return len(prepare(Ask(model="digits-cnn", **more)).campaign.workload.images)
 
-    monkeypatch.setattr(asking, "_WORK", 200 * macs)
+    monkeypatch.setattr(preparing, "_WORK", 200 * macs)
     assert (at_hand(), at_hand(images=300), at_hand(images="all")) == (200, 300, 200)
-    monkeypatch.setattr(asking, "_WORK", 1)
+    monkeypatch.setattr(preparing, "_WORK", 1)
     assert at_hand() == 80
-    monkeypatch.setattr(asking, "_MOST_AT_HAND", 90)
-    monkeypatch.setattr(asking, "_WORK", 1e15)
+    monkeypatch.setattr(preparing, "_MOST_AT_HAND", 90)
+    monkeypatch.setattr(preparing, "_WORK", 1e15)
     assert (at_hand(), at_hand(images=100)) == (90, 100)
-    monkeypatch.setattr(asking, "AT_HAND", 3)
-    monkeypatch.setattr(asking, "_WORK", 1)
+    for module in (asking, preparing):
+        monkeypatch.setattr(module, "AT_HAND", 3)
+    monkeypatch.setattr(preparing, "_WORK", 1)
     own_images = prepare(Ask(model="own_images:network")).campaign.workload.images
     assert len(own_images) == 70
 

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 import radhard as rh
 from radhard.accel.readers import activated
-from radhard.campaign.ask import Ask, prepare
+from radhard.campaign.ask import Ask
+from radhard.campaign.prepare import prepare
 from radhard.cli import main
 from radhard.metrics.outcome import classify
 from radhard.network.task import Classification

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 import radhard as rh
 from radhard import cli
-from radhard.campaign.ask import Ask, asked, prepare
+from radhard.campaign.ask import Ask, asked
+from radhard.campaign.prepare import prepare
 from radhard.campaign.question import SEMANTICS
 from radhard.campaign.sealed import keep_arrays, read_table, reusable_arrays
 from radhard.campaign.store import Folder, read_arrays

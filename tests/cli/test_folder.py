@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from radhard.campaign.ask import Ask, asked, prepare
+from radhard.campaign.ask import Ask, asked
+from radhard.campaign.prepare import prepare
 from radhard.network.data import data_named
 
 OWN = """

@@ -56,6 +56,21 @@ def test_campaign_files_ask_about_chips(run, tmp_path):
     assert {**found, "seconds": 0} == {**given, "seconds": 0}
 
 
+def test_multipliers_of_16_bits_have_permanent_faults(run):
+    asked = (*GIVEN[:-1], "20", "--format", "fixed16_10", "--multiplier", "mul16s_exact", "--json")
+    found = []
+    for bit in (3, 29):
+        code, shown, said = run(*asked, "--permanent", f"product sa1 bit={bit} rate=0.1",
+                                "--maps", "2")  # fmt: skip
+        assert code == 0, said
+        found.append(json.loads(shown)["metrics"])
+    assert found[0]["accuracy"]["value"] > 0.8 > found[1]["accuracy"]["value"]
+    assert found[0]["golden_accuracy"] == found[0]["exact_accuracy"]
+    code, _, said = run("retune", *asked[1:-1], "--permanent", "product sa1 bit=29 rate=0.1")
+    assert code == 2
+    assert "has no table of products, which retuning needs" in said
+
+
 def test_what_permanent_faults_do_not_have_is_refused(run):
     for more, words in (
         (("--permanent", "product", "--until", "0.01"), "until: of passing faults"),
@@ -75,14 +90,23 @@ def test_what_permanent_faults_do_not_have_is_refused(run):
 
 def test_a_retuned_network_is_written_and_read_again(run, tmp_path):
     asked = ("retune", "digits-cnn", "--permanent", "product sa1 bit=14 rate=0.1", "--images",
-             "60", "--chip", "systolic:16x16:ws", "--maps", "2", "--out", "own.pt2")  # fmt: skip
+             "60", "--chip", "systolic:16x16:ws", "--maps", "2", "--epochs", "1", "--slopes",
+             "tables", "--out", "own.pt2")  # fmt: skip
     code, shown, said = run(*asked, "--json")
     assert code == 0, said
     metrics = json.loads(shown)["metrics"]
     assert metrics["gained"]["value"] > 0.4
     assert metrics["retuned_chip_by_chip"]["value"] > metrics["as_it_was"]["value"]
     places = json.loads((tmp_path / "own.json").read_text())
-    assert set(places["0"]) == {"weights", "scales", "added", "bypassed", "terms", "channels"}
+    assert set(places["0"]) == {
+        "weights",
+        "scales",
+        "biases",
+        "added",
+        "bypassed",
+        "terms",
+        "channels",
+    }
     again = ("assess", "own.pt2", "--data", "digits", "--faults", "20", "--json")
     code, _, said = run(*again, "--format", "int8")
     assert code == 0, said

@@ -33,7 +33,8 @@ def test_words_are_read(text, wanted):
     [
         ("product stuck bit=3", "'stuck' means nothing here"),
         ("product bit=x", "'bit=x' means nothing"),
-        ("product weight", "says something twice"),
+        ("product weight", "says anew what another word"),
+        ("single count=3", "'count=3' says anew"),
         ("product rate=0.1 count=3", "choose rate or count"),
         ("product rate=1.5", "use faulty elements of all, 0 to 1"),
         ("count=0", "use 1 or more"),

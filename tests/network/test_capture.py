@@ -1,6 +1,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import radhard as rh
+from radhard.network.archive import program_in
 from radhard.network.arithmetic import Formats
 from radhard.network.zoo import zoo, zoo_model
 
@@ -437,3 +439,33 @@ def test_fingerprints_follow_images_that_are_written_to(residual, images, labels
     with torch.inference_mode():
         inside = rh.capture(residual, images.clone() + 0, labels)
         assert inside.fingerprint() == before
+
+
+class TwoInputs(nn.Module):
+    """Reals and numbers of words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.real, self.words = nn.Linear(6, 8), nn.Embedding(20, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor, ids: Tensor) -> Tensor:
+        return self.head(torch.relu(self.real(x) + self.words(ids).mean(1)))
+
+
+def test_programs_of_several_inputs_are_read(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, given = TwoInputs().eval(), (torch.randn(9, 6), torch.randint(0, 20, (9, 5)))
+    labels, batch = model(*given).argmax(1), {0: torch.export.Dim("batch")}
+    program = torch.export.export(model, given, dynamic_shapes=(batch, batch))
+    torch.export.save(program, tmp_path / "two.pt2")
+    named = {"ids": given[1], "x": given[0]}  # in another order
+    wanted = rh.capture(model, named, labels)
+    for one in (program, program_in(tmp_path / "two.pt2")):
+        work = rh.capture(one, named, labels)
+        assert torch.equal(work.logits(work.images), wanted.logits(wanted.images))
+        assert [layer.name for layer in work.layers] == [layer.name for layer in wanted.layers]
+        with pytest.raises(rh.CaptureError, match="takes inputs x, ids, and x are given"):
+            rh.capture(one, {"x": given[0]}, labels)
+        with pytest.raises(rh.CaptureError, match="takes 2 inputs, x, ids: give each by its name"):
+            rh.capture(one, given[0], labels)

@@ -39,9 +39,11 @@ def layer_by_loops(work, number, multiplier, images, offset=(0, 0)):
     return found
 
 
-@pytest.mark.parametrize("name", ["mul8s_1KR6@v1", "mul8u_drum:bits=4"])
+@pytest.mark.parametrize("name", ["mul8s_1KR6@v1", "mul8u_drum:bits=4", "mul16s_drum:bits=5"])
 def test_sums_are_those_of_the_multiplier(name):
     plain, multiplier = networks(), rh.multiplier_named(name)
+    if multiplier.width == 16:
+        plain = plain.with_(format=rh.format_named("fixed16_10"))
     work = plain.with_(multiplier=multiplier)
     for number, layer in enumerate(work.layers):
         how, given = work.arithmetic[number], work.parameters[number]
@@ -70,6 +72,19 @@ def test_exact_multipliers_change_nothing():
     assert torch.equal(work.with_(array=Array(4, 4)).logits(work.images), wanted)
 
 
+def test_exact_multipliers_of_16_bits_change_nothing():
+    plain = networks().with_(format=rh.format_named("fixed16_10"))
+    wanted = plain.logits(plain.images)
+    exact = rh.multiplier_named("mul16s_exact")
+    assert torch.equal(plain.with_(multiplier=exact).logits(plain.images), wanted)
+    for array in (Array(3, 4, "os", psum_bits=48), Array(3, 4, psum_bits=40)):
+        chip = plain.with_(multiplier=exact, array=array)
+        assert torch.equal(chip.logits(plain.images), wanted)
+        assert chip.arithmetic[0].own.linear == (array.psum_bits == 48)
+    faulty = Array(3, 4, psum_bits=48, defects=(Defect(0, 0, "product", 1, 20),))
+    assert not torch.equal(plain.with_(multiplier=exact, array=faulty).logits(plain.images), wanted)
+
+
 def defects(rng, site, share, rows=5, cols=4):
     """The same stuck bit in some elements."""
     bit, value = {"product": (12, 1), "weight": (5, 1), "activation": (3, 0), "psum": (12, 1)}[site]
@@ -83,6 +98,12 @@ def test_transient_faults_meet_the_permanent_ones(site, dataflow):
     array = Array(5, 4, dataflow, defects(np.random.default_rng(0), site, 0.3))
     name = "mul8u_exact" if dataflow == "os" else "mul8s_1KR6@v1"
     check_arithmetic(Multiplied(rh.multiplier_named(name), array))
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_transient_faults_meet_wide_multipliers(dataflow):
+    array = Array(5, 4, dataflow, defects(np.random.default_rng(0), "product", 0.3), psum_bits=48)
+    check_arithmetic(Multiplied(rh.multiplier_named("mul9s_array:a=1"), array))
 
 
 def test_layers_have_multipliers_of_their_own():

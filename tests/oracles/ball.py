@@ -34,6 +34,10 @@ class Edge:
 
     def reached(self) -> float:
         """The sum."""
+        return float(self.cells.mass @ (self.rates() @ self.signs))
+
+    def rates(self) -> Reals:
+        """The rates that have it, (k, outcomes)."""
         from scipy.optimize import brentq
 
         rates = np.zeros_like(self.cells.shares)
@@ -49,7 +53,7 @@ class Edge:
             if over[0] < 0 < over[1]:
                 at = brentq(self._over, *ends, args=(scale,), xtol=1e-12)
             rates[self.live] = self._rates(math.exp(at) * scale)[:, :-1]
-        return float(self.cells.mass @ (rates @ self.signs))
+        return rates
 
     def _over(self, log_strength: float, scale: float) -> float:
         """By how much the rates at this strength leave the ball."""

@@ -12,6 +12,7 @@ from radhard.network.source import subject
 from radhard.protect.held import Held, held_by
 from radhard.protect.place import least_hurt
 from radhard.protect.retune import Chosen, Rule
+from radhard.protect.tune import _Shadow as Shadow
 
 EXACT = rh.multiplier_named("mul8s_exact")
 RULES = {
@@ -275,3 +276,83 @@ def test_unsigned_codes_are_retuned_as_well(digits):
     mean = {name: np.mean(values) for name, values in found.items()}
     assert mean["hybrid"] >= max(mean.values()) - 0.01
     assert mean["hybrid"] > mean["none"]
+
+
+def shadowed(chip, slopes):
+    """Slopes of a loss by input, weight and bias of the first layer, in training; its output."""
+    shadow = Shadow(chip, 0, rh.Retune(rh.Keep()).fit(chip).learned.tensors[0], slopes)
+    how = chip.arithmetic[0]
+    x = (how.operand(chip.images[:8]) * how.input.scales(chip.images)).float().requires_grad_()
+    found = shadow.run(x)
+    (found * torch.linspace(-1, 2, found.numel()).view(found.shape)).sum().backward()
+    return x.grad, shadow.weight.grad, shadow.bias.grad, found.detach()
+
+
+def alike(one, other):
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("fmt", "multiplier"), [("int8-channel", "mul8s_exact"), ("uint8", "mul8u_exact")]
+)
+@pytest.mark.parametrize("linear", [False, True])
+def test_slopes_by_tables_of_exact_products_are_straight_through(fmt, multiplier, linear):
+    torch.manual_seed(0)
+    first = nn.Linear(5, 6) if linear else nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2)
+    model = nn.Sequential(first, nn.Flatten(), nn.LazyLinear(5))
+    model(torch.zeros(1, 4, 5, 5))
+    work = rh.capture(
+        model.eval(), torch.randn(20, 4, 5, 5), torch.arange(20) % 5, rh.format_named(fmt)
+    )
+    chip = work.with_(multiplier=rh.multiplier_named(multiplier), array=rh.Array(8, 4))
+    straight, tables = (shadowed(chip, how) for how in (rh.StraightThrough(), rh.TableSlopes(5)))
+    assert all(map(alike, tables, straight))
+
+
+def test_slopes_by_tables_of_a_truncated_multiplier_by_hand():
+    """Its products grow by four weights at every fourth input: those next to these have half."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3))
+    work = rh.capture(model, torch.randn(20, 6), torch.arange(20) % 3, rh.INT8)
+    coarse = rh.multiplier_named("mul8s_array:a=2")
+    chip = work.with_(multiplier=coarse, array=rh.Array(8, 4))
+    straight, tables = (shadowed(chip, how) for how in (rh.StraightThrough(), rh.TableSlopes(0)))
+    codes = chip.arithmetic[0].operand(chip.images[:8])
+    factor = torch.tensor([2.0, 0, 0, 2])[codes.long() % 4]
+    inside = codes.abs() < 127
+    assert alike(tables[0][inside], (straight[0] * factor)[inside])
+    assert alike(tables[3], straight[3])
+    kept = (codes // 4 * 4).float() * chip.arithmetic[0].input.scales(codes).float()
+    ahead = torch.linspace(-1, 2, 32).view(8, 4)
+    assert alike(tables[1], ahead.T @ kept)
+
+
+def test_training_by_tables_improves_a_coarse_multiplier(digits):
+    coarse = rh.multiplier_named("mul8s_1KR3@v1")
+    chip, learning = (w.with_(multiplier=coarse, array=rh.Array(64, 64)) for w in digits)
+    plain = accuracy(rh.Retune(rh.Keep()).fit(learning).retune(chip))
+    rule = rh.Retune(rh.Keep(), epochs=2, slopes=rh.TableSlopes())
+    assert accuracy(rule.fit(learning).retune(chip)) > plain + 0.1
+
+
+def test_slopes_that_can_t_be(digits):
+    with pytest.raises(TypeError, match="slopes 'tables' are none"):
+        rh.Retune(slopes="tables")
+    with pytest.raises(ValueError, match="-1 operands can't be"):
+        rh.TableSlopes(-1)
+    rule = rh.Retune(epochs=1, slopes=rh.TableSlopes(127))
+    with pytest.raises(ValueError, match="of 256 use 0 to 126"):
+        rule.fit(digits[1].with_(array=rh.Array(8, 8)))
+
+
+def test_an_array_is_told_whole_biases_and_what_was_added_to_them(digits):
+    chip = digits[1].with_(array=rh.Array(16, 16, defects=(rh.Defect(0, 0, "product", 1, 14),)))
+    fitted = rh.Retune().fit(chip)
+    tuned, told = fitted.retune(chip), fitted.on_array(chip)
+    for number, layer in enumerate(chip.layers):
+        bias = chip.arithmetic[number].bias
+        before, after = (bias(work.parameters[number]).reshape(-1) for work in (chip, tuned))
+        own = told[layer.name]
+        assert own["biases"] == after.tolist()
+        assert own["added"] == (after - before).tolist()
+    assert any(any(one["added"]) for one in told.values())

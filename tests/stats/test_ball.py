@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from oracles.ball import largest
+from oracles.ball import Edge, largest
 from radhard.stats import ball
 from radhard.stats.ball import Cells, contrast, proportion, ratio, widened
 from radhard.stats.edge import Radius, farthest, radius
 from radhard.stats.estimate import Estimate
+from radhard.stats.interval import clopper_pearson
 from radhard.stats.moments import between
 from radhard.stats.stopping import anytime_proportion
 
@@ -58,16 +59,30 @@ def test_candidates_not_seen_may_be_worth_anything(anytime: bool) -> None:
             contrast(replace(some, looked_at=n), [1.0], 0.95, anytime)
             for n in (some.looked_at, math.inf)
         )
-        worth, mass = cells.shares[:, 0], cells.mass
-        limit = radius(0.95, anytime)
+        mass, limit = cells.mass, radius(0.95, anytime)
         one = Cells(np.ones(1), np.array([some.looked_at]), mass[None], mass[None] < 0, 1)
-        most = 1 + largest(one, worth - 1, limit)  # what is not seen is the rest, worth 1
-        least = -largest(one, -worth, limit) if worth.any() else 0.0
-        off = mass @ worth - least, most - mass @ worth
+        off = [0.0, 0.0]
+        for side, sign in enumerate((-1.0, 1.0)):  # as they are, and as they are at that end
+            for worth in (cells.shares[:, 0], Edge(cells, np.array([sign]), limit).rates()[:, 0]):
+                least = -largest(one, -worth, limit) if worth.any() else 0.0
+                most = 1 + largest(one, worth - 1, limit)  # what is not seen is the rest, worth 1
+                off[side] = max(off[side], sign * ((least, most)[side] - mass @ worth))
+        free = mass[(cells.n == 0) & ~cells.never[:, 0]].sum()  # any rate, and no chance in it
+        high = narrow.value + free + math.hypot(narrow.high - narrow.value - free, off[1])
         low = narrow.value - math.hypot(narrow.value - narrow.low, off[0])
-        high = narrow.value + math.hypot(narrow.high - narrow.value, off[1])
         assert wide.low == pytest.approx(max(low, 0.0), abs=1e-5)
         assert wide.high == pytest.approx(min(high, 1.0), abs=1e-5)
+
+
+@pytest.mark.parametrize("n", [25, 175, 1000])
+def test_what_was_not_run_may_all_fail(n: int) -> None:
+    """Of n candidates 4 % are unproved, and none of these was run: each of their like may fail."""
+    never = np.array([[True], [False]])
+    few = Cells(np.array([0.96, 0.04]), np.array([3.0, 0.0]), np.zeros((2, 1)), never, 3)
+    found = contrast(replace(few, looked_at=float(n)), [1.0])
+    assert contrast(few, [1.0]).high == pytest.approx(0.04)
+    assert found.low == 0
+    assert found.high > 0.97 * clopper_pearson(round(0.04 * n), n).high
 
 
 def test_few_candidates_do_not_tell_that_nothing_fails() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import radhard as rh
 from radhard.campaign.ask import Ask
-from radhard.campaign.askchips import chips_of
+from radhard.campaign.prepare import chips_of
 from radhard.cli.approximate import planned_of
 from radhard.network.source import subject
 from radhard.study.approximate import (

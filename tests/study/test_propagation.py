@@ -7,8 +7,9 @@ import pytest
 
 import radhard as rh
 from radhard.accel.chips import EYERISS
-from radhard.campaign.ask import Ask, prepare
+from radhard.campaign.ask import Ask
 from radhard.campaign.job import Progress
+from radhard.campaign.prepare import prepare
 from radhard.study import latches, propagation
 from radhard.study.latches import Latches
 from radhard.study.propagation import FORMATS, study

@@ -36,8 +36,9 @@ int main(void) {{
 def run_c(path: Path, signed: bool, release: str = "") -> Tabulated:
     """The multiplier of 8 x 8 bits in a C file, which is compiled and run.
 
-    Operands are handed to the parameters of their names, A and B in either order, as bit patterns
-    in the types that the function asks for; the result is read as 16 bits.
+    It is the function that no other one of the file calls. Operands are handed to the parameters of
+    their names, A and B in either order, as bit patterns in the types that the function asks for;
+    the result is read as 16 bits.
 
     Args:
         path: the file. **Its code runs**: use `read_netlist` for one that you do not trust.
@@ -71,11 +72,13 @@ def run_c(path: Path, signed: bool, release: str = "") -> Tabulated:
 def _program(path: Path, signed: bool) -> tuple[str, str]:
     """The function's name, and a program that writes all products."""
     text = path.read_text(encoding="utf-8")
-    found = _FUNCTION.findall(text)
+    every = _FUNCTION.findall(text)
+    parts = [one for one in every if len(re.findall(rf"\b{one[0]}\s*\(", text)) > 1]
+    found = [one for one in every if one not in parts]
     if len(found) != 1 or {found[0][2].lower(), found[0][4].lower()} != {"a", "b"}:
         raise ValueError(
-            f"{path} has {len(found)} functions like int16_t NAME(int8_t A, int8_t B): it must "
-            "have one, of integers of <stdint.h> that are named A and B"
+            f"{path} has {len(found)} functions like int16_t NAME(int8_t A, int8_t B) that are "
+            "no part of another one: it must have one, of integers of <stdint.h> named A and B"
         )
     ((name, first, x, second, y),) = found
     fill = {"first": first, "x": x.lower(), "second": second, "y": y.lower(), "name": name}

@@ -8,34 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radhard.arith.apart import IS, OS, WS, Wiring, left, started, sums_apart
-from radhard.arith.array import Array, Defect
+from radhard.arith.array import Array
 from radhard.arith.cell import Cells, Codes, extended
 from radhard.arith.gemm import matrix_sums
+from radhard.arith.masks import circuits, stuck_bits
 from radhard.arith.multiplier import WIDEST_TABLE, Integers, Multiplier
-from radhard.arith.netlist import Netlist
+from radhard.arith.where import Where, in_places
+from radhard.arith.wide import WideElements
 
-#: Bits that are kept, and set, of each element: (2, rows, cols).
-Masks = NDArray[np.int64]
 _DATAFLOWS = {"os": OS, "ws": WS, "is": IS}
 _CODES = 1 << WIDEST_TABLE
-
-
-class Where(NamedTuple):
-    """Which sums are asked for: position (b, t), channel within its group (b, m), term (b, k).
-
-    ``kept`` (b, k) says which terms are added up, all where ``None``.
-    """
-
-    position: Integers
-    column: Integers
-    term: Integers
-    kept: NDArray[np.bool_] | None = None
 
 
 class Elements:
@@ -46,18 +34,11 @@ class Elements:
         multiplier: of up to 8 bits; a `Netlist` where gates are stuck.
 
     Raises:
-        ValueError: for wider multipliers, bits that registers or products do not have, or gates of
-            multipliers that have none.
+        ValueError: for bits that registers or products do not have, or gates of multipliers that
+            have none.
     """
 
     def __init__(self, array: Array, multiplier: Multiplier) -> None:
-        if multiplier.width > WIDEST_TABLE:
-            raise ValueError(
-                f"{multiplier.name} has operands of {multiplier.width} bits: networks run on "
-                f"multipliers of up to {WIDEST_TABLE}"
-            )
-        for one in array.defects:
-            _check(one, multiplier)
         self._array = array
         self._wiring = _wiring(array, multiplier)
         self._largest = 1 << 2 * multiplier.width
@@ -73,7 +54,7 @@ class Elements:
         """
         array = self._array
         idle = array.gated and array.dataflow != "os"
-        a, w, where = _in_places(a, w, where, idle)
+        a, w, where = in_places(a, w, where, idle)
         shape = (*a.shape[:2], w.shape[1])
         columns = where.column[0]
         together = len(where.position) == 1 and bool((where.column == columns).all())
@@ -125,6 +106,23 @@ class Elements:
         """Which kinds of elements are not like those of a fault-free array, (kinds,)."""
         healthy, every = self._wiring.cells.tables[0], range(len(self.kinds[1]))
         return np.array([(self.products(kind) != healthy).any() for kind in every])
+
+    def one_table(self, terms: int, moved: bool) -> NDArray[np.int32] | None:
+        """The products ``[weight, operand]`` of which any sum of so many terms is, if there are.
+
+        Args:
+            terms: of a sum.
+            moved: whether there may be places without terms between them.
+        """
+        array, cells = self._array, self._wiring.cells
+        alone = array.rows * array.cols == 1
+        tile = array.rows if array.restart and array.dataflow != "os" else terms
+        wraps = tile * self._largest >= 1 << (array.psum_bits - 1)
+        if wraps or cells.bits[2] or array.bypassed:
+            return None
+        table = self.products(0)
+        zeros = int(table[0, 0]) != 0 and (moved or not alone)
+        return None if zeros or len(self.kinds[1]) > 1 else table
 
     def _matrix(self, a: Codes, w: Codes, position: Integers) -> Integers:
         """Of operands (t, k) and weights (k, n) of the first n channels of a group."""
@@ -196,130 +194,32 @@ class Elements:
         return wiring._replace(cells=own, weight=wiring.weight[at])
 
 
-def _in_places(a: Codes, w: Codes, where: Where, gated: bool) -> tuple[Codes, Codes, Where]:
-    """Operands and weights at the places of their terms; places between have zeros."""
-    term = where.term[0]
-    if len(where.term) > 1 or len(term) < 2 or (term == np.arange(len(term))).all():
-        return a, w, where
-    size = int(term.max()) + 1
-
-    def placed(values: NDArray[Any]) -> NDArray[Any]:
-        found = np.zeros((*values.shape[:-1], size), values.dtype)
-        found[..., term] = values
-        return found
-
-    kept = where.kept
-    if kept is None and gated and size > len(term):
-        kept = np.ones((1, len(term)), np.bool_)
-    kept = None if kept is None else placed(kept)
-    return placed(a), placed(w), where._replace(term=np.arange(size)[None], kept=kept)
-
-
-def elements(array: Array, multiplier: Multiplier) -> Elements:
-    """Those of an array, made once; see `Elements`."""
+def elements(array: Array, multiplier: Multiplier) -> Elements | WideElements:
+    """Those of an array, made once; see `Elements`, and `WideElements` for more than 8 bits."""
     return _made(array, multiplier)  # type: ignore[arg-type]  # frozen dataclasses have a hash
 
 
 @lru_cache(maxsize=16)
-def _made(array: Array, multiplier: Multiplier) -> Elements:
+def _made(array: Array, multiplier: Multiplier) -> Elements | WideElements:
+    if multiplier.width > WIDEST_TABLE:
+        return WideElements(array, multiplier)
     return Elements(array, multiplier)
 
 
-def _check(one: Defect, multiplier: Multiplier) -> None:
-    bits = {"weight": 1, "activation": 1, "product": 2}.get(one.site, 0) * multiplier.width
-    if bits and one.bit >= bits:
-        raise ValueError(f"{one}: {multiplier.name} has {bits} bits there, from 0")
-    if one.site == "gate" and not isinstance(multiplier, Netlist):
-        raise ValueError(
-            f"{one}: {multiplier.name} is no netlist: read one, as in "
-            "multiplier_named('mine.v@signed')"
-        )
-
-
 def _wiring(array: Array, multiplier: Multiplier) -> Wiring:
-    own = {site: _own(array, site) for site in ("weight", "activation", "product", "psum")}
-    for place in array.bypassed:
-        for site in ("product", "psum"):
-            own[site][(slice(None), *place)] = (-1, 0)
-    weight, activation = own["weight"], own["activation"]
-    if array.dataflow == "ws":
-        weight, activation = _along(weight, 1), _along(activation, 2)
-    elif array.dataflow == "is":
-        weight, activation = _along(weight, 2), _along(activation, 1)
-    else:
-        weight, activation = _along(weight, 1), _along(activation, 2)
-    drain = _below(own["psum"]) if array.dataflow == "os" else _identity(array)
-    tables, which = _tables(array, multiplier)
+    held = stuck_bits(array, multiplier)
+    kinds, which = circuits(array, multiplier)
+    tables = [_full(kind.table()) for kind in kinds]
+    if array.bypassed:
+        tables.append(np.zeros_like(tables[0]))
     through = any(one.site == "psum" for one in array.defects)
     width = 2 * multiplier.width * (1 if multiplier.signed else -1)
     cells = Cells(
-        tables, which, activation.astype(np.uint8), own["product"].astype(np.int32), own["psum"],
-        np.array([width, array.psum_bits, through]),
+        np.stack(tables), which, held.activation.astype(np.uint8), held.product.astype(np.int32),
+        held.psum, np.array([width, array.psum_bits, through]),
     )  # fmt: skip
     how = [_DATAFLOWS[array.dataflow], array.restart, not array.gated]
-    return Wiring(cells, weight.astype(np.uint8), drain, np.array(how, np.int64))
-
-
-def _identity(array: Array) -> Masks:
-    masks = np.zeros((2, array.rows, array.cols), np.int64)
-    masks[0] = -1
-    return masks
-
-
-def _own(array: Array, site: str) -> Masks:
-    """Of the defects of a site, in the elements where they are; later ones win."""
-    masks = _identity(array)
-    for one in array.defects:
-        if one.site == site:
-            bit, place = np.int64(1) << one.bit, (one.row, one.col)
-            masks[0][place] &= ~bit
-            masks[1][place] = masks[1][place] & ~bit | bit * one.value
-    return masks
-
-
-def _along(own: Masks, axis: int) -> Masks:
-    """What values meet that pass all elements on their way, their own included."""
-    masks = np.moveaxis(own, axis, 1).copy()
-    for k in range(1, masks.shape[1]):
-        masks[:, k] = _then(masks[:, k - 1], masks[:, k])
-    return np.moveaxis(masks, 1, axis)
-
-
-def _below(own: Masks) -> Masks:
-    """What sums meet that leave through all rows below."""
-    masks = own.copy()
-    masks[0, -1], masks[1, -1] = -1, 0
-    for row in range(own.shape[1] - 2, -1, -1):
-        masks[:, row] = _then(own[:, row + 1], masks[:, row + 1])
-    return masks
-
-
-def _then(first: Masks, second: Masks) -> Masks:
-    """The masks that do what one does and then another."""
-    return np.stack([first[0] & second[0], first[1] & second[0] | second[1]])
-
-
-def _tables(array: Array, multiplier: Multiplier) -> tuple[NDArray[np.int32], Integers]:
-    """Tables of all multipliers that elements have, by weight and operand, and which has which."""
-    which = np.zeros((array.rows, array.cols), np.int64)
-    kinds = [multiplier]
-    nets: dict[tuple[int, int], Netlist] = {}
-    for one in array.defects:
-        if one.site == "gate":
-            place = (one.row, one.col)
-            before = nets.get(place, multiplier)
-            assert isinstance(before, Netlist)
-            nets[place] = before.stuck_at(one.node, one.value)
-    for place, net in nets.items():
-        if net not in kinds:
-            kinds.append(net)
-        which[place] = kinds.index(net)
-    tables = [_full(kind.table()) for kind in kinds]
-    if array.bypassed:
-        rows, cols = zip(*array.bypassed, strict=True)
-        which[list(rows), list(cols)] = len(tables)
-        tables.append(np.zeros_like(tables[0]))
-    return np.stack(tables), which
+    return Wiring(cells, held.weight.astype(np.uint8), held.drain, np.array(how, np.int64))
 
 
 def _full(table: NDArray[np.int32]) -> NDArray[np.int32]:

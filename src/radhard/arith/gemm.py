@@ -4,7 +4,8 @@ Operands are codes of 8 bits. What multiplies product (k, n) is cell ``[k % rows
 `Cells`. Several roads give the same sums, bit for bit: looking up one product after the other;
 *row expansion*, which lays out all products of some weights (`radhard.arith.expansion`); permuting
 bytes where the processor can (`radhard.arith.permute`); products of matrices in float32 where the
-multiplier allows it (`radhard.arith.factor`). Measured times decide which is taken.
+multiplier allows it (`radhard.arith.factor`). Measured times decide which is taken
+(`radhard.arith.thresholds`).
 """
 
 from __future__ import annotations
@@ -17,17 +18,7 @@ from radhard.arith.expansion import expanded
 from radhard.arith.factor import factored, terms_of
 from radhard.arith.lookup import cell_by_cell, one_by_one, row_by_row
 from radhard.arith.permute import permuted, permutes
-
-#: Products per table below which tables are not prepared.
-SMALL = 1 << 16
-#: Rows of operands from which matrices in float32 pay, permuting bytes, laying products out where
-#: all cells are healthy and where some are not, and laying out rather than permuting.
-FLOAT, PERMUTED, EXPANDED, STRUCK, MOST = 4, 24, 96, 40, 768
-#: Columns below which bytes are permuted for any number of rows.
-NARROW = 16
-#: Share of cells that are looked up, from which matrices in float32 do not pay: with one term and
-#: with two, where bytes are permuted, and where not.
-SHARES = {True: (0.12, 0.01), False: (0.02, 0.005)}
+from radhard.arith.thresholds import thresholds
 
 
 def matrix_sums(a: Codes, w: Codes, cells: Cells, start: NDArray[np.int64],
@@ -44,7 +35,7 @@ def matrix_sums(a: Codes, w: Codes, cells: Cells, start: NDArray[np.int64],
     a, w = np.ascontiguousarray(a), np.ascontiguousarray(w)
     found = np.empty((len(a), w.shape[1]), np.int64)
     found[:] = start
-    if a.size * w.shape[1] < SMALL * len(cells.tables):
+    if a.size * w.shape[1] < thresholds().small * len(cells.tables):
         one_by_one(a, w, cells, restart, found)
     else:
         products = rows_of(cells)
@@ -61,14 +52,15 @@ def kernel() -> str:
 def _by_terms_if_faster(a: Codes, w: Codes, cells: Cells, products: Rows,
                         found: NDArray[np.int64]) -> bool:  # fmt: skip
     """Add sums by matrices in float32 if that is faster; whether it was."""
-    if len(a) < FLOAT:
+    limits = thresholds()
+    if len(a) < limits.floats:
         return False
     listed = ~products.sound | (cells.which != 0)
     share = float(listed[: len(w), : w.shape[1]].mean())
-    if share > SHARES[permutes()][0]:
+    if share > max(limits.one_term, limits.two_terms):
         return False
     terms = terms_of(products, int(cells.bits[0]))
-    if not terms or share > SHARES[permutes()][len(terms) - 1]:
+    if not terms or share > (limits.one_term, limits.two_terms)[len(terms) - 1]:
         return False
     factored(a, w, terms, listed, found)
     if share:
@@ -79,10 +71,11 @@ def _by_terms_if_faster(a: Codes, w: Codes, cells: Cells, products: Rows,
 def _prepared(a: Codes, w: Codes, cells: Cells, products: Rows, restart: int,
               found: NDArray[np.int64]) -> None:  # fmt: skip
     """Add sums of products that are looked up."""
-    often = len(a) >= PERMUTED and (len(a) < MOST or w.shape[1] < NARROW)
+    limits = thresholds()
+    often = len(a) >= limits.permuted and (len(a) < limits.most or w.shape[1] < limits.narrow)
     if permutes() and often and not cells.bits[2]:
         permuted(a, w, products, np.ones_like(products.sound), found)
         return
     healthy = products.sound.all() and not cells.bits[2]
-    many = len(a) >= (EXPANDED if healthy else STRUCK)
+    many = len(a) >= (limits.expanded if healthy else limits.struck)
     (expanded if many else row_by_row)(a, w, cells, products, restart, found)

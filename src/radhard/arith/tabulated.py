@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.arith.multiplier import WIDEST_TABLE, Integers, Multiplier
+from radhard.arith.multiplier import WIDEST_TABLE, Integers, Multiplier, limits
 
 #: Bytes of a ``.bin`` of 8 x 8 bits, and how it holds a product.
 _BINARY = {131072: ("<u2", "<i2"), 262144: ("<i4", "<i4")}
@@ -29,7 +29,8 @@ class Tabulated(Multiplier):
 
     Raises:
         TypeError: where products are no integers.
-        ValueError: where the table has another shape, or a product that does not fit 32 bits.
+        ValueError: where the table has another shape, or a product that does not fit twice the
+            operands' bits.
 
     >>> import numpy as np
     >>> never = Tabulated(np.zeros((256, 256), np.int16), "never")
@@ -51,9 +52,11 @@ class Tabulated(Multiplier):
                 f"{self.name}: a table of shape {given.shape}: it must be (2**w, 2**w) for "
                 f"operands of w bits, 2 to {WIDEST_TABLE}"
             )
-        if given.min() < -(2**31) or given.max() >= 2**31:
+        low, high = limits(2 * _SIDES[len(given)], self.signed)
+        if given.min() < low or given.max() > high:
             raise ValueError(
-                f"{self.name}: products from {given.min()} to {given.max()} do not fit 32 bits"
+                f"{self.name}: products from {given.min()} to {given.max()} do not fit the "
+                f"{2 * _SIDES[len(given)]} bits of a product, {low} to {high}"
             )
         held = given.astype(np.int32)
         held.flags.writeable = False
@@ -98,6 +101,8 @@ def read_table(path: Path, signed: bool, transposed: bool = False) -> Tabulated:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: numpy.save(path, products) makes one")
     products = _from_bytes(path, signed) if path.suffix == ".bin" else _from_numpy(path)
+    if products.dtype.kind not in "iu":
+        raise ValueError(f"{path}: a table of {products.dtype}: products must be integers")
     return Tabulated(products.T if transposed else products, path.stem, signed)
 
 

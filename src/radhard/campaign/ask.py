@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
-import numpy as np
-import torch
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -19,41 +16,16 @@ from pydantic import (
     model_validator,
 )
 
-from radhard.accel.chip import Accelerator
-from radhard.accel.chips import chip_named
-from radhard.arith.multipliers import multiplier_named
-from radhard.campaign.campaign import Campaign, rightly_answered
-from radhard.campaign.rebuild import function_named, part_named, rebuilt
-from radhard.campaign.store import TENSORS, read_arrays
-from radhard.campaign.windows import spread
-from radhard.faults.model import FaultModel, fault_model_named
-from radhard.formats.catalogue import format_named
-from radhard.formats.number import NumberFormat
+from radhard.campaign.store import TENSORS
 from radhard.metrics.outcome import OF_ALARMS, STANDARD, counted_as
-from radhard.network.arithmetic import Datapath, Formats, Rounding
-from radhard.network.capture import capture
+from radhard.network.arithmetic import Rounding
 from radhard.network.comparator import NanRule
-from radhard.network.datapath import Datapaths
 from radhard.network.folder import Reading
-from radhard.network.multiplied import Multipliers
-from radhard.network.pairs import check_pairs
-from radhard.network.source import Subject, subject
 from radhard.network.task import ConfidenceOf
-from radhard.network.workload import HOST, Workload
-from radhard.protect.catalogue import protection_named
-from radhard.protect.protection import Protection
-from radhard.sampling.catalogue import sampler_named
-from radhard.sampling.sampler import Sampler
-from radhard.stats.interval import wilson
 from radhard.stats.stopping import Precision
 
-#: Test images at hand: at most; where that is no more work than so many multiply-accumulates; and
-#: whatever the work, which is also how many are read from a folder. A function's own are all taken.
-_MOST_AT_HAND, _WORK, AT_HAND = 10_000, 2e11, 1000
-#: Images that are struck at a time where no number is given and there are as many.
-_IMAGES = 64
-#: Images that formats are fitted to, and those that show whether the network is guessing.
-_FITTED, _DOUBTED = 64, 256
+#: Test images that are at hand whatever the work, which are also as many as are read of a folder.
+AT_HAND = 1000
 
 
 def _as_text(size: Any) -> Any:
@@ -213,22 +185,6 @@ class Ask(BaseModel):
         return self.model_dump(mode="json", exclude_none=True, exclude=_OF_CAMPAIGN)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """What an `Ask` stands for.
-
-    Attributes:
-        campaign: ready to be collected.
-        data: where its images are from.
-        notes: what to tell before any result: classes, files that are not the published ones, an
-            accuracy that looks like guessing.
-    """
-
-    campaign: Campaign
-    data: str
-    notes: tuple[str, ...] = ()
-
-
 def asked(path: Path, model: str | None = None) -> Ask:
     """The question in a campaign file; a store's ``campaign.toml`` is one too.
 
@@ -290,147 +246,3 @@ def validated(fields: dict[str, Any], where: str) -> Ask:
             ) from None
         said = first["msg"].removeprefix("Value error, ")
         raise ValueError(f"{where}: {name}: {said} (got {first['input']!r})") from None
-
-
-def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepared:
-    """Load the model and data, and capture.
-
-    Args:
-        ask: the question.
-        trust: whether a ``.pt2`` file may run code while it is loaded; no file can say so.
-        device: where faults are to run; no part of the question.
-
-    Raises:
-        ValueError, FileNotFoundError: when something asked for can't be.
-    """
-    ask.budget()
-    alone = [name for name in ("maps", "lose", "layers") if getattr(ask, name) not in (None, ())]
-    if alone or ask.permanent is not None:
-        words = ", ".join(alone) or "permanent"
-        raise ValueError(
-            f"{words}: of chips with permanent faults: say which bits are stuck, "
-            "with permanent; other chips have none"
-        )
-    arrays = read_arrays(ask.tensors) if ask.tensors is not None else {}
-
-    def part(where: str, given: Part, kind: type, listed: Callable[[str], Any]) -> Any:
-        if isinstance(given, str):
-            return part_named(given, kind, listed)
-        return rebuilt(given, where, arrays)
-
-    fmt = part("format", ask.format, NumberFormat, format_named)
-    chip = part("chip", ask.chip, Accelerator, chip_named)
-    if ask.rounding is not None:
-        fmt = replace(Formats.of(fmt), rounding=ask.rounding)
-    model = part("fault_model", ask.fault_model, FaultModel, fault_model_named)
-    sampler = part("sampler", ask.sampler, Sampler, sampler_named)
-    protections = [
-        part("protections", one, Protection, protection_named) for one in ask.protections
-    ]
-    criteria = {
-        name: function_named(one) if isinstance(one, str)
-        else rebuilt(one, f"criteria.{name}", arrays)
-        for name, one in ask.criteria.items()
-    }  # fmt: skip
-    whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
-    work = captured(whole, ask, fmt)
-    if ask.arithmetic is not None:
-        work = work.with_(arithmetic=_arithmetic(ask.arithmetic, part))
-    if ask.multiplier is not None:
-        work = work.with_(multiplier=multipliers_of(ask))
-    _check(work, ask)
-    struck = struck_of(ask, len(work.images), whole.data)
-    given = (sampler, model, criteria, ask.seed, ask.name, tuple(protections), ask.confidence_of)
-    campaign = Campaign(work.on(device), chip, *given, struck)
-    return Prepared(campaign, whole.data, (*whole.notes, *doubts_of(work, whole)))
-
-
-def _arithmetic(given: Part, part: Callable[..., Any]) -> Datapaths:
-    """One for all layers, or by their names."""
-
-    def one(where: str, given: Part) -> Any:
-        return part(where, given, Datapath, _listed)
-
-    if isinstance(given, str) or isinstance(given.get("type"), str):
-        return cast(Datapaths, one("arithmetic", given))
-    return {name: one(f"arithmetic.{name}", each) for name, each in given.items()}
-
-
-def multipliers_of(ask: Ask) -> Multipliers | None:
-    """The multiplier of all layers, or of some by their names.
-
-    Raises:
-        ValueError: where it is said what else multiplies, or for an unknown name.
-    """
-    if ask.arithmetic is not None and ask.multiplier is not None:
-        raise ValueError("both arithmetic and multiplier are given: choose one")
-    if isinstance(ask.multiplier, dict):
-        return {layer: multiplier_named(name) for layer, name in ask.multiplier.items()}
-    return multiplier_named(ask.multiplier) if ask.multiplier is not None else None
-
-
-def _listed(name: str) -> Any:
-    raise ValueError(f"no arithmetic {name!r}: name your own, package.module:object")
-
-
-def captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats) -> Workload:
-    """The network with the images that the answer is about.
-
-    Formats are fitted to the same few images, whichever are struck.
-    """
-    check_pairs(whole.images, whole.labels)
-    own = whole.data == ask.model  # a function's own images are all taken
-    count = len(whole.images) if own else max(_MOST_AT_HAND, ask.at_least)
-    images, labels = whole.images[:count], whole.labels[:count]
-    fitted = images[spread(labels[: None if own else AT_HAND].cpu().numpy(), 0)[:_FITTED]]
-    given, seen = whole.inputs.given(images), whole.inputs.given(fitted)
-    work = capture(whole.model, given, labels, fmt, whole.name, ask.nan, seen, ask.output)
-    count = len(images)
-    if not own:
-        affordable = int(_WORK // sum(layer.macs for layer in work.layers))
-        count = min(count, max(ask.at_least, affordable))
-    struck = struck_of(ask, count, whole.data)
-    if ask.target == "task":
-        return work.with_(work.images[:count], work.labels[:count])
-    drawn = np.sort(spread(work.labels[:count].cpu().numpy(), ask.seed)[:struck])
-    return work.with_(work.images[drawn], work.labels[drawn])
-
-
-def struck_of(ask: Ask, count: int, data: str) -> int:
-    """How many of so many images are struck at a time."""
-    if isinstance(ask.images, int) and ask.images > count:
-        raise ValueError(
-            f"{ask.images} images asked for, but {data} has {count}: use fewer, or all"
-        )
-    return count if ask.images == "all" else ask.images or min(_IMAGES, count)
-
-
-def doubts_of(work: Workload, whole: Subject) -> list[str]:
-    """That labels may mean something else, or that the fault-free network may be guessing."""
-    classes, doubts = work.task.classes, []
-    if whole.classes and whole.classes != classes:
-        doubts.append(
-            f"{whole.data} has {whole.classes} classes, but the network tells {classes} apart: "
-            "folder k in the order above must be the network's class k"
-        )
-    some = spread(work.labels.cpu().numpy(), 0)[:_DOUBTED]
-    right = rightly_answered(work, work.images[some], work.labels[some])
-    accuracy = wilson(sum(right), len(right))
-    guessed = work.task.guessed
-    if accuracy.low <= guessed and not all(right):
-        doubts.append(
-            f"fault-free accuracy {accuracy} is not better than guessing among {classes} classes "
-            f"({100 * guessed:.2f} %), as far as {len(right)} images show. Usual reasons: images "
-            "are not standardised as in training (--mean, --std), classes are numbered in another "
-            "order, the weights are not trained or belong to other data"
-        )
-    return doubts
-
-
-def _check(work: Workload, ask: Ask) -> None:
-    if ask.fingerprint not in (None, work.fingerprint()):
-        raise ValueError(
-            f"{ask.model} with {len(work.images)} images of {ask.data or 'its own'} is "
-            "not the network that was asked about: weights, images or operations differ; bring "
-            "those back, or take the line `fingerprint` out to ask about the new ones"
-        )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from radhard.campaign.result import Part, Result
+from radhard.campaign.part import Part
+from radhard.campaign.result import Result
 from radhard.faults.space import Stratum
 
 Label = tuple[str | int, ...]

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from radhard.campaign.part import Part, rated, raw_rate
 from radhard.campaign.runs import Runs
 from radhard.campaign.windows import ImageSample
 from radhard.faults.space import Known, SiteSpace, Stratum
-from radhard.metrics.fit import ISO26262_FIT, Verdict, fit, judged
+from radhard.metrics.fit import ISO26262_FIT, Verdict, judged
 from radhard.metrics.outcome import OF_ALARMS, ONLY_ACTIVATED, RULED_OUT, counted_as
 from radhard.metrics.resiliency import known_outcome, resiliency_accuracy
 from radhard.network.coverage import Covered
@@ -22,7 +23,7 @@ from radhard.protect.protection import Cost
 from radhard.sampling.sampler import Asked, Sampler
 from radhard.sampling.tally import ANY, Event, Tally
 from radhard.stats.ball import contrast, ratio, widened
-from radhard.stats.estimate import Estimate
+from radhard.stats.estimate import Estimate, mixed, opposite
 from radhard.stats.interval import wilson
 from radhard.stats.moments import between
 
@@ -37,37 +38,6 @@ _FEW = 10
 
 if TYPE_CHECKING:
     from radhard.campaign.difference import Difference
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """A part of the space, such as a layer: its share of the faults and what they did.
-
-    Attributes:
-        label: what the strata of the part have in common.
-        probability: that a fault strikes it.
-        n: faults that did.
-        estimate: makes the estimate of an outcome, when it is asked for.
-        rate_fit: faults in FIT that strike it, where raw rates are known.
-    """
-
-    label: tuple[str | int, ...]
-    probability: float
-    n: int
-    estimate: Callable[[str], Estimate]
-    rate_fit: float | None = None
-
-    def __getitem__(self, metric: str) -> Estimate:
-        """Probability of an outcome, given that a fault strikes this part."""
-        return self.estimate(counted_as(metric))
-
-    def fit(self, metric: str) -> Estimate:
-        """Rate of an outcome in FIT that this part contributes.
-
-        Raises:
-            ValueError: when the chip has no raw rates.
-        """
-        return _rated(self[metric], self.rate_fit)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +135,7 @@ class Result:
         live = np.array([s.storage != "control" for s in self.space.strata])
         struck = float(self.space.probability[live].sum())
         datapath = self._estimate("correct", self.space.probability * live)
-        found = _mixed(datapath, struck, (1 - struck) * self.golden_accuracy)
+        found = mixed(datapath, struck, (1 - struck) * self.golden_accuracy)
         harmless = tuple(
             replace(part, accuracy=1.0) if part.control else part for part in self.space.known
         )
@@ -175,7 +145,7 @@ class Result:
     def ra_fully_used(self) -> Estimate:
         """RA given that the fault strikes no idle flip-flop (utilisation taken to be 1)."""
         idle = self._idle
-        return _mixed(self.ra, 1 / (1 - idle), -idle / (1 - idle) * self.golden_accuracy)
+        return mixed(self.ra, 1 / (1 - idle), -idle / (1 - idle) * self.golden_accuracy)
 
     @property
     def ra_uniform_sites(self) -> Estimate:
@@ -217,7 +187,7 @@ class Result:
         Raises:
             ValueError: when the chip has no raw rates.
         """
-        return _rated(self[metric], self.space.rate_fit)
+        return rated(self[metric], self.space.rate_fit)
 
     def per_activated(
         self, metric: str = "sdc1", of: Callable[[Stratum], bool] | None = None
@@ -250,7 +220,7 @@ class Result:
         Raises:
             ValueError: when the chip has no raw rates.
         """
-        rate, known = _raw(self.space.rate_fit), self._of_known(metric, self.space.known)
+        rate, known = raw_rate(self.space.rate_fit), self._of_known(metric, self.space.known)
         tried = self._tried(metric)
         exposure = rate * self.space.tried
         return judged(tried, exposure, rate * known, budget_fit, self.anytime)
@@ -287,7 +257,7 @@ class Result:
         """
         self._check_watched("precision_of_injected")
         found = self._contrast([_FALSE_ALARM], [1.0], self.space.probability)
-        return _opposite(found)
+        return opposite(found)
 
     @property
     def watched(self) -> bool:
@@ -352,7 +322,7 @@ class Result:
             drop = self._contrast([{"lost": 1}, {"gained": 1}], [1.0, -1.0], target)
             return resiliency_accuracy(self.golden_accuracy, drop)
         if metric == "masked":
-            return _opposite(self._contrast([_CHANGED], [1.0], target))
+            return opposite(self._contrast([_CHANGED], [1.0], target))
         return self._contrast([{metric: 1}], [1.0], target)
 
     def _contrast(
@@ -414,7 +384,7 @@ class Result:
 
     def _with_known(self, tried: Estimate, metric: str, known: Sequence[Known]) -> Estimate:
         """The probability of an outcome over all sites, from that over the tried ones."""
-        return _mixed(tried, self.space.tried, self._of_known(metric, known))
+        return mixed(tried, self.space.tried, self._of_known(metric, known))
 
     def _of_known(self, metric: str, known: Sequence[Known]) -> float:
         """Probability that a fault strikes a known site and has the outcome."""
@@ -422,29 +392,3 @@ class Result:
             self.space.known_share(part) * known_outcome(part, metric, self.golden_accuracy)
             for part in known
         )
-
-
-def _opposite(found: Estimate) -> Estimate:
-    """The probability that an outcome is not had."""
-    return replace(found, value=1 - found.value, low=1 - found.high, high=1 - found.low)
-
-
-def _mixed(found: Estimate, share: float, rest: float) -> Estimate:
-    """``share * found + rest``, kept in [0, 1]."""
-    if share == 1 and rest == 0:
-        return found
-    value, low, high = (share * end + rest for end in (found.value, found.low, found.high))
-    return replace(found, value=value, low=max(0.0, low), high=min(1.0, high))
-
-
-def _rated(probability: Estimate, rate_fit: float | None) -> Estimate:
-    return fit(probability, _raw(rate_fit))
-
-
-def _raw(rate_fit: float | None) -> float:
-    if rate_fit is None:
-        raise ValueError(
-            "this chip has no raw rates, so no FIT: give them as rate_fit_per_mbit of its parts, "
-            "such as chips.Software(rate_fit_per_mbit=20.49)"
-        )
-    return rate_fit

@@ -22,6 +22,7 @@ import numpy as np
 
 from radhard.accel.chip import Software
 from radhard.campaign.description import Arrays, array_name, in_words
+from radhard.campaign.offered import OFFERED, lists_of, offered_of
 from radhard.campaign.question import SEMANTICS, Question, digest, id_of
 from radhard.campaign.rebuild import rebuilt
 from radhard.campaign.result import Result
@@ -37,7 +38,7 @@ from radhard.campaign.sealed import (
     write_table,
 )
 from radhard.campaign.windows import ImageSample
-from radhard.faults.fault import COLUMNS, Faults, Offered
+from radhard.faults.fault import COLUMNS, Faults
 from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
@@ -45,14 +46,12 @@ from radhard.sampling.tally import Tally
 from radhard.version import version
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 __all__ = ["TENSORS", "Folder", "StoreError", "folders", "read_arrays", "shard_name"]
 
 #: What learned protections hold, by hash.
 TENSORS = "tensors.npz"
-#: Columns of lists, in the row of the first fault of a block: the candidates that were offered.
-_OFFERED = ("offered_stratum", "offered_cell", "offered_count")
 #: Keys of ``campaign.toml`` that say how much was asked for last.
 _GOALS = {"faults", "until", "metric", "confidence", "most"}
 #: Decimal digits of a shard's number, at least.
@@ -194,7 +193,7 @@ class Folder:
         data = {name: getattr(faults, name) for name in COLUMNS}
         notes = {"seconds": repr(seconds)}
         if faults.offered is not None:
-            data |= _lists(faults.offered, len(faults))
+            data |= lists_of(faults.offered, len(faults))
             notes["candidates"] = str(faults.offered.size)
         table = pa.table({**data, **columns})
         write_table(self.path / f"{name}.parquet", table, self._own, **notes)
@@ -209,8 +208,8 @@ class Folder:
         if not os.path.lexists(path):
             return None
         table, notes = read_table(path, self._own)
-        offered = _offered(table, int(notes["candidates"])) if "candidates" in notes else None
-        names = [name for name in table.column_names if name not in _OFFERED]
+        offered = offered_of(table, int(notes["candidates"])) if "candidates" in notes else None
+        names = [name for name in table.column_names if name not in OFFERED]
         held = {name: table[name].to_numpy().copy() for name in names}
         columns = {name: hits for name, hits in held.items() if name not in COLUMNS}
         return Faults.of(held, offered), columns, float(notes["seconds"])
@@ -356,31 +355,6 @@ def folders(store: Path) -> list[Folder]:
     if not own and not inner:
         raise StoreError(f"{store} holds no campaign: name the folder given to --out or store=")
     return [Folder(path) for path in own + inner]
-
-
-def _lists(offered: Offered, count: int) -> dict[str, Any]:
-    """Candidates as columns of lists, (count,): of each block in the row of its first fault."""
-    import pyarrow as pa
-
-    order = np.argsort(offered.first, kind="stable")
-    ends = np.searchsorted(offered.first[order], np.arange(count + 1)).astype(np.int32)
-    kinds = (np.int32, np.int16, np.int32)
-    columns = (offered.stratum, offered.cell, offered.count)
-    return {
-        name: pa.ListArray.from_arrays(ends, pa.array(column[order].astype(kind)))
-        for name, column, kind in zip(_OFFERED, columns, kinds, strict=True)
-    }
-
-
-def _offered(table: pa.Table, size: int) -> Offered:
-    """What `_lists` made columns of."""
-    lists = [table[name].combine_chunks() for name in _OFFERED]
-    ends = lists[0].offsets.to_numpy()
-    first = np.repeat(np.arange(len(table)), np.diff(ends))
-    stratum, cell, count = (
-        part.flatten().to_numpy(zero_copy_only=False).astype(np.int64) for part in lists
-    )
-    return Offered(first, stratum, cell, count, size)
 
 
 def shard_name(shard: int, kind: str = "rows") -> str:

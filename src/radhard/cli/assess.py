@@ -12,8 +12,9 @@ from radhard.cli.app import Way, app, resumable, show_notes
 from radhard.cli.permanent import answer_permanent
 
 if TYPE_CHECKING:
-    from radhard.campaign.ask import Ask, Prepared
+    from radhard.campaign.ask import Ask
     from radhard.campaign.campaign import Campaign
+    from radhard.campaign.prepare import Prepared
     from radhard.campaign.result import Result
     from radhard.stats.estimate import Estimate
 
@@ -200,7 +201,7 @@ def _several(given: str | None) -> tuple[str, ...]:
 
 def answer(ask: Ask, way: Way) -> None:
     """Run what is asked, and print tables and the page's path, or a JSON object."""
-    from radhard.campaign.ask import prepare
+    from radhard.campaign.prepare import prepare
     from radhard.engine.device import device_named
     from radhard.engine.memory import bytes_of, keep_freed_memory
     from radhard.view.page import report

@@ -50,7 +50,8 @@ def compare_samplers(
     json: Json = False,
 ) -> None:
     """Ask the same with each sampler and many seeds; faults, seconds and coverage."""
-    from radhard.campaign.ask import prepare, validated
+    from radhard.campaign.ask import validated
+    from radhard.campaign.prepare import prepare
     from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
     from radhard.sampling.catalogue import SAMPLERS, sampler_named

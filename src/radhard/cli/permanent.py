@@ -22,8 +22,8 @@ _MAPS, _LOSE = 20, 0.01
 
 def answer_permanent(ask: Ask, permanent: str, way: Way) -> None:
     """Run chip after chip, and print tables and the page's path, or a JSON object."""
-    from radhard.campaign.askchips import chips_of
     from radhard.campaign.chips import under_defects
+    from radhard.campaign.prepare import chips_of
     from radhard.engine.memory import keep_freed_memory
     from radhard.faults.permanent import Permanent
     from radhard.view.bar import counted

@@ -83,7 +83,8 @@ def protect(
     The cheapest whose fresh interval meets the goal is chosen, and of each other one it is said why
     it was not. The same command again reuses what was run.
     """
-    from radhard.campaign.ask import prepare, validated
+    from radhard.campaign.ask import validated
+    from radhard.campaign.prepare import prepare
     from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
     from radhard.network.source import subject

@@ -30,6 +30,13 @@ class RuleName(StrEnum):
     bypass = "bypass"
 
 
+class SlopesName(StrEnum):
+    """What training takes for slopes of products."""
+
+    straight = "straight"
+    tables = "tables"
+
+
 @app.command()
 def retune(
     model: Annotated[str, typer.Argument(help="As for assess.")],
@@ -62,6 +69,9 @@ def retune(
     epochs: Annotated[
         int, typer.Option(min=0, help="Of training with the faulty array in the loop.")
     ] = 0,
+    slopes: Annotated[
+        SlopesName, typer.Option(help="Of products, in training: exact ones', or by their tables.")
+    ] = SlopesName.straight,
     maps: Annotated[int, typer.Option(min=1, help="Chips that are tried, each retuned.")] = 10,
     seed: Annotated[int, typer.Option(help="Of the chips; the first one is written.")] = 0,
     trust: Trust = False,
@@ -76,12 +86,13 @@ def retune(
     from dataclasses import replace
 
     from radhard.campaign.ask import validated
-    from radhard.campaign.askchips import chips_of
     from radhard.campaign.chips import under_defects
+    from radhard.campaign.prepare import chips_of
     from radhard.engine.memory import keep_freed_memory
     from radhard.faults.permanent import Permanent
     from radhard.network.source import subject
     from radhard.protect.retune import Bypass, Hybrid, Keep, Retune, WeightMap
+    from radhard.protect.slopes import StraightThrough, TableSlopes
     from radhard.view.bar import counted
 
     if out.suffix != ".pt2":
@@ -99,7 +110,8 @@ def retune(
         RuleName.hybrid: Hybrid(), RuleName.keep: Keep(), RuleName.map: WeightMap(),
         RuleName.bypass: Bypass(),
     }  # fmt: skip
-    plan = Retune(rules[rule], remap, epochs, seed)
+    taken = StraightThrough() if slopes == SlopesName.straight else TableSlopes()
+    plan = Retune(rules[rule], remap, epochs, seed, taken)
     learning = chips.workload
     if ":" not in model and not model.endswith(".pt2"):
         source = subject(model, data, weights, train=True, how=ask.reading(_LEARNING))

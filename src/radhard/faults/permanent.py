@@ -106,7 +106,9 @@ class Permanent:
                     f"({', '.join(get_args(Site))}), sa0 or sa1, {', '.join(kinds)}=..., {_HOW}"
                 ) from None
             if found.keys() & given.keys():
-                raise ValueError(f"permanent faults {text!r}: {word!r} says something twice")
+                raise ValueError(
+                    f"permanent faults {text!r}: {word!r} says anew what another word has said"
+                )
             given |= found
         if not given:
             raise ValueError(f"permanent faults {text!r} say nothing: {_HOW}")

@@ -20,7 +20,7 @@ from torch._export.serde import serialize
 
 from radhard.network.layout import CaptureError
 from radhard.network.pickled import ForeignError, tensors_in
-from radhard.network.plain import check_batch
+from radhard.network.plain import check_batch, named_forward
 
 #: Functions of Python that sizes are worked out with.
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
@@ -217,19 +217,21 @@ class ArchivedProgram(nn.Module):
                 self._hold(name, tensors[name], kind)
             else:
                 raise ForeignError(f"an input of the kind {kind}")
+        for name in self._inputs:
+            sizes = graph["tensor_values"][name]["sizes"]
+            check_batch(sizes[0].get("as_int") if sizes else 1)
         if len(self._inputs) != 1:
-            raise CaptureError(
-                f"it takes {len(self._inputs)} inputs, but programs of one alone are read: name "
-                "the module that it was made from, as package.module:function"
-            )
-        check_batch(graph["tensor_values"][self._inputs[0]]["sizes"][0].get("as_int"))
+            self.forward = named_forward(self._inputs, self._run)  # type: ignore[method-assign]
         self._nodes = [_node(node) for node in graph["nodes"]]
         ends = zip(graph["outputs"], held["signature"]["output_specs"], strict=True)
         self._outputs = [output for output, spec in ends if "user_output" in spec]
 
     def forward(self, images: Tensor) -> Any:
-        """Whatever the program gives for images (b, ...)."""
-        values: dict[str, Any] = {self._inputs[0]: images}
+        """Whatever the program gives for images (b, ...); several by their names."""
+        return self._run(images)
+
+    def _run(self, *inputs: Tensor) -> Any:
+        values: dict[str, Any] = dict(zip(self._inputs, inputs, strict=True))
         for place, name in self._tensor_names.items():
             inner, _, last = name.rpartition(".")
             values[place] = getattr(self.get_submodule(inner), last)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from radhard.folders import cache_place
 
 
 def cache_folder() -> Path:
-    """``$RADHARD_CACHE``, else radhard's folder in the platform's cache; made where missing."""
-    stated = os.environ.get("RADHARD_CACHE")
-    if stated:
-        folder = Path(stated)
-    else:
-        import pooch
-
-        folder = Path(pooch.os_cache("radhard"))
+    """`radhard.folders.cache_place`, made where missing."""
+    folder = cache_place()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import operator
@@ -63,15 +64,38 @@ def exported(model: nn.Module | ExportedProgram, images: Tensor, inputs: Inputs)
     example = images[:1].repeat_interleave(2, 0)
     named = {name: part(example) for name, part in inputs.parts.items()}
     batch = {0: Dim("batch", min=1)}
+    _check_names(module, tuple(named))
     shapes: Any = dict.fromkeys(named, batch) if named else (batch,)
-    given = () if named else (example,)
+    given, by_name = () if named else (example,), named
+    if isinstance(model, ExportedProgram) and named:  # which takes them as it was exported
+        order = [named[str(name)] for name in model.graph_signature.user_inputs]
+        given, by_name = tree_unflatten(order, model.call_spec.in_spec)
     try:
         with _quietly():
-            program = torch.export.export(module, given, named, dynamic_shapes=shapes)
+            program = torch.export.export(module, given, by_name, dynamic_shapes=shapes)
             functional: ExportedProgram = program.run_decompositions(parts())
     except Exception as error:  # torch.export raises its own classes and those of the model
         raise CaptureError(_why(module, images, error)) from error
     return functional
+
+
+def _check_names(module: nn.Module, given: tuple[str, ...]) -> None:
+    """Raise CaptureError where inputs are given that a model does not take, or too few."""
+    taken = inspect.signature(module.forward).parameters.values()
+    if any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in taken):
+        return
+    needed = [one.name for one in taken if one.default is one.empty]
+    known = [one.name for one in taken]
+    if given and (set(given) - set(known) or set(needed) - set(given)):
+        raise CaptureError(
+            f"the model takes inputs {', '.join(known)}, and {', '.join(given)} are given: give "
+            "each by its name"
+        )
+    if not given and len(needed) > 1:
+        raise CaptureError(
+            f"the model takes {len(needed)} inputs, {', '.join(needed)}: give each by its name, as "
+            "in images={...}, or --data FILE.npz"
+        )
 
 
 def program_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +13,15 @@ from torch import Tensor
 
 from radhard.arith.array import Array
 from radhard.arith.broken import Exact
-from radhard.arith.elements import Where, elements
-from radhard.arith.multiplier import Multiplier, full_name, limits
+from radhard.arith.elements import elements
+from radhard.arith.multiplier import WIDEST_TABLE, Multiplier, full_name, limits
+from radhard.arith.where import Where
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
+from radhard.network.ondevice import sums_there
 from radhard.network.terms import Place, Terms
 
 #: One for all layers, or by their names.
@@ -38,8 +40,8 @@ class Port(NamedTuple):
 
     @property
     def integers(self) -> NDArray[np.int64]:
-        """What the codes of 8 bits stand for, (256,); those that there are not stand for others."""
-        codes = np.arange(256) & self.mask
+        """What codes stand for, at least 256; those that there are not stand for others."""
+        codes = np.arange(max(256, self.mask + 1)) & self.mask
         if self.zero:
             return codes - self.zero
         half = (self.mask + 1) // 2
@@ -47,7 +49,8 @@ class Port(NamedTuple):
 
     def codes(self, integers: Tensor) -> Tensor:
         """The bit patterns of integers."""
-        return ((integers.to(torch.int32) + self.zero) & self.mask).to(torch.uint8)
+        found = (integers.to(torch.int32) + self.zero) & self.mask
+        return found.to(torch.uint8) if self.mask < 1 << WIDEST_TABLE else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class Multiplied:
     partial sums.
 
     Attributes:
-        multiplier: of up to 8 bits.
+        multiplier: of up to 8 bits by its table; of up to 16 by its formula, which is slow.
         array: whose elements it is in; of none, products are the multiplier's.
         placing: where on the array terms and channels are computed; in their own order where
             ``None``.
@@ -110,9 +113,17 @@ class Multiplied:
     @property
     def linear(self) -> bool:
         """Whether products are exact."""
-        array = self.array
-        changed = array.defects or array.bypassed or array.psum_bits < _HEALTHY.psum_bits
+        array = self._array
+        narrow = array.psum_bits < psum_bits_of(self.multiplier)
+        changed = array.defects or array.bypassed or narrow
         return isinstance(self.multiplier, Exact) and not changed
+
+    @property
+    def _array(self) -> Array:
+        """The array that computes; of none, one whose sums hold any product."""
+        if self.array != _HEALTHY:
+            return self.array
+        return replace(_HEALTHY, psum_bits=psum_bits_of(self.multiplier))
 
     def check(self, layer: Layer, how: Arithmetic, apart: bool) -> None:
         """Raise ``ValueError`` where a layer can't be computed so.
@@ -125,7 +136,7 @@ class Multiplied:
                 f"layer {layer.name} has {how.input.name} and {how.weight.name}, which "
                 f"{self.multiplier.name} does not multiply: use integers, such as radhard.INT8"
             )
-        elements(self.array, self.multiplier)  # refuses what can't be
+        elements(self._array, self.multiplier)  # refuses what can't be
         for what, fmt in (("inputs", how.input), ("weights", how.weight)):
             try:
                 port_of(self.multiplier, fmt)
@@ -143,13 +154,15 @@ class Multiplied:
         if self.linear:
             return how.ordinary(terms, operand, given)
         a, b = port_of(self.multiplier, how.input), port_of(self.multiplier, how.weight)
-        made = elements(self.array, self.multiplier)
+        made = elements(self._array, self.multiplier)
 
         def multiply(x: Tensor, w: Tensor, place: Place) -> Tensor:
             where = _where(place)
             where = where if self.placing is None else self.placing.where(where)
-            found = made.sums(x.cpu().numpy(), w.cpu().numpy(), where)
-            sums = torch.from_numpy(found).to(x.device)
+            sums = sums_there(made, x, w, place, self.placing is not None)
+            if sums is None:
+                found = made.sums(x.cpu().numpy(), w.cpu().numpy(), where)
+                sums = torch.from_numpy(found).to(x.device)
             if not (a.zero or b.zero):
                 return sums
             if not self.array.bypassed:
@@ -212,6 +225,13 @@ def _surplus_of_live(x: Tensor, w: Tensor, live: Tensor, a: Port, b: Port) -> Te
     return (b.zero * of_x + a.zero * of_w - a.zero * b.zero * count).to(torch.int64)
 
 
+def psum_bits_of(multiplier: Multipliers | None) -> int:
+    """Bits of partial sums that have room for any layer: 32, or 48 for more than 8 x 8 bits."""
+    several = multiplier.values() if isinstance(multiplier, Mapping) else (multiplier,)
+    wide = any(one is not None and one.width > WIDEST_TABLE for one in several)
+    return 48 if wide else _HEALTHY.psum_bits
+
+
 def port_of(multiplier: Multiplier, fmt: NumberFormat) -> Port:
     """How a format's integers, less their zero point, come to a multiplier.
 
@@ -230,7 +250,7 @@ def port_of(multiplier: Multiplier, fmt: NumberFormat) -> Port:
             + (", signed, or an unsigned multiplier" if affine else "")
         )
     offset = 0 if multiplier.signed else zeros[0] if affine else 1 << (fmt.width - 1)
-    return Port(offset, np.iinfo(np.uint8).max >> (8 - multiplier.width))
+    return Port(offset, (1 << multiplier.width) - 1)
 
 
 def multiplied(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -96,17 +97,28 @@ def _check_program(program: ExportedProgram) -> None:
     names = program.graph_signature.user_inputs
     inputs = [node for node in program.graph.nodes if node.op == "placeholder"]
     values = [node.meta.get("val") for node in inputs if node.name in names]
-    if len(values) != 1 or not isinstance(values[0], Tensor):
-        raise CaptureError(
-            f"the program takes {len(values)} inputs, but programs of one alone are read: give the "
-            "module that it was made from"
-        )
-    check_batch(values[0].shape[0] if values[0].dim() else 1)
-    if values[0].is_floating_point() and values[0].dtype != torch.float32:
-        raise CaptureError(
-            f"the program was exported for images of {values[0].dtype}: export the module in "
-            "float32 (model.float()); number formats are chosen with format, or --format"
-        )
+    for name, value in zip(names, values, strict=True):
+        if not isinstance(value, Tensor):
+            raise CaptureError(f"input {name} of the program is no tensor: give its module")
+        check_batch(value.shape[0] if value.dim() else 1)
+        if value.is_floating_point() and value.dtype != torch.float32:
+            raise CaptureError(
+                f"the program was exported for images of {value.dtype}: export the module in "
+                "float32 (model.float()); number formats are chosen with format, or --format"
+            )
+
+
+def named_forward(names: Sequence[str], run: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of parameters with these names, in this order, that runs another."""
+    signature = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    )
+
+    def forward(*given: Any, **named: Any) -> Any:
+        return run(*signature.bind(*given, **named).arguments.values())
+
+    forward.__signature__ = signature  # type: ignore[attr-defined]
+    return forward
 
 
 def check_batch(size: int | torch.SymInt | None) -> None:

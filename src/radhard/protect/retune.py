@@ -32,12 +32,14 @@ from radhard.protect.held import (
 )
 from radhard.protect.place import least_hurt
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
+from radhard.protect.slopes import Slopes, StraightThrough
 from radhard.protect.tune import trained_in_loop
 
 #: Images of which a fifth can be held out.
 _LEAST = 5
 #: Means and squared slopes of layers' sums, by channel.
 Exact = tuple[dict[int, Tensor], dict[int, Tensor]]
+_STRAIGHT = StraightThrough()
 
 
 class Chosen(NamedTuple):
@@ -193,6 +195,7 @@ class Retune(Protection):
         remap: whether layers are first placed on the array so that the weights that matter least
             lie on faulty elements: output channels over columns, input channels over rows.
         seed: of the training.
+        slopes: that training takes for those of products: `StraightThrough` or `TableSlopes`.
         learned: from `fit`.
 
     >>> import torch, radhard as rh
@@ -209,6 +212,7 @@ class Retune(Protection):
     remap: bool = False
     epochs: int = 0
     seed: int = 0
+    slopes: Slopes = _STRAIGHT
     learned: Fitted = UNFITTED
 
     def __post_init__(self) -> None:
@@ -216,6 +220,10 @@ class Retune(Protection):
             raise TypeError(
                 f"rule {self.rule!r} is none: use Keep(), WeightMap(), Bypass(), Hybrid() or one "
                 "of your own"
+            )
+        if not isinstance(self.slopes, Slopes):
+            raise TypeError(
+                f"slopes {self.slopes!r} are none: use StraightThrough() or TableSlopes()"
             )
         if self.epochs < 0:
             raise ValueError(f"{self.epochs} epochs can't be: use 0 or more")
@@ -270,7 +278,7 @@ class Retune(Protection):
                 raise ValueError(
                     f"{len(workload.images)} images are too few to train on: use {_LEAST} or more"
                 )
-            found = trained_in_loop(workload, found, self.epochs, self.seed)
+            found = trained_in_loop(workload, found, self.slopes, self.epochs, self.seed)
         return replace(self, learned=Fitted(found))
 
     def of_exact_run(self, workload: Workload) -> Exact:
@@ -288,8 +296,9 @@ class Retune(Protection):
     def on_array(self, workload: Workload) -> dict[str, Any]:
         """What an array needs to know of each layer, by name, as plain data.
 
-        Codes of weights (channels, terms), their scales, what is added to sums, bypassed elements
-        (row, column), and the places of terms and channels.
+        Codes of weights (channels, terms), their scales, the biases in units of sums, with what
+        takes mean errors off in them and, ``added``, by itself, bypassed elements (row, column),
+        and the places of terms and channels.
         """
         found = {}
         for number, (*new, off) in self.learned.tensors.items():
@@ -299,6 +308,7 @@ class Retune(Protection):
             found[layer.name] = {
                 "weights": layer.weight_rows(given.weight).to(torch.int64).tolist(),
                 "scales": given.scale.reshape(-1).tolist(),
+                "biases": _biases(layer, how.bias(given)),
                 "added": off.to(torch.int64).tolist(),
                 "bypassed": [list(place) for place in how.own.array.bypassed],
                 "terms": new[2].tolist(),
@@ -374,6 +384,11 @@ def _of_exact_run(workload: Workload, sloped: bool) -> Exact:
             continue
         slopes[number] = _by_channel(workload.layers[number], result.grad.square())
     return means, slopes
+
+
+def _biases(layer: Layer, bias: Tensor | None) -> list[int]:
+    held = torch.zeros(layer.channels) if bias is None else bias.reshape(-1)
+    return held.to(torch.int64).tolist()
 
 
 def _by_channel(layer: Layer, values: Tensor) -> Tensor:

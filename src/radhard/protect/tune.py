@@ -14,6 +14,7 @@ from radhard.network.sums import per_group_of, whole
 from radhard.network.workload import HOST, Workload
 from radhard.protect.held import applied, broken, with_learned
 from radhard.protect.module import run_steps_guarded
+from radhard.protect.slopes import Sloped, Slopes, TableSlopes
 
 _BATCH = 128
 
@@ -54,7 +55,9 @@ def fine_tuned(
 class _Shadow:
     """Weights and bias of a layer in real values, of which the array has the rounded ones."""
 
-    def __init__(self, workload: Workload, number: int, new: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self, workload: Workload, number: int, new: tuple[Tensor, ...], slopes: Slopes
+    ) -> None:
         self.workload, self.number, self.kept = workload, number, new[1:4]
         how, given, _ = applied(workload, number, new[:4], new[4])
         self.weight = new[0].detach().clone().to(torch.float32).requires_grad_()
@@ -66,6 +69,10 @@ class _Shadow:
         self.first = self._plain_bias() if workload.parameters[number] else torch.zeros(())
         self.live, self.fixed = self._of_elements()
         self.plain = workload.weight(number).to(torch.float32)
+        self.sloped: Sloped | None = None
+        if isinstance(slopes, TableSlopes):
+            assert isinstance(how.own, Multiplied)
+            self.sloped = Sloped(workload, number, how.own, self.live, slopes.reach)
 
     def _plain_bias(self) -> Tensor:
         given = self.workload.parameters[self.number]
@@ -93,21 +100,25 @@ class _Shadow:
         return (weight, *self.kept, off)
 
     def run(self, x: Tensor) -> Tensor:
-        """The layer's output on the array, with the slopes of exact products."""
+        """The layer's output on the array, with slopes to train by."""
         layer = self.workload.layers[self.number]
         with torch.no_grad():
             new = self.learned()
             how, given, _ = applied(self.workload, self.number, new[:4], new[4])
             found = how.run(whole(layer, how), x.detach(), given)
+        unit = self.unit.to(torch.float32)
         weight = torch.where(self.fixed, self.plain, self.weight) * self.live
-        smooth: Tensor = layer.product(x, weight, None)
-        smooth = smooth + self.bias * self.unit.to(torch.float32)
+        if self.sloped is None:
+            smooth: Tensor = layer.product(x, weight, None)
+        else:
+            smooth = self.sloped.sums(x, weight, given.weight) * unit
+        smooth = smooth + self.bias * unit
         return smooth + (found - smooth).detach()
 
 
 def trained_in_loop(
-    workload: Workload, learned: Mapping[int, tuple[Tensor, ...]], epochs: int, seed: int,
-    rate: float = 1e-3,
+    workload: Workload, learned: Mapping[int, tuple[Tensor, ...]], slopes: Slopes, epochs: int,
+    seed: int, rate: float = 1e-3,
 ) -> dict[int, tuple[Tensor, ...]]:  # fmt: skip
     """What was learned of layers, trained on with the array in the loop.
 
@@ -115,7 +126,7 @@ def trained_in_loop(
     faulty elements stay what their rule made of them, which stands for the weight before. The best
     on a held-out fifth of the images is kept, that without training among them.
     """
-    shadows = {number: _Shadow(workload, number, new) for number, new in learned.items()}
+    shadows = {number: _Shadow(workload, number, new, slopes) for number, new in learned.items()}
     random = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(workload.images), generator=random)
     held, training = order[: len(order) // 5], order[len(order) // 5 :]

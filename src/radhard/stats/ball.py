@@ -131,12 +131,14 @@ def contrast(
     if anytime and cells.plain and len(s) == 1 and s[0] == 1:
         return anytime_proportion(float(cells.shares[0, 0]) * cells.runs, cells.runs, confidence)
     value = cells.value(s)
-    low = -_farthest(cells, -s, confidence, anytime)[0]
-    high = _farthest(cells, s, confidence, anytime)[0]
-    found = Estimate(value, low, high, confidence, cells.runs, method)
+    (low, least_rates), (high, most_rates) = (
+        _farthest(cells, sign * s, confidence, anytime) for sign in (-1.0, 1.0)
+    )
+    found = Estimate(value, -low, high, confidence, cells.runs, method)
     can_be = s * ~np.array(cells.impossible or np.zeros(len(s)), bool)
     ends = min(0.0, float(can_be.min())), max(0.0, float(can_be.max()))
-    found = _as_offered(found, cells, cells.shares @ s, ends, anytime)
+    worth = [(cells.shares @ s, rates @ s) for rates in (least_rates, most_rates)]
+    found = _as_offered(found, cells, worth, ends, anytime)
     low, high = max(found.low, least) + 0.0, min(found.high, most)
     inside = min(max(value, low), high)
     if abs(inside - value) < _ROUNDING:
@@ -162,7 +164,7 @@ def ratio(cells: Cells, confidence: float = 0.95, anytime: bool = False) -> Esti
     value, n = float(a / (a + b)), sum(cells.hits)
     if cells.plain:  # given how many have either
         return proportion(value * n, n, confidence, anytime)
-    ends = []
+    ends, worth = [], []
     for first in (0, 1):  # the largest ratio of either to both
         at = (value, 1 - value)[first]
         for _ in range(20):
@@ -174,39 +176,54 @@ def ratio(cells: Cells, confidence: float = 0.95, anytime: bool = False) -> Esti
             if done:
                 break
         ends.append(min(at, 1.0))
+        worth.append(rates)
     found = Estimate(value, 1 - ends[1], ends[0], confidence, n, method)
     signs = np.array([1 - value, -value]) / (a + b)  # near the value a ratio moves by so much
-    found = _as_offered(found, cells, cells.shares @ signs, (signs[1], signs[0]), anytime)
+    felt = [(cells.shares @ signs, rates @ signs) for rates in reversed(worth)]
+    found = _as_offered(found, cells, felt, (signs[1], signs[0]), anytime)
     return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
 def _as_offered(
-    found: Estimate, cells: Cells, worth: Reals, ends: tuple[float, float], anytime: bool
+    found: Estimate,
+    cells: Cells,
+    worth: Sequence[Sequence[Reals]],
+    ends: tuple[float, float],
+    anytime: bool,
 ) -> Estimate:
     """With masses that are known from so many candidates: one not seen yet may be worth anything.
 
     That is a ball of its own, around the shares of the candidates, whose ends are added to those
-    of the runs as independent ones (Zou and Donner's MOVER, 2008).
+    of the runs as independent ones (Zou and Donner's MOVER, 2008). Where none of a cell was run,
+    more such candidates may be worth more than those are thought to be: the wider end counts.
 
     Args:
         found: with masses taken to be exact.
         cells: the runs.
-        worth: of a candidate of each cell, on average, (k,).
+        worth: what a candidate of each cell may be worth on average, (k,), at the low end and at
+            the high one.
         ends: the least and the most that any is worth.
         anytime: whether the interval is looked at again and again.
     """
     if cells.looked_at > _EXACT:
         return found
     shares = np.append(cells.masses(), 0.0)[None]
-    centre = float(shares[0, :-1] @ worth)
     any_of_them, limit = np.ones(shares.shape, bool), radius(found.confidence, anytime)
     off = []
-    for sign, extreme in zip((-1.0, 1.0), ends, strict=True):
-        signs, rates = sign * np.append(worth, extreme), np.zeros_like(shares)
-        farthest(np.ones(1), np.array([cells.looked_at]), shares, any_of_them, signs, limit, rates)
-        off.append(max(float(rates[0] @ signs) - sign * centre, 0.0))
-    low = found.value - math.hypot(found.value - found.low, off[0])
-    high = found.value + math.hypot(found.high - found.value, off[1])
+    n = np.array([cells.looked_at])
+    for sign, known, extreme in zip((-1.0, 1.0), worth, ends, strict=True):
+        moved = [0.0]
+        for own in known:
+            signs, rates = sign * np.append(own, extreme), np.zeros_like(shares)
+            farthest(np.ones(1), n, shares, any_of_them, signs, limit, rates)
+            moved.append(float((rates[0] - shares[0]) @ signs))
+        off.append(max(moved))
+    # what cells without runs may be worth is no chance, and adds to both
+    free = np.where(cells.n == 0, cells.masses(), 0.0)
+    below, above = (float(free @ (far - shown)) for shown, far in worth)
+    low, high = max(found.value + below, found.low), min(found.value + above, found.high)
+    low -= math.hypot(low - found.low, off[0])
+    high += math.hypot(found.high - high, off[1])
     return replace(found, low=low, high=high)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +47,16 @@ class Estimate:
         digits = 2 if max(-self.low, self.high) >= 0.001 else 4
         value, low, high = (f"{100 * x:.{digits}f}" for x in (self.value, self.low, self.high))
         return f"{value} % [{low}, {high}]"
+
+
+def opposite(found: Estimate) -> Estimate:
+    """The probability that an outcome is not had."""
+    return replace(found, value=1 - found.value, low=1 - found.high, high=1 - found.low)
+
+
+def mixed(found: Estimate, share: float, rest: float) -> Estimate:
+    """``share * found + rest``, kept in [0, 1]."""
+    if share == 1 and rest == 0:
+        return found
+    value, low, high = (share * end + rest for end in (found.value, found.low, found.high))
+    return replace(found, value=value, low=max(0.0, low), high=min(1.0, high))

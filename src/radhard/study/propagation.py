@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from radhard.accel.chip import Chip
-from radhard.campaign.ask import Ask, prepare
+from radhard.campaign.ask import Ask
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.collect import collect
 from radhard.campaign.follow import Propagation, follow_shard, followed_alike, trace_of
 from radhard.campaign.job import Progress, Until, Watcher
+from radhard.campaign.prepare import prepare
 from radhard.campaign.question import digest
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import keep_arrays, reusable_arrays

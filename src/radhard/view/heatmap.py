@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from radhard.campaign.joint import Label
-from radhard.campaign.result import Part
+from radhard.campaign.part import Part
 from radhard.view.plot import GREY, SHARES, hover, styled
 from radhard.view.summary import FEW, enough
 

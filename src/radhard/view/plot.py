@@ -8,7 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from radhard.campaign.joint import Key, Label, at_once
-from radhard.campaign.result import Part, Result
+from radhard.campaign.part import Part
+from radhard.campaign.result import Result
 from radhard.stats.estimate import Estimate
 from radhard.view.summary import Line, enough
 from radhard.view.wording import percent

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from radhard.campaign.result import Part, Result
+from radhard.campaign.part import Part
+from radhard.campaign.result import Result
 from radhard.metrics.outcome import OF_ALARMS, STANDARD
 from radhard.stats.estimate import Estimate
 

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from radhard.campaign.joint import Key, at_once
-from radhard.campaign.result import Part, Result
+from radhard.campaign.part import Part
+from radhard.campaign.result import Result
 from radhard.search.choose import Choice
 from radhard.search.trial import Goal
 from radhard.stats.estimate import Estimate
