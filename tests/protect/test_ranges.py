@@ -149,3 +149,33 @@ def test_the_command_line_tells_what_alarms_are_worth(tmp_path, monkeypatch, wor
     assert "no precision without a detector" in str(refused.exception)
     with pytest.raises(ValueError, match=r"use one of ra, sdc1.* recall, precision"):
         rh.Campaign(work).run(until=rh.Precision(0.1, metric="correctness"))
+
+
+@pytest.mark.parametrize("patches", [True, False])
+def test_alarms_are_those_of_the_faulty_run_alone(work, patches: bool) -> None:
+    """As in a run without a fault of a network that has the wrong weight, false alarms or not."""
+    learned = rh.RangeDetector(0.0).learned(work)
+    narrow = replace(
+        learned, ranges=tuple((0.97 * low, 0.97 * high) for low, high in learned.ranges)
+    )
+    trace = rh.record(work, narrow.guard(work))
+    assert trace.alarms.any(0).sum() > 1
+    space = rh.software_space(work, ("weight",))
+    faults = rh.Uniform().draw(space, 400, np.random.default_rng(5))
+    corruption = rh.chips.SOFTWARE.corrupt(work, space, faults)
+    run, silenced = rh.resume(trace, corruption, patches=patches), 0
+    for k, (layer, image) in enumerate(zip(corruption.layer, corruption.image, strict=True)):
+        step = work.layers[layer].operands[1]
+        weight = work.weight(layer).flatten().clone()
+        place = int(corruption.element[k])
+        weight[place] = flipped(weight[place], int(corruption.flip[k]))
+        wrong = work.with_constants({step: weight.view_as(work.weight(layer))})
+        alarm = rh.record(wrong, narrow.guard(wrong)).detected[image]
+        assert bool(run.detected[k]) == bool(alarm)
+        silenced += int(trace.detected[image] and not alarm)
+    assert silenced > 0
+
+
+def flipped(value: torch.Tensor, flip: int) -> torch.Tensor:
+    wrong = np.array(float(value), np.float16).view(np.uint16) ^ np.uint16(flip & 0xFFFF)
+    return torch.tensor(float(wrong.view(np.float16)), dtype=value.dtype)

@@ -13,7 +13,7 @@ from radhard.network.arithmetic import Arithmetic, Formats
 from radhard.network.workload import Workload
 
 #: Counted up when the same question would get other faults or outcomes than before.
-SEMANTICS = 9
+SEMANTICS = 10
 #: Those that judge a run, and do not choose its faults.
 _WATCHING = {"protections", "criteria", "confidence_of"}
 
