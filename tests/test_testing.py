@@ -266,3 +266,40 @@ def test_broken_multipliers_do_not(how: str, message: str) -> None:
     check_multiplier(Wrong())
     with pytest.raises(AssertionError, match=message):
         check_multiplier(Wrong(how=how))
+
+
+@dataclass(frozen=True)
+class Avoiding(rh.Importance):
+    """Hardly ever draws what is exposed most; each fault's weight says so."""
+
+    def proposal(self, space: rh.SiteSpace) -> np.ndarray:
+        share = space.probability.copy()
+        share[-4:] *= 1e-4
+        return share / share.sum()
+
+
+@dataclass(frozen=True)
+class OneCell(Avoiding):
+    """Says that all faults weigh alike."""
+
+    def cells(self, asked, tally):
+        return rh.Importance().cells(asked, tally)
+
+
+@dataclass(frozen=True)
+class Heavy(rh.Importance):
+    """Weights three times what they should be."""
+
+    def draw(self, space, n, rng, score=None, start=0):
+        drawn = super().draw(space, n, rng, score, start)
+        return replace(drawn, weight=3 * drawn.weight)
+
+
+def test_samplers_that_lie_are_found() -> None:
+    check_sampler(Avoiding())
+    for lying, words in (
+        (OneCell(), "hold the truth|right on average"),
+        (Heavy(), "weights are 1 on average"),
+    ):
+        with pytest.raises(AssertionError, match=words):
+            check_sampler(lying)
