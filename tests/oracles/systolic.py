@@ -72,12 +72,11 @@ class Walk:
                     if on["clear"]:
                         for name in "awp":
                             self.put(new, name, r, c, 0)
-                    elif on["drain"]:
-                        self.put(new, "p", r, c, above)
-                    else:
-                        self.put(new, "a", r, c, x)
-                        self.put(new, "w", r, c, y)
-                        self.put(new, "p", r, c, self.value("p", r, c) + x * y)
+                        continue
+                    self.put(new, "a", r, c, x)
+                    self.put(new, "w", r, c, y)
+                    added = self.value("p", r, c) + x * y
+                    self.put(new, "p", r, c, above if on["drain"] else added)
                 elif on["load"]:
                     self.put(new, held, r, c, y)
                 else:

@@ -95,9 +95,8 @@ class Twin:
         if design.dataflow == "os":
             if on["clear"]:
                 return {value: np.zeros_like(held[value]) for value in design.widths}
-            if on["drain"]:
-                return {"p": came["p"]}
-            return {"a": came["a"], "w": came["w"], "p": held["p"] + came["a"] * came["w"]}
+            added = held["p"] + came["a"] * came["w"]
+            return {**came, "p": came["p"] if on["drain"] else added}
         if on["load"]:
             return {design.top: came[design.top]}
         left, top = design.left, design.top

@@ -128,7 +128,7 @@ class ArrayDesign:
     @property
     def controls(self) -> tuple[str, ...]:
         """Inputs that say what an edge does."""
-        return ("clear", "en", "drain") if self.dataflow == "os" else ("load", "en")
+        return ("en", "clear", "drain") if self.dataflow == "os" else ("en", "load")
 
     @property
     def name(self) -> str:

@@ -38,12 +38,15 @@ module check (
     input  logic signed [{p}] sum, low, high,
     output logic signed [{p}] y
 );
+    logic below, above;
+    assign below = sum < low;
+    assign above = sum > high;
     assign y = {formula};
 endmodule
 """
 _CHECKED = {
-    "clamp": "(sum < low) ? low : (sum > high) ? high : sum",
-    "zero": "(sum < low || sum > high) ? '0 : sum",
+    "clamp": "(below || above) ? (below ? low : high) : sum",
+    "zero": "(below || above) ? '0 : sum",
 }
 
 
@@ -74,14 +77,15 @@ def _range(width: int) -> str:
 
 def _update(design: ArrayDesign, name: str, given: str, enable: str) -> str:
     """What an edge does to a register."""
-    clear = f"if (clear) {name} <= '0; else " if design.dataflow == "os" else ""
-    return f"{clear}if ({enable}) {name} <= {given};"
+    taken = f"clear ? '0 : {given}" if design.dataflow == "os" else given
+    return f"if ({enable}) {name} <= {taken};"
 
 
 def _replica(design: ArrayDesign) -> str:
-    controls = ("clear", "enable") if design.dataflow == "os" else ("enable",)
+    reset = design.dataflow == "os"
+    controls = ("reset", "enable") if reset else ("enable",)
     wired = ", ".join(f".{name}({name})" for name in ("clk", *controls))
-    update = _update(design, "q", "d", "enable")
+    update = ("if (reset) q <= '0; else " if reset else "") + "if (enable) q <= d;"
     return _REPLICA.format(controls=", ".join(controls), wired=wired, update=update)
 
 
@@ -139,10 +143,9 @@ def _copies(design: ArrayDesign) -> list[str]:
 
 def _feed(design: ArrayDesign, value: Value) -> tuple[list[str], str]:
     """What a register takes, or its copies do where they differ, and when."""
-    if value == "p" and design.dataflow == "os":
-        return [f"next{copy}" for copy in _copies(design)], "en || drain"
     if value == "p":
-        return [f"sum{copy}" for copy in _copies(design)], "en"
+        name = "next" if design.dataflow == "os" else "sum"
+        return [f"{name}{copy}" for copy in _copies(design)], "en"
     stays = design.dataflow != "os" and value == design.top
     return [f"{value}_i"], "load" if stays else "en"
 
@@ -163,8 +166,8 @@ def _register(design: ArrayDesign, value: Value, given: list[str], enable: str) 
             yield f"logic [{_range(voted)}] {top};"
             yield f"assign {value} = {{{top}, {name}}};"
         three = f"{{3{{{taken[0]}}}}}" if len(taken) == 1 else f"{{{', '.join(taken[::-1])}}}"
-        clear = ".clear(clear), " if design.dataflow == "os" else ""
-        yield f"voted #(.W({voted})) {value}_copies (.clk(clk), {clear}.enable({enable}),"
+        reset = ".reset(en && clear), " if design.dataflow == "os" else ""
+        yield f"voted #(.W({voted})) {value}_copies (.clk(clk), {reset}.enable({enable}),"
         yield f"    .d({three}), .q({top}));"
 
 

@@ -172,7 +172,7 @@ def _held(
         np.arange(cols) * free + step if design.dataflow == "is" else step * cols + np.arange(cols)
     )
     shows = np.where((step >= 0) & (step < free), index, -1)
-    return np.stack([load, ~load], 1).astype(np.int64), _skewed(moving, cycles, rows), top, shows
+    return np.stack([~load, load], 1).astype(np.int64), _skewed(moving, cycles, rows), top, shows
 
 
 def _output_stationary(
@@ -183,7 +183,7 @@ def _output_stationary(
     cycles = tile_cycles(design, len(w))
     wave = cycles - rows
     edge = np.arange(cycles)
-    controls = np.stack([edge == 0, (edge > 0) & (edge <= wave), edge > wave], 1)
+    controls = np.stack([edge >= 0, edge == 0, edge > wave], 1)
     shows = np.full((cycles, cols), -1)
     shows[wave:] = np.arange(rows)[::-1, None] * cols + np.arange(cols)
     return controls.astype(np.int64), _skewed(a.T, cycles, 1), _skewed(w, cycles, 1), shows
