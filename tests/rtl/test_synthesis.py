@@ -21,7 +21,7 @@ places = pytest.mark.skipif(
 )
 DATAFLOWS = ("ws", "os", "is")
 PROTECTIONS = ("none", "clamp", "zero", "msb", "psum", "voted", "tmr")
-SIZES = ((2, 3, 8, 8, 24), (3, 2, 4, 4, 16), (4, 4, 8, 4, 20), (4, 3, 3, 6, 10))
+SIZES = ((2, 3, 8, 8, 24), (3, 2, 4, 4, 16), (4, 4, 8, 4, 20), (4, 3, 3, 6, 10), (1, 3, 4, 4, 16))
 
 
 @synthesises
@@ -33,7 +33,7 @@ def test_cells_are_those_of_the_formulas(dataflow: str, protect: str, tmp_path: 
     found, told = synthesise(design, tmp_path, seeds=()), count(design)
     assert (found.ffs, found.carries, found.dsps) == (told.ffs, told.carries, told.dsps)
     assert told.luts in (None, found.luts)
-    assert 5 < found.path_cells < 25 < wrapper_bits(design)  # a way that ends at flip-flops
+    assert 0 < found.path_cells < 25 < wrapper_bits(design)  # a way that ends at flip-flops
 
 
 @synthesises

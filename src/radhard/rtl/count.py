@@ -27,7 +27,7 @@ class Count:
 
 
 def count(design: ArrayDesign) -> Count:
-    """What Yosys 0.70 makes of a design, exactly, for two rows or more.
+    """What Yosys 0.70 makes of a design, exactly.
 
     >>> count(ArrayDesign(4, 4))
     Count(ffs=708, carries=120, dsps=16, luts=96)
@@ -86,7 +86,7 @@ def _sign_copies(design: ArrayDesign) -> int:
     above = _headroom(design)
     if voted := design.voted("p"):
         return design.cols * max(above - voted, 0)
-    return design.cols * (above + max(above - 1, 0))
+    return design.cols * (above + (max(above - 1, 0) if design.rows > 1 else 0))
 
 
 def _carries(design: ArrayDesign, copies: int) -> int:
