@@ -31,6 +31,7 @@ def command_line() -> str:
         "protect",
         "report",
         "retune",
+        "rtl",
         "run",
         "study",
         "train",

@@ -65,6 +65,16 @@ def test_lines_on_permanent_faults_run(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert names["better"].computing == names["chip"].computing
 
 
+def test_lines_on_arrays_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "rtl.md").read_text(), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert (names["golden"] == names["operands"].a @ names["operands"].w).all()
+    assert names["wrong"].tolist() == [1, 15]
+    assert 70 < len(Path("systolic.sv").read_text().splitlines()) < 110
+
+
 @pytest.mark.parametrize("name", ["multipliers.md", "your-own.md"])
 def test_lines_on_multipliers_run(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,7 @@ from radhard.cli.listing import listing
 from radhard.cli.protect import protect
 from radhard.cli.report import report
 from radhard.cli.retune import retune
+from radhard.cli.rtl import rtl
 from radhard.cli.run import run
 from radhard.cli.study import study
 from radhard.cli.train import train
@@ -28,6 +29,7 @@ __all__ = [
     "protect",
     "report",
     "retune",
+    "rtl",
     "run",
     "study",
     "train",

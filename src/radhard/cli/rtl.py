@@ -1,0 +1,194 @@
+"""`radhard rtl`: a systolic array as hardware."""
+
+from __future__ import annotations
+
+import json as text
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from radhard.cli.app import app
+from radhard.cli.assess import Json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from radhard.rtl.design import ArrayDesign
+
+
+class Step(StrEnum):
+    """What is done with an array."""
+
+    emit = "emit"
+    simulate = "simulate"
+    synth = "synth"
+
+
+class Flow(StrEnum):
+    """What stays in the elements."""
+
+    ws = "ws"
+    os = "os"
+    input = "is"
+
+
+class ProtectName(StrEnum):
+    """What an array does against upsets."""
+
+    none = "none"
+    clamp = "clamp"
+    zero = "zero"
+    msb = "msb"
+    psum = "psum"
+    voted = "voted"
+    tmr = "tmr"
+
+
+class FamilyName(StrEnum):
+    """Devices."""
+
+    ecp5 = "ecp5"
+    ice40 = "ice40"
+    xc7 = "xc7"
+
+
+@app.command()
+def rtl(
+    step: Annotated[
+        Step,
+        typer.Argument(
+            help="emit: SystemVerilog. simulate: random operands and flips, cycle by cycle. synth: "
+            "what it costs in a device (pip install 'radhard[hardware]')."
+        ),
+    ],
+    rows: Annotated[int, typer.Option(help="Of processing elements.")] = 8,
+    cols: Annotated[int, typer.Option(help="Of processing elements.")] = 8,
+    bits: Annotated[int, typer.Option(help="Of activations, and of weights.")] = 8,
+    weight_bits: Annotated[int, typer.Option(help="Of weights; 0: as many.")] = 0,
+    psum_bits: Annotated[int, typer.Option(help="Of sums; 0: 8 more than a product.")] = 0,
+    dataflow: Annotated[Flow, typer.Option(help="What is stationary.")] = Flow.ws,
+    protect: Annotated[ProtectName, typer.Option(help="Protection.")] = ProtectName.none,
+    out: Annotated[Path, typer.Option(help="Folder for texts and netlists.")] = Path("rtl"),
+    size: Annotated[int, typer.Option(help="simulate: of the axis that is left free.")] = 64,
+    tiles: Annotated[int, typer.Option(help="simulate: one after the other.")] = 1,
+    faults: Annotated[int, typer.Option(help="simulate: flips.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="simulate: of operands and flips.")] = 0,
+    family: Annotated[FamilyName, typer.Option(help="synth: device.")] = FamilyName.ecp5,
+    dsp: Annotated[bool, typer.Option(help="synth: multipliers in DSP blocks.")] = True,
+    seeds: Annotated[
+        int | None, typer.Option(help="synth: places and routes; 3 for ECP5, none for others.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Emit, simulate or synthesise a systolic array, protected or not."""
+    from radhard.rtl.design import ArrayDesign
+
+    design = ArrayDesign(rows, cols, bits, weight_bits, psum_bits, dataflow.value, protect.value)
+    steps: dict[Step, Callable[[], dict[str, Any]]] = {
+        Step.emit: lambda: _emitted(design, out),
+        Step.simulate: lambda: _simulated(design, tiles, size, faults, seed),
+        Step.synth: lambda: _synthesised(design, out, family, dsp, seeds),
+    }
+    found = {"design": design.name, **steps[step]()}
+    if json:
+        print(text.dumps(found, allow_nan=False))
+    else:
+        _show(found)
+
+
+def _emitted(design: ArrayDesign, out: Path) -> dict[str, Any]:
+    from radhard.rtl.count import count
+    from radhard.rtl.emit import emit
+    from radhard.rtl.serial import emit_serial
+
+    out.mkdir(parents=True, exist_ok=True)
+    files = {out / "systolic.sv": emit(design), out / "serial.sv": emit_serial(design)}
+    for path, written in files.items():
+        path.write_text(written, encoding="utf-8")
+    by_formula = asdict(count(design))
+    return {
+        "state_bits": design.state_bits,
+        "by_formula": by_formula,
+        "files": [str(path) for path in files],
+    }
+
+
+def _simulated(
+    design: ArrayDesign, tiles: int, size: int, faults: int, seed: int
+) -> dict[str, Any]:
+    from radhard.rtl.schedule import Operands, tile_cycles
+    from radhard.rtl.strike import strike
+
+    operands = Operands.drawn(design, tiles, size, seed)
+    rows = [
+        {
+            "register": one.register,
+            "bits": one.bits,
+            "flips": one.failing.n,
+            "failing": {key: getattr(one.failing, key) for key in ("value", "low", "high")},
+            "wrong": one.wrong,
+        }
+        for one in strike(design, operands, faults, seed)
+    ]
+    return {"cycles": tiles * tile_cycles(design, size), "registers": rows}
+
+
+def _synthesised(
+    design: ArrayDesign, out: Path, family: FamilyName, dsp: bool, seeds: int | None
+) -> dict[str, Any]:
+    from radhard.rtl.synthesis import SEEDS, synthesise
+
+    def progress(said: str) -> None:
+        print(said, file=sys.stderr)
+
+    usual = len(SEEDS) if family is FamilyName.ecp5 else 0
+    numbers = tuple(range(1, (usual if seeds is None else seeds) + 1))
+    found = synthesise(design, out, family.value, dsp, numbers, progress).as_dict()
+    del found["design"]
+    (out / "synthesis.json").write_text(text.dumps(found, indent=1), encoding="utf-8")
+    return found
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    """A list of what was found, and a table where there are rows."""
+    from radhard.view.terminal import print_tables
+
+    rows = found.get("registers")
+    for name, value in found.items():
+        if name != "registers":
+            print(f"{name}: {_words(value)}")
+    if rows:
+        print_tables(_table(rows))
+
+
+def _words(value: object) -> str:
+    match value:
+        case {"value": float(rate), "low": float(low), "high": float(high)}:
+            return f"{rate:.1f} [{low:.1f}, {high:.1f}]"
+        case dict():
+            return ", ".join(f"{name} {_words(part)}" for name, part in value.items())
+        case list() | tuple():
+            return ", ".join(map(_words, value)) or "none"
+        case None:
+            return "not known"
+    return str(value)
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table("register", title="Flips that change a result")
+    for head in ("bits", "flips", "failing", "95 % interval", "results wrong then"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        share, low, high = (row["failing"][key] for key in ("value", "low", "high"))
+        interval = f"{low:.2%} to {high:.2%}"
+        wrong = f"{row['wrong']:.1f}"
+        figures = (f"{row['bits']:,}", f"{row['flips']:,}", f"{share:.2%}", interval, wrong)
+        table.add_row(row["register"], *figures)
+    return table

@@ -1,0 +1,188 @@
+"""A systolic array as hardware: its parameters, and every register that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from radhard.arith.array import Stationary
+
+#: What an array does against upsets; `ArrayDesign` says what each is.
+Protect = Literal["none", "clamp", "zero", "msb", "psum", "voted", "tmr"]
+#: Values that move through an array: activations, weights, partial sums.
+Value = Literal["a", "w", "p"]
+#: The three copies of a voted register.
+COPIES = ("x", "y", "z")
+#: Top bits of activations that ``msb`` keeps three times.
+TOP_BITS = 2
+#: Widest partial sums: their sums with products stay within 64 bits.
+WIDEST_SUM = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A register that each of rows x cols elements has; of one for the whole array, 1 x 1.
+
+    Attributes:
+        name: ``a``, ``w`` or ``p``; of voted values ``p_x``, ``p_y`` and ``p_z`` are the copies of
+            the top bits and ``p_low`` is what lies below; ``low`` and ``high`` are the bounds.
+        value: what it holds, or a part of: ``a``, ``w``, ``p``, ``low`` or ``high``.
+        rows, cols: how many there are.
+        width: in bits.
+        path: in the emitted text, with places for ``row`` and ``col``.
+    """
+
+    name: str
+    value: str
+    rows: int
+    cols: int
+    width: int
+    path: str
+
+    @property
+    def bits(self) -> int:
+        """Of all elements."""
+        return self.rows * self.cols * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayDesign:
+    """A systolic array of rows x cols processing elements, which multiplies A [M, K] by W [K, N].
+
+    Each element multiplies what comes in, adds, and passes on. Weight stationary (``ws``): element
+    (r, c) holds W[r, c], activations move right, sums down; K is rows, N is cols, M is free. Input
+    stationary (``is``) is its transpose: element (r, c) holds A[c, r], weights move right; K is
+    rows, M is cols, N is free. Output stationary (``os``): element (r, c) sums up Y[r, c],
+    activations move right and weights down; M is rows, N is cols, K is free. Integers are in two's
+    complement, sums wrap round.
+
+    Protections: ``clamp`` sets a column's output that is out of bounds to the nearer one, ``zero``
+    to 0. ``msb`` keeps the top two bits of activations three times and votes, ``psum`` the top
+    quarter of the partial sums, ``voted`` every flip-flop; ``tmr`` has three multipliers and
+    adders as well.
+
+    Attributes:
+        rows, cols: processing elements.
+        bits: of an activation.
+        weight_bits: of a weight; 0 for as many as an activation.
+        psum_bits: of a partial sum; 0 for 8 more than a product.
+        dataflow: ``ws``, ``os`` or ``is``.
+        protect: one of the protections.
+
+    Raises:
+        ValueError: for what can't be built.
+
+    >>> design = ArrayDesign(4, 4, dataflow="os", protect="psum")
+    >>> design.widths["p"], design.voted("p"), design.state_bits
+    (24, 6, 832)
+    """
+
+    rows: int = 8
+    cols: int = 8
+    bits: int = 8
+    weight_bits: int = 0
+    psum_bits: int = 0
+    dataflow: Stationary = "ws"
+    protect: Protect = "none"
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.cols < 1:
+            raise ValueError(f"an array of {self.rows} x {self.cols} can't be: use 1 x 1 or more")
+        for given, kinds in ((self.dataflow, Stationary), (self.protect, Protect)):
+            if given not in get_args(kinds):
+                raise ValueError(f"{given!r} can't be: use one of {', '.join(get_args(kinds))}")
+        widths = self.widths
+        if not (2 <= widths["a"] <= 16 and 2 <= widths["w"] <= 16):
+            raise ValueError(
+                f"activations of {widths['a']} and weights of {widths['w']} bits can't be: use 2 "
+                "to 16"
+            )
+        if not widths["a"] + widths["w"] <= widths["p"] <= WIDEST_SUM:
+            raise ValueError(
+                f"partial sums of {widths['p']} bits can't be: use {widths['a'] + widths['w']}, "
+                f"the width of a product, to {WIDEST_SUM}"
+            )
+
+    @property
+    def widths(self) -> dict[Value, int]:
+        """Bits of each value."""
+        weight = self.weight_bits or self.bits
+        return {"a": self.bits, "w": weight, "p": self.psum_bits or self.bits + weight + 8}
+
+    @property
+    def left(self) -> Value:
+        """What enters the rows and moves right."""
+        return "w" if self.dataflow == "is" else "a"
+
+    @property
+    def top(self) -> Value:
+        """What enters the columns, and stays or moves down."""
+        return "a" if self.dataflow == "is" else "w"
+
+    @property
+    def checks(self) -> bool:
+        """Whether column outputs are compared with bounds."""
+        return self.protect in ("clamp", "zero")
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Inputs that say what an edge does."""
+        return ("en", "clear", "drain") if self.dataflow == "os" else ("en", "load")
+
+    @property
+    def name(self) -> str:
+        """In one word, such as ``ws-8x8-a8w8p24-clamp``."""
+        widths = "".join(f"{value}{width}" for value, width in self.widths.items())
+        return f"{self.dataflow}-{self.rows}x{self.cols}-{widths}-{self.protect}"
+
+    def voted(self, value: Value) -> int:
+        """How many top bits of a value are kept three times."""
+        width = self.widths[value]
+        match self.protect:
+            case "voted" | "tmr":
+                return width
+            case "msb":
+                return min(TOP_BITS, width) if value == "a" else 0
+            case "psum":
+                return width // 4 if value == "p" else 0
+        return 0
+
+    @property
+    def registers(self) -> tuple[Register, ...]:
+        """Every register; those that nothing reads, at the edges, too."""
+        found = [one for value in self.widths for one in self._parts(value)]
+        if self.checks:
+            width = self.widths["p"]
+            found += [Register(name, name, 1, 1, width, name) for name in ("low", "high")]
+        return tuple(found)
+
+    @property
+    def state_bits(self) -> int:
+        """Of all registers."""
+        return sum(one.bits for one in self.registers)
+
+    def register(self, name: str) -> Register:
+        """The one of a name.
+
+        Raises:
+            ValueError: where there is none.
+        """
+        for one in self.registers:
+            if one.name == name:
+                return one
+        names = ", ".join(one.name for one in self.registers)
+        raise ValueError(f"{self.name} has no register {name!r}: use one of {names}")
+
+    def _parts(self, value: Value) -> Iterator[Register]:
+        """What a value is kept in."""
+        place = "rows[{row}].cols[{col}].element."
+        voted = self.voted(value)
+        low = self.widths[value] - voted
+        if low:
+            name = f"{value}_low" if voted else value
+            yield Register(name, value, self.rows, self.cols, low, place + name)
+        if voted:
+            for copy in COPIES:
+                path = f"{place}{value}_copies.{copy}.q"
+                yield Register(f"{value}_{copy}", value, self.rows, self.cols, voted, path)

@@ -1,0 +1,68 @@
+"""The emitted text: lint, and the same results and flips as the twin once it is compiled."""
+
+from pathlib import Path
+
+import pytest
+
+from oracles.verilated import Compiled, lint, missing, runtime
+from radhard.rtl.cycle import Twin
+from radhard.rtl.design import ArrayDesign
+from radhard.rtl.emit import emit
+from radhard.rtl.flip import Flips
+from radhard.rtl.schedule import Operands, schedule
+
+CASES = [
+    (dataflow, protect)
+    for dataflow in ("ws", "os", "is")
+    for protect in ("none", "clamp", "zero", "msb", "psum", "voted", "tmr")
+]
+compiles = pytest.mark.skipif(bool(missing()), reason=f"nothing to compile with: {missing()}")
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return runtime(tmp_path_factory.mktemp("runtime"))
+
+
+@compiles
+@pytest.mark.parametrize(("dataflow", "protect"), CASES)
+def test_the_linter_finds_nothing(dataflow: str, protect: str, tmp_path: Path) -> None:
+    for sizes in ((8, 8), (3, 2, 8, 5), (1, 1, 4, 4, 8), (4, 5, 2, 3, 48)):
+        text = emit(ArrayDesign(*sizes, dataflow=dataflow, protect=protect))
+        assert lint(text, tmp_path) == []
+    assert lint(text.replace("sum = p +", "sum = p[0] +"), tmp_path)  # it does find things
+
+
+@compiles
+@pytest.mark.parametrize(("dataflow", "protect"), CASES)
+def test_every_flip_of_two_tiles_is_that_of_the_twin(
+    dataflow: str, protect: str, tmp_path: Path, objects: list[Path]
+) -> None:
+    design = ArrayDesign(3, 2, 4, 3, 10, dataflow=dataflow, protect=protect)
+    operands = Operands.drawn(design, tiles=2, free=4, seed=1)
+    if design.checks:
+        operands = Operands(operands.a, operands.w, (-30, 25))
+    flips = Flips.every(design, schedule(design, operands).cycles)
+    compiled, twin = Compiled(design, tmp_path, objects), Twin(design, operands)
+    assert (compiled.run(operands, None) == twin.run()).all()
+    found, told = compiled.run(operands, flips), twin.run(flips)
+    lines = list(flips.lines(design))
+    differ = (found != told).reshape(len(flips), -1).any(1).nonzero()[0]
+    assert [lines[k] for k in differ] == []
+    assert (found != twin.run()).any() != (protect in ("voted", "tmr"))
+
+
+def test_the_plain_text_is_short() -> None:
+    text = emit(ArrayDesign(4, 4))
+    assert "always_ff @(posedge clk) if (load) w <= w_i;" in text
+    assert "keep_hierarchy" not in text
+    assert len(text.splitlines()) < 75
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_copies_are_kept_apart() -> None:
+    voted, tripled = (emit(ArrayDesign(4, 4, protect=name)) for name in ("voted", "tmr"))
+    assert voted.count("(* keep_hierarchy *)\nmodule replica") == 1
+    assert voted.count("mac mac") == 1
+    assert "(* keep_hierarchy *)\nmodule mac" in tripled
+    assert "{sum_z, sum_y, sum_x}" in tripled
