@@ -99,7 +99,8 @@ if TYPE_CHECKING:
     from radhard.protect.protection import Cost, Protection
     from radhard.protect.ranges import RangeDetector
     from radhard.protect.redundancy import Redundancy
-    from radhard.protect.retune import Bypass, Hybrid, Keep, Retune, WeightMap
+    from radhard.protect.retune import Retune
+    from radhard.protect.rules import Bypass, Hybrid, Keep, WeightMap
     from radhard.protect.slopes import StraightThrough, TableSlopes
     from radhard.protect.storage import SECDED, BitTriplication, Parity, WeightSignature
     from radhard.protect.tap import Tap
@@ -204,7 +205,8 @@ _ROOMS = {
     "protect.module": ["harden"],
     "protect.protection": ["Cost", "Protection"],
     "protect.redundancy": ["Redundancy"],
-    "protect.retune": ["Bypass", "Hybrid", "Keep", "Retune", "WeightMap"],
+    "protect.retune": ["Retune"],
+    "protect.rules": ["Bypass", "Hybrid", "Keep", "WeightMap"],
     "protect.slopes": ["StraightThrough", "TableSlopes"],
     "protect.storage": ["SECDED", "BitTriplication", "Parity", "WeightSignature"],
     "protect.tap": ["Tap"],

@@ -11,7 +11,7 @@ import radhard as rh
 from radhard.network.source import subject
 from radhard.protect.held import Held, held_by
 from radhard.protect.place import least_hurt
-from radhard.protect.retune import Chosen, Rule
+from radhard.protect.rules import Chosen, Rule
 from radhard.protect.tune import _Shadow as Shadow
 
 EXACT = rh.multiplier_named("mul8s_exact")
@@ -75,6 +75,19 @@ def test_maps_beat_bypass_where_bits_are_low_and_lose_where_they_are_high(digits
     high = [retuned(digits, RULES[name], "product sa1 bit=14 rate=0.1")[1]
             for name in ("map", "bypass")]  # fmt: skip
     assert high[1] > high[0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_hybrid_leaves_the_network_no_more_loss_than_either(digits, seed):
+    """Half of the signs lost: biases that take mean errors off do harm there."""
+    _, training = digits
+    array = rh.Permanent.parsed("product sa0 bit=15 rate=0.5").drawn(rh.Array(64, 64), EXACT, seed)
+    learning = training.with_(array=array)
+    losses = {}
+    for name in ("map", "bypass", "hybrid"):
+        own = RULES[name].fit(learning).retune(learning)
+        losses[name] = float(own.task.loss(own.logits(own.images).double(), own.labels))
+    assert losses["hybrid"] <= min(losses.values()) + 1e-9
 
 
 @pytest.mark.parametrize("permanent", ["product sa0 bit=14", "product sa1 bit=15", "weight bit=6"])

@@ -91,7 +91,8 @@ def retune(
     from radhard.engine.memory import keep_freed_memory
     from radhard.faults.permanent import Permanent
     from radhard.network.source import subject
-    from radhard.protect.retune import Bypass, Hybrid, Keep, Retune, WeightMap
+    from radhard.protect.retune import Retune
+    from radhard.protect.rules import Bypass, Hybrid, Keep, WeightMap
     from radhard.protect.slopes import StraightThrough, TableSlopes
     from radhard.view.bar import counted
 

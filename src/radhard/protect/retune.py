@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator
-from radhard.arith.weightmap import Mapped, variance_map, weight_map
 from radhard.network.layer import Layer
 from radhard.network.multiplied import Multiplied, port_of
 from radhard.network.sums import per_group_of, whole
 from radhard.network.workload import Workload
 from radhard.protect.held import (
-    Held,
-    Integers,
     applied,
     as_weight,
     held_by,
@@ -32,6 +28,7 @@ from radhard.protect.held import (
 )
 from radhard.protect.place import least_hurt
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
+from radhard.protect.rules import Hybrid, Rule
 from radhard.protect.slopes import Slopes, StraightThrough
 from radhard.protect.tune import trained_in_loop
 
@@ -39,145 +36,7 @@ from radhard.protect.tune import trained_in_loop
 _LEAST = 5
 #: Means and squared slopes of layers' sums, by channel.
 Exact = tuple[dict[int, Tensor], dict[int, Tensor]]
-_STRAIGHT = StraightThrough()
-
-
-class Chosen(NamedTuple):
-    """What a rule makes of a layer.
-
-    Attributes:
-        codes: weights (k, n).
-        bypassed: numbers of elements.
-    """
-
-    codes: Integers
-    bypassed: Integers
-
-
-@runtime_checkable
-class Rule(Protocol):
-    """What becomes of weights on faulty elements; classes of your own inherit from this one."""
-
-    @property
-    def compensates(self) -> bool:
-        """Whether what is left of the error is taken off the bias, on average."""
-        ...
-
-    def chosen(self, held: Held) -> Chosen:
-        """Weights and bypassed elements of a layer."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Keep(Rule):
-    """Weights stay what they are, for layers that are only placed.
-
-    Attributes:
-        compensated: whether mean errors are taken off the biases.
-    """
-
-    compensated: bool = True
-
-    @property
-    def compensates(self) -> bool:
-        """As it says."""
-        return self.compensated
-
-    def chosen(self, held: Held) -> Chosen:
-        """See `Rule`."""
-        return Chosen(held.codes, np.zeros(0, np.int64))
-
-
-@dataclass(frozen=True, slots=True)
-class WeightMap(Rule):
-    """Each weight on a faulty element becomes the one whose products are nearest there.
-
-    Attributes:
-        measured: whether operands count as often as the layer has them; else each once, as ALWANN.
-        healthy: whether weights on healthy elements are mapped, too, for the multiplier's own
-            errors.
-    """
-
-    measured: bool = True
-    healthy: bool = False
-
-    @property
-    def compensates(self) -> bool:
-        """No."""
-        return False
-
-    def chosen(self, held: Held) -> Chosen:
-        """See `Rule`."""
-
-        def mapped(kind: int) -> Mapped:
-            shares = held.shares if self.measured else None
-            return weight_map(held.products(kind), held.operands, held.weights, shares)
-
-        return Chosen(_replaced(held, mapped, self.healthy), np.zeros(0, np.int64))
-
-
-@dataclass(frozen=True, slots=True)
-class Bypass(Rule):
-    """Faulty elements are passed by: their weights count for nothing (FAP)."""
-
-    @property
-    def compensates(self) -> bool:
-        """No."""
-        return False
-
-    def chosen(self, held: Held) -> Chosen:
-        """See `Rule`."""
-        return Chosen(held.codes, np.flatnonzero(held.broken))
-
-
-@dataclass(frozen=True, slots=True)
-class Hybrid(Rule):
-    """Element by element, the map or the bypass, whichever leaves less error in this layer.
-
-    Errors are variances of products, as a constant one is taken off the bias; weights are mapped to
-    those of least variance.
-
-    Attributes:
-        healthy: whether weights on healthy elements are mapped, too.
-    """
-
-    healthy: bool = False
-
-    @property
-    def compensates(self) -> bool:
-        """Yes."""
-        return True
-
-    def chosen(self, held: Held) -> Chosen:
-        """See `Rule`."""
-        maps: dict[int, Mapped] = {}
-
-        def mapped(kind: int) -> Mapped:
-            maps[kind] = variance_map(held.products(kind), held.operands, held.weights, held.shares)
-            return maps[kind]
-
-        codes = _replaced(held, mapped, self.healthy)
-        after = np.zeros(held.codes.shape)
-        for kind, found in maps.items():
-            here = held.kind == kind
-            after[here] = found.after[held.codes[here]]
-        nothing = held.weights[held.codes].astype(np.float64) ** 2 * held.spread
-        faulty = held.faulty[held.kind]
-        worse = np.ones(held.broken.size) * held.broken.ravel()  # elements without weights
-        used = np.unique(held.element[faulty])
-        sums = np.bincount(held.element[faulty], (after - nothing)[faulty], len(worse))
-        worse[used] = sums[used]
-        return Chosen(codes, np.flatnonzero(worse > 0))
-
-
-def _replaced(held: Held, mapped: Callable[[int], Mapped], healthy: bool) -> Integers:
-    """Weights by the maps of their elements' kinds."""
-    codes = held.codes.copy()
-    for kind in np.unique(held.kind).tolist():
-        if held.faulty[kind] or healthy:
-            here = held.kind == kind
-            codes[here] = mapped(kind).to[held.codes[here]]
-    return codes
+_STRAIGHT, _HYBRID = StraightThrough(), Hybrid()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +67,7 @@ class Retune(Protection):
     'int8+mul8s_exact+4x4-ws-1-product'
     """
 
-    rule: Rule = Hybrid()
+    rule: Rule = _HYBRID
     remap: bool = False
     epochs: int = 0
     seed: int = 0
@@ -242,8 +101,26 @@ class Retune(Protection):
         """
         if self.learned:
             return self
+        exact = exact or self.of_exact_run(workload)
+        found, loss = self._learned(workload, self.rule, exact)
+        for rival in self.rule.rivals:
+            other, its_loss = self._learned(workload, rival, exact)
+            if its_loss < loss:
+                found, loss = other, its_loss
+        if self.epochs:
+            if len(workload.images) < _LEAST:
+                raise ValueError(
+                    f"{len(workload.images)} images are too few to train on: use {_LEAST} or more"
+                )
+            found = trained_in_loop(workload, found, self.slopes, self.epochs, self.seed)
+        return replace(self, learned=Fitted(found))
+
+    def _learned(
+        self, workload: Workload, rule: Rule, exact: Exact
+    ) -> tuple[dict[int, tuple[Tensor, ...]], float]:
+        """What a rule makes of all layers, one after the other, and the network's loss then."""
         found: dict[int, tuple[Tensor, ...]] = {}
-        means, slopes = exact or self.of_exact_run(workload)
+        means, slopes = exact
 
         def visited(index: int, values: Callable[[int], Any]) -> Any:
             number = workload.numbers.get(index)
@@ -252,10 +129,10 @@ class Retune(Protection):
             x, given = workload.operands(number, values)
             how, layer = workload.arithmetic[number], workload.layers[number]
             if isinstance(how.own, Multiplied) and workload.parameters[number] is not None:
-                new = self._layer(workload, number, how.operand(x), slopes.get(number))
+                new = self._layer(workload, number, how.operand(x), slopes.get(number), rule)
                 how, given, change = applied(workload, number, new, None)
                 sums = how.sums(whole(layer, how), how.operand(x), given)
-                if self.rule.compensates:
+                if rule.compensates:
                     off = means[number] - _by_channel(layer, sums)
                     before = how.bias(given)
                     how, given, change = applied(workload, number, new, off)
@@ -267,19 +144,14 @@ class Retune(Protection):
             return how.run(whole(layer, how), x, given)
 
         with torch.no_grad():
-            workload.program.output_of(workload.images, evaluate=visited)
+            logits = workload.program.output_of(workload.images, evaluate=visited)
+            loss = float(workload.task.loss(logits.to(torch.float64), workload.labels))
         if not found:
             raise ValueError(
                 f"{workload.name} in {workload.computing} runs on no array: give it one with "
                 "with_(multiplier=..., array=...)"
             )
-        if self.epochs:
-            if len(workload.images) < _LEAST:
-                raise ValueError(
-                    f"{len(workload.images)} images are too few to train on: use {_LEAST} or more"
-                )
-            found = trained_in_loop(workload, found, self.slopes, self.epochs, self.seed)
-        return replace(self, learned=Fitted(found))
+        return found, loss
 
     def of_exact_run(self, workload: Workload) -> Exact:
         """What is learned from exact arithmetic, whatever the array is.
@@ -321,7 +193,7 @@ class Retune(Protection):
         return Cost(retraining=True)
 
     def _layer(
-        self, workload: Workload, number: int, operand: Tensor, slope: Tensor | None
+        self, workload: Workload, number: int, operand: Tensor, slope: Tensor | None, rule: Rule
     ) -> tuple[Tensor, ...]:
         """Weights, bypassed elements (rows, cols), places of terms and channels."""
         how, layer = workload.arithmetic[number], workload.layers[number]
@@ -333,7 +205,7 @@ class Retune(Protection):
             placing = least_hurt(layer, held, slope)
             own = replace(own, placing=placing)
             held = held_by(workload, number, operand, own)
-        new = self.rule.chosen(held)
+        new = rule.chosen(held)
         rows = integers_of(new.codes, port_of(own.multiplier, how.weight))
         weight = as_weight(layer, how, workload.weight(number), rows)
         passed = torch.zeros(own.array.rows * own.array.cols, dtype=torch.bool)

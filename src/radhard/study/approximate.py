@@ -23,7 +23,8 @@ from radhard.campaign.prepare import chips_of
 from radhard.faults.permanent import Permanent
 from radhard.network.source import subject
 from radhard.network.workload import Workload
-from radhard.protect.retune import Bypass, Retune, WeightMap
+from radhard.protect.retune import Retune
+from radhard.protect.rules import Bypass, WeightMap
 from radhard.stats.bounded import crossed
 from radhard.stats.estimate import Estimate
 
