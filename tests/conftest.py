@@ -97,7 +97,7 @@ def device(
     if request.param == "elsewhere":
         if request.node.callspec.params.get("name", "int8") not in {"fp32", "int8"} | _EVERY:
             pytest.skip("slow: RADHARD_EXHAUSTIVE is not set")
-        monkeypatch.setattr("radhard.engine.trace._MANY_ROWS", 16)
+        monkeypatch.setattr("radhard.engine.needs._MANY_ROWS", 16)
         with elsewhere() as stand_in:
             yield stand_in
     elif request.param == "cuda" and not torch.cuda.is_available():
