@@ -14,7 +14,7 @@ from engine.test_oracle import TOLERANCE, random_corruptions, relative, strike
 from oracles.calls import called_logits
 from oracles.elsewhere import elsewhere
 from oracles.forward import plain_logits
-from radhard.engine import trace as tracing
+from radhard.engine import needs
 from radhard.engine.device import device_named, exactly
 from radhard.engine.guard import StepGuard
 from radhard.engine.trace import Trace
@@ -206,7 +206,7 @@ def test_batches_follow_the_room_of_a_device(
     seen = []
     with elsewhere() as there:
         for room in (1 << 40, 1 << 20, 1):
-            monkeypatch.setattr(tracing, "room_on", lambda _, room=room: room)
+            monkeypatch.setattr(needs, "room_on", lambda _, room=room: room)
             trace = rh.record(work.on(there))
             seen.append((trace.rows, trace.pool))
     assert seen[0] == (1024, 1 << 15)
