@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radhard.arith.array import Array
+from radhard.arith.cell import extended
 from radhard.arith.masks import Masks, circuits, stuck_bits
 from radhard.arith.multiplier import WIDEST_TABLE, Integers, Multiplier
 from radhard.arith.where import Where, in_places
@@ -124,7 +125,8 @@ class WideElements:
             held = self._with_zeros(held, rows + cols - 2 - at[0] - at[1], *at)
         if where.kept is not None:
             return held
-        return _extended(_stuck(held, self._stuck.drain, *at), self._array.psum_bits)
+        found: Integers = extended(_stuck(held, self._stuck.drain, *at), self._array.psum_bits)
+        return found
 
     def _product(self, a: Integers, w: Integers, row: Integers, col: Integers) -> Integers:
         """What elements make of codes, which broadcast against each other and their elements."""
@@ -134,12 +136,16 @@ class WideElements:
         found = np.zeros(a.shape, np.int64)
         for number, circuit in enumerate(self._circuits):
             here = which == number
-            found[here] = circuit.formula(_extended(a[here], width), _extended(w[here], width))
-        return _extended(_stuck(found, self._stuck.product, row, col), self._bits)
+            found[here] = circuit.formula(extended(a[here], width), extended(w[here], width))
+        made: Integers = extended(_stuck(found, self._stuck.product, row, col), self._bits)
+        return made
 
     def _added(self, held: Integers, one: Integers, row: Integers, col: Integers) -> Integers:
         """Sums as elements pass them on."""
-        return _extended(_stuck(held + one, self._stuck.psum, row, col), self._array.psum_bits)
+        found: Integers = extended(
+            _stuck(held + one, self._stuck.psum, row, col), self._array.psum_bits
+        )
+        return found
 
     def _with_zeros(
         self, held: Integers, times: Integers, row: Integers, col: Integers
@@ -162,9 +168,3 @@ def _where(kept: NDArray[np.bool_] | None, k: int, new: Integers, old: Integers)
 def _stuck(value: Integers, masks: Masks, row: Integers, col: Integers) -> Integers:
     found: Integers = (value & masks[0][row, col]) | masks[1][row, col]
     return found
-
-
-def _extended(value: Integers, bits: int) -> Integers:
-    """The low bits, in two's complement unless ``bits`` are negative."""
-    low: Integers = value & ((1 << abs(bits)) - 1)
-    return low - ((low >> (bits - 1)) << bits) if bits > 0 else low

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from radhard.campaign.store import TENSORS
-from radhard.metrics.outcome import OF_ALARMS, STANDARD, counted_as
+from radhard.metrics.outcome import STANDARD, counted_as, metrics_of
 from radhard.network.arithmetic import Rounding
 from radhard.network.comparator import NanRule
 from radhard.network.folder import Reading
@@ -151,8 +151,7 @@ class Ask(BaseModel):
             ValueError: when both ``faults`` and ``until`` are given, or ``confidence`` without
                 ``until``, or for an unknown metric.
         """
-        counted = (*STANDARD, *self.criteria)
-        names = ["ra", *(name for name in counted if name != "correct"), *OF_ALARMS]
+        names = metrics_of((*STANDARD, *self.criteria))
         if self.metric not in names:
             raise ValueError(f"no metric {self.metric!r}: use one of {', '.join(names)}")
         if self.faults is not None and self.until is not None:

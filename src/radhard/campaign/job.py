@@ -11,7 +11,7 @@ from radhard.campaign.runs import Runs, tallied
 from radhard.campaign.shard import FIRST_SHARD, shards_of
 from radhard.campaign.store import Folder, shard_name
 from radhard.faults.fault import Faults
-from radhard.metrics.outcome import OF_ALARMS, counted_as
+from radhard.metrics.outcome import OF_ALARMS, counted_as, metrics_of
 from radhard.protect.protection import Flags
 from radhard.sampling.tally import Tally
 from radhard.stats.estimate import Estimate
@@ -81,7 +81,7 @@ def checked(until: Until, metrics: tuple[str, ...], watched: bool = False) -> No
         if not watched:
             raise ValueError(f"no {until.metric} without a detector: add one that raises alarms")
     elif counted_as(until.metric) not in metrics:
-        known = ", ".join(["ra", *(name for name in metrics if name != "correct"), *OF_ALARMS])
+        known = ", ".join(metrics_of(metrics))
         raise ValueError(f"no outcome {until.metric!r} to be precise about: use one of {known}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,15 @@ def counted_as(metric: str) -> str:
     ('correct', 'sdc1')
     """
     return "correct" if metric == "ra" else metric
+
+
+def metrics_of(outcomes: Iterable[str]) -> list[str]:
+    """What can be asked where these are counted: ratios of alarms, too, where there are any.
+
+    >>> metrics_of(("sdc1", "correct"))
+    ['ra', 'sdc1', 'recall', 'precision']
+    """
+    return ["ra", *(name for name in outcomes if name != "correct"), *OF_ALARMS]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
