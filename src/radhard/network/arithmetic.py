@@ -20,6 +20,8 @@ from radhard.network.terms import Terms
 _CODES = (FixedFormat, IntegerFormat)
 #: Bound from which sums of integers are of 64 bits; how far a datapath may exceed exact sums.
 _WIDE, _ROOM = 2**52, 4
+#: Widest accumulator of integers: that of multipliers of programmable logic.
+WIDEST_SUM = 48
 #: Where fixed point rounds: the finished sum, or all that a latch holds.
 Rounding = Literal["once", "each-step"]
 
@@ -36,10 +38,12 @@ class Formats:
             product and every sum on the way (`radhard.network.stepwise`).
         fused: whether what a layer gives is coded behind the normalisation and the rectifier that
             follow it, as runtimes of quantised networks do (`radhard.network.fuse`).
+        sum_bits: of the accumulator of integers; 0 for 32, or 48 where products have more than 16.
+            It must hold every sum of the network, with any one operand struck.
 
     Raises:
-        ValueError: for ``fused`` with activations that are no unsigned integers without a scale, or
-            ``each-step`` with other formats than fixed point.
+        ValueError: for ``fused`` with activations that are no unsigned integers without a scale,
+            ``each-step`` with other formats than fixed point, or ``sum_bits`` that can't be.
 
     >>> import radhard as rh
     >>> Formats.of(rh.INT8).accumulator is None
@@ -51,8 +55,14 @@ class Formats:
     accumulator: NumberFormat | None
     fused: bool = False
     rounding: Rounding = "once"
+    sum_bits: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.sum_bits <= WIDEST_SUM or (self.sum_bits and self.accumulator):
+            raise ValueError(
+                f"sums of {self.sum_bits} bits can't be: use 0 to {WIDEST_SUM}, and formats of "
+                "integers without an accumulator's own"
+            )
         if self.rounding not in get_args(Rounding):
             raise ValueError(
                 f"rounding {self.rounding!r} can't be: use {' or '.join(get_args(Rounding))}"
@@ -95,12 +105,13 @@ class Formats:
         """One name where one format serves all, else weight/activation/accumulator."""
         names = [fmt.name if fmt else "full" for fmt in self._parts]
         step = [self.rounding] if self.rounding != "once" else []
+        step += [f"sum{self.sum_bits}"] if self.sum_bits else []
         return "/".join([*(names[:1] if self.alike else names), *step])
 
     @property
     def alike(self) -> bool:
         """Whether one format serves all."""
-        return replace(self, rounding="once") == Formats.of(self.weight)
+        return replace(self, rounding="once", sum_bits=0) == Formats.of(self.weight)
 
     @property
     def carrier(self) -> torch.dtype:
@@ -179,7 +190,8 @@ class Arithmetic:
     rounding at the end. ``bound`` is the largest partial sum of integers that can occur;
     ``splits`` says that halves of the weight have sums which float32 holds. Where it rounds at
     ``each_step``, products are those of `radhard.network.stepwise` and sums are integers of the
-    accumulator. With a datapath of its ``own``, sums are what that makes of them.
+    accumulator. With a datapath of its ``own``, sums are what that makes of them. Integers are
+    accumulated in ``sum_bits``, or in as many as are usual where that is 0.
     """
 
     input: NumberFormat
@@ -191,6 +203,7 @@ class Arithmetic:
     splits: bool = False
     each_step: bool = False
     own: Datapath | None = None
+    sum_bits: int = 0
 
     @property
     def linear(self) -> bool:
@@ -283,7 +296,8 @@ class Arithmetic:
         """
         if self.accumulator is not None:
             return self.accumulator
-        bits = 32 if self.input.width + self.weight.width <= 16 else 48
+        usual = 32 if self.input.width + self.weight.width <= 16 else WIDEST_SUM
+        bits = self.sum_bits or usual
         return FixedFormat(f"int{bits}", bits, 0)
 
     def held(self, partial: Tensor, given: Parameters) -> Tensor:
