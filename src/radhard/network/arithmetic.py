@@ -104,7 +104,7 @@ class Formats:
     def name(self) -> str:
         """One name where one format serves all, else weight/activation/accumulator."""
         names = [fmt.name if fmt else "full" for fmt in self._parts]
-        step = [self.rounding] if self.rounding != "once" else []
+        step: list[str] = [self.rounding] if self.rounding != "once" else []
         step += [f"sum{self.sum_bits}"] if self.sum_bits else []
         return "/".join([*(names[:1] if self.alike else names), *step])
 

@@ -40,7 +40,7 @@ class ColumnClamp(Protection):
     def guard(self, workload: Workload) -> StepGuard:
         """See `Protection`."""
         held = (self.fitted or self.learned(workload).fitted).tensors
-        return TapGuard({step: Bounded(*ends, self.zero) for step, ends in held.items()})
+        return TapGuard({k: Bounded(low, high, self.zero) for k, (low, high) in held.items()})
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Two comparisons per output of a layer; two bounds per layer."""

@@ -100,8 +100,8 @@ def _read(kept: Mapping[str, Any], made: str) -> Hardware:
     if rate is not None:
         ends = rate["value"], rate["low"], rate["high"]
         fmax = Estimate(*ends, rate["confidence"], len(kept["seeds"]), "range of seeds", "MHz")
-    parts = (kept[name] for name in ("luts", "carries", "ffs", "dsps"))
-    return Hardware(*parts, fmax, made, kept["tools"])
+    luts, carries, ffs, dsps = (kept[name] for name in ("luts", "carries", "ffs", "dsps"))
+    return Hardware(luts, carries, ffs, dsps, fmax, made, kept["tools"])
 
 
 @cache
