@@ -128,6 +128,7 @@ class Point:
         masked: those that do not reach the outputs, unread ones among them.
         hardware: what the array costs.
         running: what an inference takes.
+        campaign: name of the one in which it was struck.
         energy_known: whether its multiplier's power is.
     """
 
@@ -146,6 +147,7 @@ class Point:
     masked: Estimate
     hardware: Hardware
     running: Running
+    campaign: str
     energy_known: bool = True
 
     @property
@@ -278,7 +280,8 @@ class _Design:
             drop=cost, worst=kept.worst, improvement=gain,
             improved=None if gain is None else _share(gain, _lost(plain.ra, plain.golden_accuracy)),
             unread=opposite(kept["activated"]), masked=kept["masked"], hardware=hardware,
-            running=running(self.work, design, energy or 1.0), energy_known=energy is not None,
+            running=running(self.work, design, energy or 1.0), campaign=result.name,
+            energy_known=energy is not None,
         )  # fmt: skip
 
     def _votes(self, design: ArrayDesign) -> Callable[[Stratum], bool]:
