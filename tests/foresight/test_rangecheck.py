@@ -39,7 +39,9 @@ def rectified(width: int, step: float, high: int) -> np.ndarray:
     return shares
 
 
-@pytest.mark.parametrize(("width", "kind", "high", "step", "detected", "none", "clamp", "zero"), TABLE)
+@pytest.mark.parametrize(
+    ("width", "kind", "high", "step", "detected", "none", "clamp", "zero"), TABLE
+)
 def test_table(
     width: int, kind: int, high: int, step: float, detected: float, none: float, clamp: float,
     zero: float,
@@ -77,5 +79,5 @@ def test_twin_by_counting() -> None:
     [(np.ones(6) / 6, -3, 2), (np.ones(8), -4, 3), (np.ones(8) / 8, -4, 2)],
 )
 def test_refused(shares: np.ndarray, low: int, high: int) -> None:
-    with pytest.raises(ValueError, match="can't be|outside"):
+    with pytest.raises(ValueError, match=r"can't be|outside"):
         range_check(shares, low, high)
