@@ -24,9 +24,10 @@ from radhard.faults.model import FaultModel, fault_model_named
 from radhard.faults.permanent import Permanent
 from radhard.formats.catalogue import format_named
 from radhard.formats.number import NumberFormat
-from radhard.network.arithmetic import Datapath, Formats
+from radhard.network.arithmetic import Datapath
 from radhard.network.capture import capture
 from radhard.network.datapath import Datapaths
+from radhard.network.format import Formats
 from radhard.network.multiplied import Multipliers, psum_bits_of
 from radhard.network.pairs import check_pairs
 from radhard.network.source import Subject, subject
