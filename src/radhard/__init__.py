@@ -72,9 +72,13 @@ if TYPE_CHECKING:
     from radhard.formats.floating import FloatFormat
     from radhard.formats.integer import IntegerFormat
     from radhard.formats.number import NumberFormat
-    from radhard.network.arithmetic import Arithmetic, Datapath, Formats, Parameters
+    from radhard.network.arithmetic import Arithmetic, Datapath, Parameters
     from radhard.network.capture import capture
+    from radhard.network.clip import LeastSquares, MinMax, Percentile
+    from radhard.network.format import Formats, LayerFormats
     from radhard.network.layout import CaptureError
+    from radhard.network.quantisation import Bits, Quantisation
+    from radhard.network.quantise import quantise
     from radhard.network.terms import Terms
     from radhard.network.workload import Workload
     from radhard.protect.bound import (
@@ -175,9 +179,13 @@ _ROOMS = {
     "formats.floating": ["FloatFormat"],
     "formats.integer": ["IntegerFormat"],
     "formats.number": ["NumberFormat"],
-    "network.arithmetic": ["Arithmetic", "Datapath", "Formats", "Parameters"],
+    "network.arithmetic": ["Arithmetic", "Datapath", "Parameters"],
+    "network.format": ["Formats", "LayerFormats"],
     "network.export": ["CaptureError"],
     "network.capture": ["capture"],
+    "network.clip": ["LeastSquares", "MinMax", "Percentile"],
+    "network.quantisation": ["Bits", "Quantisation"],
+    "network.quantise": ["quantise"],
     "network.terms": ["Terms"],
     "network.workload": ["Workload"],
     "protect.hardening": ["HardenedLatches", "LatchType"],

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import radhard as rh
 from radhard.network.archive import program_in
-from radhard.network.arithmetic import Formats
+from radhard.network.format import Formats
 from radhard.network.zoo import zoo, zoo_model
 
 

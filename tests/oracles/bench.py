@@ -13,7 +13,7 @@ import radhard as rh
 from oracles.held import Numbers, Word
 from oracles.loopnest import Shape
 from radhard.faults.corruption import Corruption
-from radhard.network.arithmetic import Formats
+from radhard.network.format import Formats
 
 LAYERS = {
     "strided": (nn.Conv2d(2, 4, 3, stride=2, padding=1), (5, 5)),

@@ -18,9 +18,9 @@ from pydantic import (
 
 from radhard.campaign.store import TENSORS
 from radhard.metrics.outcome import STANDARD, counted_as, metrics_of
-from radhard.network.arithmetic import Rounding
 from radhard.network.comparator import NanRule
 from radhard.network.folder import Reading
+from radhard.network.format import Rounding
 from radhard.network.task import ConfidenceOf
 from radhard.stats.stopping import Precision
 

@@ -22,13 +22,16 @@ from radhard.campaign.store import read_arrays
 from radhard.campaign.windows import spread
 from radhard.faults.model import FaultModel, fault_model_named
 from radhard.faults.permanent import Permanent
-from radhard.formats.catalogue import format_named
+from radhard.formats.catalogue import FLOAT32, format_named
 from radhard.formats.number import NumberFormat
-from radhard.network.arithmetic import Datapath, Formats
+from radhard.network.arithmetic import Datapath
 from radhard.network.capture import capture
 from radhard.network.datapath import Datapaths
+from radhard.network.format import Formats
 from radhard.network.multiplied import Multipliers, psum_bits_of
 from radhard.network.pairs import check_pairs
+from radhard.network.quantisation import Quantisation
+from radhard.network.quantise import quantise
 from radhard.network.source import Subject, subject
 from radhard.network.workload import HOST, Workload
 from radhard.protect.catalogue import protection_named
@@ -42,6 +45,8 @@ from radhard.stats.interval import wilson
 _MOST_AT_HAND, _WORK = 10_000, 2e11
 #: Images that are struck at a time where no number is given and there are as many.
 _IMAGES = 64
+#: Training images from which ranges are learned.
+_LEARNED = 1000
 #: Images that formats are fitted to, and those that show whether the network is guessing.
 _FITTED, _DOUBTED = 64, 256
 #: What passing faults have and permanent ones do not, with what stands for nothing.
@@ -162,6 +167,46 @@ def chips_of(
     array = Array(chip.rows, chip.cols, chip.dataflow, psum_bits=psum_bits_of(multiplier))
     chips = Chips(own, array, permanent, multiplier, ask.layers, ask.seed)
     return chips, whole.data, (*whole.notes, *_doubts(work, whole))
+
+
+def quantised_of(
+    ask: Ask, power_of_two: bool = False, trust: bool = False
+) -> tuple[Callable[[str], tuple[Workload, Workload]], tuple[str, ...]]:
+    """What makes a network in any widths, and notes.
+
+    Args:
+        ask: which network and data; test images at hand are as of `prepare`.
+        power_of_two: whether scales are powers of two.
+        trust: whether a ``.pt2`` file may run code while it is loaded.
+
+    Returns:
+        A function of widths as `Quantisation.parse` reads them, with ``+1`` behind them for a bit
+        of headroom in activations. It gives the network with test images, and with the training
+        images that ranges were learned from; a network of the user's own has its own images alone.
+
+    Raises:
+        ValueError, FileNotFoundError: as `prepare`.
+    """
+    whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
+    work = _captured(whole, ask, FLOAT32)
+    seen, labels, notes = work.images[:_LEARNED], work.labels[:_LEARNED], list(whole.notes)
+    if ":" not in ask.model and not ask.model.endswith(".pt2"):
+        how = ask.reading(_LEARNED)
+        other = subject(ask.model, ask.data, ask.weights, train=True, how=how)
+        seen, labels = other.images[-_LEARNED:], other.labels[-_LEARNED:]
+    else:
+        notes.append("ranges are learned from images that the network is judged on")
+
+    def made(words: str) -> tuple[Workload, Workload]:
+        bits, _, headroom = words.partition("+")
+        if headroom and not headroom.isdecimal():
+            raise ValueError(f"bits {words!r} can't be read: use 8, w4a8, or 8+1 for headroom")
+        plan = Quantisation.parse(bits)
+        plan = replace(plan, headroom=int(headroom or 0), power_of_two=power_of_two)
+        found = quantise(work, plan, seen)
+        return found, found.with_(seen, labels)
+
+    return made, (*notes, *_doubts(work, whole))
 
 
 def _arithmetic(given: Part, part: Callable[..., Any]) -> Datapaths:

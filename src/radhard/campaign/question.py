@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from radhard.campaign.description import Arrays, described
-from radhard.network.arithmetic import Arithmetic, Formats
+from radhard.network.arithmetic import Arithmetic
+from radhard.network.format import Formats
 from radhard.network.workload import Workload
 
 #: Counted up when the same question would get other faults or outcomes than before.

@@ -32,8 +32,14 @@ def explore(
     weights: Annotated[Path | None, typer.Option(help="Checkpoint for a zoo model.")] = None,
     output: Output = None,
     bits: Annotated[
-        str, typer.Option(help="Widths, comma-separated: 8, w4a8, or 2..8 for all of them.")
+        str,
+        typer.Option(
+            help="Widths, comma-separated: 8, w4a8, 8+1 for a bit of headroom, 2..8 for all."
+        ),
     ] = "8,6,4,3",
+    power_of_two: Annotated[
+        bool, typer.Option("--power-of-two", help="Scales of codes are powers of two.")
+    ] = False,
     arrays: Annotated[str, typer.Option(help="ROWSxCOLS, comma-separated.")] = "4x4,8x8",
     protect: Annotated[
         str, typer.Option(help="none, clamp, zero, msb, psum, voted, tmr, comma-separated.")
@@ -84,7 +90,7 @@ def explore(
 
     plan = Plan(
         bits=_widths(bits), arrays=tuple(map(_size, _listed(arrays))),
-        protect=_listed(protect),  # type: ignore[arg-type]
+        protect=_listed(protect),
         multipliers=_listed(multipliers), objectives=_listed(objectives),
         dataflow=dataflow.value, where=where.value, faults=faults,
         images=64 if images in (None, "all") else int(images), seeds=tuple(range(1, seeds + 1)),
@@ -96,7 +102,7 @@ def explore(
         "explore",
     )
     keep_freed_memory()
-    made, notes = quantised_of(ask, trust)
+    made, notes = quantised_of(ask, power_of_two, trust)
     show_notes(notes)
     store = out or Path("runs") / f"explore-{Path(model).stem.replace(':', '-')}"
 

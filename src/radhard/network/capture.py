@@ -13,12 +13,12 @@ from torch.export import ExportedProgram
 
 from radhard.formats.catalogue import FLOAT32
 from radhard.formats.number import NumberFormat
-from radhard.network.arithmetic import Formats
 from radhard.network.comparator import NanRule, known_rule
 from radhard.network.coverage import covered_by
 from radhard.network.datapath import Datapaths, by_layer
 from radhard.network.export import exported, program_of
 from radhard.network.finder import layers_of
+from radhard.network.format import Formats
 from radhard.network.fuse import Captured, extremes_of
 from radhard.network.given import packed
 from radhard.network.layer import Layer

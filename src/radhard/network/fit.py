@@ -12,7 +12,8 @@ from torch import Tensor
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
-from radhard.network.arithmetic import Arithmetic, Datapath, Formats, Parameters
+from radhard.network.arithmetic import Arithmetic, Datapath, Parameters
+from radhard.network.format import Formats, LayerFormats
 from radhard.network.fuse import Extremes
 from radhard.network.layer import Layer
 from radhard.network.program import Program
@@ -26,6 +27,7 @@ def fitted(
     samples: tuple[Tensor, Tensor, Tensor],
     constant: bool,
     own: Datapath | None = None,
+    held: LayerFormats | None = None,
 ) -> Arithmetic:
     """The arithmetic of a layer, its formats fitted to what flows through it.
 
@@ -36,13 +38,16 @@ def fitted(
             of its output; the extremes suffice.
         constant: whether the second operand is a weight.
         own: what computes it, where that is not exact arithmetic.
+        held: its formats, where they are known beforehand.
     """
     x, w, y = samples
     looks_up = layer.kind == "embedding"
     x = w if looks_up else x  # its input are no values
-    source, output = formats.activation.fit(x), formats.activation.fit(y)
     rows = layer.channels if constant and layer.weight_first else 0
-    weight = formats.weight.fit(w, rows) if constant else formats.activation.fit(w)
+    source: NumberFormat = held.input if held else formats.activation.fit(x)
+    output: NumberFormat = held.output if held else formats.activation.fit(y)
+    second = formats.weight.fit(w, rows) if constant else formats.activation.fit(w)
+    weight: NumberFormat = held.weight if held else second
     sums = formats.accumulator if not looks_up else None
     accumulator = sums.fit(y) if sums is not None else None
     exact = (
@@ -56,8 +61,10 @@ def fitted(
     stepwise = exact and formats.rounding == "each-step"
     splits &= own is None
     _check_sums(layer, formats.sum_bits, bound)
-    held = formats.sum_bits if exact else 0
-    how = Arithmetic(source, weight, output, accumulator, exact, bound, splits, stepwise, own, held)
+    sum_bits = formats.sum_bits if exact else 0
+    how = Arithmetic(
+        source, weight, output, accumulator, exact, bound, splits, stepwise, own, sum_bits
+    )
     return how.with_bound(bound)
 
 

@@ -20,7 +20,6 @@ from radhard.network.operation import (
     Elementwise,
     Join,
     Move,
-    Operation,
     Pad,
     Reduce,
     Takes,
@@ -119,15 +118,20 @@ def _foldable(program: Program, layer: Layer, index: int) -> bool:
 
 
 def _rectifies(program: Program, layer: Layer, index: int) -> bool:
+    return rectifies(program.steps[index])
+
+
+def rectifies(step: Step) -> bool:
     """Whether a step cuts off at 0; what it cuts off above is beyond the range of the codes."""
-    done = operation_of(program.steps[index])
+    done = operation_of(step)
     if not isinstance(done, Elementwise) or done.verb is not Verb.BETWEEN:
         return False
     return done.numbers[0] == 0
 
 
-def _hands_on(done: Operation) -> bool:
+def hands_on(step: Step) -> bool:
     """Whether an operation hands codes on as they are, or the larger ones of them."""
+    done = operation_of(step)
     if isinstance(done, Window | Reduce):
         return done.takes is not Takes.MEAN
     return isinstance(done, Move) and not isinstance(done, Join | Pad)
@@ -144,11 +148,26 @@ def fused(captured: Captured) -> Captured:
 
     Ranges of an input are those of the layer whose codes it is.
     """
+    found = _joined(captured, [follower(captured.source, layer) for layer in captured.layers])
+    ranges = _ranges(found.source, found.layers, captured.extremes)
+    return replace(found, extremes=ranges)
+
+
+def folded(captured: Captured) -> Captured:
+    """The network in which normalisations are part of the layers before them, and nothing else."""
+    found = []
+    for layer in captured.layers:
+        own = follower(captured.source, layer)
+        end = layer.step if own.normalisation is None else own.normalisation
+        found.append(Follower(own.normalisation, None, end))
+    return _joined(captured, found)
+
+
+def _joined(captured: Captured, followers: list[Follower]) -> Captured:
     program, layers = captured.source, captured.layers
     steps, rows, alias = list(program.steps), list(program.rows), {}
     biases: dict[int, int] = {}
-    for layer in layers:
-        own = follower(program, layer)
+    for layer, own in zip(layers, followers, strict=True):
         if own.normalisation is not None:
             biases[layer.step] = _fold(steps, program, layer, own.normalisation)
         if own.rectifier is not None:
@@ -172,7 +191,7 @@ def fused(captured: Captured) -> Captured:
         )
         for layer in layers
     )
-    return Captured(found, moved, _ranges(found, moved, captured.extremes), captured.covered)
+    return Captured(found, moved, captured.extremes, captured.covered)
 
 
 def _fold(steps: list[Step], program: Program, layer: Layer, index: int) -> int:
@@ -206,7 +225,7 @@ def _ranges(
     found = []
     for layer, (x, w, _, y) in zip(layers, extremes, strict=True):
         step = layer.operands[0]
-        while _hands_on(operation_of(program.steps[step])):
+        while hands_on(program.steps[step]):
             step = program.steps[step].args[0].step
         found.append((results.get(step, x), w, y, y))
     return tuple(found)

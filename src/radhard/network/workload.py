@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from radhard.formats.number import NumberFormat
-from radhard.network.arithmetic import Arithmetic, Datapath, Formats, Parameters
+from radhard.network.arithmetic import Arithmetic, Datapath, Parameters
 from radhard.network.comparator import NanRule, known_rule, with_rule
 from radhard.network.coverage import Covered
 from radhard.network.datapath import Datapaths, by_layer
@@ -24,6 +24,7 @@ from radhard.network.fit import (
     samples_of,
     weights_of,
 )
+from radhard.network.format import Formats
 from radhard.network.fuse import Captured, Extremes, fused
 from radhard.network.layer import Layer
 from radhard.network.multiplied import Arrays, Multiplied, Multipliers, multiplied
@@ -326,12 +327,18 @@ def _built(
         )
     source, layers, extremes = captured.source, captured.layers, captured.extremes
     device = images.device
+    held = formats.layers or (None,) * len(layers)
+    if len(held) != len(layers):
+        raise ValueError(
+            f"formats of {len(held)} layers are given, but {name} has {len(layers)}: they belong "
+            "to another network"
+        )
     arithmetic = tuple(
         fitted(
             layer, formats, samples_of(source, layer, seen), has_weight(source, layer),
-            datapaths.get(layer.name),
+            datapaths.get(layer.name), own,
         )
-        for layer, seen in zip(layers, extremes, strict=True)
+        for layer, seen, own in zip(layers, extremes, held, strict=True)
     )  # fmt: skip
     rounded = {
         layer.operands[1]: how.weight

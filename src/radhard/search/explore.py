@@ -7,6 +7,7 @@ that the array can have, and what each design costs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -245,7 +246,7 @@ class _Design:
         parts = [self.work.name, self.bits, self.multiplier]
         if self.plan.where == "array":
             parts.append(f"{self.design.rows}x{self.design.cols}")
-        name = "-".join(parts).replace("=", "").replace(",", "_").replace("@", "_")
+        name = re.sub(r"[^\w.-]", "_", "-".join(parts))
         struck = min(self.plan.images, len(self.work.images))
         seed = self.plan.seed
         plain = Campaign(self.work, self.chip, seed=seed, images=struck, name=name)
