@@ -221,8 +221,8 @@ class _Design:
         learning: Workload,
     ) -> None:  # fmt: skip
         self.plan, self.bits, self.multiplier = plan, bits, multiplier
-        sums = max(bits_of(how.bound) for how in work.arithmetic if how.exact)
         inputs, weights = map(max, _ports(work))
+        sums = max(bits_of(how.bound) for how in work.arithmetic if how.exact)
         held = max(sums, inputs + weights + 8)
         self.design = ArrayDesign(*size, inputs, weights, held, plan.dataflow)
         self.work, self.learning = (_summing(one, held) for one in (work, learning))
@@ -287,10 +287,14 @@ class _Design:
 
     def _votes(self, design: ArrayDesign) -> Callable[[Stratum], bool]:
         """Whether a struck bit is one of three that vote."""
+        if self.plan.where == "activations":
+            whole = design.voted("a") == design.widths["a"]
+            return lambda s: whole or s.bit >= s.width - design.voted("a")
         held: Mapping[str, Value] = {
-            "input-register": "a", "weight-register": "w", "psum-register": "p", "activation": "a",
+            "input-register": "a", "weight-register": "w", "psum-register": "p",
         }  # fmt: skip
-        return lambda s: s.bit >= s.width - design.voted(held[s.component])
+        lowest = {name: design.widths[one] - design.voted(one) for name, one in held.items()}
+        return lambda s: s.bit >= lowest[s.component]
 
 
 class _Kept:

@@ -35,8 +35,8 @@ _WHERE = {
     "activations": "one bit of the code of one activation, any alike",
 }
 _COLUMNS = (
-    "accuracy", "SDC-1", "accuracy under a fault", "a fault costs", "worst layer",
-    "saved by protection", "FIT", "cells", "FF", "DSP", "Fmax", "latency", "energy",
+    "accuracy", "SDC-1", "a fault costs", "worst layer", "saved by protection", "FIT",
+    "cells, FF, DSP", "Fmax", "latency, energy",
 )  # fmt: skip
 
 
@@ -84,8 +84,9 @@ def explore_page(points: Sequence[Point], plan: Plan, chosen: Point | None, said
 
 def show_points(points: Sequence[Point], plan: Plan, chosen: Point | None) -> None:
     """Print the designs; a star marks those of the front, an arrow the recommended one."""
-    table = Table("design", box=box.SIMPLE)
-    heads = ("accuracy", "SDC-1", "a fault costs", "cells", "FF", "DSP", "Fmax")
+    table = Table(box=box.SIMPLE)
+    table.add_column("design", no_wrap=True)
+    heads = ("accuracy", "SDC-1", "a fault costs", "cells, FF, DSP", "Fmax")
     for head in heads:
         table.add_column(head, justify="right")
     best = front(points, plan.objectives)
@@ -108,11 +109,12 @@ def _cells(point: Point) -> dict[str, Estimate | str]:
     layer, worst = point.worst
     latency = "not known" if rate is None else f"{point.running.latency_us(rate.value):,.0f} us"
     energy = f"{point.running.energy_nj:,.0f} nJ" if point.energy_known else "not known"
+    counts = ", ".join(map(_count, (hardware.cells, hardware.ffs, hardware.dsps)))
     values: tuple[Estimate | str, ...] = (
-        point.accuracy, point.sdc1, point.ra, point.drop,
+        point.accuracy, point.sdc1, point.drop,
         f"{layer}: {percent(worst.value)}" if layer else "none",
-        point.improvement or "", point.fit or "", _count(hardware.cells), _count(hardware.ffs),
-        _count(hardware.dsps), rate or "not known", latency, energy,
+        point.improvement or "", point.fit or "", counts, rate or "not known",
+        f"{latency}, {energy}",
     )  # fmt: skip
     return dict(zip(_COLUMNS, values, strict=True))
 
@@ -187,7 +189,10 @@ def _side_by_side(points: Sequence[Point], size: tuple[int, int]) -> dict[str, A
         widths = [f"{point.bits} bits" for point in these]
         name = kind if circuit == "exact" else f"{kind}, {circuit}"
         bars = (
-            intervals(widths, [point.accuracy for point in these], name, colour),
+            go.Scatter(x=widths, y=[point.accuracy.value for point in these], mode="markers",
+                       error_y=ends([point.accuracy for point in these]), name=name,
+                       legendgroup=name, marker={"color": colour, "size": 9},
+                       hovertext=[_hover(point) for point in these], hoverinfo="text"),
             intervals(widths, [point.sdc1 for point in these], name, colour, legend=False),
             go.Bar(x=widths, y=[point.hardware.cells for point in these], marker_color=colour,
                    name=name, legendgroup=name, showlegend=False),
@@ -196,7 +201,7 @@ def _side_by_side(points: Sequence[Point], size: tuple[int, int]) -> dict[str, A
             figure.add_trace(bar, row=1, col=column)
     figure.update_yaxes(tickformat=SHARES, row=1, col=1)
     figure.update_yaxes(tickformat=SHARES, row=1, col=2)
-    figure.update_layout(barmode="group")
+    figure.update_layout(barmode="group", scattermode="group")
     words = "; ".join(f"{kind}: {PROTECTIONS[kind]}" for kind in dict.fromkeys(k for k, _ in kinds))
     return {
         "title": f"{rows} x {cols}: accuracy, reliability and hardware",
