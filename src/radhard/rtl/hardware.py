@@ -25,18 +25,17 @@ class Hardware:
     """An array on an ECP5, multipliers in its DSP blocks, shift registers around it included.
 
     Attributes:
-        luts, carries, ffs, dsps: how many of each; ``luts`` is ``None`` where only logic
-            optimisation knows.
+        luts, carries, ffs, dsps: how many of each; ``None`` where only logic optimisation knows.
         fmax_mhz: highest clock rate, the median over seeds of place and route and their range;
             ``None`` where nothing was placed.
-        made: ``measured`` here before, by ``synthesis``, or by ``formula``.
+        made: ``measured`` here before, by ``synthesis``, by ``formula``, or ``unknown``.
         tools: versions.
     """
 
     luts: int | None
-    carries: int
-    ffs: int
-    dsps: int
+    carries: int | None
+    ffs: int | None
+    dsps: int | None
     fmax_mhz: Estimate | None
     made: str
     tools: Mapping[str, str]
@@ -44,7 +43,9 @@ class Hardware:
     @property
     def cells(self) -> int | None:
         """Logic cells of four inputs: look-up tables, and two in each cell of a carry chain."""
-        return None if self.luts is None else self.luts + 2 * self.carries
+        if self.luts is None or self.carries is None:
+            return None
+        return self.luts + 2 * self.carries
 
 
 def hardware_of(
@@ -58,7 +59,7 @@ def hardware_of(
     What was measured before is taken as it is: that of the package, and that in ``folder``. Others
     are synthesised there where Yosys is at hand (``pip install 'radhard[hardware]'``), and placed
     once per seed; where it is not, or there is no folder, flip-flops, carry cells and DSP blocks
-    follow from formulas that agree with it, and the clock rate is not known.
+    follow from formulas that agree with it, for exact multipliers, and the clock rate is not known.
 
     Args:
         design: the array.
@@ -90,6 +91,8 @@ def hardware_of(
 
 
 def _counted(design: ArrayDesign) -> Hardware:
+    if design.multiplier:
+        return Hardware(None, None, None, None, None, "unknown", {})
     found = count(design)
     return Hardware(found.luts, found.carries, found.ffs, found.dsps, None, "formula", {})
 

@@ -38,6 +38,7 @@ from radhard.rtl.design import ArrayDesign, Protect, Value
 from radhard.rtl.energy import relative_energy
 from radhard.rtl.hardware import Hardware, hardware_of
 from radhard.rtl.latency import Running, running
+from radhard.rtl.multiply import circuit_named
 from radhard.stats.estimate import Estimate, mixed, opposite
 
 #: Where faults strike: codes of layer outputs, or the registers of the array.
@@ -99,8 +100,7 @@ class Plan:
         if self.where == "activations" and "fit" in self.objectives:
             raise ValueError("activations of software have no raw rate, so no FIT: leave fit out")
         for name in self.multipliers:
-            if name != EXACT:
-                multiplier_named(name)
+            circuit_named("" if name == EXACT else name)  # refuses what can't be
         for rows, cols in self.arrays:
             ArrayDesign(rows, cols)  # refuses what can't be
         if self.faults < 1 or self.images < 1:
@@ -224,7 +224,10 @@ class _Design:
         inputs, weights = map(max, _ports(work))
         sums = max(bits_of(how.bound) for how in work.arithmetic if how.exact)
         held = max(sums, inputs + weights + 8)
-        self.design = ArrayDesign(*size, inputs, weights, held, plan.dataflow)
+        if multiplier != EXACT:  # whose products may be larger than exact ones
+            held = max(sums + 1, 2 * multiplier_named(multiplier).width + 8)
+        name = "" if multiplier == EXACT else multiplier
+        self.design = ArrayDesign(*size, inputs, weights, held, plan.dataflow, multiplier=name)
         self.work, self.learning = (_summing(one, held) for one in (work, learning))
         self.circuit: Multiplier | None = None
         if multiplier != EXACT:
