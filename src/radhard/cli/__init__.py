@@ -13,6 +13,7 @@ from radhard.cli.assess import assess
 from radhard.cli.compare import compare_samplers
 from radhard.cli.listing import listing
 from radhard.cli.protect import protect
+from radhard.cli.quantise import quantise
 from radhard.cli.report import report
 from radhard.cli.retune import retune
 from radhard.cli.rtl import rtl
@@ -27,6 +28,7 @@ __all__ = [
     "listing",
     "main",
     "protect",
+    "quantise",
     "report",
     "retune",
     "rtl",
