@@ -59,8 +59,12 @@ def quantise(
         Method, typer.Option(help="After training (ptq), or trained with its codes (qat).")
     ] = Method.ptq,
     clip: Annotated[
-        ClipName, typer.Option(help="Which values saturate: none, the outermost, what fits best.")
-    ] = ClipName.minmax,
+        ClipName | None,
+        typer.Option(
+            help="Which values saturate: none, the outermost, or what fits best, from which "
+            "training starts by default."
+        ),
+    ] = None,
     per_channel: Annotated[
         bool, typer.Option("--per-channel", help="A scale for each output channel of weights.")
     ] = False,
@@ -108,8 +112,9 @@ def quantise(
 
     if out.suffix != ".pt2":
         raise ValueError(f"--out {out} can't be: the network is written as a file named .pt2")
+    usual = ClipName.mse if method == Method.qat else ClipName.minmax
     plan = replace(
-        Quantisation.parse(bits), clip=_clip(clip), per_channel=per_channel,
+        Quantisation.parse(bits), clip=_clip(clip or usual), per_channel=per_channel,
         power_of_two=power_of_two, headroom=headroom, bias_correction=bias_correction,
         signed=not unsigned,
     )  # fmt: skip

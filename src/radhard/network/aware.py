@@ -129,21 +129,20 @@ def _right(workload: Workload, images: Tensor, labels: Tensor) -> int:
 
 
 class _Scale:
-    """A scale that is learned, as its logarithm."""
+    """A scale that is learned: what it started as, times two to the power of what is learned."""
 
     def __init__(self, fmt: IntegerFormat, powers: bool) -> None:
         self.fmt, self.powers = fmt, powers
-        start = torch.tensor(fmt.scale).log2() - (
-            0.5 if powers else 0.0
-        )  # amid those it stands for
-        self.leaf = start.requires_grad_()
+        self.start = torch.tensor(fmt.scale)
+        lower = 0.5 if powers else 0.0  # amid those that are rounded up to it
+        self.leaf = torch.full_like(self.start, -lower).requires_grad_()
 
     def scale(self) -> Tensor:
         """The scale, (1,) or one for each channel; straight through what makes powers of two."""
         leaf = self.leaf
         if self.powers:
             leaf = leaf + (leaf.ceil() - leaf).detach()
-        return torch.exp2(leaf)
+        return self.start * torch.exp2(leaf)
 
     def coded(self, x: Tensor) -> Tensor:
         """The values of codes, with slopes."""
@@ -203,7 +202,7 @@ class _Trained:
             return self.program.steps[index].run(values)
         layer, held = self.layers[number], self.stored[number]
         x = self._coded(values(layer.operands[0]), held.input)
-        bias = self.values[layer.bias] if layer.bias is not None else None
+        bias = self._bias(layer, held)
         found = layer.product(x, self._second(layer, held, values), bias)
         return found if held.logits else self.scales[held.output].coded(found)
 
@@ -216,6 +215,16 @@ class _Trained:
         if layer.kind != "attention":
             return others[0]
         return *others, values(layer.mask) if layer.mask is not None else None
+
+    def _bias(self, layer: Layer, held: Stored) -> Tensor | None:
+        """The bias, rounded straight through to the unit of the sums."""
+        if layer.bias is None:
+            return None
+        bias = self.values[layer.bias]
+        if held.input is None or held.second is not None:
+            return bias
+        unit = (self.weights[layer.operands[1]].scale() * self.scales[held.input].scale()).detach()
+        return bias + ((bias / unit).round() * unit - bias).detach()
 
     def _coded(self, value: Tensor, key: Key | None) -> Tensor:
         """A value that a layer reads; codes that a layer gave are codes already."""
