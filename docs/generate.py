@@ -29,6 +29,7 @@ def command_line() -> str:
         "compare-samplers",
         "list",
         "protect",
+        "quantise",
         "report",
         "retune",
         "rtl",

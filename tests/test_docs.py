@@ -65,6 +65,26 @@ def test_lines_on_permanent_faults_run(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert names["better"].computing == names["chip"].computing
 
 
+def test_lines_on_quantisation_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
+    import radhard as rh
+
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "quantisation.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    model = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(16, 12), torch.nn.ReLU(), torch.nn.Linear(12, 5)
+    )
+    images, labels = torch.rand(60, 1, 4, 4), torch.arange(60) % 5
+    names = {
+        "work": rh.capture(model, images[:10], labels[:10]),
+        "training_images": images[10:],
+        "training_labels": labels[10:],
+    }
+    exec(code, names)
+    assert capsys.readouterr().out.startswith("w4-8a6-8 w3a4 ")
+    assert (tmp_path / "network.pt2").exists()
+
+
 def test_lines_on_arrays_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "rtl.md").read_text(), re.DOTALL)

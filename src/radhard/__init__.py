@@ -73,12 +73,14 @@ if TYPE_CHECKING:
     from radhard.formats.integer import IntegerFormat
     from radhard.formats.number import NumberFormat
     from radhard.network.arithmetic import Arithmetic, Datapath, Parameters
+    from radhard.network.aware import LearnedSteps
     from radhard.network.capture import capture
     from radhard.network.clip import LeastSquares, MinMax, Percentile
     from radhard.network.format import Formats, LayerFormats
     from radhard.network.layout import CaptureError
     from radhard.network.quantisation import Bits, Quantisation
     from radhard.network.quantise import quantise
+    from radhard.network.quantised import save
     from radhard.network.terms import Terms
     from radhard.network.workload import Workload
     from radhard.protect.bound import (
@@ -182,10 +184,12 @@ _ROOMS = {
     "network.arithmetic": ["Arithmetic", "Datapath", "Parameters"],
     "network.format": ["Formats", "LayerFormats"],
     "network.export": ["CaptureError"],
+    "network.aware": ["LearnedSteps"],
     "network.capture": ["capture"],
     "network.clip": ["LeastSquares", "MinMax", "Percentile"],
     "network.quantisation": ["Bits", "Quantisation"],
     "network.quantise": ["quantise"],
+    "network.quantised": ["save"],
     "network.terms": ["Terms"],
     "network.workload": ["Workload"],
     "protect.hardening": ["HardenedLatches", "LatchType"],

@@ -1,5 +1,10 @@
 """Networks as integer codes, against plain integer arithmetic and what calibration has seen."""
 
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +13,9 @@ from torch import Tensor, nn
 import radhard as rh
 from conftest import seeded
 from oracles.integers import Codes, logits
+from radhard.network.archive import program_in
 from radhard.network.arithmetic import Arithmetic, Parameters
+from radhard.network.quantised import formats_in
 from radhard.network.zoo import zoo_model
 
 PLANS = {
@@ -154,3 +161,60 @@ def test_calibration_images_are_needed(digits, real) -> None:
                    format=wide.formats)  # fmt: skip
     with pytest.raises(ValueError, match="has no scale: fit it"):
         rh.LayerFormats(rh.INT8, rh.INT8, rh.INT8)
+
+
+def test_a_file_brings_its_codes_and_formats(
+    digits, real, residual, images, labels, tmp_path
+) -> None:
+    other = rh.capture(residual, images, labels)
+    plan = rh.Quantisation(rh.Bits(6, 7), per_channel=True, bias_correction=True)
+    for model, calibration in ((real, digits), (other, images)):
+        work = rh.quantise(model, plan, calibration)
+        rh.save(work, tmp_path / "net.pt2")
+        formats = formats_in(tmp_path / "net.pt2")
+        assert formats == work.formats
+        read = rh.capture(program_in(tmp_path / "net.pt2"), work.images, work.labels, formats)
+        assert [layer.name for layer in read.layers] == [layer.name for layer in work.layers]
+        assert torch.equal(read.logits(read.images), work.logits(work.images))
+
+
+def rewritten(path: Path, change: Callable[[dict], None]) -> None:
+    """Change the formats in a file."""
+    with zipfile.ZipFile(path) as held:
+        members = {name: held.read(name) for name in held.namelist()}
+    name = next(name for name in members if name.endswith("radhard.json"))
+    told = json.loads(members[name])
+    change(told)
+    members[name] = json.dumps(told).encode()
+    with zipfile.ZipFile(path, "w") as held:
+        for name, content in members.items():
+            held.writestr(name, content)
+
+
+DAMAGE: dict[str, Callable[[dict], None]] = {
+    "version 2": lambda told: told.update(radhard=2),
+    "width = 8.5": lambda told: told["layers"][0]["input"].update(width=8.5),
+    "33 bits": lambda told: told["layers"][0]["input"].update(width=33),
+    "scale = \\[0.0\\]": lambda told: told["layers"][1]["output"].update(scale=[0.0]),
+    "scale = \\[inf\\]": lambda told: told["layers"][1]["output"].update(scale=[1e999]),
+    "2 scales and 1": lambda told: told["layers"][1]["weight"].update(scale=[0.5, 0.25]),
+    "KeyError: 'weight'": lambda told: told["layers"][2].pop("weight"),
+}
+
+
+@pytest.mark.parametrize("words", DAMAGE)
+def test_damaged_formats_are_refused(digits, real, tmp_path, words) -> None:
+    path = tmp_path / "net.pt2"
+    rh.save(rh.quantise(real, rh.Quantisation(), digits), path)
+    rewritten(path, DAMAGE[words])
+    with pytest.raises(rh.CaptureError, match=f"can't be read .*{words}.*write it anew"):
+        formats_in(path)
+
+
+def test_only_what_has_formats_by_layer_is_written(real, digits, tmp_path) -> None:
+    with pytest.raises(ValueError, match="lenet5 in fp32 is not as radhard"):
+        rh.save(real, tmp_path / "net.pt2")
+    with pytest.raises(ValueError, match=r"named .pt2"):
+        rh.save(rh.quantise(real, rh.Quantisation(), digits), tmp_path / "net.pt")
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.rand(2, 2),)), tmp_path / "a.pt2")
+    assert formats_in(tmp_path / "a.pt2") is None

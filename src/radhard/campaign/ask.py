@@ -13,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    model_validator,
 )
 
 from radhard.campaign.store import TENSORS
@@ -68,7 +67,8 @@ class Ask(BaseModel):
         target: what the answer is about: the ``task``, which is all test images at hand, or these
             ``images`` only, drawn by the seed and spread over classes.
         size, grey, mean, std: how images are read, as in `radhard.network.folder.Reading`.
-        format: number format; fp32 where left out, or int8 with a multiplier.
+        format: number format; where left out that of a quantised ``.pt2`` file, else fp32, or int8
+            with a multiplier.
         chip: what is struck: a chip's name, or a ``.toml`` file that describes one.
         fault_model: what happens to the struck value.
         faults: how many; not together with ``until``.
@@ -111,7 +111,7 @@ class Ask(BaseModel):
     grey: bool = False
     mean: Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)] = None
     std: Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)] = None
-    format: Part = "fp32"
+    format: Part | None = None
     chip: Part = "eyeriss"
     fault_model: Part = "bit-flip"
     faults: Annotated[int, Field(ge=1)] | None = None
@@ -135,14 +135,6 @@ class Ask(BaseModel):
     name: str = ""
     fingerprint: str | None = None
     tensors: Path | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _usual_format(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        if fields.get("format") is not None:
-            return fields
-        exact = fields.get("multiplier") is None and fields.get("permanent") is None
-        return {**fields, "format": "fp32" if exact else "int8"}
 
     def budget(self) -> int | Precision:
         """When to stop: 10,000 faults unless something else is asked.

@@ -22,7 +22,7 @@ from radhard.campaign.store import read_arrays
 from radhard.campaign.windows import spread
 from radhard.faults.model import FaultModel, fault_model_named
 from radhard.faults.permanent import Permanent
-from radhard.formats.catalogue import FLOAT32, format_named
+from radhard.formats.catalogue import FLOAT32, INT8, format_named
 from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Datapath
 from radhard.network.capture import capture
@@ -99,10 +99,10 @@ def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepa
             return part_named(given, kind, listed)
         return rebuilt(given, where, arrays)
 
-    fmt = part("format", ask.format, NumberFormat, format_named)
+    named = None
+    if ask.format is not None:
+        named = part("format", ask.format, NumberFormat, format_named)
     chip = part("chip", ask.chip, Accelerator, chip_named)
-    if ask.rounding is not None:
-        fmt = replace(Formats.of(fmt), rounding=ask.rounding)
     model = part("fault_model", ask.fault_model, FaultModel, fault_model_named)
     sampler = part("sampler", ask.sampler, Sampler, sampler_named)
     protections = [
@@ -114,6 +114,9 @@ def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepa
         for name, one in ask.criteria.items()
     }  # fmt: skip
     whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
+    fmt, told = _format(ask, whole, named)
+    if ask.rounding is not None:
+        fmt = replace(Formats.of(fmt), rounding=ask.rounding)
     work = _captured(whole, ask, fmt)
     if ask.arithmetic is not None:
         work = work.with_(arithmetic=_arithmetic(ask.arithmetic, part))
@@ -123,7 +126,7 @@ def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepa
     struck = _struck(ask, len(work.images), whole.data)
     given = (sampler, model, criteria, ask.seed, ask.name, tuple(protections), ask.confidence_of)
     campaign = Campaign(work.on(device), chip, *given, struck)
-    return Prepared(campaign, whole.data, (*whole.notes, *_doubts(work, whole)))
+    return Prepared(campaign, whole.data, (*whole.notes, *told, *_doubts(work, whole)))
 
 
 def chips_of(
@@ -153,8 +156,11 @@ def chips_of(
             f"permanent faults are those of a systolic array, not of {ask.chip}: use --chip "
             "systolic:128x128:ws (rows x columns, and what stays: ws, os or is)"
         )
-    fmt = part_named(ask.format, NumberFormat, format_named)  # type: ignore[arg-type]
+    named = None
+    if ask.format is not None:
+        named = part_named(ask.format, NumberFormat, format_named)  # type: ignore[arg-type]
     whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
+    fmt, told = _format(ask, whole, named)
     work = _captured(whole, ask, fmt)
     count = (
         min(AT_HAND, len(work.images))
@@ -166,7 +172,22 @@ def chips_of(
     multiplier = multipliers_of(ask)
     array = Array(chip.rows, chip.cols, chip.dataflow, psum_bits=psum_bits_of(multiplier))
     chips = Chips(own, array, permanent, multiplier, ask.layers, ask.seed)
-    return chips, whole.data, (*whole.notes, *_doubts(work, whole))
+    return chips, whole.data, (*whole.notes, *told, *_doubts(work, whole))
+
+
+def _format(
+    ask: Ask, whole: Subject, named: NumberFormat | Formats | None
+) -> tuple[NumberFormat | Formats, tuple[str, ...]]:
+    """What a network is in: as is said, as its file says, or as usual; and a note on that."""
+    own = whole.formats
+    if named is not None:
+        other = own is not None and named != own
+        told = f"{ask.model} has formats of its own, but is run in {named.name}, as asked"
+        return named, (told,) if other else ()
+    if own is not None:
+        return own, (f"{ask.model} has formats of its own, {own.name}: taken as they are",)
+    exact = ask.multiplier is None and ask.permanent is None
+    return (FLOAT32 if exact else INT8), ()
 
 
 def quantised_of(

@@ -14,6 +14,7 @@ from radhard.cli.compare import compare_samplers
 from radhard.cli.explore import explore
 from radhard.cli.listing import listing
 from radhard.cli.protect import protect
+from radhard.cli.quantise import quantise
 from radhard.cli.report import report
 from radhard.cli.retune import retune
 from radhard.cli.rtl import rtl
@@ -29,6 +30,7 @@ __all__ = [
     "listing",
     "main",
     "protect",
+    "quantise",
     "report",
     "retune",
     "rtl",

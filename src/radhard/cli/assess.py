@@ -78,8 +78,8 @@ def assess(
     format: Annotated[
         str | None,
         typer.Option(
-            help="Number format: radhard list formats; fp32, or int8 with a multiplier or "
-            "permanent faults."
+            help="Number format: radhard list formats; that of a quantised .pt2, else fp32, or "
+            "int8 with a multiplier or permanent faults."
         ),
     ] = None,
     chip: Annotated[

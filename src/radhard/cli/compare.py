@@ -35,7 +35,9 @@ def compare_samplers(
     grey: Grey = False,
     mean: Mean = None,
     std: Std = None,
-    format: Annotated[str, typer.Option(help="Number format: radhard list formats.")] = "fp32",
+    format: Annotated[
+        str | None, typer.Option(help="Number format: radhard list formats; as for assess.")
+    ] = None,
     chip: Annotated[str, typer.Option(help="What is struck: radhard list chips.")] = "systolic",
     metric: Annotated[str, typer.Option(help="An outcome, or ra.")] = "ra",
     half_width: Annotated[

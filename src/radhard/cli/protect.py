@@ -39,7 +39,9 @@ def protect(
     grey: Grey = False,
     mean: Mean = None,
     std: Std = None,
-    format: Annotated[str, typer.Option(help="Number format: radhard list formats.")] = "fp32",
+    format: Annotated[
+        str | None, typer.Option(help="Number format: radhard list formats; as for assess.")
+    ] = None,
     chip: Annotated[
         str, typer.Option(help="What is struck: radhard list chips, or a chip.toml.")
     ] = "eyeriss",

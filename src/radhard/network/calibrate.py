@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,37 +12,64 @@ from radhard.network.fit import has_weight
 from radhard.network.fuse import hands_on, rectifies
 from radhard.network.layer import Layer
 from radhard.network.program import Program, Step
+from radhard.network.quantisation import Quantisation
 
 #: Images that run at once; values that are kept of each of their tensors.
 _BATCH, _KEPT = 32, 2**13
+#: Width of results that no layer multiplies: logits.
+LOGITS = 16
+
+
+class Key(NamedTuple):
+    """Values that have one format: the steps that they were coded at, and in how many bits."""
+
+    steps: tuple[int, ...]
+    bits: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Which values a layer reads and gives, each named by the steps that it was coded at.
+    """Which values a layer reads and gives: those of the same key have one format.
 
     Codes are handed on by rectifiers, pooling of largest values and moves: what is behind these is
     the value before them.
 
     Attributes:
-        input: of what the layer reads; empty for a look-up.
-        second: of its second operand, where that is no weight; else empty.
-        output: of what it gives.
+        input: of what the layer reads; ``None`` for a look-up.
+        second: of its second operand; ``None`` where that is a weight.
+        output: of what it gives: in the widest form in which a layer reads it.
+        logits: whether that is the network's output.
     """
 
-    input: tuple[int, ...]
-    second: tuple[int, ...]
-    output: tuple[int, ...]
+    input: Key | None
+    second: Key | None
+    output: Key
+    logits: bool
 
 
-def stored_by(program: Program, layers: tuple[Layer, ...]) -> tuple[Stored, ...]:
+def stored_by(
+    program: Program, layers: tuple[Layer, ...], plan: Quantisation
+) -> tuple[Stored, ...]:
     """For each layer, which values it reads and gives."""
-    found = []
+    read: list[tuple[Key | None, Key | None]] = []
+    widest: dict[tuple[int, ...], int] = {}
     for layer in layers:
+        bits = plan.of(layer.name).activation
         first, *more = (coded_at(program, step) for step in layer.operands)
-        weighted = has_weight(program, layer)
-        source = () if layer.kind == "embedding" else (first,)
-        found.append(Stored(source, () if weighted else tuple(more), (layer.step,)))
+        looks_up, weighted = layer.kind == "embedding", has_weight(program, layer)
+        own = (
+            None if looks_up else Key((first,), bits),
+            None if weighted else Key(tuple(more), bits),
+        )
+        read.append(own)
+        for key in own:
+            if key is not None:
+                widest[key.steps] = max(bits, widest.get(key.steps, 0))
+    last, found = coded_at(program, program.output), []
+    for layer, (source, second) in zip(layers, read, strict=True):
+        ends, logits = (layer.step,), layer.step == last
+        usual = LOGITS if logits else plan.of(layer.name).activation
+        found.append(Stored(source, second, Key(ends, widest.get(ends, usual)), logits))
     return tuple(found)
 
 
@@ -70,7 +98,7 @@ class Seen:
     """Values of a network on calibration images.
 
     Attributes:
-        samples: by steps, as in `Stored`: some values, with the extremes among them.
+        samples: by steps of a `Key`: some values, with the extremes among them.
         shifts: by number of layer: what weights as changed add to the mean of each output channel.
     """
 
@@ -81,6 +109,7 @@ class Seen:
 def seen_in(
     program: Program,
     layers: tuple[Layer, ...],
+    stored: tuple[Stored, ...],
     images: Tensor,
     changed: dict[int, Tensor],
 ) -> Seen:
@@ -90,15 +119,13 @@ def seen_in(
 
     Args:
         program: with normalisation folded.
-        layers: its layers.
+        layers, stored: its layers, and from `stored_by`.
         images: (b, ...).
         changed: weights by number of layer, for `Seen.shifts`.
     """
-    keys = {
-        key for own in stored_by(program, layers) for key in (own.input, own.second, own.output)
-    }
+    keys = {key.steps for own in stored for key in (own.input, own.second, own.output) if key}
     ends = {step: _read_at(program, step) for key in keys for step in key}
-    kept: dict[tuple[int, ...], list[Tensor]] = {key: [] for key in keys if key}
+    kept: dict[tuple[int, ...], list[Tensor]] = {key: [] for key in keys}
     shifts = {number: torch.zeros(layers[number].channels) for number in changed}
     with torch.no_grad():
         for part in images.split(_BATCH):

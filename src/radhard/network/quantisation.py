@@ -118,6 +118,17 @@ class Quantisation:
         if unknown:
             raise ValueError(f"no layer {unknown[0]!r}: the layers are {', '.join(names)}")
 
+    @property
+    def general(self) -> tuple[IntegerFormat, IntegerFormat]:
+        """The formats of weights and of activations, without scales."""
+        weight, activation = self.bits.weight, self.bits.activation
+        return (
+            IntegerFormat(f"int{weight}", weight, per_channel=self.per_channel),
+            IntegerFormat(
+                f"{'int' if self.signed else 'uint'}{activation}", activation, not self.signed
+            ),
+        )
+
     def weight_format(self, weight: Tensor, bits: int, channels: int) -> IntegerFormat:
         """The format of a weight; ``channels`` is 0 where its first axis is none of channels."""
         fmt = IntegerFormat(f"int{bits}", bits, per_channel=self.per_channel and channels > 0)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from torch import Tensor
 
 from radhard.formats.integer import IntegerFormat
-from radhard.network.calibrate import coded_at, seen_in, stored_by
+from radhard.network.aware import Codes, LearnedSteps, Start, Watch, with_constants
+from radhard.network.calibrate import Key, Stored, seen_in, stored_by
 from radhard.network.fit import has_weight, weights_of
 from radhard.network.format import Formats, LayerFormats
 from radhard.network.fuse import Captured, extremes_of, folded
-from radhard.network.program import Program, Step
+from radhard.network.pairs import check_pairs
 from radhard.network.quantisation import Quantisation
 from radhard.network.workload import HOST, Workload, formatted
 
-#: Width of results that no layer multiplies: logits. Largest bias.
-_LOGITS, _BIAS = 16, 2**31 - 1
+#: Images on which ranges are seen, at most. Largest bias.
+_CALIBRATED, _BIAS = 512, 2**31 - 1
 
 
-def quantise(workload: Workload, plan: Quantisation, images: Tensor) -> Workload:
+def quantise(
+    workload: Workload,
+    plan: Quantisation,
+    images: Tensor,
+    labels: Tensor | None = None,
+    training: LearnedSteps | None = None,
+    watch: Watch | None = None,
+) -> Workload:
     """The network with integer codes for weights and activations, which run bit-exactly.
 
     Normalisation is folded into the layers before it. What a layer gives has the format in which
@@ -28,12 +34,15 @@ def quantise(workload: Workload, plan: Quantisation, images: Tensor) -> Workload
     Args:
         workload: from `radhard.capture`, in any format: its real numbers are quantised.
         plan: widths, scales and where values saturate.
-        images: (b, ...) on which ranges of activations are seen. Take them from the training
-            images, not from those on which the network is judged.
+        images: (b, ...) of the training images, not of those on which the network is judged: ranges
+            of activations are seen on at most 512 of them, evenly spaced.
+        labels: of these; needed for training alone.
+        training: trains weights and scales on these images, with codes in the loop.
+        watch: told how many batches of how many are done.
 
     Raises:
-        ValueError: for no images or images of another shape, unknown layers, or a bias that 32 bits
-            don't hold.
+        ValueError: for no images or images of another shape, unknown layers, training without
+            labels, or a bias that 32 bits don't hold.
 
     >>> import torch, radhard as rh
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
@@ -43,15 +52,24 @@ def quantise(workload: Workload, plan: Quantisation, images: Tensor) -> Workload
     """
     images = _checked(workload, images)
     plan.check([layer.name for layer in workload.layers])
-    whole = folded(_captured(workload))
-    weights = _weights(whole, plan)
-    formats, constants = _calibrated(whole, plan, weights, images)
-    program = with_constants(whole.source, constants)
-    extremes = extremes_of(program, whole.layers, images)
-    own = Captured(program, whole.layers, extremes, whole.covered)
-    pairs = workload.images, workload.labels
-    found = formatted(workload.name, own, formats, *pairs, workload.nan, {})
-    check_biases(found)
+    own = Captured(workload.source, workload.layers, workload.extremes, workload.covered)
+    whole = folded(workload.origin or own)
+    seen = images[:: -(-len(images) // _CALIBRATED)]
+    stored = stored_by(whole.source, whole.layers, plan)
+    codes = _calibrated(whole, stored, plan, seen)
+
+    def made(codes: Codes) -> Workload:
+        program = with_constants(whole.source, codes.constants)
+        extremes = extremes_of(program, whole.layers, seen)
+        held = Captured(program, whole.layers, extremes, whole.covered)
+        pairs = workload.images, workload.labels
+        return formatted(workload.name, held, codes.formats, *pairs, workload.nan, {})
+
+    if training is not None:
+        pairs = images, _labels(labels, images)
+        codes = training.learned(Start(whole, stored, plan, codes), pairs, made, watch)
+    found = made(codes)
+    _check_biases(found)
     return found.on(workload.device)
 
 
@@ -73,10 +91,11 @@ def _checked(workload: Workload, images: Tensor) -> Tensor:
     return images.to(HOST)
 
 
-def _captured(workload: Workload) -> Captured:
-    """The network before any formats."""
-    own = Captured(workload.source, workload.layers, workload.extremes, workload.covered)
-    return workload.origin or own
+def _labels(labels: Tensor | None, images: Tensor) -> Tensor:
+    if labels is None:
+        raise ValueError("training needs the labels of its images: quantise(..., labels=...)")
+    check_pairs(images, labels)
+    return labels.to(HOST)
 
 
 def _weights(whole: Captured, plan: Quantisation) -> dict[int, IntegerFormat]:
@@ -98,63 +117,34 @@ def _weights(whole: Captured, plan: Quantisation) -> dict[int, IntegerFormat]:
 
 
 def _calibrated(
-    whole: Captured, plan: Quantisation, weights: dict[int, IntegerFormat], images: Tensor
-) -> tuple[Formats, dict[int, Tensor]]:
-    """The formats of all layers, and weights and biases by step, as they are stored."""
-    program, layers = whole.source, whole.layers
+    whole: Captured, stored: tuple[Stored, ...], plan: Quantisation, images: Tensor
+) -> Codes:
+    """Formats of all layers, by what is seen on images."""
+    program, layers, weights = whole.source, whole.layers, _weights(whole, plan)
     constants = {step: fmt.round(program.steps[step].constant) for step, fmt in weights.items()}
     own = weights_of(program, layers)
     correctable = {k for k in own if plan.bias_correction and layers[k].bias is not None}
     changed = {k: constants[layers[k].operands[1]] for k in correctable}
-    seen = seen_in(program, layers, images, changed)
+    seen = seen_in(program, layers, stored, images, changed)
     for number, shift in seen.shifts.items():
         place = layers[number].bias
         assert place is not None
         constants[place] = program.steps[place].constant - shift
-    widths = _widths(whole, plan)
 
-    def fitted(key: tuple[int, ...], bits: int) -> IntegerFormat:
-        headroom = plan.headroom if widths[key] != _LOGITS else 0
-        return plan.activation_format(seen.samples[key], bits, headroom)
+    def fitted(key: Key, headroom: int) -> IntegerFormat:
+        return plan.activation_format(seen.samples[key.steps], key.bits, headroom)
 
     found = []
-    for layer, stored in zip(layers, stored_by(program, layers), strict=True):
-        bits = plan.of(layer.name).activation
-        output = fitted(stored.output, widths[stored.output])
-        second = fitted(stored.second, bits) if stored.second else weights[layer.operands[1]]
-        source = fitted(stored.input, bits) if stored.input else second
+    for layer, held in zip(layers, stored, strict=True):
+        output = fitted(held.output, 0 if held.logits else plan.headroom)
+        second = fitted(held.second, plan.headroom) if held.second else weights[layer.operands[1]]
+        source = fitted(held.input, plan.headroom) if held.input else second
         found.append(LayerFormats(source, second, output))
-    general = IntegerFormat(f"int{plan.bits.weight}", plan.bits.weight, False, plan.per_channel)
-    kind = "int" if plan.signed else "uint"
-    wide = plan.bits.activation
-    activation = IntegerFormat(f"{kind}{wide}", wide, not plan.signed)
-    return Formats(general, activation, None, layers=tuple(found)), constants
+    weight, activation = plan.general
+    return Codes(Formats(weight, activation, None, layers=tuple(found)), constants)
 
 
-def _widths(whole: Captured, plan: Quantisation) -> dict[tuple[int, ...], int]:
-    """The width in which each value is stored: the largest in which a layer reads it."""
-    stored, found = stored_by(whole.source, whole.layers), dict[tuple[int, ...], int]()
-    for layer, own in zip(whole.layers, stored, strict=True):
-        for key in (own.input, own.second):
-            if key:
-                found[key] = max(found.get(key, 0), plan.of(layer.name).activation)
-    last = coded_at(whole.source, whole.source.output)
-    for layer, own in zip(whole.layers, stored, strict=True):
-        bits = _LOGITS if layer.step == last else plan.of(layer.name).activation
-        found.setdefault(own.output, bits)
-    return found
-
-
-def with_constants(program: Program, constants: dict[int, Tensor]) -> Program:
-    """A program with other constants, by step."""
-    steps = tuple(
-        Step(step.name, constant=constants[k]) if k in constants else step
-        for k, step in enumerate(program.steps)
-    )
-    return replace(program, steps=steps)
-
-
-def check_biases(workload: Workload) -> None:
+def _check_biases(workload: Workload) -> None:
     """Raise ValueError for a bias that 32 bits don't hold in the unit of the sums."""
     for layer, how, given in zip(
         workload.layers, workload.arithmetic, workload.parameters, strict=True

@@ -15,10 +15,12 @@ from torch.export import ExportedProgram
 from radhard.network.archive import program_in
 from radhard.network.data import DataSet, data_named
 from radhard.network.folder import Reading
+from radhard.network.format import Formats
 from radhard.network.given import inputs_in, packed
 from radhard.network.inputs import Inputs
 from radhard.network.layout import CaptureError
 from radhard.network.plain import tensor_of
+from radhard.network.quantised import formats_in
 from radhard.network.weights import trained
 from radhard.network.zoo import ZooModel, zoo_model
 
@@ -37,6 +39,7 @@ class Subject:
             published ones.
         classes: of a folder; 0 where the data set is no folder.
         inputs: which parts of ``images`` are which inputs.
+        formats: those that a file of a quantised network has.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Subject:
     notes: tuple[str, ...] = ()
     classes: int = 0
     inputs: Inputs = Inputs({})  # noqa: RUF009 - frozen, so it can be shared
+    formats: Formats | None = None
 
 
 def subject(
@@ -78,7 +82,8 @@ def subject(
     if model.endswith(".pt2"):
         path = Path(model)
         loaded = _trusted(path) if trust else program_in(path)
-        return _with_data(path.stem, loaded, (data, weights, train, how))
+        found = _with_data(path.stem, loaded, (data, weights, train, how))
+        return replace(found, formats=formats_in(path))
     if ":" in model:
         made = _made(model)
         title = model.rpartition(":")[2]
