@@ -71,3 +71,24 @@ def test_no_design_is_good_enough(at_the_command_line, tmp_path: Path) -> None:
     assert code == 2
     assert "8-4x4-none" in out
     assert "96 look-up tables of 10" in told
+
+
+def test_trained_widths_are_kept(at_the_command_line, tmp_path: Path) -> None:
+    given = ("explore", "digits-cnn", "--bits", "3,qat3", "--arrays", "4x4", "--protect", "none",
+             "--multipliers", "exact,mul8s_1KVL@v1", "--faults", "100", "--out", str(tmp_path),
+             "--json")  # fmt: skip
+    code, out, _ = at_the_command_line(*given)
+    assert code == 0
+    first = {point["name"]: point for point in json.loads(out)["points"]}
+    assert first["qat3-4x4-none"]["accuracy"]["value"] > first["3-4x4-none"]["accuracy"]["value"]
+    (kept,) = (tmp_path / "networks").iterdir()
+    made = kept.stat().st_mtime_ns
+    code, out, _ = at_the_command_line(*given)
+    again = {point["name"]: point for point in json.loads(out)["points"]}
+    assert kept.stat().st_mtime_ns == made
+    assert again == first
+    coarse, exact = first["3-4x4-none-mul8s_1KVL@v1"], first["3-4x4-none"]
+    assert coarse["multiplier"] == "mul8s_1KVL@v1"
+    assert coarse["energy_nj"] < exact["energy_nj"] * 2
+    assert coarse["hardware"] in ("unknown", "synthesis")
+    assert exact["hardware"] == "measured"

@@ -102,9 +102,9 @@ def explore(
         "explore",
     )
     keep_freed_memory()
-    made, notes = quantised_of(ask, power_of_two, trust)
-    show_notes(notes)
     store = out or Path("runs") / f"explore-{Path(model).stem.replace(':', '-')}"
+    made, notes = quantised_of(ask, store / "networks", power_of_two, trust)
+    show_notes(notes)
 
     def tell(said: str) -> None:
         print(said, file=sys.stderr)
