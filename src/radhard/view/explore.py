@@ -35,9 +35,18 @@ _WHERE = {
     "activations": "one bit of the code of one activation, any alike",
 }
 _COLUMNS = (
-    "accuracy", "SDC-1", "a fault costs", "worst layer", "saved by protection", "FIT",
-    "cells, FF, DSP", "Fmax", "latency, energy",
-)  # fmt: skip
+    "accuracy",
+    "SDC-1",
+    "a fault costs",
+    "saved by protection",
+    "FIT",
+    "cells, FF, DSP",
+    "Fmax",
+    "latency, energy",
+    "worst layer",
+)
+#: Those that a page has room for.
+_SHOWN = _COLUMNS[:-1]
 
 
 def explore_page(points: Sequence[Point], plan: Plan, chosen: Point | None, said: str,
@@ -57,10 +66,9 @@ def explore_page(points: Sequence[Point], plan: Plan, chosen: Point | None, said
     entries: list[dict[str, Any]] = [
         {
             "title": "What can be had for what",
-            "note": f"Each point is a design; the line joins those of the front in "
-            f"{', '.join(plan.objectives)} ({len(best)} of {len(points)}) by logic cells. {said} "
-            "Point at one for its figures; a click opens its campaign.",
-            "figure": _trade(points, best, chosen),
+            "note": "Each point is a design; the line joins those that no other beats in these "
+            f"two. {said} Point at one for its figures; a click opens its campaign.",
+            "figure": _trade(points, chosen),
         },
         *(_side_by_side(points, size) for size in plan.arrays),
         {
@@ -69,7 +77,7 @@ def explore_page(points: Sequence[Point], plan: Plan, chosen: Point | None, said
             "over seeds. Cells are look-up tables of four inputs, and two per carry cell, on an "
             "ECP5 with its multipliers in DSP blocks. What protection saves is of the same faults; "
             "energy is a model, see the documents.",
-            **study_table("design", [_starred(p, best, chosen) for p in points], _COLUMNS,
+            **study_table("design", [_starred(p, best, chosen) for p in points], _SHOWN,
                           _cells_of({_starred(p, best, chosen): p for p in points})),
         },
     ]  # fmt: skip
@@ -78,7 +86,8 @@ def explore_page(points: Sequence[Point], plan: Plan, chosen: Point | None, said
         "Quantisation, array and protection",
         f"Accuracy, reliability and hardware of {name} on {plan.dataflow} arrays. Faults strike "
         f"{_WHERE[plan.where]}; {plan.faults:,} for each network and kind of run.",
-        "Front: * ; recommended: >.",
+        f"Marked *: the front in {', '.join(plan.objectives)}, {len(best)} of {len(points)} "
+        "designs; >: recommended.",
     )  # fmt: skip
 
 
@@ -112,9 +121,8 @@ def _cells(point: Point) -> dict[str, Estimate | str]:
     counts = ", ".join(map(_count, (hardware.cells, hardware.ffs, hardware.dsps)))
     values: tuple[Estimate | str, ...] = (
         point.accuracy, point.sdc1, point.drop,
-        f"{layer}: {percent(worst.value)}" if layer else "none",
         point.improvement or "", point.fit or "", counts, rate or "not known",
-        f"{latency}, {energy}",
+        f"{latency}, {energy}", f"{layer}: {percent(worst.value)}" if layer else "none",
     )  # fmt: skip
     return dict(zip(_COLUMNS, values, strict=True))
 
@@ -123,16 +131,17 @@ def _count(number: int | None) -> str:
     return "not known" if number is None else f"{number:,}"
 
 
-def _trade(points: Sequence[Point], best: Sequence[Point], chosen: Point | None) -> go.Figure:
+def _trade(points: Sequence[Point], chosen: Point | None) -> go.Figure:
     """SDC-1 against logic cells; a colour for each width, a symbol for each protection."""
     figure = go.Figure(layout_meta=LINKS)
     known = [point for point in points if point.hardware.cells is not None]
     bits = list(dict.fromkeys(point.bits for point in known))
     kinds = list(dict.fromkeys(point.design.protect for point in known))
-    joined = sorted(best, key=lambda point: (point.hardware.cells or 0, -point.sdc1.value))
+    joined = sorted(front(known, ("area", "sdc1")), key=lambda point: point.score("area") or 0)
     figure.add_scatter(
         x=[point.hardware.cells for point in joined], y=[_shown(point) for point in joined],
-        mode="lines", name="front", line={"color": "#999", "dash": "dot"}, hoverinfo="skip",
+        mode="lines", name="unbeaten", hoverinfo="skip",
+        line={"color": "#999", "dash": "dot", "shape": "hv"},
     )  # fmt: skip
     for width, colour in zip(bits, COLOURS * 9, strict=False):
         own = [point for point in known if point.bits == width]
@@ -153,7 +162,7 @@ def _trade(points: Sequence[Point], best: Sequence[Point], chosen: Point | None)
             x=[chosen.hardware.cells], y=[_shown(chosen)], mode="markers", name="recommended",
             hoverinfo="skip", marker={"size": 20, "symbol": "circle-open", "color": "#000"},
         )  # fmt: skip
-    figure.update_xaxes(title="logic cells", type="log")
+    figure.update_xaxes(title="logic cells", rangemode="tozero")
     figure.update_yaxes(title="SDC-1 of a fault", type="log", tickformat=SHARES)
     return styled(figure, height=520)
 
@@ -199,7 +208,9 @@ def _side_by_side(points: Sequence[Point], size: tuple[int, int]) -> dict[str, A
         )  # fmt: skip
         for column, bar in enumerate(bars, 1):
             figure.add_trace(bar, row=1, col=column)
-    figure.update_yaxes(tickformat=SHARES, row=1, col=1)
+    low, high = min(p.accuracy.low for p in own), max(p.accuracy.high for p in own)
+    room = 0.1 * (high - low) + 0.001
+    figure.update_yaxes(tickformat=SHARES, range=[low - room, high + room], row=1, col=1)
     figure.update_yaxes(tickformat=SHARES, row=1, col=2)
     figure.update_layout(barmode="group", scattermode="group")
     words = "; ".join(f"{kind}: {PROTECTIONS[kind]}" for kind in dict.fromkeys(k for k, _ in kinds))
