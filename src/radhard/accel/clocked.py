@@ -1,0 +1,288 @@
+"""The registers of an array as `radhard rtl` emits it, clock edge by clock edge, in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+
+from radhard.accel.dataflow import (
+    Reads,
+    broadcast_input,
+    corruption_of,
+    layer_with_windows,
+    one,
+    weight_element,
+    zeros,
+)
+from radhard.accel.systolic import FLIP_FLOP
+from radhard.arith.array import Stationary
+from radhard.faults.corruption import Corruption, Operand, whole_box
+from radhard.faults.fault import Faults
+from radhard.faults.model import Integers
+from radhard.faults.space import Known, SiteSpace, Stratum, each_bit
+from radhard.network.layer import Layer
+from radhard.network.workload import Workload
+
+#: The value that each register of an element holds.
+REGISTERS: dict[str, Operand] = {
+    "input-register": "input", "weight-register": "weight", "psum-register": "psum",
+}  # fmt: skip
+
+
+class Place(NamedTuple):
+    """Elements of an array at edges of tiles, n of each: where in the layer, and when.
+
+    Attributes:
+        group: of channels.
+        up, across: of the tile, along rows and columns.
+        edge: after which of the tile's edges.
+        row, col: of the element.
+    """
+
+    group: Integers
+    up: Integers
+    across: Integers
+    edge: Integers
+    row: Integers
+    col: Integers
+
+
+class Shape(NamedTuple):
+    """A layer as matrix products on an array.
+
+    Attributes:
+        positions, terms, channels: of each of its groups.
+        groups: one after the other.
+        rows, cols: of the array.
+        up, across: tiles along rows and columns.
+        edges: of a tile.
+    """
+
+    positions: int
+    terms: int
+    channels: int
+    groups: int
+    rows: int
+    cols: int
+    up: int
+    across: int
+    edges: int
+
+    @property
+    def cycles(self) -> int:
+        """Of the layer."""
+        return self.groups * self.up * self.across * self.edges
+
+
+@dataclass(frozen=True, slots=True)
+class ClockedArray:
+    """A systolic array, struck right after any clock edge, in any register.
+
+    What `Systolic` counts by published formulas is here as `radhard.rtl` emits and simulates it:
+    held operands are loaded through the rows, an element multiplies what comes in rather than what
+    it holds, and tiles follow each other without overlap. Every flip has the effect that it has in
+    the emitted text, bit for bit (`radhard validate rtl`), but that zeros of padding are taken for
+    no operands. Its control lies outside and is not struck. A stratum's exposure is its rate in
+    FIT.
+
+    Attributes:
+        rows, cols: processing elements.
+        dataflow: ``ws``, ``os`` or ``is``.
+        rate_fit_per_mbit: raw rate of flip-flops in FIT per 2^20 bits.
+
+    Raises:
+        ValueError: for fewer than 1 row or column, another dataflow, or a negative rate.
+
+    >>> ClockedArray(8, 8).name
+    'clocked-8x8-ws'
+    """
+
+    rows: int = 8
+    cols: int = 8
+    dataflow: Stationary = "ws"
+    rate_fit_per_mbit: float = FLIP_FLOP
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.cols < 1 or self.dataflow not in ("os", "ws", "is"):
+            raise ValueError(
+                f"a clocked array of {self.rows} x {self.cols}, {self.dataflow!r} can't be: use at "
+                "least 1 x 1, and os, ws or is"
+            )
+        if not self.rate_fit_per_mbit >= 0:
+            raise ValueError(
+                f"a rate of {self.rate_fit_per_mbit!r} FIT/Mbit can't be: use 0 or more"
+            )
+
+    @property
+    def name(self) -> str:
+        """Such as ``clocked-8x8-ws``."""
+        return f"clocked-{self.rows}x{self.cols}-{self.dataflow}"
+
+    @property
+    def about(self) -> str:
+        """What it is, in a line."""
+        return f"a {self.rows} x {self.cols} systolic array ({self.dataflow}), edge by edge"
+
+    def shape(self, layer: Layer) -> Shape:
+        """A layer on the array."""
+        groups = layer.bounds["groups"]
+        p, q, m = layer.positions, layer.fan_in, layer.channels // groups
+        up, across, free = {"ws": (q, m, p), "is": (q, p, m), "os": (p, m, q)}[self.dataflow]
+        wave = free + self.rows + self.cols - 2
+        edges = 1 + wave + self.rows - 1 if self.dataflow == "os" else self.rows + wave + 1
+        tiles = ceil(up / self.rows), ceil(across / self.cols)
+        return Shape(p, q, m, groups, self.rows, self.cols, *tiles, edges)
+
+    def sites(self, workload: Workload) -> SiteSpace:
+        """Strata of register, layer and bit; sums that no result comes of are known to do nothing.
+
+        Raises:
+            ValueError: where the network has a layer without windows.
+        """
+        shapes = [
+            self.shape(layer_with_windows(workload, number, self.name)[0])
+            for number in range(len(workload.layers))
+        ]
+        cycles = sum(shape.cycles for shape in shapes)
+        strata: list[Stratum] = []
+        idle, pes = 0.0, self.rows * self.cols
+        for number, shape in enumerate(shapes):
+            layer, inputs = layer_with_windows(workload, number, self.name)
+            how = workload.arithmetic[number]
+            held = {"input": how.input, "weight": how.weight, "psum": how.latch}
+            for name, operand in REGISTERS.items():
+                size, width = self._size(shape, operand), held[operand].width
+                rate = self.rate_fit_per_mbit * pes * width / 2**20 * shape.cycles / cycles
+                live = rate * size / (shape.cycles * pes)
+                idle += rate - live
+                values = layer.variables(operand, inputs)
+                strata += each_bit(
+                    Stratum(name, layer.name, 0, width, size, live / width, values, storage="latch")
+                )
+        total = sum(stratum.exposure for stratum in strata) + idle
+        known = (Known("idle", idle, 1.0, idle=True),)
+        return SiteSpace(tuple(strata), len(workload.images), rate_fit=total, known=known)
+
+    def _size(self, shape: Shape, operand: Operand) -> int:
+        """Elements times edges of a layer that may matter."""
+        if operand != "psum":
+            return shape.cycles * self.rows * self.cols
+        if self.dataflow == "os":
+            return shape.groups * shape.channels * int(self._held(shape).sum())
+        return shape.groups * shape.up * self.rows * shape.channels * shape.positions
+
+    def _held(self, shape: Shape) -> Integers:
+        """Edges at which each position's sum is held in an output-stationary array."""
+        row = np.arange(shape.positions) % self.rows
+        found: Integers = shape.edges - row
+        return found
+
+    def corrupt(self, workload: Workload, space: SiteSpace, faults: Faults) -> Corruption:
+        """The struck register is wrong from its edge on, until it is written again."""
+
+        def reads(name: str, layer: Layer, index: Integers) -> Reads:
+            return self.reads(REGISTERS[name], layer, index)
+
+        return corruption_of(workload, space, faults, REGISTERS, reads)
+
+    def reads(self, operand: Operand, layer: Layer, index: Integers) -> Reads:
+        """What n registers hold at an edge, and who reads it after the strike."""
+        shape = self.shape(layer)
+        if operand == "psum":
+            return self._sums(shape, layer, index)
+        sizes = (shape.groups, shape.up, shape.across, shape.edges, self.rows, self.cols)
+        place = Place(*np.unravel_index(index, sizes))
+        if self.dataflow == "os":
+            return self._moving(operand, shape, layer, place)
+        moves = (operand == "input") == (self.dataflow == "ws")
+        return (self._wave if moves else self._stays)(operand, shape, layer, place)
+
+    def _wave(self, operand: Operand, shape: Shape, layer: Layer, at: Place) -> Reads:
+        """What moves right through an array that holds the other operand: read further on."""
+        step = at.edge - self.rows - at.row - at.col
+        term = at.up * self.rows + at.row
+        free, whole = _free(operand, shape)
+        there = (step >= 0) & (step < free) & (term < shape.terms)
+        first, end = at.across * self.cols + at.col + 1, (at.across + 1) * self.cols
+        readers = _run(first, np.minimum(end, whole), there)
+        return self._read(operand, shape, layer, (at.group, step, readers, term, there))
+
+    def _stays(self, operand: Operand, shape: Shape, layer: Layer, at: Place) -> Reads:
+        """What is loaded through the rows above, and stays: read by the rest of the wave."""
+        loading = at.edge < self.rows - 1
+        row = np.where(loading, at.row + self.rows - 1 - at.edge, at.row)
+        term = at.up * self.rows + row
+        own = at.across * self.cols + at.col
+        whole, free = _free(operand, shape)
+        there = (row < self.rows) & (term < shape.terms) & (own < whole)
+        first = np.where(loading, 0, at.edge - self.rows + 1 - at.row - at.col).clip(0, free)
+        readers = _run(first, np.full(len(first), free), there)
+        return self._read(operand, shape, layer, (at.group, own, readers, term, there))
+
+    def _moving(self, operand: Operand, shape: Shape, layer: Layer, at: Place) -> Reads:
+        """What moves through an array that holds sums: inputs to the right, weights down."""
+        term = at.edge - 1 - at.row - at.col
+        there = (term >= 0) & (term < shape.terms) & (at.edge <= shape.edges - self.rows)
+        position, channel = at.up * self.rows + at.row, at.across * self.cols + at.col
+        if operand == "input":
+            end = np.minimum((at.across + 1) * self.cols, shape.channels)
+            there &= position < shape.positions
+            own, readers = position, _run(channel + 1, end, there)
+        else:
+            end = np.minimum((at.up + 1) * self.rows, shape.positions)
+            there &= channel < shape.channels
+            own, readers = channel, _run(position + 1, end, there)
+        return self._read(operand, shape, layer, (at.group, own, readers, term, there))
+
+    def _read(
+        self, operand: Operand, shape: Shape, layer: Layer,
+        given: tuple[Integers, Integers, Integers, Integers, Integers],
+    ) -> Reads:  # fmt: skip
+        """An input by a run of channels, or a weight by a run of positions."""
+        group, own, readers, term, there = given
+        own, term = np.where(there, own, 0), np.where(there, term, 0)
+        base = group * shape.channels
+        if operand == "input":
+            found = broadcast_input(layer, (base[:, None] + readers).clip(1), own, term)
+            return replace(found, channels=base[:, None] + readers)
+        element = weight_element(layer, base + own, term)
+        n = len(own)
+        return Reads(element, one(base + own), readers, zeros(n), whole_box(n))
+
+    def _sums(self, shape: Shape, layer: Layer, index: Integers) -> Reads:
+        """Partial sums, on their way down or where they stay."""
+        if self.dataflow == "os":
+            lengths = self._held(shape)
+            ends = np.cumsum(lengths)
+            channel, within = np.divmod(index, ends[-1])
+            position = np.searchsorted(ends, within, side="right")
+            edge = within - (ends - lengths)[position]
+            across = channel % shape.channels % self.cols
+            last = edge - 1 - position % self.rows - across
+            moved = edge > shape.edges - self.rows  # sums are finished, and leave
+            terms = np.where(moved, shape.terms, (last + 1).clip(0, shape.terms))
+            start = np.zeros_like(terms)
+        else:
+            sizes = (shape.groups, shape.up, self.rows, shape.channels, shape.positions)
+            group, up, row, channel, position = np.unravel_index(index, sizes)
+            channel = group * shape.channels + channel
+            start = up * self.rows
+            terms = np.minimum(start + row + 1, shape.terms)
+        element, n = layer.output_element(channel, position), len(index)
+        return Reads(element, one(channel), one(position), zeros(n), np.stack([start, terms], 1))
+
+
+def _free(operand: Operand, shape: Shape) -> tuple[int, int]:
+    """Of an array that holds weights: how many inputs stream, and channels; else the reverse."""
+    if operand == "input":
+        return shape.positions, shape.channels
+    return shape.channels, shape.positions
+
+
+def _run(first: Integers, end: Integers, there: Integers) -> Integers:
+    """A half open run (n, 2), an empty one where nothing is there."""
+    some = there & (end > first)
+    return np.stack([np.where(some, first, 0), np.where(some, end, 0)], 1)

@@ -1,0 +1,277 @@
+"""The fault model of campaigns against the hardware, flip by flip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from radhard.accel.clocked import REGISTERS, ClockedArray
+from radhard.accel.dataflow import Reads
+from radhard.network.capture import capture
+from radhard.network.layer import Layer
+from radhard.rtl.cycle import Twin, pattern, signed
+from radhard.rtl.design import COPIES, ArrayDesign, Value
+from radhard.rtl.flip import Flips
+from radhard.rtl.schedule import Integers, Operands, schedule, tile_cycles
+
+#: Which register of the chip holds a value.
+_HOLDS: Mapping[str, str] = {"a": "input-register", "w": "weight-register", "p": "psum-register"}
+#: Flips that are compared at once.
+_BATCH = 4096
+
+Flags = NDArray[np.bool_]
+#: What runs flips in hardware: the results (n, tiles, M, N).
+Hardware = Callable[[ArrayDesign, Operands, Flips], Integers]
+
+
+def by_twin(design: ArrayDesign, operands: Operands, flips: Flips) -> Integers:
+    """By the numpy twin, which is the emitted text register by register."""
+    return Twin(design, operands).run(flips)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How model and hardware compare.
+
+    Attributes:
+        design: the array.
+        faults: flips that were tried.
+        changing: those that change a result.
+        registers: how many there were of each register.
+        disagreements: lines of those that differ, as `Flips.read` takes them.
+    """
+
+    design: ArrayDesign
+    faults: int
+    changing: int
+    registers: Mapping[str, int]
+    disagreements: tuple[str, ...]
+
+
+def validate(
+    design: ArrayDesign,
+    operands: Operands,
+    flips: Flips,
+    hardware: Hardware = by_twin,
+    watch: Callable[[int, int], None] = lambda done, total: None,
+) -> Agreement:
+    """Compare what campaigns on `ClockedArray` take a flip to do with what the hardware does.
+
+    Args:
+        design: the array, with any protection.
+        operands: of tiles, one after the other, so that what spills into the next one is seen.
+        flips: of any registers.
+        hardware: what runs them.
+        watch: told how many of how many are done.
+
+    >>> design = ArrayDesign(2, 2)
+    >>> operands = Operands.drawn(design, tiles=2, free=3, seed=0)
+    >>> flips = Flips.every(design, schedule(design, operands).cycles)
+    >>> validate(design, operands, flips).disagreements
+    ()
+    """
+    model, wrong, changing = Model(design, operands), list[str](), 0
+    for first in range(0, len(flips), _BATCH):
+        part = flips[first : first + _BATCH]
+        told, found = model.results(part), hardware(design, operands, part)
+        wrong += _lines(design, part, np.flatnonzero(_differ(told, found)))
+        changing += int(_differ(found, model.golden[None]).sum())
+        watch(first + len(part), len(flips))
+    names, counts = np.unique(flips.register, return_counts=True)
+    kinds = {design.registers[k].name: int(n) for k, n in zip(names, counts, strict=True)}
+    return Agreement(design, len(flips), changing, kinds, tuple(wrong))
+
+
+def _differ(one: Integers, other: Integers) -> Flags:
+    found: Flags = (one != other).reshape(len(one), -1).any(1)
+    return found
+
+
+def _lines(design: ArrayDesign, flips: Flips, which: Integers) -> Iterator[str]:
+    yield from flips[which].lines(design)
+
+
+class Model:
+    """What campaigns take flips of an array's registers to do.
+
+    Args:
+        design: the array.
+        operands: of tiles, each of which is a layer to the chip.
+    """
+
+    def __init__(self, design: ArrayDesign, operands: Operands) -> None:
+        self.design, self.operands = design, operands
+        self.chip = ClockedArray(design.rows, design.cols, design.dataflow)
+        (_, p, q), m = operands.a.shape, operands.w.shape[2]
+        free = {"ws": p, "os": q, "is": m}[design.dataflow]
+        self.edges = tile_cycles(design, free)
+        self.layer = _layer(p, q, m)
+        self.sums = self._sums()
+        plan = schedule(design, operands)
+        edge, col = np.nonzero(plan.shows >= 0)
+        self.shown = np.zeros(int(np.prod(plan.shape)), np.int64)
+        self.shown[plan.shows[edge, col]] = edge
+        self.golden = self._checked(self.sums, self._bounds(0)).astype(np.int64)[0]
+
+    def _sums(self) -> Integers:
+        """Sums of the tiles without faults, (1, tiles, M, N)."""
+        width = self.design.widths["p"]
+        return signed(pattern(self._product(self.operands.a, self.operands.w), width), width)[None]
+
+    def _product(self, a: Integers, w: Integers) -> Integers:
+        """(tiles, M, K) by (tiles, K, N), added up."""
+        circuit = self.design.circuit
+        if circuit is None:
+            return np.asarray(a @ w, np.int64)
+        return circuit.product(a[..., None], w[:, None]).sum(-2)
+
+    def results(self, flips: Flips) -> Integers:
+        """(n, tiles, M, N)."""
+        found = np.repeat(self.sums, len(flips), 0)
+        bounds = self._bounds(len(flips))
+        for number, register in enumerate(self.design.registers):
+            here = np.flatnonzero(flips.register == number)
+            if not len(here):
+                continue
+            part = flips[here]
+            if register.value in ("low", "high"):
+                bounds = self._struck_bounds(bounds, register.value, here, part)
+            elif register.name.rpartition("_")[2] not in COPIES:
+                value: Value = register.value  # type: ignore[assignment]
+                found[here] = self._struck(value, part)
+        return self._checked(found, bounds)
+
+    def _struck(self, value: Value, flips: Flips) -> Integers:
+        """The sums under flips of a value's register that nothing votes on."""
+        tile, edge = np.divmod(flips.cycle, self.edges)
+        name, found = _HOLDS[value], np.repeat(self.sums, len(flips), 0)
+        index, live = self._sites(value, edge, flips.row, flips.col)
+        which = np.flatnonzero(live)
+        reads = self.chip.reads(REGISTERS[name], self.layer, index[which])
+        change = self._changes(value, reads, tile[which], flips.bit[which])
+        width = self.design.widths["p"]
+        found[which, tile[which]] += change
+        return signed(pattern(found, width), width)
+
+    def _sites(
+        self, value: Value, edge: Integers, row: Integers, col: Integers
+    ) -> tuple[Integers, Flags]:
+        """Which sites of the chip these are, and whether they are any."""
+        shape, n = self.chip.shape(self.layer), len(edge)
+        zero = np.zeros(n, np.int64)
+        if value != "p":
+            sizes = (shape.edges, shape.rows, shape.cols)
+            return _index((edge, row, col), sizes), np.asarray(row >= 0)
+        if self.design.dataflow == "os":
+            late = edge - (shape.edges - shape.rows)
+            position = np.where(late > 0, row - late, row)
+            lengths = shape.edges - np.arange(shape.rows)
+            starts = np.cumsum(lengths) - lengths
+            first = col * lengths.sum() + starts[position.clip(0)]
+            return first + edge, np.asarray(position >= 0)
+        step = edge - shape.rows - row - col
+        free = shape.positions if self.design.dataflow == "ws" else shape.channels
+        live = (step >= 0) & (step < free)
+        channel, position = (col, step) if self.design.dataflow == "ws" else (step, col)
+        inside = [np.where(live, part, zero) for part in (row, channel, position)]
+        return _index(inside, (shape.rows, shape.channels, shape.positions)), np.asarray(live)
+
+    def _changes(self, value: Value, reads: Reads, tile: Integers, bit: Integers) -> Integers:
+        """By how much each flip moves the sums of its tile, (n, M, N)."""
+        a, w = self.operands.a[tile], self.operands.w[tile]
+        n, p, q = a.shape
+        m, each = w.shape[2], np.arange(n)
+        if value == "p":
+            return self._of_sums(reads, (a, w), bit)
+        at_p, at_m = np.arange(p), np.arange(m)
+        if value == "a":
+            struck, k = reads.element // q, reads.element % q
+            before, others = a[each, struck, k], w[each, k]
+            inside = (at_m >= reads.channels[:, :1]) & (at_m < reads.channels[:, 1:])
+        else:
+            struck, k = reads.element // q, reads.element % q
+            before, others = w[each, k, struck], a[each, :, k]
+            inside = (at_p >= reads.positions[:, :1]) & (at_p < reads.positions[:, 1:])
+        width = self.design.widths[value]
+        after = signed(pattern(before, width) ^ (np.int64(1) << bit), width)
+        moved = self._moved(value, (before, after), others) * inside
+        found = np.zeros((n, p, m), np.int64)
+        if value == "a":
+            found[each, struck] = moved
+        else:
+            found[each, :, struck] = moved
+        return found
+
+    def _moved(self, value: Value, struck: tuple[Integers, Integers], others: Integers) -> Integers:
+        """Products of the struck operand with others (n, ...) after less before."""
+        before, after = (one[:, None] for one in struck)
+        circuit = self.design.circuit
+        if circuit is None:
+            return (after - before) * others
+        if value == "a":
+            return circuit.product(after, others) - circuit.product(before, others)
+        return circuit.product(others, after) - circuit.product(others, before)
+
+    def _of_sums(self, reads: Reads, given: tuple[Integers, Integers], bit: Integers) -> Integers:
+        (a, w), width = given, self.design.widths["p"]
+        n, p, q = a.shape
+        m, each = w.shape[2], np.arange(n)
+        channel, position = reads.channels[:, 0], reads.positions[:, 0]
+        products = self._each(a[each, position], w[each, :, channel])
+        term = np.arange(q)
+        kept = (term >= reads.terms[:, :1]) & (term < reads.terms[:, 1:])
+        before = signed(pattern((products * kept).sum(1), width), width)
+        after = signed(pattern(before, width) ^ (np.int64(1) << bit), width)
+        found = np.zeros((n, p, m), np.int64)
+        found[each, position, channel] = after - before
+        return found
+
+    def _each(self, a: Integers, w: Integers) -> Integers:
+        circuit = self.design.circuit
+        return a * w if circuit is None else circuit.product(a, w)
+
+    def _bounds(self, n: int) -> Integers:
+        """Low and high of each result as it is shown, (2, n or 1, tiles, M, N)."""
+        half = 1 << (self.design.widths["p"] - 1)
+        low, high = self.operands.bounds or (-half, half - 1)
+        shape = (max(n, 1), *self.sums.shape[1:])
+        return np.stack([np.full(shape, low), np.full(shape, high)])
+
+    def _struck_bounds(
+        self, bounds: Integers, which: str, here: Integers, flips: Flips
+    ) -> Integers:
+        """With a bit of a bound wrong for all results that are shown from then on."""
+        width, side = self.design.widths["p"], int(which == "high")
+        own = bounds[side, here]
+        after = signed(pattern(own, width) ^ (np.int64(1) << flips.bit)[:, None, None, None], width)
+        late = self.shown.reshape(self.sums.shape[1:])[None] >= flips.cycle[:, None, None, None]
+        bounds[side, here] = np.where(late, after, own)
+        return bounds
+
+    def _checked(self, sums: Integers, bounds: Integers) -> Integers:
+        """As the columns show them."""
+        if not self.design.checks:
+            return sums
+        low, high = bounds
+        if self.design.protect == "zero":
+            return np.where((sums < low) | (sums > high), 0, sums)
+        return np.where(sums < low, low, np.where(sums > high, high, sums))
+
+
+def _index(place: Sequence[Integers], sizes: tuple[int, ...]) -> Integers:
+    """Places in a row of all, the last axis fastest."""
+    found: Integers = np.asarray(np.ravel_multi_index(tuple(place), sizes), np.int64)
+    return found
+
+
+def _layer(positions: int, terms: int, channels: int) -> Layer:
+    """A layer that is one matrix product."""
+    linear = nn.Linear(terms, max(channels, 2), bias=False)  # less is no network of its own
+    images = torch.zeros(1, positions, terms)
+    layer = capture(linear, images, torch.zeros(1, positions, dtype=torch.int64)).layers[0]
+    return replace(layer, bounds={**layer.bounds, "m": channels})
