@@ -47,7 +47,7 @@ def test_narrow_formats_keep_most_accuracy(weights: Path, fmt: rh.NumberFormat) 
 
 
 def test_eight_bits_lose_less_than_a_point(weights: Path) -> None:
-    """After training, on the images that the network is judged on in the paper; in pairs."""
+    """Calibrated on training images, judged on the first 1,000 test images, in pairs."""
     test = subject("resnet20", weights=weights)
     learn = subject("resnet20", weights=weights, train=True)
     real = rh.capture(test.model, test.images[:1000], test.labels[:1000])
