@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from oracles.verilated import Compiled, lint, missing, runtime
+from radhard.arith.multipliers import multiplier_named
 from radhard.rtl.cycle import Twin
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.emit import emit
@@ -50,6 +52,59 @@ def test_every_flip_of_two_tiles_is_that_of_the_twin(
     differ = (found != told).reshape(len(flips), -1).any(1).nonzero()[0]
     assert [lines[k] for k in differ] == []
     assert (found != twin.run()).any() != (protect in ("voted", "tmr"))
+
+
+NETLIST = """// two bits by two, one partial product left out
+module rough(A, B, O);
+  input [1:0] A; input [1:0] B; output [3:0] O;
+  wire n1, n2;
+  assign n1 = A[0] & B[1];
+  assign n2 = A[1] & B[1];
+  assign O = {n2, n2, n1, A[0] & B[0]};
+endmodule
+"""
+CIRCUITS = ("mul8s_1KV8@v1", "mul8s_1KVL@v1", "mul8s_1L2H@v1", "mul8s_1KR3@v1",
+            "mul8s_array:columns=7", "mul4s_array:a=1,b=2,columns=4")  # fmt: skip
+
+
+@compiles
+@pytest.mark.parametrize("name", CIRCUITS)
+def test_all_products_of_a_multiplier(name: str, tmp_path: Path, objects: list[Path]) -> None:
+    circuit = multiplier_named(name)
+    width = circuit.width
+    design = ArrayDesign(1, 1, width, multiplier=name)
+    half = 1 << (width - 1)
+    every = np.arange(-half, half)
+    a = np.broadcast_to(every[None, :, None], (2 * half, 2 * half, 1))
+    operands = Operands(a.copy(), every[:, None, None])
+    found = Compiled(design, tmp_path, objects).run(operands, None)[0, :, :, 0]
+    assert (found == circuit.product(every[None, :], every[:, None])).all()
+    assert lint(emit(design), tmp_path) == []
+
+
+@compiles
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+def test_flips_in_an_array_of_a_netlist(dataflow: str, tmp_path: Path, objects: list[Path]) -> None:
+    (tmp_path / "rough.v").write_text(NETLIST)
+    name = f"{tmp_path / 'rough.v'}@signed"
+    design = ArrayDesign(2, 2, 2, dataflow=dataflow, protect="psum", multiplier=name)
+    operands = Operands.drawn(design, tiles=2, free=3, seed=2)
+    twin, compiled = Twin(design, operands), Compiled(design, tmp_path, objects)
+    flips = Flips.every(design, schedule(design, operands).cycles)
+    assert (compiled.run(operands, flips) == twin.run(flips)).all()
+    assert (twin.run()[0] != operands.a @ operands.w).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("mul8u_1JFF@v1", "unsigned"), ("mul8s_drum:bits=4", "can't be emitted"),
+     ("mul8s_none@v1", "no multiplier")],
+)  # fmt: skip
+def test_multipliers_without_a_text(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ArrayDesign(2, 2, multiplier=name)
+    with pytest.raises(ValueError, match="multiplies 8 bits"):
+        ArrayDesign(2, 2, bits=12, multiplier="mul8s_1L2H@v1")
 
 
 def test_the_plain_text_is_short() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,18 +87,17 @@ class BrokenArray(Multiplier):
 
     @property
     def terms(self) -> int:
-        return len({cut for _, cut in self._rows()})
+        return len({cut for _, cut in self.rows})
 
     def formula(self, a: Integers, b: Integers) -> Integers:
         total = np.zeros_like(a)
-        for i, cut in self._rows():
+        for i, cut in self.rows:
             top = self.signed and i == self.width - 1
             total += ((a >> i) & 1) * ((b >> cut) << (cut + i)) * (-1 if top else 1)
         return total
 
-    def _rows(self) -> Iterator[tuple[int, int]]:
+    @property
+    def rows(self) -> list[tuple[int, int]]:
         """Bits of ``a``, and how many low bits of ``b`` are left out of the row of each."""
-        for i in range(self.a, self.width):
-            cut = max(self.b, self.columns - i)
-            if cut < self.width:
-                yield i, cut
+        found = [(i, max(self.b, self.columns - i)) for i in range(self.a, self.width)]
+        return [(i, cut) for i, cut in found if cut < self.width]

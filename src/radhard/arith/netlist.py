@@ -66,6 +66,19 @@ class Netlist(Multiplier):
         return ":".join(filter(None, (self._module().name, faults)))
 
     @property
+    def module_name(self) -> str:
+        """Of the module, in the file."""
+        return self._module().name
+
+    @property
+    def ports(self) -> tuple[str, str, str]:
+        """Names of A, of B and of the output, in the file."""
+        module = self._module()
+        a, b = sorted(module.inputs, key=str.lower)
+        (out,) = module.outputs
+        return a, b, out
+
+    @property
     def width(self) -> int:
         return next(iter(self._module().inputs.values()))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -24,12 +26,18 @@ from radhard.faults.model import FaultModel, fault_model_named
 from radhard.faults.permanent import Permanent
 from radhard.formats.catalogue import FLOAT32, INT8, format_named
 from radhard.formats.number import NumberFormat
+from radhard.network.archive import program_in
 from radhard.network.arithmetic import Datapath
+from radhard.network.aware import LearnedSteps
 from radhard.network.capture import capture
+from radhard.network.clip import LeastSquares
 from radhard.network.datapath import Datapaths
 from radhard.network.format import Formats
 from radhard.network.multiplied import Multipliers, psum_bits_of
-from radhard.network.pairs import check_pairs
+from radhard.network.pairs import check_pairs, hashed
+from radhard.network.quantisation import Quantisation
+from radhard.network.quantise import quantise
+from radhard.network.quantised import formats_in, save
 from radhard.network.source import Subject, subject
 from radhard.network.workload import HOST, Workload
 from radhard.protect.catalogue import protection_named
@@ -43,6 +51,8 @@ from radhard.stats.interval import wilson
 _MOST_AT_HAND, _WORK = 10_000, 2e11
 #: Images that are struck at a time where no number is given and there are as many.
 _IMAGES = 64
+#: Training images from which ranges are learned.
+_LEARNED = 1000
 #: Images that formats are fitted to, and those that show whether the network is guessing.
 _FITTED, _DOUBTED = 64, 256
 #: What passing faults have and permanent ones do not, with what stands for nothing.
@@ -184,6 +194,69 @@ def _format(
         return own, (f"{ask.model} has formats of its own, {own.name}: taken as they are",)
     exact = ask.multiplier is None and ask.permanent is None
     return (FLOAT32 if exact else INT8), ()
+
+
+def quantised_of(
+    ask: Ask, folder: Path, power_of_two: bool = False, trust: bool = False
+) -> tuple[Callable[[str], tuple[Workload, Workload]], tuple[str, ...]]:
+    """What makes a network in any widths, and notes.
+
+    Args:
+        ask: which network and data; test images at hand are as of `prepare`.
+        folder: in which trained ones are kept.
+        power_of_two: whether scales are powers of two.
+        trust: whether a ``.pt2`` file may run code while it is loaded.
+
+    Returns:
+        A function of widths as `Quantisation.parse` reads them, with ``+1`` behind them for a bit
+        of headroom in activations, and ``qat`` before them for training with codes in the loop. It
+        gives the network with test images, and with the training images that ranges were learned
+        from; a network of the user's own has its own images alone.
+
+    Raises:
+        ValueError, FileNotFoundError: as `prepare`.
+    """
+    whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
+    work = _captured(whole, ask, FLOAT32)
+    images, labels, notes = work.images, work.labels, list(whole.notes)
+    if ":" not in ask.model and not ask.model.endswith(".pt2"):
+        how = ask.reading(_LEARNED)
+        other = subject(ask.model, ask.data, ask.weights, train=True, how=how)
+        images, labels = other.images, other.labels
+    else:
+        notes.append("ranges are learned from images that the network is judged on")
+    seen = images[-_LEARNED:], labels[-_LEARNED:]
+
+    def made(words: str) -> tuple[Workload, Workload]:
+        trained = words.startswith("qat")
+        bits, _, headroom = words.removeprefix("qat").partition("+")
+        if headroom and not headroom.isdecimal():
+            raise ValueError(f"bits {words!r} can't be read: use 8, w4a8, 8+1 for headroom, qat4")
+        plan = Quantisation.parse(bits)
+        plan = replace(plan, headroom=int(headroom or 0), power_of_two=power_of_two)
+        if trained:
+            found = _trained(work, plan, (images, labels), folder)
+        else:
+            found = quantise(work, plan, *seen)
+        return found, found.with_(*seen)
+
+    return made, (*notes, *_doubts(work, whole))
+
+
+def _trained(
+    work: Workload, plan: Quantisation, pairs: tuple[torch.Tensor, torch.Tensor], folder: Path
+) -> Workload:
+    """Trained with codes in the loop, or as it was kept when that was done."""
+    training = LearnedSteps()
+    about = f"{work.fingerprint()} {plan} {training} {hashed(*pairs)}"
+    path = folder / f"{sha256(about.encode()).hexdigest()[:16]}.pt2"
+    if not path.is_file():
+        plan = replace(plan, clip=LeastSquares())
+        save(quantise(work, plan, *pairs, training), path)
+    formats = formats_in(path)
+    assert formats is not None
+    fitted = work.images[:_FITTED]
+    return capture(program_in(path), work.images, work.labels, formats, work.name, None, fitted)
 
 
 def _arithmetic(given: Part, part: Callable[..., Any]) -> Datapaths:

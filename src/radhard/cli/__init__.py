@@ -11,6 +11,7 @@ from typing import TextIO
 from radhard.cli.app import app
 from radhard.cli.assess import assess
 from radhard.cli.compare import compare_samplers
+from radhard.cli.explore import explore
 from radhard.cli.listing import listing
 from radhard.cli.protect import protect
 from radhard.cli.quantise import quantise
@@ -25,6 +26,7 @@ __all__ = [
     "app",
     "assess",
     "compare_samplers",
+    "explore",
     "listing",
     "main",
     "protect",

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
+    from radhard.stats.estimate import Estimate
     from radhard.view.bar import ProgressBar
 
 app = typer.Typer(
@@ -50,6 +52,15 @@ class Way:
     device: str
     json: bool
     trust: bool
+
+
+def plain(found: Estimate) -> dict[str, float | int | None]:
+    """An estimate as JSON has it, which knows no infinities; nothing stands for what is unknown."""
+    ends = {name: getattr(found, name) for name in ("value", "low", "high")}
+    if found.n == 0:
+        ends["value"] = None
+    known = {name: x if x is not None and isfinite(x) else None for name, x in ends.items()}
+    return {**known, "n": found.n}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import Way, app, resumable, show_notes
+from radhard.cli.app import Way, app, plain, resumable, show_notes
 from radhard.cli.permanent import answer_permanent
 
 if TYPE_CHECKING:
@@ -326,7 +326,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "rounding": work.formats.rounding,
         "device": str(work.device),
         "peak_memory_mib": round(peak_bytes() / 2**20),
-        "metrics": {name: _short(estimate) for name, estimate in metrics.items()},
+        "metrics": {name: plain(estimate) for name, estimate in metrics.items()},
         **({"fit_verdict": asdict(result.fit_verdict())} if rated else {}),
         "known": [
             {
@@ -341,10 +341,10 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
                 "component": part.label[0],
                 "n": part.n,
                 "rate_fit": part.rate_fit,
-                "sdc1": _short(part["sdc1"]),
-                "activated": _short(part["activated"]),
-                "sdc1_activated": _short(_per_activated(result, str(part.label[0]))),
-                **({"fit_sdc1": _short(part.fit("sdc1"))} if rated else {}),
+                "sdc1": plain(part["sdc1"]),
+                "activated": plain(part["activated"]),
+                "sdc1_activated": plain(_per_activated(result, str(part.label[0]))),
+                **({"fit_sdc1": plain(part.fit("sdc1"))} if rated else {}),
             }
             for part in result.by(lambda s: (s.component,))
         ],
@@ -355,7 +355,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
                 "bit": part.label[2],
                 "n": part.n,
                 "exposure": exposure,
-                "sdc1": _short(part["sdc1"]),
+                "sdc1": plain(part["sdc1"]),
             }
             for part, exposure in zip(result.strata, result.space.exposure.tolist(), strict=True)
         ],
@@ -365,8 +365,3 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
 
 def _per_activated(result: Result, component: str) -> Estimate:
     return result.per_activated("sdc1", lambda stratum: stratum.component == component)
-
-
-def _short(estimate: Estimate) -> dict[str, float | int | None]:
-    value = None if estimate.n == 0 else estimate.value
-    return {"value": value, "low": estimate.low, "high": estimate.high, "n": estimate.n}

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radhard.cli.app import Way, show_notes, stoppable
+from radhard.cli.app import Way, plain, show_notes, stoppable
 
 if TYPE_CHECKING:
     from radhard.campaign.ask import Ask
     from radhard.campaign.chips import UnderDefects
-    from radhard.stats.estimate import Estimate
 
 #: Chips, and accuracy that a good one may lose, where nothing is said.
 _MAPS, _LOSE = 20, 0.01
@@ -76,11 +75,7 @@ def _shown(found: UnderDefects, points: float) -> dict[str, Any]:
         "images": len(found.golden),
         "seed": chips.seed,
         "may_lose": points,
-        "metrics": {name: _plain(one) for name, one in metrics.items()},
+        "metrics": {name: plain(one) for name, one in metrics.items()},
         "losses": found.losses.tolist(),
-        "kinds": [{"kind": name, "loss": _plain(one)} for name, one in kinds(found).items()],
+        "kinds": [{"kind": name, "loss": plain(one)} for name, one in kinds(found).items()],
     }
-
-
-def _plain(estimate: Estimate) -> dict[str, float]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}

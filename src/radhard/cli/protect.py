@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import app, show_notes, stoppable
+from radhard.cli.app import app, plain, show_notes, stoppable
 from radhard.cli.assess import (
     Device,
     Grey,
@@ -172,6 +172,5 @@ def _shown(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _plain(found: Estimate) -> dict[str, float | int | str]:
-    return {"value": found.value, "low": found.low, "high": found.high,
-            "confidence": found.confidence, "n": found.n, "unit": found.unit}  # fmt: skip
+def _plain(found: Estimate) -> dict[str, float | int | str | None]:
+    return {**plain(found), "confidence": found.confidence, "unit": found.unit}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radhard.cli.app import app, show_notes
+from radhard.cli.app import app, plain, show_notes
 from radhard.cli.assess import Grey, Json, Mean, Size, Std, Trust
 
 if TYPE_CHECKING:
@@ -194,11 +194,8 @@ def _tell(before: Workload, after: Workload, out: Path, json: bool) -> None:
         for layer, own in zip(after.layers, after.formats.layers, strict=True)
     ]  # fmt: skip
     if json:
-        plain = {
-            name: {"value": one.value, "low": one.low, "high": one.high, "n": one.n}
-            for name, one in found.items()
-        }
-        shown = {"accuracy": plain, "format": after.formats.name, "layers": layers,
+        accuracy = {name: plain(one) for name, one in found.items()}
+        shown = {"accuracy": accuracy, "format": after.formats.name, "layers": layers,
                  "network": str(out)}  # fmt: skip
         print(writer.dumps(shown, allow_nan=False))
         return

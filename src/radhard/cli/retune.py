@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import app, show_notes, stoppable
+from radhard.cli.app import app, plain, show_notes, stoppable
 from radhard.cli.assess import Grey, Images, Json, Mean, Size, Std, Trust
 
 if TYPE_CHECKING:
@@ -156,13 +156,11 @@ def _tell(
     good = {f"yield, {name}": one.yield_of(0.01)
             for name, one in zip(("as it was", "retuned"), pair, strict=True)}  # fmt: skip
     if json:
-        plain = {
-            name.replace(", ", "_").replace(" ", "_").replace("-", "_"): {
-                "value": one.value, "low": one.low, "high": one.high, "n": one.n
-            }
+        shown = {
+            name.replace(", ", "_").replace(" ", "_").replace("-", "_"): plain(one)
             for name, one in {**found, **good}.items()
         }  # fmt: skip
-        print(writer.dumps({"metrics": plain, "network": str(out)}, allow_nan=False))
+        print(writer.dumps({"metrics": shown, "network": str(out)}, allow_nan=False))
         return
     table = Table(title=about(pair[0]), box=box.SIMPLE, title_justify="left")
     for head in ("", "accuracy", "95 % interval"):

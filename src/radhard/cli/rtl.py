@@ -73,6 +73,9 @@ def rtl(
     psum_bits: Annotated[int, typer.Option(help="Of sums; 0: 8 more than a product.")] = 0,
     dataflow: Annotated[Flow, typer.Option(help="What is stationary.")] = Flow.ws,
     protect: Annotated[ProtectName, typer.Option(help="Protection.")] = ProtectName.none,
+    multiplier: Annotated[
+        str | None, typer.Option(help="Signed, of radhard list multipliers; exact if left out.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for texts and netlists.")] = Path("rtl"),
     size: Annotated[int, typer.Option(help="simulate: of the axis that is left free.")] = 64,
     tiles: Annotated[int, typer.Option(help="simulate: one after the other.")] = 1,
@@ -88,7 +91,10 @@ def rtl(
     """Emit, simulate or synthesise a systolic array, protected or not."""
     from radhard.rtl.design import ArrayDesign
 
-    design = ArrayDesign(rows, cols, bits, weight_bits, psum_bits, dataflow.value, protect.value)
+    widths = bits, weight_bits, psum_bits
+    design = ArrayDesign(
+        rows, cols, *widths, dataflow.value, protect.value, multiplier or ""
+    )  # fmt: skip
     steps: dict[Step, Callable[[], dict[str, Any]]] = {
         Step.emit: lambda: _emitted(design, out),
         Step.simulate: lambda: _simulated(design, tiles, size, faults, seed),
@@ -110,7 +116,7 @@ def _emitted(design: ArrayDesign, out: Path) -> dict[str, Any]:
     files = {out / "systolic.sv": emit(design), out / "serial.sv": emit_serial(design)}
     for path, written in files.items():
         path.write_text(written, encoding="utf-8")
-    by_formula = asdict(count(design))
+    by_formula = asdict(count(design)) if not design.multiplier else None
     return {
         "state_bits": design.state_bits,
         "by_formula": by_formula,

@@ -14,6 +14,7 @@ from radhard.formats.catalogue import FLOAT32, FLOAT64
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
+from radhard.network.format import WIDEST_SUM
 from radhard.network.layer import Product
 from radhard.network.terms import Terms
 
@@ -88,7 +89,8 @@ class Arithmetic:
     rounding at the end. ``bound`` is the largest partial sum of integers that can occur;
     ``splits`` says that halves of the weight have sums which float32 holds. Where it rounds at
     ``each_step``, products are those of `radhard.network.stepwise` and sums are integers of the
-    accumulator. With a datapath of its ``own``, sums are what that makes of them.
+    accumulator. With a datapath of its ``own``, sums are what that makes of them. Integers are
+    accumulated in ``sum_bits``, or in as many as are usual where that is 0.
     """
 
     input: NumberFormat
@@ -100,6 +102,7 @@ class Arithmetic:
     splits: bool = False
     each_step: bool = False
     own: Datapath | None = None
+    sum_bits: int = 0
 
     @property
     def linear(self) -> bool:
@@ -192,7 +195,8 @@ class Arithmetic:
         """
         if self.accumulator is not None:
             return self.accumulator
-        bits = 32 if self.input.width + self.weight.width <= 16 else 48
+        usual = 32 if self.input.width + self.weight.width <= 16 else WIDEST_SUM
+        bits = self.sum_bits or usual
         return FixedFormat(f"int{bits}", bits, 0)
 
     def held(self, partial: Tensor, given: Parameters) -> Tensor:

@@ -60,8 +60,30 @@ def fitted(
     splits = exact and weight.width <= 8 and 2 * largest(source) * 8 * fan_in <= 2**24
     stepwise = exact and formats.rounding == "each-step"
     splits &= own is None
-    how = Arithmetic(source, weight, output, accumulator, exact, bound, splits, stepwise, own)
+    _check_sums(layer, formats.sum_bits, bound)
+    sum_bits = formats.sum_bits if exact else 0
+    how = Arithmetic(
+        source, weight, output, accumulator, exact, bound, splits, stepwise, own, sum_bits
+    )
     return how.with_bound(bound)
+
+
+def _check_sums(layer: Layer, bits: int, bound: float) -> None:
+    """Raise ValueError where an accumulator can't hold a layer's sums."""
+    if bits and bound < math.inf and bits < bits_of(bound):
+        raise ValueError(
+            f"layer {layer.name} has sums up to {bound:,.0f}, which {bits} bits don't hold: use "
+            f"{bits_of(bound)} or more (sum_bits), or 0"
+        )
+
+
+def bits_of(bound: float) -> int:
+    """The narrowest two's complement in which integers up to a bound, and down to less it, are.
+
+    >>> bits_of(127), bits_of(128)
+    (8, 9)
+    """
+    return int(bound).bit_length() + 1
 
 
 def _bound(

@@ -11,6 +11,8 @@ from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 
+#: Widest accumulator of integers: that of multipliers of programmable logic.
+WIDEST_SUM = 48
 #: Where fixed point rounds: the finished sum, or all that a latch holds.
 Rounding = Literal["once", "each-step"]
 
@@ -54,10 +56,13 @@ class Formats:
             follow it, as runtimes of quantised networks do (`radhard.network.fuse`).
         layers: those of each layer in run order, with their scales, where they differ or are known
             beforehand, as of quantised networks; the others then say what was asked for in general.
+        sum_bits: of the accumulator of integers; 0 for 32, or 48 where products have more than 16.
+            It must hold every sum of the network, with any one operand struck.
 
     Raises:
         ValueError: for ``fused`` with activations that are no unsigned integers without a scale, or
-            ``each-step`` with other formats than fixed point; for ``layers`` beside either.
+            ``each-step`` with other formats than fixed point; for ``layers`` beside either, or
+            ``sum_bits`` that can't be.
 
     >>> import radhard as rh
     >>> Formats.of(rh.INT8).accumulator is None
@@ -70,8 +75,14 @@ class Formats:
     fused: bool = False
     rounding: Rounding = "once"
     layers: tuple[LayerFormats, ...] = ()
+    sum_bits: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.sum_bits <= WIDEST_SUM or (self.sum_bits and self.accumulator):
+            raise ValueError(
+                f"sums of {self.sum_bits} bits can't be: use 0 to {WIDEST_SUM}, and formats of "
+                "integers without an accumulator's own"
+            )
         if self.rounding not in get_args(Rounding):
             raise ValueError(
                 f"rounding {self.rounding!r} can't be: use {' or '.join(get_args(Rounding))}"
@@ -123,15 +134,20 @@ class Formats:
         if self.layers:
             weights, inputs = ({getattr(own, part).width for own in self.layers}
                                for part in ("weight", "input"))  # fmt: skip
-            return f"w{_span(weights)}a{_span(inputs)}"
+            return "/".join([f"w{_span(weights)}a{_span(inputs)}", *self._more])
         names = [fmt.name if fmt else "full" for fmt in self._parts]
-        step = [self.rounding] if self.rounding != "once" else []
-        return "/".join([*(names[:1] if self.alike else names), *step])
+        return "/".join([*(names[:1] if self.alike else names), *self._more])
 
     @property
     def alike(self) -> bool:
         """Whether one format serves all."""
-        return replace(self, rounding="once") == Formats.of(self.weight)
+        return replace(self, rounding="once", sum_bits=0) == Formats.of(self.weight)
+
+    @property
+    def _more(self) -> list[str]:
+        """What else a name says."""
+        step: list[str] = [self.rounding] if self.rounding != "once" else []
+        return step + [f"sum{self.sum_bits}"] * (self.sum_bits > 0)
 
     @property
     def carrier(self) -> torch.dtype:

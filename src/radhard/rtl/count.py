@@ -27,13 +27,20 @@ class Count:
 
 
 def count(design: ArrayDesign) -> Count:
-    """What Yosys 0.70 makes of a design, exactly.
+    """What Yosys 0.70 makes of a design with exact multipliers, exactly.
+
+    Raises:
+        ValueError: for other multipliers.
 
     >>> count(ArrayDesign(4, 4))
     Count(ffs=708, carries=120, dsps=16, luts=96)
     >>> count(ArrayDesign(4, 4, protect="voted"))
     Count(ffs=1984, carries=144, dsps=16, luts=704)
     """
+    if design.multiplier:
+        raise ValueError(
+            f"{design.multiplier} is counted by synthesis alone: formulas are of exact multipliers"
+        )
     copies = 3 if design.protect == "tmr" else 1
     dsps = copies * design.rows * design.cols
     return Count(_ffs(design), _carries(design, copies), dsps, _luts(design))

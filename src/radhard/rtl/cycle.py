@@ -95,12 +95,17 @@ class Twin:
         if design.dataflow == "os":
             if on["clear"]:
                 return {value: np.zeros_like(held[value]) for value in design.widths}
-            added = held["p"] + came["a"] * came["w"]
+            added = held["p"] + self._product(came["a"], came["w"])
             return {**came, "p": came["p"] if on["drain"] else added}
         if on["load"]:
             return {design.top: came[design.top]}
         left, top = design.left, design.top
-        return {left: came[left], "p": came["p"] + came[left] * held[top]}
+        met = {left: came[left], top: held[top]}
+        return {left: came[left], "p": came["p"] + self._product(met["a"], met["w"])}
+
+    def _product(self, a: Integers, w: Integers) -> Integers:
+        circuit = self.design.circuit
+        return a * w if circuit is None else circuit.product(a, w)
 
     def read(self, state: Mapping[str, Integers], value: Value) -> Integers:
         """A value as elements see it, copies voted; signed."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, get_args
 
 from radhard.arith.array import Stationary
+from radhard.arith.multiplier import Multiplier
+from radhard.rtl.multiply import circuit_named
 
 #: What an array does against upsets; `ArrayDesign` says what each is.
 Protect = Literal["none", "clamp", "zero", "msb", "psum", "voted", "tmr"]
@@ -69,6 +73,8 @@ class ArrayDesign:
         psum_bits: of a partial sum; 0 for 8 more than a product.
         dataflow: ``ws``, ``os`` or ``is``.
         protect: one of the protections.
+        multiplier: of the catalogue, by name; exact where empty. It is at least as wide as what it
+            multiplies, which is extended to its width.
 
     Raises:
         ValueError: for what can't be built.
@@ -85,6 +91,7 @@ class ArrayDesign:
     psum_bits: int = 0
     dataflow: Stationary = "ws"
     protect: Protect = "none"
+    multiplier: str = ""
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.cols < 1:
@@ -98,17 +105,34 @@ class ArrayDesign:
                 f"activations of {widths['a']} and weights of {widths['w']} bits can't be: use 2 "
                 "to 16"
             )
-        if not widths["a"] + widths["w"] <= widths["p"] <= WIDEST_SUM:
+        if self.circuit is not None and self.circuit.width < max(widths["a"], widths["w"]):
             raise ValueError(
-                f"partial sums of {widths['p']} bits can't be: use {widths['a'] + widths['w']}, "
-                f"the width of a product, to {WIDEST_SUM}"
+                f"{self.multiplier} multiplies {self.circuit.width} bits: use operands of as many "
+                "or fewer"
+            )
+        if not self.product_bits <= widths["p"] <= WIDEST_SUM:
+            raise ValueError(
+                f"partial sums of {widths['p']} bits can't be: use {self.product_bits}, the width "
+                f"of a product, to {WIDEST_SUM}"
             )
 
     @property
     def widths(self) -> dict[Value, int]:
         """Bits of each value."""
         weight = self.weight_bits or self.bits
-        return {"a": self.bits, "w": weight, "p": self.psum_bits or self.bits + weight + 8}
+        return {"a": self.bits, "w": weight, "p": self.psum_bits or self.product_bits + 8}
+
+    @property
+    def circuit(self) -> Multiplier | None:
+        """The multiplier; ``None`` for an exact one."""
+        return _circuit(self.multiplier)
+
+    @property
+    def product_bits(self) -> int:
+        """Of a product."""
+        if self.circuit is not None:
+            return 2 * self.circuit.width
+        return self.bits + (self.weight_bits or self.bits)
 
     @property
     def left(self) -> Value:
@@ -134,7 +158,8 @@ class ArrayDesign:
     def name(self) -> str:
         """In one word, such as ``ws-8x8-a8w8p24-clamp``."""
         widths = "".join(f"{value}{width}" for value, width in self.widths.items())
-        return f"{self.dataflow}-{self.rows}x{self.cols}-{widths}-{self.protect}"
+        plain = f"{self.dataflow}-{self.rows}x{self.cols}-{widths}-{self.protect}"
+        return "-".join(filter(None, (plain, re.sub(r"[^\w.]", "_", self.multiplier))))
 
     def voted(self, value: Value) -> int:
         """How many top bits of a value are kept three times."""
@@ -186,3 +211,8 @@ class ArrayDesign:
             for copy in COPIES:
                 path = f"{place}{value}_copies.{copy}.q"
                 yield Register(f"{value}_{copy}", value, self.rows, self.cols, voted, path)
+
+
+@cache
+def _circuit(name: str) -> Multiplier | None:
+    return circuit_named(name)

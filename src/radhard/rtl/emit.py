@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from radhard.rtl.design import COPIES, ArrayDesign, Value
+from radhard.rtl.multiply import emit_multiplier
 
 _KINDS = {"ws": "weight stationary", "os": "output stationary", "is": "input stationary"}
 _WORDS: dict[Value, str] = {"a": "activations", "w": "weights", "p": "partial sums"}
@@ -91,17 +92,23 @@ def _replica(design: ArrayDesign) -> str:
 
 def _mac(design: ArrayDesign) -> str:
     a, w, p = design.widths.values()
-    above = f"{{{p - a - w}{{product[{a + w - 1}]}}}}, " if p > a + w else ""
+    wide, circuit = design.product_bits, design.circuit
+    above = f"{{{p - wide}{{product[{wide - 1}]}}}}, " if p > wide else ""
+    product = f"assign product = {wide}'(a) * {wide}'(w);"
+    if circuit is not None:
+        ends = ", ".join(f".{name}({circuit.width}'({name}))" for name in ("a", "w"))
+        product = f"multiply circuit ({ends}, .product(product));"
     return (
-        (_KEEP if design.protect == "tmr" else "")
+        ("" if circuit is None else emit_multiplier(circuit) + "\n")
+        + (_KEEP if design.protect == "tmr" else "")
         + f"""module mac (
     input  logic signed [{_range(a)}] a,
     input  logic signed [{_range(w)}] w,
     input  logic signed [{_range(p)}] p,
     output logic signed [{_range(p)}] sum
 );
-    logic signed [{_range(a + w)}] product;
-    assign product = {a + w}'(a) * {a + w}'(w);
+    logic signed [{_range(wide)}] product;
+    {product}
     assign sum = p + {{{above}product}};
 endmodule
 """

@@ -54,6 +54,12 @@ _CONFIG = {
     "displaylogo": False,
     "modeBarButtons": [["toImage", "resetScale2d"]],
 }
+#: The ``meta`` of a figure whose points have a place on a page as their ``customdata``.
+LINKS = "links"
+_FOLLOW = """document.getElementById("{plot_id}").on("plotly_click", function (clicked) {
+  var place = clicked.points[0].customdata;
+  if (place) { window.location.href = place; }
+});"""
 
 
 def report(store: str | Path) -> Path:
@@ -125,8 +131,9 @@ def written(path: Path, template: str, **values: Any) -> Path:
     numbers = count(1)
     environment.filters["percent"] = percent
     environment.filters["embedded"] = lambda figure: figure.to_html(
-        full_html=False, include_plotlyjs=False, div_id=f"figure-{next(numbers)}", config=_CONFIG
-    )
+        full_html=False, include_plotlyjs=False, div_id=f"figure-{next(numbers)}", config=_CONFIG,
+        post_script=_FOLLOW if figure.layout.meta == LINKS else None,
+    )  # fmt: skip
     html = environment.get_template(template).render(plotly=get_plotlyjs(), **values)
     replace_file(path, html.encode())
     return path

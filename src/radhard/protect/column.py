@@ -1,0 +1,49 @@
+"""A clamp where sums leave the columns of an array."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from radhard.accel.chip import Accelerator
+from radhard.engine.guard import StepGuard
+from radhard.network.workload import Workload
+from radhard.protect.bound import Bounded, element_cost, extremes
+from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
+from radhard.protect.tap import Tap, TapGuard, tapped
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnClamp(Protection):
+    """Clamps the finished sums of each layer to their learned range (Taheri et al., ISQED'24).
+
+    As `radhard.rtl.design.ArrayDesign` does with ``clamp`` and ``zero``: bounds for each layer, of
+    all that leaves the array, the logits among them. A bound of a sum and that of the code it is
+    rounded to are the same check, as rounding keeps order; so where the range fills its code, as
+    that of a largest value does, the code saturates there already, and only headroom or the other
+    end leaves something to clamp.
+
+    Attributes:
+        zero: set what lies outside to 0 instead.
+        fitted: the bounds, from `learned`; where empty, `guard` learns from the workload's images.
+
+    >>> ColumnClamp(zero=True)
+    ColumnClamp(zero=True, fitted=Fitted(e3b0c44298fc1c14))
+    """
+
+    zero: bool = False
+    fitted: Fitted = UNFITTED
+
+    def learned(self, training: Workload) -> ColumnClamp:
+        """With the fault-free ranges over ``training``."""
+        return replace(self, fitted=Fitted(extremes(training, tapped(training, Tap.OUTPUT))))
+
+    def guard(self, workload: Workload) -> StepGuard:
+        """See `Protection`."""
+        held = (self.fitted or self.learned(workload).fitted).tensors
+        return TapGuard({k: Bounded(low, high, self.zero) for k, (low, high) in held.items()})
+
+    def cost(self, workload: Workload, chip: Accelerator) -> Cost:
+        """Two comparisons per output of a layer; two bounds per layer."""
+        steps = tapped(workload, Tap.OUTPUT)
+        bits = sum(2 * how.latch.width for how in workload.arithmetic)
+        return Cost(operations=element_cost(workload, steps, 2), memory_bits=bits)

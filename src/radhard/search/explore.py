@@ -1,0 +1,438 @@
+"""Quantisation by array by protection: accuracy, reliability and hardware of each design.
+
+The automated exploration of Taheri et al. (ISQED'24, "DeepXcel"), with intervals: a network in
+several widths, faults in its activations or in the registers of the array that runs it, protections
+that the array can have, and what each design costs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from math import inf, isnan, nan
+from pathlib import Path
+from typing import Literal, get_args
+
+from radhard.accel.chip import Accelerator, Software
+from radhard.accel.systolic import Systolic
+from radhard.arith.array import Stationary
+from radhard.arith.multiplier import Multiplier
+from radhard.arith.multipliers import multiplier_named
+from radhard.campaign.campaign import Campaign
+from radhard.campaign.collect import collect
+from radhard.campaign.job import Watcher
+from radhard.campaign.part import Part
+from radhard.campaign.result import Result
+from radhard.faults.space import Stratum
+from radhard.formats.integer import IntegerFormat
+from radhard.formats.number import NumberFormat
+from radhard.metrics.fit import fit
+from radhard.network.fit import bits_of
+from radhard.network.workload import Workload
+from radhard.protect.bound import RangeRestriction
+from radhard.protect.column import ColumnClamp
+from radhard.protect.protection import Protection
+from radhard.rtl.design import ArrayDesign, Protect, Value
+from radhard.rtl.energy import relative_energy
+from radhard.rtl.hardware import Hardware, hardware_of
+from radhard.rtl.latency import Running, running
+from radhard.rtl.multiply import circuit_named
+from radhard.stats.estimate import Estimate, mixed, opposite
+
+#: Where faults strike: codes of layer outputs, or the registers of the array.
+Where = Literal["array", "activations"]
+#: What can be weighed: names of `Point.score`.
+OBJECTIVES = ("accuracy", "sdc1", "ra", "fit", "area", "delay", "energy")
+#: The multiplier that arrays have where none is named.
+EXACT = "exact"
+_MOST = frozenset({"accuracy", "ra"})  # the more the better
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The grid, and how each design is asked.
+
+    Attributes:
+        bits: of weights and activations, each as `radhard.quantise` reads it.
+        arrays: (rows, columns).
+        protect: what arrays have against upsets; the plain one is run in any case.
+        multipliers: by name; ``exact`` among others.
+        objectives: what the front is about, of `OBJECTIVES`.
+        dataflow: of the arrays.
+        where: what faults strike: registers of the ``array``, or codes of ``activations``.
+        faults: for each network on an array.
+        images: struck at a time.
+        seeds: of place and route, for arrays that were not measured before.
+        seed: of the draws.
+
+    Raises:
+        ValueError: for an empty axis, a name that is none or twice, or numbers that can't be.
+    """
+
+    bits: tuple[str, ...] = ("8", "6", "4", "3")
+    arrays: tuple[tuple[int, int], ...] = ((4, 4), (8, 8))
+    protect: tuple[Protect, ...] = ("none", "clamp", "msb", "psum")
+    multipliers: tuple[str, ...] = (EXACT,)
+    objectives: tuple[str, ...] = ("accuracy", "sdc1", "area", "delay")
+    dataflow: Stationary = "ws"
+    where: Where = "array"
+    faults: int = 2000
+    images: int = 64
+    seeds: tuple[int, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("bits", "arrays", "protect", "multipliers", "objectives"):
+            held = getattr(self, name)
+            if not held or len(set(held)) < len(held):
+                raise ValueError(f"{name} {held} can't be: name at least one, and each once")
+        known: Mapping[str, Sequence[str]] = {
+            "protect": get_args(Protect), "objectives": OBJECTIVES,
+        }  # fmt: skip
+        for name, kinds in known.items():
+            for one in getattr(self, name):
+                if one not in kinds:
+                    raise ValueError(f"{name} {one!r} can't be: use {', '.join(kinds)}")
+        if self.where not in get_args(Where):
+            raise ValueError(f"faults in {self.where!r} can't be: use {', '.join(get_args(Where))}")
+        if self.where == "activations" and "fit" in self.objectives:
+            raise ValueError("activations of software have no raw rate, so no FIT: leave fit out")
+        for name in self.multipliers:
+            circuit_named("" if name == EXACT else name)  # refuses what can't be
+        for rows, cols in self.arrays:
+            ArrayDesign(rows, cols)  # refuses what can't be
+        if self.faults < 1 or self.images < 1:
+            raise ValueError(
+                f"{self.faults} faults on {self.images} images can't be: use 1 or more"
+            )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Point:
+    """One design: a quantised network on a protected array.
+
+    Attributes:
+        bits, multiplier: the network.
+        design: the array, as `radhard rtl` emits it.
+        accuracy: without faults.
+        sdc1, ra: given that a fault strikes.
+        fit: rate of SDC-1; ``None`` where there are no raw rates.
+        drop: accuracy that a fault costs, on average over faults.
+        worst: the layer whose faults cost most, and how much; the interval holds although it was
+            picked.
+        improvement: how much less a fault costs than on the plain array, in accuracy; on the same
+            faults.
+        improved: the same as a share of what it costs there.
+        unread: faults that nothing reads.
+        masked: those that do not reach the outputs, unread ones among them.
+        hardware: what the array costs.
+        running: what an inference takes.
+        campaign: name of the one in which it was struck.
+        energy_known: whether its multiplier's power is.
+    """
+
+    bits: str
+    multiplier: str
+    design: ArrayDesign
+    accuracy: Estimate
+    sdc1: Estimate
+    ra: Estimate
+    fit: Estimate | None
+    drop: Estimate
+    worst: tuple[str, Estimate]
+    improvement: Estimate | None
+    improved: Estimate | None
+    unread: Estimate
+    masked: Estimate
+    hardware: Hardware
+    running: Running
+    campaign: str
+    energy_known: bool = True
+
+    @property
+    def name(self) -> str:
+        """Such as ``8-4x4-clamp``."""
+        own = [] if self.multiplier == EXACT else [self.multiplier]
+        array = f"{self.design.rows}x{self.design.cols}"
+        return "-".join([self.bits, array, self.design.protect, *own])
+
+    def score(self, objective: str) -> float | None:
+        """The value of an objective, less is better; ``None`` where it is not known."""
+        rate, found = self.hardware.fmax_mhz, None
+        match objective:
+            case "area":
+                return self.hardware.cells
+            case "delay":
+                return None if rate is None else self.running.latency_us(rate.value)
+            case "energy":
+                return self.running.energy_nj if self.energy_known else None
+            case _:
+                found = getattr(self, objective)
+        if found is None or isnan(found.value):
+            return None
+        return float(-found.value if objective in _MOST else found.value)
+
+
+def explore(
+    plan: Plan,
+    quantised: Callable[[str], tuple[Workload, Workload]],
+    store: Path,
+    watch: Watcher | None = None,
+    tell: Callable[[str], None] = lambda said: None,
+) -> Iterator[Point]:
+    """Evaluate the grid, design by design; what ``store`` holds is not run again.
+
+    All protections of a network on an array meet the same faults.
+
+    Args:
+        plan: the grid.
+        quantised: makes the network of one of its ``bits``, with test images and with others, from
+            which ranges are learned.
+        store: folder of campaigns and of what tools make.
+        watch: called after each shard of a campaign.
+        tell: what is being synthesised.
+
+    Raises:
+        ValueError: where a network can't be had or can't run on such an array; nothing else has
+            run then.
+    """
+    ready = {bits: quantised(bits) for bits in plan.bits}
+    for bits, name, size in product(plan.bits, plan.multipliers, plan.arrays):
+        own = _Design(plan, bits, name, size, *ready[bits])
+        found = own.results(store / "runs", watch)
+        for protect in plan.protect:
+            design = replace(own.design, protect=protect)
+            hardware = hardware_of(design, store / "hardware", plan.seeds, tell)
+            yield own.point(design, found, hardware)
+
+
+def _summing(work: Workload, bits: int) -> Workload:
+    """With an accumulator of so many bits."""
+    return work.with_(format=replace(work.formats, sum_bits=bits))
+
+
+class _Design:
+    """A quantised network on an array, with any of the protections."""
+
+    def __init__(
+        self, plan: Plan, bits: str, multiplier: str, size: tuple[int, int], work: Workload,
+        learning: Workload,
+    ) -> None:  # fmt: skip
+        self.plan, self.bits, self.multiplier = plan, bits, multiplier
+        inputs, weights = map(max, _ports(work))
+        sums = max(bits_of(how.bound) for how in work.arithmetic if how.exact)
+        held = max(sums, inputs + weights + 8)
+        if multiplier != EXACT:  # whose products may be larger than exact ones
+            held = max(sums + 1, 2 * multiplier_named(multiplier).width + 8)
+        name = "" if multiplier == EXACT else multiplier
+        self.design = ArrayDesign(*size, inputs, weights, held, plan.dataflow, multiplier=name)
+        self.work, self.learning = (_summing(one, held) for one in (work, learning))
+        self.circuit: Multiplier | None = None
+        if multiplier != EXACT:
+            self.circuit = multiplier_named(multiplier)
+            self.work, self.learning = (
+                one.with_(multiplier=self.circuit) for one in (self.work, self.learning)
+            )
+
+    @property
+    def chip(self) -> Accelerator:
+        """What is struck; the array that is emitted has no control of its own."""
+        if self.plan.where == "activations":
+            return Software(("activation",))
+        rows, cols = self.design.rows, self.design.cols
+        return Systolic(rows, cols, self.plan.dataflow, control_share=0.0)
+
+    def results(self, store: Path, watch: Watcher | None) -> dict[Protect, Result]:
+        """What campaigns find: without protection, and with each that changes the run."""
+        parts = [self.work.name, self.bits, self.multiplier]
+        if self.plan.where == "array":
+            parts.append(f"{self.design.rows}x{self.design.cols}")
+        name = re.sub(r"[^\w.-]", "_", "-".join(parts))
+        struck = min(self.plan.images, len(self.work.images))
+        seed = self.plan.seed
+        plain = Campaign(self.work, self.chip, seed=seed, images=struck, name=name)
+        asked: dict[Protect, Campaign] = {"none": plain}
+        for kind in self.plan.protect:
+            if kind in ("clamp", "zero"):
+                guard = self._guard(zero=kind == "zero")
+                asked[kind] = plain.with_(protections=[guard], name=f"{name}-{kind}")
+        found = collect(list(asked.values()), self.plan.faults, store, watch)
+        return dict(zip(asked, found, strict=True))
+
+    def _guard(self, zero: bool) -> Protection:
+        if self.plan.where == "activations":
+            return RangeRestriction(zero=zero).learned(self.learning)
+        return ColumnClamp(zero).learned(self.learning)
+
+    def point(
+        self, design: ArrayDesign, found: Mapping[Protect, Result], hardware: Hardware
+    ) -> Point:
+        """The design with one of the protections."""
+        result = found.get(design.protect, found["none"])
+        kept = _Kept(result, self._votes(design))
+        ra, plain = kept["correct"], found["none"]
+        cost = _lost(ra, result.golden_accuracy)
+        energy = relative_energy(self.work, self.circuit) if self.circuit else 1.0
+        rate, gain = result.space.rate_fit, None
+        if design.protect != "none":
+            gain = kept.gain if result is plain else (result - plain).ra
+        return Point(
+            bits=self.bits, multiplier=self.multiplier, design=design, accuracy=result.golden,
+            sdc1=kept["sdc1"], ra=ra, fit=None if rate is None else fit(kept["sdc1"], rate),
+            drop=cost, worst=kept.worst, improvement=gain,
+            improved=None if gain is None else _share(gain, _lost(plain.ra, plain.golden_accuracy)),
+            unread=opposite(kept["activated"]), masked=kept["masked"], hardware=hardware,
+            running=running(self.work, design, energy or 1.0), campaign=result.name,
+            energy_known=energy is not None,
+        )  # fmt: skip
+
+    def _votes(self, design: ArrayDesign) -> Callable[[Stratum], bool]:
+        """Whether a struck bit is one of three that vote."""
+        if self.plan.where == "activations":
+            whole = design.voted("a") == design.widths["a"]
+            return lambda s: whole or s.bit >= s.width - design.voted("a")
+        held: Mapping[str, Value] = {
+            "input-register": "a", "weight-register": "w", "psum-register": "p",
+        }  # fmt: skip
+        lowest = {name: design.widths[one] - design.voted(one) for name, one in held.items()}
+        return lambda s: s.bit >= lowest[s.component]
+
+
+class _Kept:
+    """What faults do where some bits are kept three times, from runs without that.
+
+    Args:
+        result: of the runs.
+        votes: of which strata the bits are.
+    """
+
+    #: What each outcome is of a fault without effect; of the right answer it is the accuracy.
+    _HARMLESS: Mapping[str, float] = {"sdc1": 0.0, "activated": 0.0, "masked": 1.0}
+
+    def __init__(self, result: Result, votes: Callable[[Stratum], bool]) -> None:
+        self.result, self.votes = result, votes
+        self.parts = {bool(part.label[0]): part for part in result.by(lambda s: (votes(s),))}
+
+    def __getitem__(self, metric: str) -> Estimate:
+        """Probability of an outcome, given that a fault strikes."""
+        harmless = self._HARMLESS.get(metric, self.result.golden_accuracy)
+        return self._of(self.parts.get(False), metric, harmless)
+
+    @property
+    def gain(self) -> Estimate:
+        """Accuracy under a fault that the votes save."""
+        golden = self.result.golden_accuracy
+        return _lost(self._of(self.parts.get(True), "correct", golden), golden)
+
+    @property
+    def worst(self) -> tuple[str, Estimate]:
+        """The layer whose faults cost most accuracy, given that one strikes it, and how much."""
+        golden, layers = self.result.golden_accuracy, {s.layer for s in self.result.space.strata}
+        wide = replace(self.result, confidence=1 - (1 - self.result.confidence) / len(layers))
+        costs = {
+            str(part.label[0]): _lost(part["correct"], golden)
+            for part in wide.by(lambda s: (s.layer, self.votes(s)))
+            if not part.label[1] and part.n
+        }
+        if not costs:
+            return "", self._exact(0.0)
+        name = max(costs, key=lambda layer: costs[layer].value)
+        return name, replace(costs[name], confidence=self.result.confidence)
+
+    def _of(self, part: Part | None, metric: str, harmless: float) -> Estimate:
+        """Of a part of the faults, where all others are harmless."""
+        if part is None:
+            return self._exact(harmless)
+        share = part.probability
+        return mixed(part[metric], share, (1 - share) * harmless)
+
+    def _exact(self, value: float) -> Estimate:
+        return Estimate(value, value, value, self.result.confidence, self.result.n, "exact")
+
+
+def _lost(ra: Estimate, golden: float) -> Estimate:
+    """Accuracy less that under a fault; more than none is possible, and less."""
+    return replace(ra, value=golden - ra.value, low=golden - ra.high, high=golden - ra.low)
+
+
+def _share(gain: Estimate, cost: Estimate) -> Estimate:
+    """A gain as a share of what a fault costs without it; both intervals have to hold."""
+    doubt = 2 * (1 - gain.confidence)
+    if cost.low <= 0:
+        nothing = Estimate(nan, nan, nan, 1 - doubt, gain.n, gain.method)
+        return replace(nothing, low=-inf, high=inf, missing="the plain cost may be none")
+    ends = [one / other for one in (gain.low, gain.high) for other in (cost.low, cost.high)]
+    return replace(
+        gain, value=gain.value / cost.value, low=min(ends), high=max(ends), confidence=1 - doubt
+    )
+
+
+def _ports(work: Workload) -> tuple[list[int], list[int]]:
+    """Bits that codes of activations and of weights need in two's complement."""
+    hows = [how for layer, how in zip(work.layers, work.arithmetic, strict=True) if layer.macs]
+    return [_width(how.input) for how in hows], [_width(how.weight) for how in hows]
+
+
+def _width(fmt: NumberFormat) -> int:
+    """Bits of a code less its zero point."""
+    if not isinstance(fmt, IntegerFormat):
+        raise ValueError(f"{fmt.name} is no format of integers: an array here multiplies integers")
+    return fmt.width + fmt.affine
+
+
+def front(points: Sequence[Point], objectives: Sequence[str]) -> list[Point]:
+    """The designs that no other one beats in an objective without being worse in one.
+
+    One of whose objectives is not known is left out.
+    """
+    scored = [(point, [point.score(name) for name in objectives]) for point in points]
+    known = [(point, score) for point, score in scored if None not in score]
+    return [
+        point for point, own in known
+        if not any(_beats(other, own) for _, other in known)
+    ]  # fmt: skip
+
+
+def _beats(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
+    pairs = [(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None]
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a design must keep to; whole intervals have to.
+
+    Attributes:
+        luts: look-up tables at most.
+        accuracy: without faults, at least.
+        fit: rate of SDC-1 at most.
+    """
+
+    luts: int | None = None
+    accuracy: float | None = None
+    fit: float | None = None
+
+    def missed(self, point: Point) -> list[str]:
+        """What a design does not keep to, in words."""
+        found = []
+        if self.luts is not None and (
+            point.hardware.luts is None or point.hardware.luts > self.luts
+        ):
+            found.append(f"{point.hardware.luts or 'unknown'} look-up tables of {self.luts}")
+        if self.accuracy is not None and point.accuracy.low < self.accuracy:
+            found.append(f"accuracy {point.accuracy}, not {100 * self.accuracy:g} % for sure")
+        if self.fit is not None and (point.fit is None or point.fit.high > self.fit):
+            found.append(f"{point.fit or 'no FIT'}, not {self.fit:g} FIT for sure")
+        return found
+
+
+def recommended(points: Sequence[Point], needs: Needs, objectives: Sequence[str]) -> Point | None:
+    """Of the designs that keep to what is needed, one of the front: that with the lowest SDC-1.
+
+    ``None`` where there is none.
+    """
+    fitting = [point for point in points if not needs.missed(point)]
+    best = front(fitting, objectives) or fitting
+    return min(best, key=lambda point: (point.sdc1.value, point.score("area") or inf), default=None)
