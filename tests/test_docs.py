@@ -36,7 +36,7 @@ def test_the_road_is_that_of_the_imports() -> None:
 
 def test_contributing_has_the_rooms_of_the_contract() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d) \| (.*?) \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|", text, re.MULTILINE)
     told: dict[int, set[str]] = {}
     for floor, rooms in rows:
         told.setdefault(int(floor), set()).update(re.findall(r"`(\w+)`", rooms))

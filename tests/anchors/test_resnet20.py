@@ -13,6 +13,7 @@ import radhard as rh
 from radhard.campaign.ask import Ask
 from radhard.campaign.campaign import rightly_answered
 from radhard.campaign.prepare import prepare
+from radhard.network.source import subject
 
 WEIGHTS = "resnet20-12fca82f.th"
 
@@ -43,3 +44,15 @@ def test_accuracy_and_bits(weights: Path) -> None:
 def test_narrow_formats_keep_most_accuracy(weights: Path, fmt: rh.NumberFormat) -> None:
     ready = prepare(Ask(model="resnet20", weights=weights, format=fmt.name, images=64))
     assert ready.campaign.golden_accuracy() > 0.88
+
+
+def test_eight_bits_lose_less_than_a_point(weights: Path) -> None:
+    """Calibrated on training images, judged on the first 1,000 test images, in pairs."""
+    test = subject("resnet20", weights=weights)
+    learn = subject("resnet20", weights=weights, train=True)
+    real = rh.capture(test.model, test.images[:1000], test.labels[:1000])
+    work = rh.quantise(real, rh.Quantisation(per_channel=True), learn.images)
+    before, after = (rightly_answered(one, one.images, one.labels) for one in (real, work))
+    lost = sum(b and not a for b, a in zip(before, after, strict=True))
+    assert lost - sum(a and not b for b, a in zip(before, after, strict=True)) < 10
+    assert before != after

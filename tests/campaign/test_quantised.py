@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import radhard as rh
 from conftest import seeded
+from radhard.accel.chips import chip_named
 from radhard.campaign.description import described
 from radhard.campaign.rebuild import rebuilt
 from radhard.engine.trace import record
@@ -55,7 +56,10 @@ def test_each_scale_and_width_is_part_of_the_question(work: rh.Workload, digits)
 GUARDS = [rh.RangeRestriction(), rh.RangeDetector(), rh.Checksum(), rh.BitTriplication((3,))]
 
 
-@pytest.mark.parametrize("chip", [rh.chips.SOFTWARE, rh.chips.EYERISS], ids=lambda chip: chip.name)
+CHIPS = [rh.chips.SOFTWARE, rh.chips.EYERISS, chip_named("systolic:8x8:ws")]
+
+
+@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
 def test_campaigns_and_guards_run(work: rh.Workload, chip) -> None:
     plain = rh.Campaign(work, chip, sampler=rh.Uniform())
     result = plain.run(until=150)
@@ -78,3 +82,13 @@ def test_a_flip_moves_a_weight_by_its_bit_in_the_code_of_its_layer(work: rh.Work
 def test_resumed_runs_are_whole_runs(work: rh.Workload) -> None:
     trace = record(work)
     assert torch.equal(trace.logits, work.logits(work.images))
+
+
+def test_arrays_and_multipliers_take_the_codes_as_they_are(model, digits) -> None:
+    real = rh.capture(model, digits[:10], torch.arange(10))
+    work = rh.quantise(real, rh.Quantisation(), digits[10:])
+    exact = work.with_(multiplier=rh.multiplier_named("mul8s_exact"), array=rh.Array(8, 8))
+    assert torch.equal(exact.logits(work.images), work.logits(work.images))
+    assert exact.computing == "w8a8+mul8s_exact+8x8-ws"
+    stuck = rh.Array(8, 8, defects=(rh.Defect(0, 1, "product", 1, bit=14),))
+    assert not torch.equal(work.with_(array=stuck).logits(work.images), exact.logits(work.images))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,24 +102,38 @@ class LearnedSteps:
         trained, best = _Trained(start), start.codes
         work = made(best)
         most = _right(work, images[held], labels[held])
-        batches = -(-len(training) // self.batch)
-        optimiser = torch.optim.Adam(trained.leaves, self.rate)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs * batches)
-        for epoch in range(self.epochs):
-            mixed = training[torch.randperm(len(training), generator=random)]
-            for number, rows in enumerate(mixed.split(self.batch)):
-                loss = work.task.loss(trained.logits(images[rows]), labels[rows])
-                optimiser.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(trained.leaves, 1.0)
-                optimiser.step()
-                schedule.step()
-                if watch is not None:
-                    watch(epoch * batches + number + 1, self.epochs * batches)
-            right = _right(made(now := trained.codes()), images[held], labels[held])
+        for _ in self._passes(trained, training, random, (images, labels, work.task.loss), watch):
+            now = trained.codes()
+            right = _right(made(now), images[held], labels[held])
             if right > most:
                 best, most = now, right
         return best
+
+    def _passes(
+        self,
+        trained: _Trained,
+        rows: Tensor,
+        random: torch.Generator,
+        given: tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]],
+        watch: Watch | None,
+    ) -> Iterator[None]:
+        """Train on rows of images and labels, by a loss; stops after each pass."""
+        images, labels, loss = given
+        batches, done = -(-len(rows) // self.batch), 0
+        optimiser = torch.optim.Adam(trained.leaves, self.rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.epochs * batches)
+        for _ in range(self.epochs):
+            mixed = rows[torch.randperm(len(rows), generator=random)]
+            for part in mixed.split(self.batch):
+                optimiser.zero_grad()
+                loss(trained.logits(images[part]), labels[part]).backward()
+                torch.nn.utils.clip_grad_norm_(trained.leaves, 1.0)
+                optimiser.step()
+                schedule.step()
+                done += 1
+                if watch is not None:
+                    watch(done, self.epochs * batches)
+            yield
 
 
 def _right(workload: Workload, images: Tensor, labels: Tensor) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from radhard.formats.integer import IntegerFormat
@@ -11,6 +12,7 @@ from radhard.network.fit import has_weight, weights_of
 from radhard.network.format import Formats, LayerFormats
 from radhard.network.fuse import Captured, extremes_of, folded
 from radhard.network.pairs import check_pairs
+from radhard.network.plain import tensor_of
 from radhard.network.quantisation import Quantisation
 from radhard.network.workload import HOST, Workload, formatted
 
@@ -50,7 +52,7 @@ def quantise(
     >>> rh.quantise(work, rh.Quantisation.parse("w4a8"), torch.rand(20, 1, 2, 2)).formats.name
     'w4a8'
     """
-    images = _checked(workload, images)
+    images = _checked(workload, tensor_of(images, "images"))
     plan.check([layer.name for layer in workload.layers])
     own = Captured(workload.source, workload.layers, workload.extremes, workload.covered)
     whole = folded(workload.origin or own)
@@ -88,7 +90,7 @@ def _checked(workload: Workload, images: Tensor) -> Tensor:
             f"calibration images of shape {tuple(images.shape[1:])} can't be: {workload.name} "
             f"takes {tuple(workload.images.shape[1:])}"
         )
-    return images.to(HOST)
+    return images.to(HOST, torch.float32 if images.is_floating_point() else torch.int64)
 
 
 def _labels(labels: Tensor | None, images: Tensor) -> Tensor:
@@ -131,8 +133,13 @@ def _calibrated(
         assert place is not None
         constants[place] = program.steps[place].constant - shift
 
+    known: dict[Key, IntegerFormat] = {}
+
     def fitted(key: Key, headroom: int) -> IntegerFormat:
-        return plan.activation_format(seen.samples[key.steps], key.bits, headroom)
+        if key not in known:
+            sample = seen.samples[key.steps]
+            known[key] = plan.activation_format(sample, key.bits, headroom)
+        return known[key]
 
     found = []
     for layer, held in zip(layers, stored, strict=True):
