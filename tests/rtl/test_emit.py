@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oracles.verilated import Compiled, lint, missing, runtime
 from radhard.arith.multipliers import multiplier_named
+from radhard.rtl.compiled import Compiled, lint, missing
 from radhard.rtl.cycle import Twin
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.emit import emit
@@ -21,11 +21,6 @@ CASES = [
 compiles = pytest.mark.skipif(bool(missing()), reason=f"nothing to compile with: {missing()}")
 
 
-@pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return runtime(tmp_path_factory.mktemp("runtime"))
-
-
 @compiles
 @pytest.mark.parametrize(("dataflow", "protect"), CASES)
 def test_the_linter_finds_nothing(dataflow: str, protect: str, tmp_path: Path) -> None:
@@ -38,14 +33,14 @@ def test_the_linter_finds_nothing(dataflow: str, protect: str, tmp_path: Path) -
 @compiles
 @pytest.mark.parametrize(("dataflow", "protect"), CASES)
 def test_every_flip_of_two_tiles_is_that_of_the_twin(
-    dataflow: str, protect: str, tmp_path: Path, objects: list[Path]
+    dataflow: str, protect: str, tmp_path: Path
 ) -> None:
     design = ArrayDesign(3, 2, 4, 3, 10, dataflow=dataflow, protect=protect)
     operands = Operands.drawn(design, tiles=2, free=4, seed=1)
     if design.checks:
         operands = Operands(operands.a, operands.w, (-30, 25))
     flips = Flips.every(design, schedule(design, operands).cycles)
-    compiled, twin = Compiled(design, tmp_path, objects), Twin(design, operands)
+    compiled, twin = Compiled(design, tmp_path), Twin(design, operands)
     assert (compiled.run(operands, None) == twin.run()).all()
     found, told = compiled.run(operands, flips), twin.run(flips)
     lines = list(flips.lines(design))
@@ -69,7 +64,7 @@ CIRCUITS = ("mul8s_1KV8@v1", "mul8s_1KVL@v1", "mul8s_1L2H@v1", "mul8s_1KR3@v1",
 
 @compiles
 @pytest.mark.parametrize("name", CIRCUITS)
-def test_all_products_of_a_multiplier(name: str, tmp_path: Path, objects: list[Path]) -> None:
+def test_all_products_of_a_multiplier(name: str, tmp_path: Path) -> None:
     circuit = multiplier_named(name)
     width = circuit.width
     design = ArrayDesign(1, 1, width, multiplier=name)
@@ -77,19 +72,19 @@ def test_all_products_of_a_multiplier(name: str, tmp_path: Path, objects: list[P
     every = np.arange(-half, half)
     a = np.broadcast_to(every[None, :, None], (2 * half, 2 * half, 1))
     operands = Operands(a.copy(), every[:, None, None])
-    found = Compiled(design, tmp_path, objects).run(operands, None)[0, :, :, 0]
+    found = Compiled(design, tmp_path).run(operands, None)[0, :, :, 0]
     assert (found == circuit.product(every[None, :], every[:, None])).all()
     assert lint(emit(design), tmp_path) == []
 
 
 @compiles
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
-def test_flips_in_an_array_of_a_netlist(dataflow: str, tmp_path: Path, objects: list[Path]) -> None:
+def test_flips_in_an_array_of_a_netlist(dataflow: str, tmp_path: Path) -> None:
     (tmp_path / "rough.v").write_text(NETLIST)
     name = f"{tmp_path / 'rough.v'}@signed"
     design = ArrayDesign(2, 2, 2, dataflow=dataflow, protect="psum", multiplier=name)
     operands = Operands.drawn(design, tiles=2, free=3, seed=2)
-    twin, compiled = Twin(design, operands), Compiled(design, tmp_path, objects)
+    twin, compiled = Twin(design, operands), Compiled(design, tmp_path)
     flips = Flips.every(design, schedule(design, operands).cycles)
     assert (compiled.run(operands, flips) == twin.run(flips)).all()
     assert (twin.run()[0] != operands.a @ operands.w).any()

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.oracles import verilated
 from torch import nn
 
 import radhard as rh
 from radhard.formats.integer import IntegerFormat
 from radhard.network import zoo
 from radhard.rtl import inference
+from radhard.rtl.compiled import Compiled, missing
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.inference import Simulated, multiplied
 from radhard.rtl.latency import running
@@ -91,14 +91,14 @@ def test_energy_by_hand() -> None:
     assert sizes(design, 1) == (1, 4, 2)
 
 
-@pytest.mark.skipif(bool(verilated.missing()), reason=verilated.missing() or "is there")
+@pytest.mark.skipif(bool(missing()), reason=missing() or "is there")
 def test_lenet5_by_verilator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty images through the whole network on the emitted array, compiled."""
     torch.manual_seed(0)
     images = torch.randn(20, 1, 28, 28)
     work = rh.capture(zoo.lenet5(10).eval(), images, torch.arange(20) % 10, rh.INT8)
-    design = ArrayDesign(8, 2, psum_bits=28)
-    compiled = verilated.Compiled(design, tmp_path, verilated.runtime(tmp_path))
+    design = ArrayDesign(8, 8, psum_bits=28)
+    compiled = Compiled(design, tmp_path)
 
     def by_verilator(design: ArrayDesign, operands: Operands) -> np.ndarray:
         return compiled.run(operands, None)[0]

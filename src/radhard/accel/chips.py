@@ -10,6 +10,7 @@ from typing import cast
 from radhard.accel.buffer import Buffer, Kept
 from radhard.accel.chip import Accelerator, Chip, Software
 from radhard.accel.chipfile import read_chip
+from radhard.accel.clocked import ClockedArray
 from radhard.accel.component import Component
 from radhard.accel.dataflow import Held, RowStationary
 from radhard.accel.mix import StorageClass, StorageMix
@@ -17,8 +18,9 @@ from radhard.accel.systolic import PUBLISHED_MIX, Systolic
 from radhard.arith.array import Stationary
 
 __all__ = [
-    "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "PUBLISHED_MIX", "SIMT", "SOFTWARE", "SYSTOLIC",
-    "Accelerator", "Buffer", "Chip", "Component", "Held", "Kept", "RowStationary", "Software",
+    "CLOCKED", "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "PUBLISHED_MIX", "SIMT", "SOFTWARE",
+    "SYSTOLIC", "Accelerator", "Buffer", "Chip", "ClockedArray", "Component", "Held", "Kept",
+    "RowStationary", "Software",
     "StorageClass", "StorageMix", "Systolic", "chip_named", "chips", "read_chip",
 ]  # fmt: skip
 
@@ -62,6 +64,8 @@ SIMT = StorageMix(
         StorageClass("collector-weight", "weight", 1 / 1024, SRAM_16NM, reuse=16),
     ),
 )
+#: Makes arrays as ``radhard rtl`` emits them: ``CLOCKED(rows, cols, dataflow)``.
+CLOCKED = ClockedArray
 #: Makes systolic arrays: ``SYSTOLIC(rows, cols, dataflow)``.
 SYSTOLIC = Systolic
 
@@ -85,12 +89,14 @@ def chip_named(name: str) -> Accelerator:
         return known[name]
     if name.endswith(".toml"):
         return read_chip(Path(name))
-    array = re.fullmatch(r"systolic:(\d+)x(\d+)(?::(\w+))?", name)
+    array = re.fullmatch(r"(systolic|clocked):(\d+)x(\d+)(?::(\w+))?", name)
     if array:
-        rows, cols, dataflow = array.groups()
-        return Systolic(int(rows), int(cols), cast("Stationary", dataflow or "os"))
+        kind, rows, cols, dataflow = array.groups()
+        made, usual = (Systolic, "os") if kind == "systolic" else (ClockedArray, "ws")
+        return made(int(rows), int(cols), cast("Stationary", dataflow or usual))
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)
     raise ValueError(
         f"no chip {name!r}: did you mean {', '.join(near)}? `radhard list chips` shows all; "
-        "a chip of your own is a .toml file; systolic:16x16:ws names an array"
+        "a chip of your own is a .toml file; systolic:16x16:ws names an array, and "
+        "clocked:16x16:ws one as it is emitted"
     )

@@ -7,6 +7,7 @@ from math import ceil
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radhard.accel.dataflow import (
     Reads,
@@ -26,6 +27,7 @@ from radhard.faults.space import Known, SiteSpace, Stratum, each_bit
 from radhard.network.layer import Layer
 from radhard.network.workload import Workload
 
+Flags = NDArray[np.bool_]
 #: The value that each register of an element holds.
 REGISTERS: dict[str, Operand] = {
     "input-register": "input", "weight-register": "weight", "psum-register": "psum",
@@ -48,6 +50,24 @@ class Place(NamedTuple):
     edge: Integers
     row: Integers
     col: Integers
+
+
+class Held(NamedTuple):
+    """What n struck registers hold, and who still reads it.
+
+    Attributes:
+        group: of channels.
+        own: the position of an input, or the channel of a weight, in the group.
+        readers: channels, or positions, half open runs (n, 2).
+        term: of the products.
+        there: whether they hold anything.
+    """
+
+    group: Integers
+    own: Integers
+    readers: Integers
+    term: Integers
+    there: Flags
 
 
 class Shape(NamedTuple):
@@ -208,7 +228,7 @@ class ClockedArray:
         there = (step >= 0) & (step < free) & (term < shape.terms)
         first, end = at.across * self.cols + at.col + 1, (at.across + 1) * self.cols
         readers = _run(first, np.minimum(end, whole), there)
-        return self._read(operand, shape, layer, (at.group, step, readers, term, there))
+        return self._read(operand, shape, layer, Held(at.group, step, readers, term, there))
 
     def _stays(self, operand: Operand, shape: Shape, layer: Layer, at: Place) -> Reads:
         """What is loaded through the rows above, and stays: read by the rest of the wave."""
@@ -220,7 +240,7 @@ class ClockedArray:
         there = (row < self.rows) & (term < shape.terms) & (own < whole)
         first = np.where(loading, 0, at.edge - self.rows + 1 - at.row - at.col).clip(0, free)
         readers = _run(first, np.full(len(first), free), there)
-        return self._read(operand, shape, layer, (at.group, own, readers, term, there))
+        return self._read(operand, shape, layer, Held(at.group, own, readers, term, there))
 
     def _moving(self, operand: Operand, shape: Shape, layer: Layer, at: Place) -> Reads:
         """What moves through an array that holds sums: inputs to the right, weights down."""
@@ -235,14 +255,11 @@ class ClockedArray:
             end = np.minimum((at.up + 1) * self.rows, shape.positions)
             there &= channel < shape.channels
             own, readers = channel, _run(position + 1, end, there)
-        return self._read(operand, shape, layer, (at.group, own, readers, term, there))
+        return self._read(operand, shape, layer, Held(at.group, own, readers, term, there))
 
-    def _read(
-        self, operand: Operand, shape: Shape, layer: Layer,
-        given: tuple[Integers, Integers, Integers, Integers, Integers],
-    ) -> Reads:  # fmt: skip
+    def _read(self, operand: Operand, shape: Shape, layer: Layer, held: Held) -> Reads:
         """An input by a run of channels, or a weight by a run of positions."""
-        group, own, readers, term, there = given
+        group, own, readers, term, there = held
         own, term = np.where(there, own, 0), np.where(there, term, 0)
         base = group * shape.channels
         if operand == "input":
@@ -282,7 +299,7 @@ def _free(operand: Operand, shape: Shape) -> tuple[int, int]:
     return shape.channels, shape.positions
 
 
-def _run(first: Integers, end: Integers, there: Integers) -> Integers:
+def _run(first: Integers, end: Integers, there: Flags) -> Integers:
     """A half open run (n, 2), an empty one where nothing is there."""
     some = there & (end > first)
     return np.stack([np.where(some, first, 0), np.where(some, end, 0)], 1)

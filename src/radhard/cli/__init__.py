@@ -21,6 +21,7 @@ from radhard.cli.rtl import rtl
 from radhard.cli.run import run
 from radhard.cli.study import study
 from radhard.cli.train import train
+from radhard.cli.validate import validate
 
 __all__ = [
     "app",
@@ -37,6 +38,7 @@ __all__ = [
     "run",
     "study",
     "train",
+    "validate",
 ]
 
 

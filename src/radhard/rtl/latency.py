@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
+from radhard.accel.clocked import ClockedArray
 from radhard.network.layer import Layer
 from radhard.network.workload import Workload
 from radhard.rtl.design import ArrayDesign
-from radhard.rtl.schedule import tile_cycles
 
 #: Energies at 45 nm and 0.9 V in pJ (Horowitz, ISSCC'14): a product of 8 x 8 bits, a bit of an
 #: addition, and a bit that a memory of 8 KiB gives or takes, 64 at a time.
@@ -61,23 +60,18 @@ def running(workload: Workload, design: ArrayDesign, relative: float = 1.0) -> R
 
 
 def _layer(layer: Layer, design: ArrayDesign, relative: float) -> Running:
-    groups = layer.bounds["groups"]
-    p, k, n = layer.positions, layer.fan_in, layer.channels // groups
-    up, across, free = {"ws": (k, n, p), "is": (k, p, n), "os": (p, n, k)}[design.dataflow]
-    tiles = groups * ceil(up / design.rows) * ceil(across / design.cols)
-    turns = 1 if design.dataflow == "os" else ceil(k / design.rows)
-    widths, copies = design.widths, 3 if design.protect == "tmr" else 1
+    flow, widths = design.dataflow, design.widths
+    shape = ClockedArray(design.rows, design.cols, flow).shape(layer)
+    p, k, n = shape.positions, shape.terms, shape.channels
     product = _PRODUCT * widths["a"] * widths["w"] / 64 * relative
+    copies = 3 if design.protect == "tmr" else 1
     computed = layer.macs * copies * (product + _SUM_BIT * widths["p"])
-    again = {"a": ceil(n / design.cols), "w": ceil(p / design.rows)}
-    if design.dataflow == "ws":
-        again["w"] = 1
-    elif design.dataflow == "is":
-        again = {"a": 1, "w": ceil(p / design.cols)}
-    moved = groups * (
-        p * k * again["a"] * widths["a"]
-        + k * n * again["w"] * widths["w"]
+    up, across = shape.up, shape.across
+    of_a, of_w = {"ws": (across, 1), "is": (1, across), "os": (across, up)}[flow]
+    turns = 1 if flow == "os" else up
+    moved = shape.groups * (
+        p * k * of_a * widths["a"]
+        + k * n * of_w * widths["w"]
         + p * n * (2 * turns - 1) * widths["p"]
     )
-    energy = computed + moved * _MEMORY_BIT
-    return Running(tiles * tile_cycles(design, free), energy / 1000)
+    return Running(shape.cycles, (computed + moved * _MEMORY_BIT) / 1000)

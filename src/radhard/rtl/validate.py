@@ -128,7 +128,7 @@ class Model:
         circuit = self.design.circuit
         if circuit is None:
             return np.asarray(a @ w, np.int64)
-        return circuit.product(a[..., None], w[:, None]).sum(-2)
+        return np.asarray(circuit.product(a[..., None], w[:, None]).sum(-2), np.int64)
 
     def results(self, flips: Flips) -> Integers:
         """(n, tiles, M, N)."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from radhard.accel.chip import Accelerator, Software
-from radhard.accel.systolic import Systolic
+from radhard.accel.clocked import ClockedArray
 from radhard.arith.array import Stationary
 from radhard.arith.multiplier import Multiplier
 from radhard.arith.multipliers import multiplier_named
@@ -238,11 +238,11 @@ class _Design:
 
     @property
     def chip(self) -> Accelerator:
-        """What is struck; the array that is emitted has no control of its own."""
+        """What is struck."""
         if self.plan.where == "activations":
             return Software(("activation",))
         rows, cols = self.design.rows, self.design.cols
-        return Systolic(rows, cols, self.plan.dataflow, control_share=0.0)
+        return ClockedArray(rows, cols, self.plan.dataflow)
 
     def results(self, store: Path, watch: Watcher | None) -> dict[Protect, Result]:
         """What campaigns find: without protection, and with each that changes the run."""

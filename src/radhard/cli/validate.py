@@ -1,0 +1,134 @@
+"""`radhard validate`: the fault model against the hardware."""
+
+from __future__ import annotations
+
+import json as text
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from radhard.cli.app import app, plain
+from radhard.cli.assess import Json
+from radhard.cli.rtl import Flow, ProtectName
+
+if TYPE_CHECKING:
+    from radhard.rtl.design import ArrayDesign
+    from radhard.rtl.schedule import Operands
+    from radhard.rtl.validate import Hardware
+
+#: Disagreements that are printed.
+_PRINTED = 20
+
+
+class Against(StrEnum):
+    """What the model is compared with."""
+
+    rtl = "rtl"
+
+
+class EngineName(StrEnum):
+    """What runs flips."""
+
+    auto = "auto"
+    twin = "twin"
+    verilator = "verilator"
+
+
+@app.command()
+def validate(
+    against: Annotated[Against, typer.Argument(help="rtl: arrays as radhard rtl emits them.")],
+    rows: Annotated[int, typer.Option(help="Of processing elements.")] = 4,
+    cols: Annotated[int, typer.Option(help="Of processing elements.")] = 4,
+    bits: Annotated[int, typer.Option(help="Of activations, and of weights.")] = 8,
+    weight_bits: Annotated[int, typer.Option(help="Of weights; 0: as many.")] = 0,
+    psum_bits: Annotated[int, typer.Option(help="Of sums; 0: 8 more than a product.")] = 0,
+    dataflow: Annotated[Flow, typer.Option(help="What is stationary.")] = Flow.ws,
+    protect: Annotated[ProtectName, typer.Option(help="Protection.")] = ProtectName.none,
+    multiplier: Annotated[
+        str | None, typer.Option(help="Signed, of radhard list multipliers; exact if left out.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, help="Of the axis that is left free.")] = 16,
+    tiles: Annotated[int, typer.Option(min=1, help="One after the other.")] = 2,
+    faults: Annotated[str, typer.Option(help="all, or how many random ones.")] = "all",
+    engine: Annotated[
+        EngineName, typer.Option(help="verilator, the numpy twin, or auto: what there is.")
+    ] = EngineName.auto,
+    seed: Annotated[int, typer.Option(help="Of operands and flips.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the compiled array; a temporary one if left out."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare what campaigns take a register's flip to do with what the hardware does.
+
+    Flip by flip, all results of all tiles. What differs is printed as lines that radhard.rtl.flip
+    reads again, and the exit code is 1 then.
+    """
+    from tempfile import TemporaryDirectory
+
+    from radhard.rtl.design import ArrayDesign
+    from radhard.rtl.flip import Flips
+    from radhard.rtl.schedule import Operands, schedule
+    from radhard.rtl.validate import validate as compared
+    from radhard.stats.interval import wilson
+    from radhard.view.bar import counted
+
+    widths = bits, weight_bits, psum_bits
+    design = ArrayDesign(rows, cols, *widths, dataflow.value, protect.value, multiplier or "")
+    operands = Operands.drawn(design, tiles, size, seed)
+    if design.checks:
+        operands = _bounded(operands)
+    edges = schedule(design, operands).cycles
+    flips = (
+        Flips.every(design, edges)
+        if faults == "all"
+        else Flips.drawn(design, edges, _number(faults), seed)
+    )
+    with TemporaryDirectory() as made, counted("flips") as watch:
+        used, hardware = _engine(engine, design, out or Path(made))
+        found = compared(design, operands, flips, hardware, watch)
+    shown = {
+        "design": design.name, "engine": used, "tiles": tiles, "edges": edges,
+        "faults": found.faults, "registers": dict(found.registers),
+        "changing": plain(wilson(found.changing, found.faults)),
+        "disagreements": len(found.disagreements),
+        "lines": list(found.disagreements[:_PRINTED]),
+    }  # fmt: skip
+    if json:
+        print(text.dumps(shown, allow_nan=False))
+    else:
+        for name, value in shown.items():
+            print(f"{name}: {value}")
+    if found.disagreements:
+        sys.exit(1)
+
+
+def _number(given: str) -> int:
+    if not given.isdecimal() or int(given) < 1:
+        raise ValueError(f"faults {given!r} can't be: use all, or a number of 1 or more")
+    return int(given)
+
+
+def _bounded(operands: Operands) -> Operands:
+    """With bounds that a quarter of the fault-free results are out of."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    low, high = np.quantile(operands.a @ operands.w, (0.125, 0.875)).astype(int).tolist()
+    return replace(operands, bounds=(low, high))
+
+
+def _engine(engine: EngineName, design: ArrayDesign, folder: Path) -> tuple[str, Hardware]:
+    """What runs flips, and its name."""
+    from radhard.rtl.compiled import Compiled, missing
+    from radhard.rtl.validate import by_twin
+
+    if engine == EngineName.twin or (engine == EngineName.auto and missing()):
+        return "twin", by_twin
+    compiled = Compiled(design, folder)
+    return "verilator", lambda _, operands, flips: compiled.run(operands, flips)
