@@ -111,7 +111,7 @@ def test_votes_on_the_array_are_those_of_a_hardened_campaign(tmp_path: Path) -> 
     design = points["msb"].design
     work, _ = quantised("6")
     held = work.with_(format=replace(work.formats, sum_bits=design.widths["p"]))
-    chip = rh.chips.SYSTOLIC(2, 3, "ws", control_share=0.0)
+    chip = rh.chips.CLOCKED(2, 3, "ws")
     for kind, part, width in (("msb", "input-register", 6), ("psum", "psum-register", 20)):
         top = points[kind].design.voted("a" if kind == "msb" else "p")
         bits = tuple(range(width - top, width))
