@@ -142,11 +142,13 @@ def finish_of(
     """
     kind, real = kinds
     whole = kind == np.int64
-    unit = np.ones(layer.channels, np.float64 if whole else kind)
+    unit = np.ones(layer.channels, np.float64 if whole or how.exact else kind)
     if how.exact:
         unit[:] = how.unit(given).to(torch.float64).reshape(-1).numpy()
     if whole:
         cut = cut_of(how.output, float(unit[0]))
         return (cut, unit) if cut is not None else None
     finish = rounding_of(how.output, real)
-    return (finish.on(kind), unit) if finish is not None else None
+    if finish is None:
+        return None
+    return finish.on(np.float64 if how.exact else kind), unit

@@ -178,12 +178,15 @@ class Arithmetic:
         return self._integer_products(product, change, given.weight, 2 * self.bound)
 
     def finished(self, sums: Tensor, given: Parameters) -> Tensor:
-        """The layer's output from its sums."""
+        """The layer's output from its sums; those of integers are scaled and rounded in float64.
+
+        So they become the same codes whatever type holds them.
+        """
         if not self.exact:
             return self._rounded(sums)
         unit = self.unit(given)
         if sums.is_floating_point():
-            return self._rounded(sums * unit.to(sums.dtype))
+            return self._rounded(sums.to(torch.float64) * unit.to(torch.float64))
         return self._rounded(self._cut(sums, unit))
 
     @property
