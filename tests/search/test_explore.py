@@ -16,6 +16,7 @@ from radhard.rtl.hardware import Hardware
 from radhard.rtl.latency import Running
 from radhard.search.explore import Needs, Plan, Point, explore, front, recommended
 from radhard.stats.estimate import Estimate
+from radhard.view.explore import needs_words
 
 IMAGES = 6
 
@@ -122,6 +123,7 @@ def test_votes_on_the_array_are_those_of_a_hardened_campaign(tmp_path: Path) -> 
             assert found.low <= own[metric].high, (kind, metric)
     assert design.widths["p"] == 20
     assert points["voted"].sdc1.high == 0
+    assert (points["voted"].improved.low, points["voted"].improved.high) == (1, 1)
     assert points["voted"].ra.value == points["none"].accuracy.value
     assert points["psum"].fit.value < points["none"].fit.value
 
@@ -165,6 +167,20 @@ def test_front_and_recommendation() -> None:
     assert "unknown look-up tables" in Needs(luts=200).missed(points[3])[0]
     assert Needs(accuracy=0.9).missed(points[0])  # whole intervals have to keep to it
     assert front(points, ("delay",)) == []  # of none is it known
+
+
+def test_a_recommendation_without_a_front() -> None:
+    coarse, fine = point("3", 0.0, None, 0.8), point("4", 0.0, None)
+    names = ("accuracy", "sdc1", "area")
+    assert front([coarse, fine], names) == []
+    assert recommended([coarse, fine], Needs(), names) is fine
+    said = needs_words(Needs(), [coarse, fine], fine, names)
+    assert "not of the front (area of it not known" in said
+    known = point("8", 0.1, 9)
+    assert "front's lowest" in needs_words(Needs(), [known], known, names)
+    for wrong in ({"accuracy": float("nan")}, {"luts": -1}, {"fit": float("inf")}):
+        with pytest.raises(ValueError, match="can't be asked for"):
+            Needs(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

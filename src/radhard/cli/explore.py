@@ -112,7 +112,7 @@ def explore(
     with resumable(store) as bar:
         points = list(run(plan, made, store, bar, tell))
     chosen = recommended(points, needs, plan.objectives)
-    said = needs_words(needs, points, chosen)
+    said = needs_words(needs, points, chosen, plan.objectives)
     page = explore_page(points, plan, chosen, said, store)
     if chosen is not None:
         _emit(chosen, store / "recommended")

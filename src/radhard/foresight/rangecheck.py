@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class RangeCheck:
     zeroed: float
 
 
-def range_check(shares: NDArray[np.float64], low: int, high: int) -> RangeCheck:
+def range_check(shares: ArrayLike, low: int, high: int) -> RangeCheck:
     """What a check of [low, high] does about single flips in codes of two's complement.
 
     Where the largest value fills the code, a rectified activation leaves its range by the sign bit
@@ -45,6 +45,7 @@ def range_check(shares: NDArray[np.float64], low: int, high: int) -> RangeCheck:
     >>> range_check(codes, 0, 7).detected
     0.25
     """
+    shares = np.asarray(shares, np.float64)
     width = len(shares).bit_length() - 1
     if len(shares) < 4 or len(shares) != 1 << width:
         raise ValueError(f"{len(shares)} shares can't be: give one for each code, a power of 2")

@@ -282,7 +282,7 @@ class _Design:
             bits=self.bits, multiplier=self.multiplier, design=design, accuracy=result.golden,
             sdc1=kept["sdc1"], ra=ra, fit=None if rate is None else fit(kept["sdc1"], rate),
             drop=cost, worst=kept.worst, improvement=gain,
-            improved=None if gain is None else _share(gain, _lost(plain.ra, plain.golden_accuracy)),
+            improved=None if gain is None else kept.share(gain, plain),
             unread=opposite(kept["activated"]), masked=kept["masked"], hardware=hardware,
             running=running(self.work, design, energy or 1.0), campaign=result.name,
             energy_known=energy is not None,
@@ -325,6 +325,12 @@ class _Kept:
         """Accuracy under a fault that the votes save."""
         golden = self.result.golden_accuracy
         return _lost(self._of(self.parts.get(True), "correct", golden), golden)
+
+    def share(self, gain: Estimate, plain: Result) -> Estimate:
+        """A gain as a share of what a fault costs on the plain array: all, where all bits vote."""
+        if False not in self.parts:
+            return self._exact(1.0)
+        return _share(gain, _lost(plain.ra, plain.golden_accuracy))
 
     @property
     def worst(self) -> tuple[str, Estimate]:
@@ -408,11 +414,20 @@ class Needs:
         luts: look-up tables at most.
         accuracy: without faults, at least.
         fit: rate of SDC-1 at most.
+
+    Raises:
+        ValueError: for what is no number of 0 or more.
     """
 
     luts: int | None = None
     accuracy: float | None = None
     fit: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("luts", "accuracy", "fit"):
+            asked = getattr(self, name)
+            if asked is not None and not 0 <= asked < inf:
+                raise ValueError(f"{name} of {asked} can't be asked for: use a number of 0 or more")
 
     def missed(self, point: Point) -> list[str]:
         """What a design does not keep to, in words."""
@@ -431,8 +446,12 @@ class Needs:
 def recommended(points: Sequence[Point], needs: Needs, objectives: Sequence[str]) -> Point | None:
     """Of the designs that keep to what is needed, one of the front: that with the lowest SDC-1.
 
-    ``None`` where there is none.
+    Of several alike the most accurate, then the smallest. Where no design has all objectives known
+    there is no front, and any may be the one; ``None`` where none keeps to what is needed.
     """
     fitting = [point for point in points if not needs.missed(point)]
-    best = front(fitting, objectives) or fitting
-    return min(best, key=lambda point: (point.sdc1.value, point.score("area") or inf), default=None)
+
+    def order(point: Point) -> tuple[float, float, float]:
+        return point.sdc1.value, -point.accuracy.value, point.score("area") or inf
+
+    return min(front(fitting, objectives) or fitting, key=order, default=None)

@@ -221,7 +221,9 @@ def _side_by_side(points: Sequence[Point], size: tuple[int, int]) -> dict[str, A
     }
 
 
-def needs_words(needs: Needs, points: Sequence[Point], chosen: Point | None) -> str:
+def needs_words(
+    needs: Needs, points: Sequence[Point], chosen: Point | None, objectives: Sequence[str]
+) -> str:
     """What was asked for, and which design keeps to it; or what each lacks."""
     asked = [
         f"{needs.luts:,} look-up tables at most" if needs.luts is not None else "",
@@ -229,8 +231,15 @@ def needs_words(needs: Needs, points: Sequence[Point], chosen: Point | None) -> 
         f"{needs.fit:g} FIT at most" if needs.fit is not None else "",
     ]
     said = ", ".join(filter(None, asked)) or "nothing in particular"
-    if chosen is not None:
+    if chosen is not None and chosen in front(points, objectives):
         return f"Asked for: {said}. Recommended, as the front's lowest SDC-1: {chosen.name}."
+    if chosen is not None:
+        lacking = [name for name in objectives if chosen.score(name) is None]
+        why = f"{' and '.join(lacking)} of it not known" if lacking else "others beat it"
+        return (
+            f"Asked for: {said}. Recommended, as the lowest SDC-1 of those that keep to that: "
+            f"{chosen.name}; it is not of the front ({why}: --seeds 3 synthesises and places)."
+        )
     nearest = min(points, key=lambda point: len(needs.missed(point)))
     return (
         f"Asked for: {said}. No design keeps to that; the nearest is {nearest.name} with "
