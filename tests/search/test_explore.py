@@ -14,7 +14,8 @@ from radhard.network.workload import Workload
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.hardware import Hardware
 from radhard.rtl.latency import Running
-from radhard.search.explore import Needs, Plan, Point, explore, front, recommended
+from radhard.search.explore import Plan, explore
+from radhard.search.point import Needs, Point, front, recommended
 from radhard.stats.estimate import Estimate
 from radhard.view.explore import needs_words
 

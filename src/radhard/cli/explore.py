@@ -15,7 +15,8 @@ from radhard.cli.assess import Images, Json, Output, Trust
 from radhard.cli.rtl import Flow
 
 if TYPE_CHECKING:
-    from radhard.search.explore import Plan, Point
+    from radhard.search.explore import Plan
+    from radhard.search.point import Point
 
 
 class WhereName(StrEnum):
@@ -84,8 +85,9 @@ def explore(
     from radhard.campaign.ask import validated
     from radhard.campaign.prepare import quantised_of
     from radhard.engine.memory import keep_freed_memory
-    from radhard.search.explore import Needs, Plan, recommended
+    from radhard.search.explore import Plan
     from radhard.search.explore import explore as run
+    from radhard.search.point import Needs, recommended
     from radhard.view.explore import explore_page, needs_words, show_points
 
     plan = Plan(
@@ -166,7 +168,7 @@ def _emit(point: Point, folder: Path) -> None:
 
 
 def _shown(points: list[Point], plan: Plan, chosen: Point | None) -> dict[str, Any]:
-    from radhard.search.explore import front
+    from radhard.search.point import front
 
     return {
         "points": [_point(point) for point in points],

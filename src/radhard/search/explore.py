@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import inf, isnan, nan
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -23,7 +22,6 @@ from radhard.arith.multipliers import multiplier_named
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.collect import collect
 from radhard.campaign.job import Watcher
-from radhard.campaign.part import Part
 from radhard.campaign.result import Result
 from radhard.faults.space import Stratum
 from radhard.formats.integer import IntegerFormat
@@ -37,17 +35,14 @@ from radhard.protect.protection import Protection
 from radhard.rtl.design import ArrayDesign, Protect, Value
 from radhard.rtl.energy import relative_energy
 from radhard.rtl.hardware import Hardware, hardware_of
-from radhard.rtl.latency import Running, running
+from radhard.rtl.latency import running
 from radhard.rtl.multiply import circuit_named
-from radhard.stats.estimate import Estimate, mixed, opposite
+from radhard.search.point import EXACT, OBJECTIVES, Point
+from radhard.search.voting import Voting, lost
+from radhard.stats.estimate import opposite
 
 #: Where faults strike: codes of layer outputs, or the registers of the array.
 Where = Literal["array", "activations"]
-#: What can be weighed: names of `Point.score`.
-OBJECTIVES = ("accuracy", "sdc1", "ra", "fit", "area", "delay", "energy")
-#: The multiplier that arrays have where none is named.
-EXACT = "exact"
-_MOST = frozenset({"accuracy", "ra"})  # the more the better
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,72 +102,6 @@ class Plan:
             raise ValueError(
                 f"{self.faults} faults on {self.images} images can't be: use 1 or more"
             )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Point:
-    """One design: a quantised network on a protected array.
-
-    Attributes:
-        bits, multiplier: the network.
-        design: the array, as `radhard rtl` emits it.
-        accuracy: without faults.
-        sdc1, ra: given that a fault strikes.
-        fit: rate of SDC-1; ``None`` where there are no raw rates.
-        drop: accuracy that a fault costs, on average over faults.
-        worst: the layer whose faults cost most, and how much; the interval holds although it was
-            picked.
-        improvement: how much less a fault costs than on the plain array, in accuracy; on the same
-            faults.
-        improved: the same as a share of what it costs there.
-        unread: faults that nothing reads.
-        masked: those that do not reach the outputs, unread ones among them.
-        hardware: what the array costs.
-        running: what an inference takes.
-        campaign: name of the one in which it was struck.
-        energy_known: whether its multiplier's power is.
-    """
-
-    bits: str
-    multiplier: str
-    design: ArrayDesign
-    accuracy: Estimate
-    sdc1: Estimate
-    ra: Estimate
-    fit: Estimate | None
-    drop: Estimate
-    worst: tuple[str, Estimate]
-    improvement: Estimate | None
-    improved: Estimate | None
-    unread: Estimate
-    masked: Estimate
-    hardware: Hardware
-    running: Running
-    campaign: str
-    energy_known: bool = True
-
-    @property
-    def name(self) -> str:
-        """Such as ``8-4x4-clamp``."""
-        own = [] if self.multiplier == EXACT else [self.multiplier]
-        array = f"{self.design.rows}x{self.design.cols}"
-        return "-".join([self.bits, array, self.design.protect, *own])
-
-    def score(self, objective: str) -> float | None:
-        """The value of an objective, less is better; ``None`` where it is not known."""
-        rate, found = self.hardware.fmax_mhz, None
-        match objective:
-            case "area":
-                return self.hardware.cells
-            case "delay":
-                return None if rate is None else self.running.latency_us(rate.value)
-            case "energy":
-                return self.running.energy_nj if self.energy_known else None
-            case _:
-                found = getattr(self, objective)
-        if found is None or isnan(found.value):
-            return None
-        return float(-found.value if objective in _MOST else found.value)
 
 
 def explore(
@@ -271,9 +200,9 @@ class _Design:
     ) -> Point:
         """The design with one of the protections."""
         result = found.get(design.protect, found["none"])
-        kept = _Kept(result, self._votes(design))
+        kept = Voting(result, self._votes(design))
         ra, plain = kept["correct"], found["none"]
-        cost = _lost(ra, result.golden_accuracy)
+        cost = lost(ra, result.golden_accuracy)
         energy = relative_energy(self.work, self.circuit) if self.circuit else 1.0
         rate, gain = result.space.rate_fit, None
         if design.protect != "none":
@@ -300,81 +229,6 @@ class _Design:
         return lambda s: s.bit >= lowest[s.component]
 
 
-class _Kept:
-    """What faults do where some bits are kept three times, from runs without that.
-
-    Args:
-        result: of the runs.
-        votes: of which strata the bits are.
-    """
-
-    #: What each outcome is of a fault without effect; of the right answer it is the accuracy.
-    _HARMLESS: Mapping[str, float] = {"sdc1": 0.0, "activated": 0.0, "masked": 1.0}
-
-    def __init__(self, result: Result, votes: Callable[[Stratum], bool]) -> None:
-        self.result, self.votes = result, votes
-        self.parts = {bool(part.label[0]): part for part in result.by(lambda s: (votes(s),))}
-
-    def __getitem__(self, metric: str) -> Estimate:
-        """Probability of an outcome, given that a fault strikes."""
-        harmless = self._HARMLESS.get(metric, self.result.golden_accuracy)
-        return self._of(self.parts.get(False), metric, harmless)
-
-    @property
-    def gain(self) -> Estimate:
-        """Accuracy under a fault that the votes save."""
-        golden = self.result.golden_accuracy
-        return _lost(self._of(self.parts.get(True), "correct", golden), golden)
-
-    def share(self, gain: Estimate, plain: Result) -> Estimate:
-        """A gain as a share of what a fault costs on the plain array: all, where all bits vote."""
-        if False not in self.parts:
-            return self._exact(1.0)
-        return _share(gain, _lost(plain.ra, plain.golden_accuracy))
-
-    @property
-    def worst(self) -> tuple[str, Estimate]:
-        """The layer whose faults cost most accuracy, given that one strikes it, and how much."""
-        golden, layers = self.result.golden_accuracy, {s.layer for s in self.result.space.strata}
-        wide = replace(self.result, confidence=1 - (1 - self.result.confidence) / len(layers))
-        costs = {
-            str(part.label[0]): _lost(part["correct"], golden)
-            for part in wide.by(lambda s: (s.layer, self.votes(s)))
-            if not part.label[1] and part.n
-        }
-        if not costs:
-            return "", self._exact(0.0)
-        name = max(costs, key=lambda layer: costs[layer].value)
-        return name, replace(costs[name], confidence=self.result.confidence)
-
-    def _of(self, part: Part | None, metric: str, harmless: float) -> Estimate:
-        """Of a part of the faults, where all others are harmless."""
-        if part is None:
-            return self._exact(harmless)
-        share = part.probability
-        return mixed(part[metric], share, (1 - share) * harmless)
-
-    def _exact(self, value: float) -> Estimate:
-        return Estimate(value, value, value, self.result.confidence, self.result.n, "exact")
-
-
-def _lost(ra: Estimate, golden: float) -> Estimate:
-    """Accuracy less that under a fault; more than none is possible, and less."""
-    return replace(ra, value=golden - ra.value, low=golden - ra.high, high=golden - ra.low)
-
-
-def _share(gain: Estimate, cost: Estimate) -> Estimate:
-    """A gain as a share of what a fault costs without it; both intervals have to hold."""
-    doubt = 2 * (1 - gain.confidence)
-    if cost.low <= 0:
-        nothing = Estimate(nan, nan, nan, 1 - doubt, gain.n, gain.method)
-        return replace(nothing, low=-inf, high=inf, missing="the plain cost may be none")
-    ends = [one / other for one in (gain.low, gain.high) for other in (cost.low, cost.high)]
-    return replace(
-        gain, value=gain.value / cost.value, low=min(ends), high=max(ends), confidence=1 - doubt
-    )
-
-
 def _ports(work: Workload) -> tuple[list[int], list[int]]:
     """Bits that codes of activations and of weights need in two's complement."""
     hows = [how for layer, how in zip(work.layers, work.arithmetic, strict=True) if layer.macs]
@@ -386,72 +240,3 @@ def _width(fmt: NumberFormat) -> int:
     if not isinstance(fmt, IntegerFormat):
         raise ValueError(f"{fmt.name} is no format of integers: an array here multiplies integers")
     return fmt.width + fmt.affine
-
-
-def front(points: Sequence[Point], objectives: Sequence[str]) -> list[Point]:
-    """The designs that no other one beats in an objective without being worse in one.
-
-    One of whose objectives is not known is left out.
-    """
-    scored = [(point, [point.score(name) for name in objectives]) for point in points]
-    known = [(point, score) for point, score in scored if None not in score]
-    return [
-        point for point, own in known
-        if not any(_beats(other, own) for _, other in known)
-    ]  # fmt: skip
-
-
-def _beats(one: Sequence[float | None], other: Sequence[float | None]) -> bool:
-    pairs = [(a, b) for a, b in zip(one, other, strict=True) if a is not None and b is not None]
-    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
-
-
-@dataclass(frozen=True, slots=True)
-class Needs:
-    """What a design must keep to; whole intervals have to.
-
-    Attributes:
-        luts: look-up tables at most.
-        accuracy: without faults, at least.
-        fit: rate of SDC-1 at most.
-
-    Raises:
-        ValueError: for what is no number of 0 or more.
-    """
-
-    luts: int | None = None
-    accuracy: float | None = None
-    fit: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("luts", "accuracy", "fit"):
-            asked = getattr(self, name)
-            if asked is not None and not 0 <= asked < inf:
-                raise ValueError(f"{name} of {asked} can't be asked for: use a number of 0 or more")
-
-    def missed(self, point: Point) -> list[str]:
-        """What a design does not keep to, in words."""
-        found = []
-        if self.luts is not None and (
-            point.hardware.luts is None or point.hardware.luts > self.luts
-        ):
-            found.append(f"{point.hardware.luts or 'unknown'} look-up tables of {self.luts}")
-        if self.accuracy is not None and point.accuracy.low < self.accuracy:
-            found.append(f"accuracy {point.accuracy}, not {100 * self.accuracy:g} % for sure")
-        if self.fit is not None and (point.fit is None or point.fit.high > self.fit):
-            found.append(f"{point.fit or 'no FIT'}, not {self.fit:g} FIT for sure")
-        return found
-
-
-def recommended(points: Sequence[Point], needs: Needs, objectives: Sequence[str]) -> Point | None:
-    """Of the designs that keep to what is needed, one of the front: that with the lowest SDC-1.
-
-    Of several alike the most accurate, then the smallest. Where no design has all objectives known
-    there is no front, and any may be the one; ``None`` where none keeps to what is needed.
-    """
-    fitting = [point for point in points if not needs.missed(point)]
-
-    def order(point: Point) -> tuple[float, float, float]:
-        return point.sdc1.value, -point.accuracy.value, point.score("area") or inf
-
-    return min(front(fitting, objectives) or fitting, key=order, default=None)

@@ -11,7 +11,8 @@ from rich import box
 from rich.table import Table
 
 from radhard.rtl.design import Protect
-from radhard.search.explore import Needs, Plan, Point, front
+from radhard.search.explore import Plan
+from radhard.search.point import Needs, Point, front
 from radhard.stats.estimate import Estimate
 from radhard.view.page import LINKS, report
 from radhard.view.plot import COLOURS, SHARES, ends, intervals, panels, styled
