@@ -69,7 +69,7 @@ def test_wrong_use_is_told(folder, at_the_command_line, asked, words) -> None:
 
 
 def test_images_to_calibrate_on_are_asked_for(folder, at_the_command_line) -> None:
-    (folder / "own.py").write_text(
+    (folder / "to_quantise.py").write_text(
         "import torch\n"
         "def net():\n"
         "    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))\n"
@@ -77,12 +77,19 @@ def test_images_to_calibrate_on_are_asked_for(folder, at_the_command_line) -> No
         "def more():\n"
         "    return net()\n"
     )
-    code, _, said = at_the_command_line("quantise", "own:net")
+    code, _, said = at_the_command_line("quantise", "to_quantise:net")
     assert code == 2
-    assert "no calibration images: own:net is no data set with training images of its own" in said
-    code, _, said = at_the_command_line("quantise", "own:net", "--learn-from", "own:net")
+    assert (
+        "no calibration images: to_quantise:net is no data set with training images of its own"
+        in said
+    )
+    code, _, said = at_the_command_line(
+        "quantise", "to_quantise:net", "--learn-from", "to_quantise:net"
+    )
     assert code == 2
     assert "it is judged on these: give other images" in said
-    code, out, said = at_the_command_line("quantise", "own:net", "--learn-from", "own:more")
+    code, out, said = at_the_command_line(
+        "quantise", "to_quantise:net", "--learn-from", "to_quantise:more"
+    )
     assert code == 0, said
     assert "w8a8" in out
