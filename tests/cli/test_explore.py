@@ -64,6 +64,19 @@ def test_what_cannot_be(at_the_command_line, tmp_path: Path, flags, said: str) -
     assert not (tmp_path / "none").exists()
 
 
+def test_all_images_are_struck_where_that_is_asked(at_the_command_line, tmp_path: Path) -> None:
+    given = ("explore", "digits-cnn", "--bits", "8", "--arrays", "4x4", "--protect", "none",
+             "--faults", "100", "--out", str(tmp_path))  # fmt: skip
+    code, _, _ = at_the_command_line(*given, "--images", "all")
+    assert code == 0
+    (asked,) = (tmp_path / "runs").glob("*/campaign.toml")
+    assert "images = 500" in asked.read_text()
+    assert "<h1>digits-cnn</h1>" in (tmp_path / "explore.html").read_text()
+    code, _, said = at_the_command_line(*given, "--images", "many")
+    assert code == 2
+    assert "use a number of 1 or more, or all" in said
+
+
 def test_no_design_is_good_enough(at_the_command_line, tmp_path: Path) -> None:
     given = ("explore", "digits-cnn", "--bits", "8", "--arrays", "4x4", "--protect", "none",
              "--faults", "100", "--out", str(tmp_path))  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from radhard.rtl import synthesis
+from radhard.rtl import serial, synthesis
 from radhard.rtl.count import core_bits, count
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.serial import emit_serial, wrapper_bits
@@ -44,10 +44,8 @@ def test_copies_survive_because_they_are_kept_apart(
     design = ArrayDesign(3, 3, 4, protect=protect)
     kept = synthesise(design, tmp_path / "kept", seeds=())
     assert kept.ffs == 3 * core_bits(design) + wrapper_bits(design)
-    emit = synthesis.emit
-    monkeypatch.setattr(
-        synthesis, "emit", lambda one: emit(one).replace("(* keep_hierarchy *)", "")
-    )
+    emit = serial.emit
+    monkeypatch.setattr(serial, "emit", lambda one: emit(one).replace("(* keep_hierarchy *)", ""))
     lost = synthesise(design, tmp_path / "lost", seeds=())
     assert lost.ffs <= core_bits(design) + wrapper_bits(design)
     assert lost.dsps == 9

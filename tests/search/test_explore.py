@@ -146,8 +146,8 @@ def point(bits: str, sdc1: float, luts: int | None, accuracy: float = 0.9) -> Po
 
     hardware = Hardware(luts, 10, 100, 16, None, "formula", {})
     return Point(
-        bits, "exact", ArrayDesign(4, 4), known(accuracy), known(sdc1), known(0.8), known(sdc1),
-        known(0.1), ("", known(0.0)), None, None, known(0.1), known(0.5), hardware,
+        "tiny", bits, "exact", ArrayDesign(4, 4), known(accuracy), known(sdc1), known(0.8),
+        known(sdc1), known(0.1), ("", known(0.0)), None, None, known(0.1), known(0.5), hardware,
         Running(100, 5.0), "run",
     )  # fmt: skip
 

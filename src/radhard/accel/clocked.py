@@ -151,8 +151,7 @@ class ClockedArray:
         groups = layer.bounds["groups"]
         p, q, m = layer.positions, layer.fan_in, layer.channels // groups
         up, across, free = {"ws": (q, m, p), "is": (q, p, m), "os": (p, m, q)}[self.dataflow]
-        wave = free + self.rows + self.cols - 2
-        edges = 1 + wave + self.rows - 1 if self.dataflow == "os" else self.rows + wave + 1
+        edges = tile_edges(self.dataflow, self.rows, self.cols, free)
         tiles = ceil(up / self.rows), ceil(across / self.cols)
         return Shape(p, q, m, groups, self.rows, self.cols, *tiles, edges)
 
@@ -290,6 +289,17 @@ class ClockedArray:
             terms = np.minimum(start + row + 1, shape.terms)
         element, n = layer.output_element(channel, position), len(index)
         return Reads(element, one(channel), one(position), zeros(n), np.stack([start, terms], 1))
+
+
+def tile_edges(dataflow: Stationary, rows: int, cols: int, free: int) -> int:
+    """Clock edges of one tile of an array, along whose free axis so many values stream.
+
+    Held operands are loaded in as many edges as there are rows; then the wave of ``free`` values
+    passes, and one edge is spare. Output stationary: one edge clears, the wave passes, and sums
+    move out over as many edges as there are rows but one.
+    """
+    wave = free + rows + cols - 2
+    return 1 + wave + rows - 1 if dataflow == "os" else rows + wave + 1
 
 
 def _free(operand: Operand, shape: Shape) -> tuple[int, int]:

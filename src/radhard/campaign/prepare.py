@@ -196,6 +196,20 @@ def _format(
     return (FLOAT32 if exact else INT8), ()
 
 
+def training_of(ask: Ask, most: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Training images and labels; ``None`` for a network of the user's own, which has none.
+
+    Args:
+        ask: which network and data.
+        most: images of a folder that are read beside those at hand.
+    """
+    if ":" in ask.model or ask.model.endswith(".pt2"):
+        return None
+    how = ask.reading(most)
+    source = subject(ask.model, ask.data, ask.weights, train=True, how=how)
+    return source.images, source.labels
+
+
 def quantised_of(
     ask: Ask, folder: Path, power_of_two: bool = False, trust: bool = False
 ) -> tuple[Callable[[str], tuple[Workload, Workload]], tuple[str, ...]]:
@@ -219,10 +233,8 @@ def quantised_of(
     whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
     work = _captured(whole, ask, FLOAT32)
     images, labels, notes = work.images, work.labels, list(whole.notes)
-    if ":" not in ask.model and not ask.model.endswith(".pt2"):
-        how = ask.reading(_LEARNED)
-        other = subject(ask.model, ask.data, ask.weights, train=True, how=how)
-        images, labels = other.images, other.labels
+    if (training := training_of(ask, _LEARNED)) is not None:
+        images, labels = training
     else:
         notes.append("ranges are learned from images that the network is judged on")
     seen = images[-_LEARNED:], labels[-_LEARNED:]

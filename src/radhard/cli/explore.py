@@ -12,7 +12,7 @@ import typer
 
 from radhard.cli.app import app, plain, resumable, show_notes
 from radhard.cli.assess import Images, Json, Output, Trust
-from radhard.cli.rtl import Flow
+from radhard.cli.rtl import Dataflow, Flow
 
 if TYPE_CHECKING:
     from radhard.search.explore import Plan
@@ -35,7 +35,8 @@ def explore(
     bits: Annotated[
         str,
         typer.Option(
-            help="Widths, comma-separated: 8, w4a8, 8+1 for a bit of headroom, 2..8 for all."
+            help="Widths, comma-separated: 8, w4a8, 2..8, 8+1 for a bit of headroom, qat4 for "
+            "training with codes in the loop."
         ),
     ] = "8,6,4,3",
     power_of_two: Annotated[
@@ -52,7 +53,7 @@ def explore(
         str,
         typer.Option(help="Of the front: accuracy, sdc1, ra, fit, area, delay, energy."),
     ] = "accuracy,sdc1,area,delay",
-    dataflow: Annotated[Flow, typer.Option(help="What is stationary.")] = Flow.ws,
+    dataflow: Dataflow = Flow.ws,
     where: Annotated[
         WhereName, typer.Option(help="What faults strike: registers of the array, or activations.")
     ] = WhereName.array,
@@ -85,24 +86,24 @@ def explore(
     from radhard.campaign.ask import validated
     from radhard.campaign.prepare import quantised_of
     from radhard.engine.memory import keep_freed_memory
+    from radhard.rtl.serial import write_texts
     from radhard.search.explore import Plan
     from radhard.search.explore import explore as run
     from radhard.search.point import Needs, recommended
     from radhard.view.explore import explore_page, needs_words, show_points
 
+    fields = {"model": model, "data": data, "weights": weights, "output": output, "seed": seed,
+              "images": images}  # fmt: skip
+    ask = validated(fields, "explore")
     plan = Plan(
         bits=_widths(bits), arrays=tuple(map(_size, _listed(arrays))),
         protect=_listed(protect),
         multipliers=_listed(multipliers), objectives=_listed(objectives),
         dataflow=dataflow.value, where=where.value, faults=faults,
-        images=64 if images in (None, "all") else int(images), seeds=tuple(range(1, seeds + 1)),
+        images=None if ask.images == "all" else ask.images or 64, seeds=tuple(range(1, seeds + 1)),
         seed=seed,
     )  # fmt: skip
     needs = Needs(max_luts, min_accuracy, max_fit)
-    ask = validated(
-        {"model": model, "data": data, "weights": weights, "output": output, "seed": seed},
-        "explore",
-    )
     keep_freed_memory()
     store = out or Path("runs") / f"explore-{Path(model).stem.replace(':', '-')}"
     made, notes = quantised_of(ask, store / "networks", power_of_two, trust)
@@ -117,7 +118,7 @@ def explore(
     said = needs_words(needs, points, chosen, plan.objectives)
     page = explore_page(points, plan, chosen, said, store)
     if chosen is not None:
-        _emit(chosen, store / "recommended")
+        write_texts(chosen.design, store / "recommended")
     if json:
         print(text.dumps(_shown(points, plan, chosen), allow_nan=False))
     else:
@@ -155,16 +156,6 @@ def _size(given: str) -> tuple[int, int]:
     if not (rows.isdecimal() and cols.isdecimal()):
         raise ValueError(f"array {given!r} can't be: use ROWSxCOLS, such as 8x8")
     return int(rows), int(cols)
-
-
-def _emit(point: Point, folder: Path) -> None:
-    """The recommended array as text."""
-    from radhard.rtl.emit import emit
-    from radhard.rtl.serial import emit_serial
-
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "systolic.sv").write_text(emit(point.design), encoding="utf-8")
-    (folder / "serial.sv").write_text(emit_serial(point.design), encoding="utf-8")
 
 
 def _shown(points: list[Point], plan: Plan, chosen: Point | None) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from radhard.cli.assess import (
 )
 
 if TYPE_CHECKING:
+    from radhard.campaign.ask import Ask
+    from radhard.network.workload import Workload
     from radhard.search.choose import Choice
     from radhard.search.trial import Trial
     from radhard.stats.estimate import Estimate
@@ -89,7 +91,6 @@ def protect(
     from radhard.campaign.prepare import prepare
     from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
-    from radhard.network.source import subject
     from radhard.search.choose import choose
     from radhard.search.trial import Goal
     from radhard.view.choice import choice_page, missed_words
@@ -107,7 +108,7 @@ def protect(
     prepared = prepare(ask, trust, device_named(device))
     show_notes(prepared.notes)
     campaign = prepared.campaign
-    learn = _learning(ask, campaign.workload, subject)
+    learn = _learning(ask, campaign.workload)
     store = out or Path("runs") / f"protect-{campaign.name}-{campaign.id[:8]}"
 
     def tell(name: str, done: int, total: int) -> None:
@@ -131,13 +132,15 @@ def protect(
 _LEARNING_IMAGES = 1000
 
 
-def _learning(ask: Any, work: Any, subject: Any) -> Any:
+def _learning(ask: Ask, work: Workload) -> Workload:
     """The network with training images; with its own images where there are no others."""
-    if ":" in ask.model or ask.model.endswith(".pt2"):
+    from radhard.campaign.prepare import training_of
+
+    found = training_of(ask, _LEARNING_IMAGES)
+    if found is None:
         return work
-    how = ask.reading(_LEARNING_IMAGES)
-    source = subject(ask.model, ask.data, ask.weights, train=True, how=how)
-    return work.with_(source.images[-_LEARNING_IMAGES:], source.labels[-_LEARNING_IMAGES:])
+    images, labels = found
+    return work.with_(images[-_LEARNING_IMAGES:], labels[-_LEARNING_IMAGES:])
 
 
 def _print_json(found: Choice) -> None:

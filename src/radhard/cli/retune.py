@@ -87,10 +87,9 @@ def retune(
 
     from radhard.campaign.ask import validated
     from radhard.campaign.chips import under_defects
-    from radhard.campaign.prepare import chips_of
+    from radhard.campaign.prepare import chips_of, training_of
     from radhard.engine.memory import keep_freed_memory
     from radhard.faults.permanent import Permanent
-    from radhard.network.source import subject
     from radhard.protect.retune import Retune
     from radhard.protect.rules import Bypass, Hybrid, Keep, WeightMap
     from radhard.protect.slopes import StraightThrough, TableSlopes
@@ -113,10 +112,10 @@ def retune(
     }  # fmt: skip
     taken = StraightThrough() if slopes == SlopesName.straight else TableSlopes()
     plan = Retune(rules[rule], remap, epochs, seed, taken)
-    learning = chips.workload
-    if ":" not in model and not model.endswith(".pt2"):
-        source = subject(model, data, weights, train=True, how=ask.reading(_LEARNING))
-        learning = learning.with_(source.images[-_LEARNING:], source.labels[-_LEARNING:])
+    learning, training = chips.workload, training_of(ask, _LEARNING)
+    if training is not None:
+        pictures, labels = training
+        learning = learning.with_(pictures[-_LEARNING:], labels[-_LEARNING:])
     else:
         print("note: it learns from the images that it is tried on", file=sys.stderr)
     store = out.with_suffix("").with_name(f"{out.stem}-chips")

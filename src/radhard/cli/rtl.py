@@ -57,6 +57,17 @@ class FamilyName(StrEnum):
     xc7 = "xc7"
 
 
+Rows = Annotated[int, typer.Option(help="Of processing elements.")]
+Bits = Annotated[int, typer.Option(help="Of activations, and of weights.")]
+WeightBits = Annotated[int, typer.Option(help="Of weights; 0: as many.")]
+PsumBits = Annotated[int, typer.Option(help="Of sums; 0: 8 more than a product.")]
+Dataflow = Annotated[Flow, typer.Option(help="What is stationary.")]
+Protection = Annotated[ProtectName, typer.Option(help="Protection.")]
+MultiplierName = Annotated[
+    str | None, typer.Option(help="Signed, of radhard list multipliers; exact if left out.")
+]
+
+
 @app.command()
 def rtl(
     step: Annotated[
@@ -66,16 +77,14 @@ def rtl(
             "what it costs in a device (pip install 'radhard[hardware]')."
         ),
     ],
-    rows: Annotated[int, typer.Option(help="Of processing elements.")] = 8,
-    cols: Annotated[int, typer.Option(help="Of processing elements.")] = 8,
-    bits: Annotated[int, typer.Option(help="Of activations, and of weights.")] = 8,
-    weight_bits: Annotated[int, typer.Option(help="Of weights; 0: as many.")] = 0,
-    psum_bits: Annotated[int, typer.Option(help="Of sums; 0: 8 more than a product.")] = 0,
-    dataflow: Annotated[Flow, typer.Option(help="What is stationary.")] = Flow.ws,
-    protect: Annotated[ProtectName, typer.Option(help="Protection.")] = ProtectName.none,
-    multiplier: Annotated[
-        str | None, typer.Option(help="Signed, of radhard list multipliers; exact if left out.")
-    ] = None,
+    rows: Rows = 8,
+    cols: Rows = 8,
+    bits: Bits = 8,
+    weight_bits: WeightBits = 0,
+    psum_bits: PsumBits = 0,
+    dataflow: Dataflow = Flow.ws,
+    protect: Protection = ProtectName.none,
+    multiplier: MultiplierName = None,
     out: Annotated[Path, typer.Option(help="Folder for texts and netlists.")] = Path("rtl"),
     size: Annotated[int, typer.Option(help="simulate: of the axis that is left free.")] = 64,
     tiles: Annotated[int, typer.Option(help="simulate: one after the other.")] = 1,
@@ -109,18 +118,13 @@ def rtl(
 
 def _emitted(design: ArrayDesign, out: Path) -> dict[str, Any]:
     from radhard.rtl.count import count
-    from radhard.rtl.emit import emit
-    from radhard.rtl.serial import emit_serial
+    from radhard.rtl.serial import write_texts
 
-    out.mkdir(parents=True, exist_ok=True)
-    files = {out / "systolic.sv": emit(design), out / "serial.sv": emit_serial(design)}
-    for path, written in files.items():
-        path.write_text(written, encoding="utf-8")
     by_formula = asdict(count(design)) if not design.multiplier else None
     return {
         "state_bits": design.state_bits,
         "by_formula": by_formula,
-        "files": [str(path) for path in files],
+        "files": [str(path) for path in write_texts(design, out)],
     }
 
 

@@ -12,7 +12,17 @@ import typer
 
 from radhard.cli.app import app, plain
 from radhard.cli.assess import Json
-from radhard.cli.rtl import Flow, ProtectName
+from radhard.cli.rtl import (
+    Bits,
+    Dataflow,
+    Flow,
+    MultiplierName,
+    Protection,
+    ProtectName,
+    PsumBits,
+    Rows,
+    WeightBits,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from radhard.rtl.design import ArrayDesign
@@ -40,16 +50,14 @@ class EngineName(StrEnum):
 @app.command()
 def validate(
     against: Annotated[Against, typer.Argument(help="rtl: arrays as radhard rtl emits them.")],
-    rows: Annotated[int, typer.Option(help="Of processing elements.")] = 4,
-    cols: Annotated[int, typer.Option(help="Of processing elements.")] = 4,
-    bits: Annotated[int, typer.Option(help="Of activations, and of weights.")] = 8,
-    weight_bits: Annotated[int, typer.Option(help="Of weights; 0: as many.")] = 0,
-    psum_bits: Annotated[int, typer.Option(help="Of sums; 0: 8 more than a product.")] = 0,
-    dataflow: Annotated[Flow, typer.Option(help="What is stationary.")] = Flow.ws,
-    protect: Annotated[ProtectName, typer.Option(help="Protection.")] = ProtectName.none,
-    multiplier: Annotated[
-        str | None, typer.Option(help="Signed, of radhard list multipliers; exact if left out.")
-    ] = None,
+    rows: Rows = 4,
+    cols: Rows = 4,
+    bits: Bits = 8,
+    weight_bits: WeightBits = 0,
+    psum_bits: PsumBits = 0,
+    dataflow: Dataflow = Flow.ws,
+    protect: Protection = ProtectName.none,
+    multiplier: MultiplierName = None,
     size: Annotated[int, typer.Option(min=1, help="Of the axis that is left free.")] = 16,
     tiles: Annotated[int, typer.Option(min=1, help="One after the other.")] = 2,
     faults: Annotated[str, typer.Option(help="all, or how many random ones.")] = "all",

@@ -95,17 +95,13 @@ class Twin:
         if design.dataflow == "os":
             if on["clear"]:
                 return {value: np.zeros_like(held[value]) for value in design.widths}
-            added = held["p"] + self._product(came["a"], came["w"])
+            added = held["p"] + self.design.product(came["a"], came["w"])
             return {**came, "p": came["p"] if on["drain"] else added}
         if on["load"]:
             return {design.top: came[design.top]}
         left, top = design.left, design.top
         met = {left: came[left], top: held[top]}
-        return {left: came[left], "p": came["p"] + self._product(met["a"], met["w"])}
-
-    def _product(self, a: Integers, w: Integers) -> Integers:
-        circuit = self.design.circuit
-        return a * w if circuit is None else circuit.product(a, w)
+        return {left: came[left], "p": came["p"] + self.design.product(met["a"], met["w"])}
 
     def read(self, state: Mapping[str, Integers], value: Value) -> Integers:
         """A value as elements see it, copies voted; signed."""
@@ -136,9 +132,14 @@ class Twin:
         if not design.checks:
             return sums
         low, high = (signed(state[name][:, 0], width) for name in ("low", "high"))
-        if design.protect == "zero":
-            return np.where((sums < low) | (sums > high), 0, sums)
-        return np.where(sums < low, low, np.where(sums > high, high, sums))
+        return checked(design, sums, low, high)
+
+
+def checked(design: ArrayDesign, sums: Integers, low: Integers, high: Integers) -> Integers:
+    """Column outputs as an array that checks them shows them; all broadcast."""
+    if design.protect == "zero":
+        return np.where((sums < low) | (sums > high), 0, sums)
+    return np.where(sums < low, low, np.where(sums > high, high, sums))
 
 
 def pattern(value: Integers | np.int64, width: int) -> Integers:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Literal, get_args
 
 from radhard.arith.array import Stationary
-from radhard.arith.multiplier import Multiplier
+from radhard.arith.multiplier import Integers, Multiplier
 from radhard.rtl.multiply import circuit_named
 
 #: What an array does against upsets; `ArrayDesign` says what each is.
@@ -133,6 +133,10 @@ class ArrayDesign:
         if self.circuit is not None:
             return 2 * self.circuit.width
         return self.bits + (self.weight_bits or self.bits)
+
+    def product(self, a: Integers, w: Integers) -> Integers:
+        """What an element makes of an activation and a weight; they broadcast."""
+        return a * w if self.circuit is None else self.circuit.product(a, w)
 
     @property
     def left(self) -> Value:

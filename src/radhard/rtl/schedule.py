@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from radhard.accel.clocked import tile_edges
 from radhard.rtl.design import ArrayDesign, Value
 
 Integers = NDArray[np.int64]
@@ -82,16 +83,10 @@ def sizes(design: ArrayDesign, free: int) -> tuple[int, int, int]:
 def tile_cycles(design: ArrayDesign, free: int) -> int:
     """Edges of one tile.
 
-    Held operands are loaded in as many edges as there are rows; then the wave of ``free`` values
-    passes, and one edge is spare. Output stationary: one edge clears, the wave passes, and sums
-    move out over as many edges as there are rows but one.
-
     >>> tile_cycles(ArrayDesign(8, 8), 64), tile_cycles(ArrayDesign(8, 8, dataflow="os"), 64)
     (87, 86)
     """
-    rows, cols = design.rows, design.cols
-    wave = free + rows + cols - 2
-    return 1 + wave + rows - 1 if design.dataflow == "os" else rows + wave + 1
+    return tile_edges(design.dataflow, design.rows, design.cols, free)
 
 
 def schedule(design: ArrayDesign, operands: Operands) -> Schedule:

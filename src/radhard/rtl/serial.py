@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from radhard.rtl.design import ArrayDesign
+from radhard.rtl.emit import emit
 
 
 def wrapper_bits(design: ArrayDesign) -> int:
@@ -12,6 +15,15 @@ def wrapper_bits(design: ArrayDesign) -> int:
     160
     """
     return _fed(design) + design.cols * design.widths["p"]
+
+
+def write_texts(design: ArrayDesign, folder: Path) -> list[Path]:
+    """Write the array and the shift registers around it into a folder; gives their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {folder / "systolic.sv": emit(design), folder / "serial.sv": emit_serial(design)}
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    return list(texts)
 
 
 def emit_serial(design: ArrayDesign) -> str:

@@ -16,8 +16,7 @@ from statistics import median
 from typing import Any, Literal, get_args
 
 from radhard.rtl.design import ArrayDesign
-from radhard.rtl.emit import emit
-from radhard.rtl.serial import emit_serial
+from radhard.rtl.serial import write_texts
 from radhard.stats.estimate import Estimate
 
 #: Devices that Yosys maps to.
@@ -118,9 +117,7 @@ def synthesise(
     if seeds:
         nextpnr, version = _nextpnr()
         tools |= version
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "systolic.sv").write_text(emit(design), encoding="utf-8")
-    (folder / "serial.sv").write_text(emit_serial(design), encoding="utf-8")
+    write_texts(design, folder)
     command, plain = _COMMANDS[family]
     script = _SCRIPT.format(command=command + ("" if dsp else plain))
     (folder / "script.ys").write_text(script, encoding="utf-8")

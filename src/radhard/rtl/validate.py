@@ -14,7 +14,7 @@ from radhard.accel.clocked import REGISTERS, ClockedArray
 from radhard.accel.dataflow import Reads
 from radhard.network.capture import capture
 from radhard.network.layer import Layer
-from radhard.rtl.cycle import Twin, pattern, signed
+from radhard.rtl.cycle import Twin, checked, pattern, signed
 from radhard.rtl.design import COPIES, ArrayDesign, Value
 from radhard.rtl.flip import Flips
 from radhard.rtl.schedule import Integers, Operands, schedule, tile_cycles
@@ -125,10 +125,9 @@ class Model:
 
     def _product(self, a: Integers, w: Integers) -> Integers:
         """(tiles, M, K) by (tiles, K, N), added up."""
-        circuit = self.design.circuit
-        if circuit is None:
+        if self.design.circuit is None:
             return np.asarray(a @ w, np.int64)
-        return np.asarray(circuit.product(a[..., None], w[:, None]).sum(-2), np.int64)
+        return np.asarray(self.design.product(a[..., None], w[:, None]).sum(-2), np.int64)
 
     def results(self, flips: Flips) -> Integers:
         """(n, tiles, M, N)."""
@@ -209,20 +208,18 @@ class Model:
 
     def _moved(self, value: Value, struck: tuple[Integers, Integers], others: Integers) -> Integers:
         """Products of the struck operand with others (n, ...) after less before."""
-        before, after = (one[:, None] for one in struck)
-        circuit = self.design.circuit
-        if circuit is None:
-            return (after - before) * others
-        if value == "a":
-            return circuit.product(after, others) - circuit.product(before, others)
-        return circuit.product(others, after) - circuit.product(others, before)
+        pairs = ((one[:, None], others) for one in struck)
+        before, after = (
+            self.design.product(*(pair if value == "a" else pair[::-1])) for pair in pairs
+        )
+        return after - before
 
     def _of_sums(self, reads: Reads, given: tuple[Integers, Integers], bit: Integers) -> Integers:
         (a, w), width = given, self.design.widths["p"]
         n, p, q = a.shape
         m, each = w.shape[2], np.arange(n)
         channel, position = reads.channels[:, 0], reads.positions[:, 0]
-        products = self._each(a[each, position], w[each, :, channel])
+        products = self.design.product(a[each, position], w[each, :, channel])
         term = np.arange(q)
         kept = (term >= reads.terms[:, :1]) & (term < reads.terms[:, 1:])
         before = signed(pattern((products * kept).sum(1), width), width)
@@ -230,10 +227,6 @@ class Model:
         found = np.zeros((n, p, m), np.int64)
         found[each, position, channel] = after - before
         return found
-
-    def _each(self, a: Integers, w: Integers) -> Integers:
-        circuit = self.design.circuit
-        return a * w if circuit is None else circuit.product(a, w)
 
     def _bounds(self, n: int) -> Integers:
         """Low and high of each result as it is shown, (2, n or 1, tiles, M, N)."""
@@ -255,12 +248,7 @@ class Model:
 
     def _checked(self, sums: Integers, bounds: Integers) -> Integers:
         """As the columns show them."""
-        if not self.design.checks:
-            return sums
-        low, high = bounds
-        if self.design.protect == "zero":
-            return np.where((sums < low) | (sums > high), 0, sums)
-        return np.where(sums < low, low, np.where(sums > high, high, sums))
+        return checked(self.design, sums, *bounds) if self.design.checks else sums
 
 
 def _index(place: Sequence[Integers], sizes: tuple[int, ...]) -> Integers:

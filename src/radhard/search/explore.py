@@ -17,8 +17,6 @@ from typing import Literal, get_args
 from radhard.accel.chip import Accelerator, Software
 from radhard.accel.clocked import ClockedArray
 from radhard.arith.array import Stationary
-from radhard.arith.multiplier import Multiplier
-from radhard.arith.multipliers import multiplier_named
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.collect import collect
 from radhard.campaign.job import Watcher
@@ -58,7 +56,7 @@ class Plan:
         dataflow: of the arrays.
         where: what faults strike: registers of the ``array``, or codes of ``activations``.
         faults: for each network on an array.
-        images: struck at a time.
+        images: struck at a time; all where ``None``.
         seeds: of place and route, for arrays that were not measured before.
         seed: of the draws.
 
@@ -74,7 +72,7 @@ class Plan:
     dataflow: Stationary = "ws"
     where: Where = "array"
     faults: int = 2000
-    images: int = 64
+    images: int | None = 64
     seeds: tuple[int, ...] = ()
     seed: int = 0
 
@@ -98,7 +96,7 @@ class Plan:
             circuit_named("" if name == EXACT else name)  # refuses what can't be
         for rows, cols in self.arrays:
             ArrayDesign(rows, cols)  # refuses what can't be
-        if self.faults < 1 or self.images < 1:
+        if self.faults < 1 or (self.images is not None and self.images < 1):
             raise ValueError(
                 f"{self.faults} faults on {self.images} images can't be: use 1 or more"
             )
@@ -128,11 +126,11 @@ def explore(
             run then.
     """
     ready = {bits: quantised(bits) for bits in plan.bits}
-    for bits, name, size in product(plan.bits, plan.multipliers, plan.arrays):
-        own = _Design(plan, bits, name, size, *ready[bits])
-        found = own.results(store / "runs", watch)
-        for protect in plan.protect:
-            design = replace(own.design, protect=protect)
+    for bits, name in product(plan.bits, plan.multipliers):
+        own = _Network(plan, bits, name, *ready[bits])
+        for size, protect in product(plan.arrays, plan.protect):
+            found = own.results(size, store / "runs", watch)
+            design = own.design(size, protect)
             hardware = hardware_of(design, store / "hardware", plan.seeds, tell)
             yield own.point(design, found, hardware)
 
@@ -142,58 +140,67 @@ def _summing(work: Workload, bits: int) -> Workload:
     return work.with_(format=replace(work.formats, sum_bits=bits))
 
 
-class _Design:
-    """A quantised network on an array, with any of the protections."""
+class _Network:
+    """A quantised network with one multiplier, on arrays of any size and protection."""
 
     def __init__(
-        self, plan: Plan, bits: str, multiplier: str, size: tuple[int, int], work: Workload,
-        learning: Workload,
-    ) -> None:  # fmt: skip
+        self, plan: Plan, bits: str, multiplier: str, work: Workload, learning: Workload
+    ) -> None:
         self.plan, self.bits, self.multiplier = plan, bits, multiplier
+        self.circuit = circuit_named("" if multiplier == EXACT else multiplier)
         inputs, weights = map(max, _ports(work))
         sums = max(bits_of(how.bound) for how in work.arithmetic if how.exact)
         held = max(sums, inputs + weights + 8)
-        if multiplier != EXACT:  # whose products may be larger than exact ones
-            held = max(sums + 1, 2 * multiplier_named(multiplier).width + 8)
-        name = "" if multiplier == EXACT else multiplier
-        self.design = ArrayDesign(*size, inputs, weights, held, plan.dataflow, multiplier=name)
+        if self.circuit is not None:  # whose products may be larger than exact ones
+            held = max(sums + 1, 2 * self.circuit.width + 8)
+        self.widths = inputs, weights, held
         self.work, self.learning = (_summing(one, held) for one in (work, learning))
-        self.circuit: Multiplier | None = None
-        if multiplier != EXACT:
-            self.circuit = multiplier_named(multiplier)
+        if self.circuit is not None:
             self.work, self.learning = (
                 one.with_(multiplier=self.circuit) for one in (self.work, self.learning)
             )
+        self._guards: dict[Protect, Protection] = {}
+        self._found: dict[str, dict[Protect, Result]] = {}
 
-    @property
-    def chip(self) -> Accelerator:
+    def design(self, size: tuple[int, int], protect: Protect) -> ArrayDesign:
+        """An array that runs it."""
+        name = "" if self.circuit is None else self.multiplier
+        return ArrayDesign(*size, *self.widths, self.plan.dataflow, protect, name)
+
+    def results(
+        self, size: tuple[int, int], store: Path, watch: Watcher | None
+    ) -> dict[Protect, Result]:
+        """What campaigns find: without protection, and with each that changes the run."""
+        parts, chip = [self.work.name, self.bits, self.multiplier], self._chip(size)
+        if self.plan.where == "array":
+            parts.append("x".join(map(str, size)))
+        name = re.sub(r"[^\w.-]", "_", "-".join(parts))
+        if name not in self._found:
+            struck = min(self.plan.images or len(self.work.images), len(self.work.images))
+            plain = Campaign(self.work, chip, seed=self.plan.seed, images=struck, name=name)
+            asked: dict[Protect, Campaign] = {"none": plain}
+            for kind in self.plan.protect:
+                if kind in ("clamp", "zero"):
+                    guard = self._guard(kind)
+                    asked[kind] = plain.with_(protections=[guard], name=f"{name}-{kind}")
+            found = collect(list(asked.values()), self.plan.faults, store, watch)
+            self._found[name] = dict(zip(asked, found, strict=True))
+        return self._found[name]
+
+    def _chip(self, size: tuple[int, int]) -> Accelerator:
         """What is struck."""
         if self.plan.where == "activations":
             return Software(("activation",))
-        rows, cols = self.design.rows, self.design.cols
-        return ClockedArray(rows, cols, self.plan.dataflow)
+        return ClockedArray(*size, self.plan.dataflow)
 
-    def results(self, store: Path, watch: Watcher | None) -> dict[Protect, Result]:
-        """What campaigns find: without protection, and with each that changes the run."""
-        parts = [self.work.name, self.bits, self.multiplier]
-        if self.plan.where == "array":
-            parts.append(f"{self.design.rows}x{self.design.cols}")
-        name = re.sub(r"[^\w.-]", "_", "-".join(parts))
-        struck = min(self.plan.images, len(self.work.images))
-        seed = self.plan.seed
-        plain = Campaign(self.work, self.chip, seed=seed, images=struck, name=name)
-        asked: dict[Protect, Campaign] = {"none": plain}
-        for kind in self.plan.protect:
-            if kind in ("clamp", "zero"):
-                guard = self._guard(zero=kind == "zero")
-                asked[kind] = plain.with_(protections=[guard], name=f"{name}-{kind}")
-        found = collect(list(asked.values()), self.plan.faults, store, watch)
-        return dict(zip(asked, found, strict=True))
-
-    def _guard(self, zero: bool) -> Protection:
-        if self.plan.where == "activations":
-            return RangeRestriction(zero=zero).learned(self.learning)
-        return ColumnClamp(zero).learned(self.learning)
+    def _guard(self, kind: Protect) -> Protection:
+        """Learned once for arrays of all sizes."""
+        if kind not in self._guards:
+            zero = kind == "zero"
+            at_codes = self.plan.where == "activations"
+            guard = RangeRestriction(zero=zero) if at_codes else ColumnClamp(zero)
+            self._guards[kind] = guard.learned(self.learning)
+        return self._guards[kind]
 
     def point(
         self, design: ArrayDesign, found: Mapping[Protect, Result], hardware: Hardware
@@ -208,7 +215,8 @@ class _Design:
         if design.protect != "none":
             gain = kept.gain if result is plain else (result - plain).ra
         return Point(
-            bits=self.bits, multiplier=self.multiplier, design=design, accuracy=result.golden,
+            model=self.work.name, bits=self.bits, multiplier=self.multiplier, design=design,
+            accuracy=result.golden,
             sdc1=kept["sdc1"], ra=ra, fit=None if rate is None else fit(kept["sdc1"], rate),
             drop=cost, worst=kept.worst, improvement=gain,
             improved=None if gain is None else kept.share(gain, plain),

@@ -23,7 +23,7 @@ class Point:
     """One design: a quantised network on a protected array.
 
     Attributes:
-        bits, multiplier: the network.
+        model, bits, multiplier: the network.
         design: the array, as `radhard rtl` emits it.
         accuracy: without faults.
         sdc1, ra: given that a fault strikes.
@@ -42,6 +42,7 @@ class Point:
         energy_known: whether its multiplier's power is.
     """
 
+    model: str
     bits: str
     multiplier: str
     design: ArrayDesign

@@ -63,7 +63,7 @@ def explore_page(points: Sequence[Point], plan: Plan, chosen: Point | None, said
     """
     report(store / "runs")
     best = front(points, plan.objectives)
-    name = points[0].campaign.partition("-")[0]
+    name = points[0].model
     entries: list[dict[str, Any]] = [
         {
             "title": "What can be had for what",
