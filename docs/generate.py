@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from radhard.arith.multiplier import Multiplier, full_name
@@ -23,20 +24,7 @@ DOCS = Path(__file__).parent
 def command_line() -> str:
     """The help of every verb."""
     parts = ["# Command line\n", "Made by `docs/generate.py`.\n"]
-    for verb in (
-        "",
-        "assess",
-        "compare-samplers",
-        "list",
-        "protect",
-        "quantise",
-        "report",
-        "retune",
-        "rtl",
-        "run",
-        "study",
-        "train",
-    ):
+    for verb in ("", *sorted(get_command(app).commands)):
         arguments = [verb, "--help"] if verb else ["--help"]
         shown = CliRunner().invoke(
             app, arguments, prog_name="radhard", env={"COLUMNS": "90", "TERM": "dumb"}
