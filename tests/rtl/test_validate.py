@@ -116,10 +116,11 @@ def test_arrays_that_cannot_be(size: tuple[object, ...]) -> None:
 
 
 @pytest.mark.parametrize("dataflow", FLOWS)
-def test_faults_of_a_layer_are_flips_of_its_tiles(dataflow: str) -> None:
+@pytest.mark.parametrize("padding", [0, 1])
+def test_faults_of_a_layer_are_flips_of_its_tiles(dataflow: str, padding: int) -> None:
     """A grouped convolution in several tiles: the engine's logits against the array's own."""
     torch.manual_seed(4)
-    model = nn.Sequential(nn.Conv2d(4, 6, 2, stride=2, groups=2), nn.Flatten())
+    model = nn.Sequential(nn.Conv2d(4, 6, 2, 2, padding, groups=2), nn.Flatten())
     work = rh.capture(model, torch.randn(1, 4, 6, 6), torch.tensor([0]), rh.INT8)
     work = work.with_(format=rh.Formats(*_of(work), sum_bits=20))
     chip = ClockedArray(3, 2, dataflow)
@@ -160,6 +161,7 @@ class Layered:
         weight = self.layer.weight_rows(work.parameters[0].weight).numpy().astype(np.int64)
         channel, position, term = np.indices((self.layer.channels, p, q))
         taps = self.layer.tap(*map(torch.from_numpy, (channel, position, term))).numpy()
+        x = np.append(x, 0)  # what padding reads
         self.a = np.stack([x[taps[g * m]] for g in range(groups)])
         self.w = np.stack([weight[g * m : (g + 1) * m].T for g in range(groups)])
 

@@ -104,9 +104,8 @@ class ClockedArray:
     What `Systolic` counts by published formulas is here as `radhard.rtl` emits and simulates it:
     held operands are loaded through the rows, an element multiplies what comes in rather than what
     it holds, and tiles follow each other without overlap. Every flip has the effect that it has in
-    the emitted text, bit for bit (`radhard validate rtl`), but that zeros of padding are taken for
-    no operands. Its control lies outside and is not struck. A stratum's exposure is its rate in
-    FIT.
+    the emitted text, bit for bit (`radhard validate rtl`). Its control lies outside and is not
+    struck. A stratum's exposure is its rate in FIT.
 
     Attributes:
         rows, cols: processing elements.
@@ -207,13 +206,29 @@ class ClockedArray:
 
         return corruption_of(workload, space, faults, REGISTERS, reads)
 
+    def places(self, operand: Operand, layer: Layer, index: Integers) -> Place:
+        """Where n registers are, and when they are struck."""
+        shape, (rows, cols) = self.shape(layer), (self.rows, self.cols)
+        if operand != "psum":
+            sizes = (shape.groups, shape.up, shape.across, shape.edges, rows, cols)
+            return Place(*np.unravel_index(index, sizes))
+        if self.dataflow == "os":
+            channel, position, edge = self._summed(shape, index)
+            group, own = np.divmod(channel, shape.channels)
+            late = (edge - (shape.edges - rows)).clip(0)  # sums are finished, and move down
+            row = position % rows + late
+            return Place(group, position // rows, own // cols, edge, row, own % cols)
+        group, up, row, channel, position = self._passing(shape, index)
+        own, step = (channel, position) if self.dataflow == "ws" else (position, channel)
+        across, col = np.divmod(own, cols)
+        return Place(group, up, across, step + rows + row + col, row, col)
+
     def reads(self, operand: Operand, layer: Layer, index: Integers) -> Reads:
         """What n registers hold at an edge, and who reads it after the strike."""
         shape = self.shape(layer)
         if operand == "psum":
             return self._sums(shape, layer, index)
-        sizes = (shape.groups, shape.up, shape.across, shape.edges, self.rows, self.cols)
-        place = Place(*np.unravel_index(index, sizes))
+        place = self.places(operand, layer, index)
         if self.dataflow == "os":
             return self._moving(operand, shape, layer, place)
         moves = (operand == "input") == (self.dataflow == "ws")
@@ -268,22 +283,30 @@ class ClockedArray:
         n = len(own)
         return Reads(element, one(base + own), readers, zeros(n), whole_box(n))
 
+    def _summed(self, shape: Shape, index: Integers) -> tuple[Integers, Integers, Integers]:
+        """Of sums that stay: channel of the layer, position, and edge of the tile."""
+        lengths = self._held(shape)
+        ends = np.cumsum(lengths)
+        channel, within = np.divmod(index, ends[-1])
+        position = np.searchsorted(ends, within, side="right")
+        return channel, position, within - (ends - lengths)[position]
+
+    def _passing(self, shape: Shape, index: Integers) -> tuple[Integers, ...]:
+        """Of sums on their way down: group, tile, row, channel of the group, and position."""
+        sizes = (shape.groups, shape.up, self.rows, shape.channels, shape.positions)
+        return np.unravel_index(index, sizes)
+
     def _sums(self, shape: Shape, layer: Layer, index: Integers) -> Reads:
         """Partial sums, on their way down or where they stay."""
         if self.dataflow == "os":
-            lengths = self._held(shape)
-            ends = np.cumsum(lengths)
-            channel, within = np.divmod(index, ends[-1])
-            position = np.searchsorted(ends, within, side="right")
-            edge = within - (ends - lengths)[position]
+            channel, position, edge = self._summed(shape, index)
             across = channel % shape.channels % self.cols
             last = edge - 1 - position % self.rows - across
             moved = edge > shape.edges - self.rows  # sums are finished, and leave
             terms = np.where(moved, shape.terms, (last + 1).clip(0, shape.terms))
             start = np.zeros_like(terms)
         else:
-            sizes = (shape.groups, shape.up, self.rows, shape.channels, shape.positions)
-            group, up, row, channel, position = np.unravel_index(index, sizes)
+            group, up, row, channel, position = self._passing(shape, index)
             channel = group * shape.channels + channel
             start = up * self.rows
             terms = np.minimum(start + row + 1, shape.terms)

@@ -82,6 +82,8 @@ class Ask(BaseModel):
         arithmetic: what multiplies and adds in layers, where that is not exact: for all that
             multiply, or a table by their names.
         multiplier: whose products those of layers are, of all or, in a table, of some.
+        engine: what computes struck layers, ``package.module:object``; the fault model where left
+            out, and the emitted array where ``rtl``.
         rounding: where fixed point rounds; once, after a sum, where left out.
         permanent: which bits of a systolic array are stuck, in place of passing faults, as in
             `radhard.Permanent.parsed`.
@@ -123,6 +125,7 @@ class Ask(BaseModel):
     confidence_of: ConfidenceOf = "top-class"
     arithmetic: Part | None = None
     multiplier: str | dict[str, str] | None = None
+    engine: Part | None = None
     rounding: Rounding | None = None
     permanent: str | None = None
     maps: Annotated[int, Field(ge=1)] | None = None

@@ -19,7 +19,7 @@ from radhard.campaign.question import Question
 from radhard.campaign.result import Result
 from radhard.campaign.shard import span
 from radhard.campaign.store import Folder
-from radhard.campaign.strike import Strike
+from radhard.campaign.strike import Engine, Strike
 from radhard.campaign.windows import Reals, Window, Windows, several
 from radhard.engine.guard import StepGuard
 from radhard.engine.segment import Golden
@@ -65,6 +65,8 @@ class Campaign:
         confidence_of: what SDC-10 % and SDC-20 % compare; see `radhard.metrics.outcome.classify`.
         images: how many are struck at a time, about: a window of so many, spread over classes, then
             the next one. ``None`` strikes all from the beginning, and holds golden values of all.
+        engine: what computes struck layers, such as `radhard.rtl.hybrid.OnArray`; the fault model
+            where ``None``.
         network: the workload with the weights that protections have retuned, and with the chip's
             rule for not-a-number where `Workload.nan` is ``None``: zero, but propagate in software.
             It is on the host.
@@ -92,6 +94,7 @@ class Campaign:
     protections: tuple[Protection, ...] = ()
     confidence_of: ConfidenceOf = "top-class"
     images: int | None = None
+    engine: Engine | None = None
     network: Workload = field(init=False)
     question: Question = field(init=False, repr=False)
     id: str = field(init=False)
@@ -105,20 +108,25 @@ class Campaign:
         if type(self.seed) is not int or not 0 <= self.seed < 2**63:
             raise ValueError(f"seed {self.seed!r} can't be: use an integer of 0 or more")
         if not self.name:
-            parts = (self.workload.name, self.workload.computing, self.chip.name)
+            parts = [self.workload.name, self.workload.computing, self.chip.name]
+            parts += [self.engine.name] if self.engine is not None else []
             object.__setattr__(self, "name", "-".join(parts).replace("/", "_"))
         check_name(self.name)
         check_images(self.workload, self.images)
         check_array(self.workload, self.chip)
         network = _on_chip(self.workload.on(HOST), self.chip)
         object.__setattr__(self, "network", retuned(self.protections, network))
+        if self.engine is not None:
+            self.engine.check(self.network, self.chip, self.model)
         object.__setattr__(self, "question", Question.of(self.workload, self._asked))
         object.__setattr__(self, "id", self.question.id)
 
     @property
     def _asked(self) -> dict[str, Any]:
         """What decides the answer beside the workload, under the keys of a campaign file."""
+        other = {} if self.engine is None else {"engine": self.engine}
         return {
+            **other,
             "chip": self.chip,
             "sampler": self.sampler,
             "fault_model": self.model,
@@ -270,6 +278,7 @@ class Campaign:
         protections: Sequence[Protection] | None = None,
         confidence_of: ConfidenceOf | None = None,
         images: int | None = None,
+        engine: Engine | None = None,
     ) -> Campaign:
         """A copy with some parts replaced; the name is made anew unless stated."""
         return Campaign(
@@ -283,12 +292,18 @@ class Campaign:
             self.protections if protections is None else tuple(protections),
             confidence_of or self.confidence_of,
             self.images if images is None else images,
+            engine or self.engine,
         )
 
     def outcomes(self, space: SiteSpace, golden: Golden, faults: Faults) -> dict[str, Flags]:
         """What n faults of ``space`` do: outcome columns by name, (n,) of bool each."""
+        return self.strike.outcomes(space, golden, faults)
+
+    @property
+    def strike(self) -> Strike:
+        """What runs faults and judges the runs."""
         parts = (self.network, self.chip, self.protections, self.criteria, self.confidence_of)
-        return Strike(*parts, self.proofs_hold).outcomes(space, golden, faults)
+        return Strike(*parts, self.proofs_hold, self.engine)
 
     def job(self, golden: Golden, folder: Folder | None = None) -> Job:
         """All that is needed to run it; what ``folder`` holds already is not found out again."""

@@ -21,6 +21,7 @@ from radhard.campaign.campaign import Campaign, rightly_answered
 from radhard.campaign.chips import Chips
 from radhard.campaign.rebuild import function_named, part_named, rebuilt
 from radhard.campaign.store import read_arrays
+from radhard.campaign.strike import Engine
 from radhard.campaign.windows import spread
 from radhard.faults.model import FaultModel, fault_model_named
 from radhard.faults.permanent import Permanent
@@ -59,7 +60,7 @@ _FITTED, _DOUBTED = 64, 256
 _PASSING: Mapping[str, Any] = {
     "faults": None, "until": None, "metric": "sdc1", "fault_model": "bit-flip", "arithmetic": None,
     "sampler": "gradient-importance", "protections": (), "criteria": {}, "nan": None,
-    "rounding": None,
+    "rounding": None, "engine": None,
 }  # fmt: skip
 
 
@@ -131,7 +132,10 @@ def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepa
     _check(work, ask)
     struck = _struck(ask, len(work.images), whole.data)
     given = (sampler, model, criteria, ask.seed, ask.name, tuple(protections), ask.confidence_of)
-    campaign = Campaign(work.on(device), chip, *given, struck)
+    engine = None
+    if ask.engine is not None:
+        engine = part("engine", ask.engine, Engine, _no_engine)
+    campaign = Campaign(work.on(device), chip, *given, struck, engine)
     return Prepared(campaign, whole.data, (*whole.notes, *told, *_doubts(work, whole)))
 
 
@@ -293,6 +297,10 @@ def multipliers_of(ask: Ask) -> Multipliers | None:
     if isinstance(ask.multiplier, dict):
         return {layer: multiplier_named(name) for layer, name in ask.multiplier.items()}
     return multiplier_named(ask.multiplier) if ask.multiplier is not None else None
+
+
+def _no_engine(name: str) -> Any:
+    raise ValueError(f"no engine {name!r}: use rtl, or name your own, package.module:object")
 
 
 def _listed(name: str) -> Any:

@@ -15,8 +15,8 @@ from radhard.network.workload import Workload
 
 #: Counted up when the same question would get other faults or outcomes than before.
 SEMANTICS = 11
-#: Those that judge a run, and do not choose its faults.
-_WATCHING = {"protections", "criteria", "confidence_of"}
+#: Those that compute or judge a run, and do not choose its faults.
+_WATCHING = {"protections", "criteria", "confidence_of", "engine"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

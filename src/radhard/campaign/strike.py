@@ -4,22 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from radhard.accel.chip import Accelerator
 from radhard.accel.readers import activated
-from radhard.engine.resume import Resumed
+from radhard.engine.resume import Resumed, continued
 from radhard.engine.segment import Golden
+from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 from radhard.faults.fault import Faults
+from radhard.faults.model import FaultModel, Integers
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import Criterion, classify
 from radhard.network.task import ConfidenceOf
 from radhard.network.workload import Workload
 from radhard.protect.protection import Flags, Protection, Stopped, Struck, stopped_by
 from radhard.sampling.gradient import proof_of
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What computes struck layers in place of the fault model, such as simulated hardware.
+
+    Which faults strike stays the same, and what later layers make of them is computed in software.
+    A frozen dataclass of plain fields, so that a campaign can be asked again from its data.
+    """
+
+    @property
+    def name(self) -> str:
+        """In one word, for names of campaigns and folders."""
+        ...
+
+    def check(self, network: Workload, chip: Accelerator, model: FaultModel) -> None:
+        """Refuse a network, a chip or a fault that it can't run, before anything has run.
+
+        Raises:
+            ValueError: saying what it can't run, and what else could.
+        """
+        ...
+
+    def outputs(
+        self, trace: Trace, chip: Accelerator, space: SiteSpace, faults: Faults, number: int
+    ) -> Tensor:
+        """The outputs of a layer under faults in it, (n, elements).
+
+        Args:
+            trace: the golden run.
+            chip: that is struck.
+            space: its population of faults.
+            faults: n, which count images as ``trace`` does.
+            number: of the layer.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +73,7 @@ class Strike:
         criteria: outcomes of the user's own.
         confidence_of: what SDC-10 % and SDC-20 % compare.
         proofs_hold: whether what is proved of the plain network holds.
+        engine: what computes struck layers; the fault model where ``None``.
     """
 
     network: Workload
@@ -41,6 +82,7 @@ class Strike:
     criteria: Mapping[str, Criterion]
     confidence_of: ConfidenceOf
     proofs_hold: bool
+    engine: Engine | None = None
 
     def outcomes(self, space: SiteSpace, golden: Golden, faults: Faults) -> dict[str, Flags]:
         """What n faults do: outcome columns by name, (n,) of bool each.
@@ -50,46 +92,72 @@ class Strike:
         """
         proved = proof_of(faults.cell) > 0
         if golden.host is None or not self.proofs_hold or not proved.any():
-            return self._of(space, golden, faults)
+            return self.runs(space, golden, faults)[1]
         found: dict[str, Flags] = {}
         for run, chosen in ((golden, ~proved), (golden.host, proved)):
-            part = self._of(space, run, faults[chosen]) if chosen.any() else {}
+            part = self.runs(space, run, faults[chosen])[1] if chosen.any() else {}
             for name, column in part.items():
                 found.setdefault(name, np.zeros(len(faults), bool))[chosen] = column
         return found
 
-    def _of(self, space: SiteSpace, golden: Golden, faults: Faults) -> dict[str, Flags]:
+    def runs(
+        self, space: SiteSpace, golden: Golden, faults: Faults
+    ) -> tuple[Resumed, dict[str, Flags]]:
+        """The runs themselves, all where ``golden`` is, and their outcome columns."""
         corruption = self.chip.corrupt(self.network, space, faults)
         struck = Struck.of(space, faults, corruption)
         stopped = stopped_by(self.protections, self.network, struck)
-        run, otherwise = _resumed(golden, corruption, stopped)
+        run, otherwise = self._resumed(space, golden, faults, corruption, stopped)
         labels = self.network.labels[torch.from_numpy(faults.image)]
         given = (run.logits, run.golden, labels, run.detected, self.criteria)
         found = classify(self.network.task, *given, self.confidence_of, otherwise)
         columns = {name: column.cpu().numpy() for name, column in found.columns.items()}
-        return {**columns, "activated": activated(self.network, corruption)}
+        return run, {**columns, "activated": activated(self.network, corruption)}
 
+    def _resumed(
+        self,
+        space: SiteSpace,
+        golden: Golden,
+        faults: Faults,
+        corruption: Corruption,
+        stopped: Stopped,
+    ) -> tuple[Resumed, Tensor]:
+        """The runs, and their logits by the other rule for not-a-number.
 
-def _resumed(
-    golden: Golden, corruption: Corruption, stopped: Stopped
-) -> tuple[Resumed, torch.Tensor]:
-    """The runs, and their logits by the other rule for not-a-number.
+        Those whose fault was stopped end as if there had been none.
+        """
+        if not (stopped.harmless | stopped.alarmed).any():
+            return self._run(space, golden, faults, corruption)
+        through = np.flatnonzero(~stopped.harmless)
+        if not len(through):
+            through = np.arange(1)  # one run, for the golden logits
+        run, other = self._run(space, golden, faults[through], corruption[through])
+        clean, detected = golden.fault_free(corruption)
+        detected = detected | torch.from_numpy(stopped.alarmed)
+        went = torch.from_numpy(~stopped.harmless[through])
+        place = torch.from_numpy(through)[went]
+        logits, otherwise = clean.clone(), clean.clone()
+        otherwise[place] = other[went]
+        logits[place] = run.logits[went]
+        detected[place] |= run.detected[went]
+        return replace(run, logits=logits, golden=clean, detected=detected), otherwise
 
-    Those whose fault was stopped end as if there had been none.
-    """
-    if not (stopped.harmless | stopped.alarmed).any():
-        run = golden.resume(corruption)
-        return run, golden.otherwise(corruption, run)
-    through = np.flatnonzero(~stopped.harmless)
-    if not len(through):
-        through = np.arange(1)  # one run, for the golden logits
-    run = golden.resume(corruption[through])
-    clean, detected = golden.fault_free(corruption)
-    detected = detected | torch.from_numpy(stopped.alarmed)
-    went = torch.from_numpy(~stopped.harmless[through])
-    place = torch.from_numpy(through)[went]
-    logits, otherwise = clean.clone(), clean.clone()
-    otherwise[place] = golden.otherwise(corruption[through], run)[went]
-    logits[place] = run.logits[went]
-    detected[place] |= run.detected[went]
-    return replace(run, logits=logits, golden=clean, detected=detected), otherwise
+    def _run(
+        self, space: SiteSpace, golden: Golden, faults: Faults, corruption: Corruption
+    ) -> tuple[Resumed, Tensor]:
+        """The same of faults that nothing stops."""
+        engine = self.engine
+        if engine is None:
+            run = golden.resume(corruption)
+            return run, golden.otherwise(corruption, run)
+
+        def by_engine(trace: Trace, chosen: Integers, part: Corruption) -> Resumed:
+            own = replace(faults[chosen], image=part.image)
+
+            def outputs(number: int, which: Integers) -> Tensor:
+                return engine.outputs(trace, self.chip, space, own[which], number)
+
+            return continued(trace, part, outputs)
+
+        run = golden.resume(corruption, by_engine)
+        return run, run.logits

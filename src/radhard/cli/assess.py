@@ -55,6 +55,10 @@ Trust = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
+#: What ``--engine rtl`` stands for.
+_ON_ARRAY = "radhard.rtl.hybrid:OnArray"
+
+
 @app.command()
 def assess(
     model: Annotated[
@@ -144,6 +148,13 @@ def assess(
     lose: Annotated[
         float | None, typer.Option(help="--permanent: accuracy that a good chip may lose; 0.01.")
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="What computes struck layers: the fault model, or rtl: the emitted array of a "
+            "chip clocked:ROWSxCOLS:FLOW; or your own."
+        ),
+    ] = None,
     rounding: Annotated[
         str | None,
         typer.Option(help="Fixed point: once (after a sum, the default), or each-step, slow."),
@@ -185,6 +196,7 @@ def assess(
         "confidence_of": confidence_of,
         "arithmetic": arithmetic,
         "multiplier": multiplier,
+        "engine": engine,
         "rounding": rounding,
         "permanent": permanent,
         "maps": maps,
@@ -209,6 +221,8 @@ def answer(ask: Ask, way: Way) -> None:
     if ask.permanent is not None:
         answer_permanent(ask, ask.permanent, way)
         return
+    if ask.engine == "rtl":  # a name of a room that asks are below
+        ask = ask.model_copy(update={"engine": _ON_ARRAY})
     out, json = way.out, way.json
     budget = bytes_of(way.memory) if way.memory is not None else None
     device = device_named(way.device)
@@ -248,7 +262,7 @@ def _as_software(ask: Ask, prepared: Prepared) -> tuple[Ask, Prepared] | None:
 
     if ask.metric != "ra" or prepared.campaign.chip == SOFTWARE:
         return None
-    campaign = prepared.campaign.with_(chip=SOFTWARE)
+    campaign = replace(prepared.campaign, chip=SOFTWARE, engine=None, name="")
     return ask.model_copy(update={"chip": "software"}), replace(prepared, campaign=campaign)
 
 

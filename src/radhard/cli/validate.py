@@ -6,12 +6,12 @@ import json as text
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from radhard.cli.app import app, plain
-from radhard.cli.assess import Json
+from radhard.cli.assess import Images, Json
 from radhard.cli.rtl import (
     Bits,
     Dataflow,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from radhard.rtl.schedule import Operands
     from radhard.rtl.validate import Hardware
 
-#: Disagreements that are printed.
-_PRINTED = 20
+#: Disagreements that are printed; and faults of a network where no number is given.
+_PRINTED, _IN_NETWORKS = 20, 1000
 
 
 class Against(StrEnum):
@@ -65,6 +65,16 @@ def validate(
         EngineName, typer.Option(help="verilator, the numpy twin, or auto: what there is.")
     ] = EngineName.auto,
     seed: Annotated[int, typer.Option(help="Of operands and flips.")] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(help="A network whose struck tiles run on the array, in place of operands."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="--model: data set.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="--model: a checkpoint.")] = None,
+    images: Images = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="--model: time an inference whole in RTL, too.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the compiled array; a temporary one if left out."),
@@ -74,8 +84,23 @@ def validate(
     """Compare what campaigns take a register's flip to do with what the hardware does.
 
     Flip by flip, all results of all tiles. What differs is printed as lines that radhard.rtl.flip
-    reads again, and the exit code is 1 then.
+    reads again, and the exit code is 1 then. With --model, faults of a campaign on that array run
+    by the fault model and by hardware, logits are compared, and RA by model, by RTL and by uniform
+    faults of software is printed.
     """
+    if model is not None:
+        chip = f"clocked:{rows}x{cols}:{dataflow.value}"
+        fields = {
+            "model": model, "data": data, "weights": weights, "images": images, "chip": chip,
+            "format": f"int{bits}", "seed": seed,
+        }  # fmt: skip
+        _refuse(weight_bits, psum_bits, multiplier, protect)
+        count = _IN_NETWORKS if faults == "all" else _number(faults)
+        _show(_of_network(fields, count, engine, whole), json)
+        return
+    for name, given in {"data": data, "weights": weights, "images": images}.items():
+        if given is not None:
+            raise ValueError(f"--{name} {given} can't be without --model: name a network")
     from tempfile import TemporaryDirectory
 
     from radhard.rtl.design import ArrayDesign
@@ -102,17 +127,65 @@ def validate(
     shown = {
         "design": design.name, "engine": used, "tiles": tiles, "edges": edges,
         "faults": found.faults, "registers": dict(found.registers),
-        "changing": plain(wilson(found.changing, found.faults)),
+        "changing": wilson(found.changing, found.faults),
         "disagreements": len(found.disagreements),
         "lines": list(found.disagreements[:_PRINTED]),
     }  # fmt: skip
+    _show(shown, json)
+
+
+def _show(shown: dict[str, Any], json: bool) -> None:
+    """Print what was found, and end with 1 where something disagrees."""
+    from radhard.stats.estimate import Estimate
+
     if json:
-        print(text.dumps(shown, allow_nan=False))
+        flat = {k: plain(one) if isinstance(one, Estimate) else one for k, one in shown.items()}
+        print(text.dumps(flat, allow_nan=False))
     else:
         for name, value in shown.items():
             print(f"{name}: {value}")
-    if found.disagreements:
+    if shown["disagreements"]:
         sys.exit(1)
+
+
+def _refuse(weight_bits: int, psum_bits: int, multiplier: str | None, protect: ProtectName) -> None:
+    """Say what a network decides itself."""
+    given = {"weight-bits": weight_bits, "psum-bits": psum_bits, "multiplier": multiplier}
+    given["protect"] = "" if protect == ProtectName.none else protect.value
+    for name, value in given.items():
+        if value:
+            raise ValueError(
+                f"--{name} {value} can't be with --model, which runs on an unprotected array of "
+                "the network's own widths: leave it out"
+            )
+
+
+def _of_network(
+    fields: dict[str, Any], count: int, engine: EngineName, whole: bool
+) -> dict[str, Any]:
+    from radhard.campaign.ask import validated
+    from radhard.campaign.prepare import prepare
+    from radhard.engine.memory import keep_freed_memory
+    from radhard.rtl.agreement import network_agreement
+    from radhard.rtl.hybrid import OnArray
+    from radhard.view.bar import counted
+
+    keep_freed_memory()
+    campaign, hardware = prepare(validated(fields, "validate rtl")).campaign, OnArray(engine.value)
+    with counted("faults") as watch:
+        found = network_agreement(campaign, count, hardware, whole, watch)
+    answers = {"model": found.model, "rtl": found.rtl, "software": found.software}
+    shown: dict[str, Any] = {
+        "model": fields["model"], "chip": campaign.chip.name, "engine": hardware.used,
+        "faults": count, "disagreements": len(found.disagreements),
+        "lines": list(found.disagreements[:_PRINTED]), "golden_accuracy": found.model.golden,
+    }  # fmt: skip
+    shown |= {f"ra_{name}": result.ra for name, result in answers.items()}
+    shown |= {f"sdc1_{name}": result["sdc1"] for name, result in answers.items()}
+    shown |= {"seconds_model": found.seconds_model, "seconds_rtl": found.seconds_rtl}
+    if found.seconds_whole is not None:
+        shown["seconds_whole"] = found.seconds_whole
+    return shown
 
 
 def _number(given: str) -> int:

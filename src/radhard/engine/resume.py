@@ -100,6 +100,35 @@ def resume(
     return _run(trace, corruption, follows, pool or trace.pool, watch or {}).on(HOST)
 
 
+#: Number of a layer, and of some corruptions (k,) of it, to its outputs under them (k, elements).
+Begun = Callable[[int, NDArray[np.int64]], Tensor]
+
+
+@exactly()
+def continued(trace: Trace, corruption: Corruption, outputs: Begun) -> Resumed:
+    """The same from outputs of struck layers that something else has computed.
+
+    Whole tensors are run. What struck values were and became is not known, and is 0.
+
+    Args:
+        trace: the golden run.
+        corruption: n corruptions: in which layers, during which images.
+        outputs: gives the outputs of a layer.
+    """
+    run = _Runs.of(trace, corruption)
+    for start in range(0, len(corruption), trace.pool):
+        these = np.arange(start, min(start + trace.pool, len(corruption)))
+        waiting: dict[int, list[Pool]] = {}
+        for number in np.unique(corruption.layer[these]).tolist():
+            which = these[corruption.layer[these] == number]
+            fault = torch.from_numpy(which).to(trace.logits.device)
+            with torch.no_grad():
+                begun = _struck(trace, number, corruption[which], fault, outputs(number, which))
+            waiting.setdefault(begun.position, []).append(begun)
+        run.finish(waiting, {})
+    return run.found.on(HOST)
+
+
 def _logits(trace: Trace, corruption: Corruption, follows: bool) -> Tensor:
     return _run(trace, corruption, follows, trace.pool, {}).logits
 
@@ -110,27 +139,53 @@ def _run(
     """See `resume`; ``follows`` says whether differences are followed."""
     sparse = follows and compiled(trace)
     windows = Windows(trace, trace.copies) if follows and not sparse else None
-    image = torch.from_numpy(corruption.image).to(trace.logits.device)
-    golden = trace.logits[image]
-    logits, detected = golden.clone(), trace.alarms[image].clone()
-    again = Again.of(trace, corruption)
-    none = torch.zeros(len(image), dtype=torch.float64, device=image.device)
-    struck = Change(none, none.clone(), none.to(torch.int64))
+    run = _Runs.of(trace, corruption)
+    n, device = len(corruption), trace.logits.device
     with torch.no_grad():
-        for start in range(0, len(image), pool):
-            flight = torch.arange(start, min(start + pool, len(image)), device=image.device)
+        for start in range(0, n, pool):
+            flight = torch.arange(start, min(start + pool, n), device=device)
             waiting: dict[int, list[Pool]] = {}
             fronts: dict[int, list[Front]] | None = {} if sparse else None
             these = slice(start, start + pool)
-            for begun in _beginnings(trace, windows, fronts, corruption[these], flight, struck,
-                                     again):  # fmt: skip
+            for begun in _beginnings(trace, windows, fronts, corruption[these], flight, run.struck,
+                                     run.again):  # fmt: skip
                 waiting.setdefault(begun.position, []).append(begun)
-            for left in passed(trace, fronts, logits, detected) if fronts else ():
+            for left in passed(trace, fronts, run.logits, run.detected) if fronts else ():
                 waiting.setdefault(left.position, []).append(left)
-            for done in _walk(trace, waiting, detected, watch, again):
-                logits[done.fault] = done.values[trace.workload.program.output]
-                detected[done.fault] = done.detected
-    return Resumed(logits, golden, detected.any(1), struck)
+            run.finish(waiting, watch)
+    return run.found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Runs:
+    """Runs of n corruptions: as without a fault, until they are finished."""
+
+    trace: Trace
+    golden: Tensor
+    logits: Tensor
+    detected: Tensor
+    again: Again
+    struck: Change
+
+    @classmethod
+    def of(cls, trace: Trace, corruption: Corruption) -> _Runs:
+        image = torch.from_numpy(corruption.image).to(trace.logits.device)
+        golden = trace.logits[image]
+        none = torch.zeros(len(image), dtype=torch.float64, device=image.device)
+        struck = Change(none, none.clone(), none.to(torch.int64))
+        again = Again.of(trace, corruption)
+        return cls(trace, golden, golden.clone(), trace.alarms[image].clone(), again, struck)
+
+    def finish(self, waiting: dict[int, list[Pool]], watch: Mapping[int, Observer]) -> None:
+        """Take those that wait at steps through the network."""
+        with torch.no_grad():
+            for done in _walk(self.trace, waiting, self.detected, watch, self.again):
+                self.logits[done.fault] = done.values[self.trace.workload.program.output]
+                self.detected[done.fault] = done.detected
+
+    @property
+    def found(self) -> Resumed:
+        return Resumed(self.logits, self.golden, self.detected.any(1), self.struck)
 
 
 def _beginnings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,6 +18,8 @@ from radhard.faults.model import Integers
 from radhard.formats.floating import FloatFormat
 from radhard.network.workload import HOST, Workload
 
+#: A segment's golden run, numbers of corruptions, and these as it counts images, to their runs.
+Run = Callable[[Trace, Integers, Corruption], Resumed]
 #: Instead of the number of its segment, for an image that is in all of them.
 _ANYWHERE = -1
 
@@ -77,11 +79,16 @@ class Golden:
         """That of the host: what decides which faults are drawn does not depend on a device."""
         return self.host or self
 
-    def resume(self, corruption: Corruption) -> Resumed:
-        """See `radhard.engine.resume.resume`; the result does not depend on the segments."""
+    def resume(self, corruption: Corruption, run: Run | None = None) -> Resumed:
+        """See `radhard.engine.resume.resume`; the result does not depend on the segments.
+
+        Args:
+            corruption: n corruptions.
+            run: what runs those of a segment instead.
+        """
         order, runs = [], []
         for trace, chosen, part in self.parts(corruption):
-            runs.append(resume(trace, part))
+            runs.append(run(trace, chosen, part) if run is not None else resume(trace, part))
             order.append(chosen)
         if len(runs) == 1:
             return runs[0]

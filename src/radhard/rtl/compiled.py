@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import ceil
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from radhard.rtl.cycle import signed
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.emit import emit
 from radhard.rtl.flip import Flips
-from radhard.rtl.schedule import Integers, Operands, Schedule, schedule
+from radhard.rtl.schedule import Integers, Operands, Schedule, apart, schedule
 
 _PUBLIC = """`verilator_config
 public_flat_rw -module "pe" -var "*" @(posedge clk)
@@ -42,9 +42,9 @@ CASES
     }
 }
 int main() {
-    int64_t head[3];  // edges, words, runs
-    if (fread(head, 8, 3, stdin) != 3) return 1;
-    std::vector<uint64_t> fed(head[0] * head[1]);
+    int64_t head[4];  // edges, words, runs, and tables of inputs: one, or one a run
+    if (fread(head, 8, 4, stdin) != 4) return 1;
+    std::vector<uint64_t> fed(head[0] * head[1] * head[3]);
     std::vector<int64_t> flips(head[2] * 3);
     if (fread(fed.data(), 8, fed.size(), stdin) != fed.size()) return 1;
     if (fread(flips.data(), 8, flips.size(), stdin) != flips.size()) return 1;
@@ -52,7 +52,7 @@ int main() {
         VerilatedContext context;
         auto top = std::make_unique<Varray>(&context);
         for (int64_t t = 0; t < head[0]; t++) {
-            const uint64_t* now = &fed[t * head[1]];
+            const uint64_t* now = &fed[((head[3] > 1 ? run : 0) * head[0] + t) * head[1]];
             top->clk = 0;
 FEED
             top->eval();
@@ -70,6 +70,8 @@ SHOW
 """
 #: Runs at once: what they show is held in memory.
 _BATCH = 2000
+#: The same of tiles with operands of their own.
+_EACH = 200
 _INSTALL = "pip install 'radhard[hardware]' and have g++"
 
 
@@ -145,14 +147,17 @@ class Compiled:
     Args:
         design: the array.
         folder: in which it is built.
+        made: whether it has been built there already.
 
     Raises:
         FileNotFoundError: where a tool is missing; see `missing`.
         RuntimeError: where one fails.
     """
 
-    def __init__(self, design: ArrayDesign, folder: Path) -> None:
+    def __init__(self, design: ArrayDesign, folder: Path, made: bool = False) -> None:
         self.design, self.folder = design, folder
+        if made:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "systolic.sv").write_text(emit(design), encoding="utf-8")
         (folder / "public.vlt").write_text(_PUBLIC, encoding="utf-8")
@@ -214,44 +219,67 @@ class Compiled:
     def run(self, operands: Operands, flips: Flips | None = None) -> Integers:
         """The results as `Twin.run` has them; bounds are set before the first edge."""
         plan = schedule(self.design, operands)
-        fed, before = self._fed(plan, operands)
+        fed, before = self._fed(plan.left[None], plan.top[None], plan, operands)
         if flips is None:
             return self._batch(plan, fed, before, np.full((1, 3), -1))
+        struck = self._struck(flips, plan, before)
+        parts = (struck[k : k + _BATCH] for k in range(0, len(struck), _BATCH))
+        found = [self._batch(plan, fed, before, part) for part in parts]
+        return np.concatenate(found or [np.zeros((0, *plan.shape), np.int64)])
+
+    def each(self, operands: Operands, flips: Flips) -> Integers:
+        """The results as `Twin.each` has them."""
+        tiles, found = apart(self.design, operands), []
+        for start in range(0, len(flips), _EACH):
+            part = slice(start, start + _EACH)
+            given = tiles.left[part], tiles.top[part], tiles.plan, operands
+            fed, before = self._fed(*given)
+            struck = self._struck(flips[part], tiles.plan, before)
+            found.append(self._batch(tiles.plan, fed, before, struck)[:, 0])
+        return np.concatenate(found)
+
+    def _struck(self, flips: Flips, plan: Schedule, before: int) -> Integers:
+        """Number of the register's element, bit and edge of each, (n, 3)."""
         flips.check(self.design, plan.cycles)
         registers = self.design.registers
         first = np.cumsum([0] + [one.rows * one.cols for one in registers])
         cols = np.array([one.cols for one in registers])[flips.register]
         which = first[flips.register] + flips.row * cols + flips.col
-        struck = np.stack([which, flips.bit, flips.cycle + before], 1)
-        parts = (struck[k : k + _BATCH] for k in range(0, len(struck), _BATCH))
-        found = [self._batch(plan, fed, before, part) for part in parts]
-        return np.concatenate(found or [np.zeros((0, *plan.shape), np.int64)])
+        return np.stack([which, flips.bit, flips.cycle + before], 1)
 
-    def _fed(self, plan: Schedule, operands: Operands) -> tuple[NDArray[np.uint64], int]:
-        """Words of all inputs at each edge, and how many edges set the bounds first."""
+    def _fed(
+        self, left: Integers, top: Integers, plan: Schedule, operands: Operands
+    ) -> tuple[NDArray[np.uint64], int]:
+        """Words of all inputs at each edge, (tables, edges, words), and how many set bounds first.
+
+        Args:
+            left, top: what enters, (tables, edges, lines).
+            plan: whose controls these are.
+            operands: whose bounds.
+        """
         design, widths = self.design, self.design.widths
         before = 2 * widths["p"] if design.checks else 0
-        parts = {name: plan.controls[:, k] for k, name in enumerate(design.controls)}
-        lines = {
-            "left": _packed(plan.left, widths[design.left]),
-            "top": _packed(plan.top, widths[design.top]),
-        }
+        controls = {name: plan.controls[:, k] for k, name in enumerate(design.controls)}
+        lines = {"left": (left, widths[design.left]), "top": (top, widths[design.top])}
         columns = []
         for name, bits in self._signals.items():
-            words = np.zeros((before + plan.cycles, _words(bits)), np.uint64)
-            if name in parts:
-                words[before:, 0] = parts[name]
+            words = np.zeros((len(left), before + plan.cycles, _words(bits)), np.uint64)
+            if name in controls:
+                words[:, before:, 0] = controls[name]
             elif name in lines:
-                words[before:] = lines[name]
+                held, width = lines[name]
+                packed = _packed(held.reshape(-1, held.shape[2]), width)
+                words[:, before:] = packed.reshape(len(held), -1, packed.shape[1])
             else:
-                words[:before, 0] = 1 if name == "set" else _bits(design, operands)
+                words[:, :before, 0] = 1 if name == "set" else _bits(design, operands)
             columns.append(words)
-        return np.concatenate(columns, 1), before
+        return np.concatenate(columns, 2), before
 
     def _batch(
         self, plan: Schedule, fed: NDArray[np.uint64], before: int, struck: Integers
     ) -> Integers:
-        head = np.array([*fed.shape, len(struck)], dtype=np.int64)
+        tables, edges, words = fed.shape
+        head = np.array([edges, words, len(struck), tables], dtype=np.int64)
         given = head.tobytes() + fed.tobytes() + struck.astype(np.int64).tobytes()
         program = self.folder / "array"
         told = subprocess.run([program], input=given, capture_output=True, check=True)
@@ -271,6 +299,27 @@ class Compiled:
         found = np.zeros((len(shown), len(edge)), dtype=np.int64)
         found[:, plan.shows[edge, col]] = ((code | rest) & np.uint64(mask)).astype(np.int64)
         return signed(found, width)
+
+
+@cache
+def built(design: ArrayDesign) -> Compiled:
+    """One that is kept with the cache, where it was built before or is built now.
+
+    Raises:
+        FileNotFoundError, RuntimeError: as `Compiled` does.
+    """
+    program, root = _tool()
+    version = _run([str(program), "--version"], root)[1]
+    text = hashlib.sha256(f"{version}{emit(design)}{_DRIVER}{_PUBLIC}".encode()).hexdigest()[:16]
+    folder = cache_place() / "verilator" / f"{design.name}-{text}"
+    if not (folder / "array").exists():
+        own = folder.with_name(f"{folder.name}.{os.getpid()}")
+        Compiled(design, own)
+        try:
+            own.replace(folder)
+        except OSError:  # another process was first
+            shutil.rmtree(own)
+    return Compiled(design, folder, made=True)
 
 
 def _words(bits: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from radhard.rtl.design import COPIES, ArrayDesign, Value
 from radhard.rtl.flip import Flips
-from radhard.rtl.schedule import Integers, Operands, Schedule, schedule
+from radhard.rtl.schedule import Integers, Operands, Schedule, apart, schedule
 
 #: What is in every register, as bit patterns, (lanes, rows, cols) by the register's name.
 State = dict[str, Integers]
@@ -47,6 +47,24 @@ class Twin:
         parts = [flips[k : k + LANES] for k in range(0, len(flips), LANES)]
         found = [self._batch(plan, part, len(part)) for part in parts]
         return np.concatenate(found or [np.zeros((0, *plan.shape), dtype=np.int64)])
+
+    def each(self, flips: Flips) -> Integers:
+        """The result of each tile on an array of its own under one flip, (tiles, M, N).
+
+        Args:
+            flips: one per tile, at edges of a tile.
+
+        Raises:
+            ValueError: for operands that don't fit, or flips of registers that are not there.
+        """
+        tiles = apart(self.design, self.operands)
+        flips.check(self.design, tiles.plan.cycles)
+        found = []
+        for start in range(0, len(flips), LANES):
+            part = slice(start, start + LANES)
+            some = flips[part]
+            found.append(self._batch(tiles.lanes(part), some, len(some))[:, 0])
+        return np.concatenate(found)
 
     def _batch(self, plan: Schedule, flips: Flips | None, lanes: int) -> Integers:
         state, found = self.start(lanes), np.zeros((lanes, int(np.prod(plan.shape))), np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,39 @@ class Schedule:
     def cycles(self) -> int:
         """Edges of the run."""
         return len(self.left)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Apart:
+    """Tiles that run each on an array of its own, all by the same schedule.
+
+    Attributes:
+        plan: of one of them; what enters is that of the first.
+        left, top: what enters the rows and columns of each, (tiles, cycles, lines).
+    """
+
+    plan: Schedule
+    left: Integers
+    top: Integers
+
+    def lanes(self, part: slice) -> Schedule:
+        """Some of them side by side: what enters has an axis of lanes, (cycles, lanes, lines)."""
+        left, top = (held[part].swapaxes(0, 1) for held in (self.left, self.top))
+        return replace(self.plan, left=left, top=top)
+
+
+def apart(design: ArrayDesign, operands: Operands) -> Apart:
+    """The schedule of tiles that don't follow each other.
+
+    Raises:
+        ValueError: for operands that don't fit.
+    """
+    whole = schedule(design, operands)
+    tiles, m, n = whole.shape
+    edges = whole.cycles // tiles
+    left, top = (held.reshape(tiles, edges, -1) for held in (whole.left, whole.top))
+    plan = Schedule(whole.controls[:edges], left[0], top[0], whole.shows[:edges], (1, m, n))
+    return Apart(plan, left, top)
 
 
 def sizes(design: ArrayDesign, free: int) -> tuple[int, int, int]:

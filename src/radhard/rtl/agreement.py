@@ -1,0 +1,159 @@
+"""A network's faults by the fault model and by hardware: the same ones, run by run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from radhard.accel.chips import SOFTWARE
+from radhard.accel.clocked import REGISTERS, ClockedArray
+from radhard.campaign.campaign import Campaign
+from radhard.campaign.result import Result
+from radhard.campaign.runs import tallied
+from radhard.campaign.shard import shards_of
+from radhard.engine.trace import record
+from radhard.faults.fault import Faults
+from radhard.faults.space import SiteSpace
+from radhard.rtl.compiled import built
+from radhard.rtl.cycle import Twin
+from radhard.rtl.design import ArrayDesign
+from radhard.rtl.hybrid import Matrices, OnArray, design_of, designs
+from radhard.rtl.inference import multiplied
+from radhard.rtl.schedule import Integers, Operands
+
+#: Faults that run before time is taken.
+_WARM = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkAgreement:
+    """How the answers of the fault model, of hardware and of uniform faults compare.
+
+    Attributes:
+        model: by the fault model.
+        rtl: of the same faults, by the emitted array.
+        software: of faults of software that knows no chip.
+        disagreements: faults whose logits or outcomes differ, in words.
+        seconds_model, seconds_rtl: processor time per fault of a core, without what both need.
+        seconds_whole: of one inference that runs whole on the simulated array; ``None`` where it
+            was not measured.
+    """
+
+    model: Result
+    rtl: Result
+    software: Result
+    disagreements: tuple[str, ...]
+    seconds_model: float
+    seconds_rtl: float
+    seconds_whole: float | None
+
+
+def network_agreement(
+    campaign: Campaign,
+    count: int,
+    engine: OnArray | None = None,
+    whole: bool = False,
+    watch: Callable[[int, int], None] = lambda done, total: None,
+) -> NetworkAgreement:
+    """Run the first faults of a campaign twice, and compare every logit.
+
+    Args:
+        campaign: on a `ClockedArray`.
+        count: of faults.
+        engine: the hardware.
+        whole: whether an inference is timed that runs whole on the simulated array.
+        watch: told how many of how many are done.
+
+    Raises:
+        ValueError: for a network or chip that the hardware does not run.
+        RuntimeError: where the whole inference is not that of the network.
+    """
+    engine = engine or OnArray()
+    by_rtl = campaign.with_(engine=engine)
+    assert isinstance(campaign.chip, ClockedArray)
+    if engine.used == "verilator":  # so that compiling is not timed
+        for design in designs(campaign.network, campaign.chip):
+            built(design)
+    golden, space = campaign.golden(), campaign.space()
+    job = campaign.job(golden)
+    nothing, wrong = job.nothing, list[str]()
+    campaign.strike.runs(space, golden, job.draw(0, min(count, _WARM)))  # what is made but once
+    tallies, taken, done = [nothing.tally, nothing.tally], [0.0, 0.0], 0
+    for shard, size in shards_of(count):
+        faults = job.draw(shard, size)
+        found = []
+        for side, one in enumerate((campaign, by_rtl)):
+            start = _seconds()
+            found.append(one.strike.runs(space, golden, faults))
+            taken[side] += _seconds() - start
+            columns = found[-1][1]
+            tallies[side] += tallied(faults, columns, space, job.proofs)
+        (run, told), (real, seen) = found
+        apart = (run.logits != real.logits).flatten(1).any(1).numpy()
+        for name, column in told.items():
+            apart = apart | (column != seen[name])
+        wrong += _lines(campaign, space, faults[np.flatnonzero(apart)])
+        done += size
+        watch(done, count)
+    model, rtl = (replace(nothing, tally=tally) for tally in tallies)
+    uniform = replace(campaign, chip=SOFTWARE, name="").run(until=count)
+    long = _whole(campaign, engine) if whole else None
+    return NetworkAgreement(
+        model, replace(rtl, name=by_rtl.name, id=by_rtl.id), uniform, tuple(wrong),
+        taken[0] / count, taken[1] / count, long,
+    )  # fmt: skip
+
+
+def _seconds() -> float:
+    """Processor time of this process and those that it has started."""
+    return sum(os.times()[:4])
+
+
+def _lines(campaign: Campaign, space: SiteSpace, faults: Faults) -> list[str]:
+    """Faults in words: layer, tile, register, element, bit, edge and image."""
+    chip, layers = campaign.chip, {layer.name: layer for layer in campaign.network.layers}
+    assert isinstance(chip, ClockedArray)
+    found = []
+    for k in range(len(faults)):
+        stratum = space.strata[faults.stratum[k]]
+        layer = layers[stratum.layer]
+        at = chip.places(REGISTERS[stratum.component], layer, faults.index[k : k + 1])
+        group, up, across, edge, row, col = (int(part[0]) for part in at)
+        found.append(
+            f"fault {faults.id[k]}, image {faults.image[k]}: {layer.name}, group {group}, tile "
+            f"{up},{across}: {stratum.component}[{row},{col}].{stratum.bit}@{edge}"
+        )
+    return found
+
+
+def _whole(campaign: Campaign, engine: OnArray) -> float:
+    """Seconds of one inference, every tile of every layer on the simulated array."""
+    work, chip = campaign.network, campaign.chip
+    assert isinstance(chip, ClockedArray)
+
+    def tiled(design: ArrayDesign, operands: Operands) -> Integers:
+        runs = (
+            Twin(design, operands).run() if engine.used == "twin" else built(design).run(operands)
+        )
+        return np.asarray(runs[0], np.int64)
+
+    trace = record(work.with_(work.images[:1], work.labels[:1]))
+    seconds = 0.0
+    for number, layer in enumerate(work.layers):
+        how, given = work.arithmetic[number], work.parameters[number]
+        assert given is not None
+        x = trace.golden(layer.operands[0], torch.tensor([0]))[0]
+        matrices, start = Matrices.of(layer, how, given, x), _seconds()
+        design = design_of(chip, how)
+        parts = [
+            multiplied(design, a, w, tiled) for a, w in zip(matrices.a, matrices.w, strict=True)
+        ]
+        seconds += _seconds() - start
+        sums = np.stack(parts).swapaxes(1, 2).reshape(layer.channels, -1) + matrices.bias
+        if not np.array_equal(sums, matrices.sums):
+            raise RuntimeError(f"layer {layer.name}: the array's sums are not the network's")
+    return seconds

@@ -1,0 +1,245 @@
+"""Campaigns by hardware: struck tiles on the emitted array, the rest in software."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radhard.accel.chip import Accelerator
+from radhard.accel.clocked import REGISTERS, ClockedArray, Place
+from radhard.engine.trace import Trace
+from radhard.faults.fault import Faults
+from radhard.faults.model import BitFlip, FaultModel
+from radhard.faults.space import SiteSpace
+from radhard.network.arithmetic import Arithmetic, Parameters
+from radhard.network.layer import Layer
+from radhard.network.terms import taps_of
+from radhard.network.workload import Workload
+from radhard.rtl.compiled import built, missing
+from radhard.rtl.cycle import Twin, pattern, signed
+from radhard.rtl.design import ArrayDesign
+from radhard.rtl.flip import Flips
+from radhard.rtl.schedule import Integers, Operands, sizes
+
+#: The register of the design that holds what a register of the chip does.
+_NAMES = {"input": "a", "weight": "w", "psum": "p"}
+
+
+@dataclass(frozen=True, slots=True)
+class OnArray:
+    """`Campaign(..., engine=OnArray())`: struck tiles run in RTL, everything else in software.
+
+    The faults are those of `radhard.chips.CLOCKED`. The tile that a fault strikes runs on the
+    emitted array, register by register and edge by edge; its results take their place among the
+    layer's sums, which wrap round, and later layers run as whole tensors. The fault model has no
+    part in it, so that both can be compared, fault by fault (`radhard validate rtl --model`).
+
+    Attributes:
+        simulator: ``verilator``, the numpy ``twin``, or ``auto`` for what is there.
+
+    Raises:
+        ValueError: for another simulator.
+
+    >>> import torch, radhard as rh
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    >>> work = rh.capture(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2]), rh.INT8, "tiny")
+    >>> campaign = rh.Campaign(work, rh.chips.CLOCKED(2, 2))
+    >>> by_rtl = campaign.with_(engine=OnArray("twin"))
+    >>> str(by_rtl.run(until=50)["sdc1"]) == str(campaign.run(until=50)["sdc1"])
+    True
+    """
+
+    simulator: Literal["auto", "verilator", "twin"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.simulator not in ("auto", "verilator", "twin"):
+            raise ValueError(
+                f"simulator {self.simulator!r} can't be: use verilator, twin, or auto for what is "
+                "there"
+            )
+
+    @property
+    def name(self) -> str:
+        """``rtl``."""
+        return "rtl"
+
+    @property
+    def used(self) -> str:
+        """Which simulator it is here."""
+        if self.simulator == "auto":
+            return "twin" if missing() else "verilator"
+        return self.simulator
+
+    def check(self, network: Workload, chip: Accelerator, model: FaultModel) -> None:
+        """See `radhard.campaign.strike.Engine`."""
+        if not isinstance(chip, ClockedArray):
+            raise ValueError(
+                f"engine rtl runs arrays that radhard emits, not {chip.name}: use --chip "
+                "clocked:8x8:ws (rows x columns, and what stays: ws, os or is)"
+            )
+        if model != BitFlip():
+            raise ValueError(f"engine rtl flips single bits, not {model.name}: use bit-flip")
+        for layer, how in zip(network.layers, network.arithmetic, strict=True):
+            if not (how.wraps and how.own is None and _symmetric(how)):
+                raise ValueError(
+                    f"layer {layer.name} is computed in {how.input.name} by {how.weight.name}, "
+                    "which the emitted array does not multiply: use integers of two's complement "
+                    "without a zero point, such as --format int8"
+                )
+            design_of(chip, how)
+
+    def outputs(
+        self, trace: Trace, chip: Accelerator, space: SiteSpace, faults: Faults, number: int
+    ) -> Tensor:
+        """See `radhard.campaign.strike.Engine`."""
+        assert isinstance(chip, ClockedArray)
+        layer, how = trace.workload.layers[number], trace.workload.arithmetic[number]
+        design, place = design_of(chip, how), np.zeros((len(Place._fields), len(faults)), np.int64)
+        register = np.zeros(len(faults), np.int64)
+        for stratum in np.unique(faults.stratum).tolist():
+            which = np.flatnonzero(faults.stratum == stratum)
+            operand = REGISTERS[space.strata[stratum].component]
+            place[:, which] = chip.places(operand, layer, faults.index[which])
+            names = [one.name for one in design.registers]
+            register[which] = names.index(_NAMES[operand])
+        at, bit = Place(*place), np.log2(faults.flip).astype(np.int64)
+        flips = Flips(register, at.row, at.col, bit, at.edge)
+        return self._layer(trace, number, faults.image, design, at, flips)
+
+    def _layer(
+        self, trace: Trace, number: int, image: Integers, design: ArrayDesign, at: Place,
+        flips: Flips,
+    ) -> Tensor:  # fmt: skip
+        """Outputs of a layer under a flip each in the tiles of these places, (n, elements)."""
+        layer, how = trace.workload.layers[number], trace.workload.arithmetic[number]
+        given = trace.workload.parameters[number]
+        assert given is not None
+        rows = trace.golden(layer.step, torch.from_numpy(image))
+        for own in np.unique(image).tolist():
+            which = np.flatnonzero(image == own)
+            x = trace.golden(layer.operands[0], torch.tensor([own]))
+            matrices = Matrices.of(layer, how, given, x[0])
+            tiles = [matrices.tile(design, *(int(part[k]) for part in at[:3])) for k in which]
+            operands = Operands(np.stack([t.a for t in tiles]), np.stack([t.w for t in tiles]))
+            found = self._run(design, operands, flips[which])
+            wrong = found - _wrapped(design, operands.a @ operands.w)
+            for k, tile, change in zip(which.tolist(), tiles, wrong, strict=True):
+                inside = change[: tile.positions.size, : tile.channels.size]
+                p, m = np.nonzero(inside)
+                channel, position = tile.channels[m], tile.positions[p]
+                sums = matrices.sums[channel, position] + inside[p, m]
+                element = torch.from_numpy(layer.output_element(channel, position))
+                rows[k, element] = matrices.finished(_wrapped(design, sums), channel).to(rows.dtype)
+        return rows
+
+    def _run(self, design: ArrayDesign, operands: Operands, flips: Flips) -> Integers:
+        if self.used == "twin":
+            return Twin(design, operands).each(flips)
+        return built(design).each(operands, flips)
+
+
+class Tile(NamedTuple):
+    """What an array multiplies at once: A [M, K] by W [K, N], filled up with zeros.
+
+    Attributes:
+        a, w: the matrices.
+        positions, channels: of the layer, those of its rows and columns that are not filling.
+    """
+
+    a: Integers
+    w: Integers
+    positions: Integers
+    channels: Integers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matrices:
+    """A layer of integers as matrix products, for one image.
+
+    Attributes:
+        how, given: its arithmetic and parameters.
+        a: inputs of each group, (groups, positions, terms).
+        w: its weights, (groups, terms, channels of a group).
+        bias: as it is added to sums, (channels of the layer or 1, 1).
+        sums: with the bias, (channels of the layer, positions).
+    """
+
+    how: Arithmetic
+    given: Parameters
+    a: Integers
+    w: Integers
+    bias: Integers
+    sums: Integers
+
+    @classmethod
+    def of(cls, layer: Layer, how: Arithmetic, given: Parameters, x: Tensor) -> Matrices:
+        """Of a layer with windows, and its inputs ``x`` (elements,) as real values."""
+        held = np.append(_integers(how.operand(x)), 0)  # the last is what padding reads
+        a = held[taps_of(layer, x.device).numpy()].swapaxes(0, 1)
+        rows = _integers(layer.weight_rows(given.weight))
+        w = rows.reshape(len(a), -1, layer.fan_in).swapaxes(1, 2)
+        sums = (a.astype(np.float64) @ w).swapaxes(1, 2).reshape(layer.channels, -1)
+        added = how.bias(given)
+        bias = np.zeros((1, 1), np.int64) if added is None else _integers(added.reshape(-1, 1))
+        return cls(how, given, a, w, bias, sums.astype(np.int64) + bias)
+
+    def tile(self, design: ArrayDesign, group: int, up: int, across: int) -> Tile:
+        """One of a group, by its place along rows and columns of the array."""
+        a, w = self.a[group], self.w[group]
+        rows = slice(up * design.rows, (up + 1) * design.rows)
+        cols = slice(across * design.cols, (across + 1) * design.cols)
+        every = slice(None)
+        p, q, m = {
+            "ws": (every, rows, cols), "is": (cols, rows, every), "os": (rows, every, cols),
+        }[design.dataflow]  # fmt: skip
+        free = {"ws": a.shape[0], "os": a.shape[1], "is": w.shape[1]}[design.dataflow]
+        size = sizes(design, free)
+        positions, channels = np.arange(len(a))[p], np.arange(w.shape[1])[m] + group * w.shape[1]
+        return Tile(_grown(a[p, q], size[:2]), _grown(w[q, m], size[1:]), positions, channels)
+
+    def finished(self, sums: Integers, channel: Integers) -> Tensor:
+        """Outputs (k,) from sums of these channels."""
+        scale = self.given.scale.reshape(-1)
+        scale = scale[torch.from_numpy(channel)] if len(scale) > 1 else scale
+        own = Parameters(self.given.weight, None, scale)
+        return self.how.finished(torch.from_numpy(sums).to(torch.float64), own)
+
+
+def design_of(chip: ClockedArray, how: Arithmetic) -> ArrayDesign:
+    """The array that is emitted for a layer's arithmetic on a chip.
+
+    Raises:
+        ValueError: for registers of a width that no array has.
+    """
+    widths = how.input.width, how.weight.width, how.latch.width
+    return ArrayDesign(chip.rows, chip.cols, *widths, chip.dataflow)
+
+
+def designs(network: Workload, chip: ClockedArray) -> Iterator[ArrayDesign]:
+    """Those that a network needs, each once."""
+    yield from dict.fromkeys(design_of(chip, how) for how in network.arithmetic)
+
+
+def _symmetric(how: Arithmetic) -> bool:
+    return not any(getattr(fmt, "affine", False) for fmt in (how.input, how.weight))
+
+
+def _integers(held: Tensor) -> Integers:
+    return np.asarray(held.detach().numpy(), np.int64)
+
+
+def _grown(matrix: Integers, size: tuple[int, ...]) -> Integers:
+    """With zeros up to the size of a tile."""
+    found = np.zeros(size, np.int64)
+    found[: matrix.shape[0], : matrix.shape[1]] = matrix
+    return found
+
+
+def _wrapped(design: ArrayDesign, sums: Integers) -> Integers:
+    width = design.widths["p"]
+    return signed(pattern(sums, width), width)
