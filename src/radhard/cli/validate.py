@@ -65,6 +65,14 @@ def validate(
         EngineName, typer.Option(help="verilator, the numpy twin, or auto: what there is.")
     ] = EngineName.auto,
     seed: Annotated[int, typer.Option(help="Of operands and flips.")] = 0,
+    permanent: Annotated[
+        str | None,
+        typer.Option(
+            help="Stuck bits in place of flips, as radhard assess --permanent has them; single: "
+            "each alone."
+        ),
+    ] = None,
+    maps: Annotated[int, typer.Option(min=1, help="--permanent: chips.")] = 100,
     model: Annotated[
         str | None,
         typer.Option(help="A network whose struck tiles run on the array, in place of operands."),
@@ -113,6 +121,9 @@ def validate(
     widths = bits, weight_bits, psum_bits
     design = ArrayDesign(rows, cols, *widths, dataflow.value, protect.value, multiplier or "")
     operands = Operands.drawn(design, tiles, size, seed)
+    if permanent is not None:
+        _show(_of_chips(design, operands, permanent, (maps, seed), engine, out), json)
+        return
     if design.checks:
         operands = _bounded(operands)
     edges = schedule(design, operands).cycles
@@ -186,6 +197,39 @@ def _of_network(
     if found.seconds_whole is not None:
         shown["seconds_whole"] = found.seconds_whole
     return shown
+
+
+def _of_chips(
+    design: ArrayDesign, operands: Operands, words: str, drawn: tuple[int, int],
+    engine: EngineName, out: Path | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Arrays with stuck bits by rules and by hardware."""
+    from tempfile import TemporaryDirectory
+
+    from radhard.arith.broken import Exact
+    from radhard.faults.permanent import Permanent
+    from radhard.rtl.compiled import missing
+    from radhard.rtl.stuck import array_of, by_saboteurs, by_stuck_twin, stuck_agreement
+    from radhard.stats.interval import wilson
+
+    faults, plain = Permanent.parsed(words), array_of(design, ())
+    multiplier = design.circuit or Exact(design.bits, signed=True)
+    if "single" in words.split():
+        chips = list(faults.every(plain, multiplier))
+    else:
+        maps, seed = drawn
+        chips = [faults.drawn(plain, multiplier, seed, k) for k in range(maps)]
+    twin = engine == EngineName.twin or (engine == EngineName.auto and bool(missing()))
+    with TemporaryDirectory() as made:
+        hardware = by_stuck_twin if twin else by_saboteurs(design, out or Path(made))
+        found = stuck_agreement(design, operands, chips, hardware)
+    return {
+        "design": design.name, "engine": "twin" if twin else "verilator", "permanent": words,
+        "tiles": len(operands.a), "chips": found.chips,
+        "changing": wilson(found.changing, found.chips),
+        "disagreements": len(found.disagreements),
+        "lines": list(found.disagreements[:_PRINTED]),
+    }  # fmt: skip
 
 
 def _number(given: str) -> int:

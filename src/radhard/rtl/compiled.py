@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from radhard.folders import cache_place
 from radhard.rtl.cycle import signed
-from radhard.rtl.design import ArrayDesign
+from radhard.rtl.design import ArrayDesign, Register
 from radhard.rtl.emit import emit
 from radhard.rtl.flip import Flips
 from radhard.rtl.schedule import Integers, Operands, Schedule, apart, schedule
@@ -28,6 +28,9 @@ public_flat_rw -module "pe" -var "*" @(posedge clk)
 public_flat_rw -module "replica" -var "q" @(posedge clk)
 public_flat_rw -module "systolic" -var "low" @(posedge clk)
 public_flat_rw -module "systolic" -var "high" @(posedge clk)
+"""
+_SABOTEURS = """public_flat_rw -module "mac" -var "keep" @(posedge clk)
+public_flat_rw -module "mac" -var "force_" @(posedge clk)
 """
 _DRIVER = """#include <cstdint>
 #include <cstdio>
@@ -41,16 +44,28 @@ static void flip(Varray___024root* root, int which, int bit) {
 CASES
     }
 }
+static void hold(Varray___024root* root, int which, uint64_t keep, uint64_t force) {
+    switch (which) {
+HOLDS
+    }
+}
 int main() {
-    int64_t head[4];  // edges, words, runs, and tables of inputs: one, or one a run
-    if (fread(head, 8, 4, stdin) != 4) return 1;
+    int64_t head[5];  // edges, words, runs, tables (one, or one a run), stuck values a run
+    if (fread(head, 8, 5, stdin) != 5) return 1;
     std::vector<uint64_t> fed(head[0] * head[1] * head[3]);
     std::vector<int64_t> flips(head[2] * 3);
     if (fread(fed.data(), 8, fed.size(), stdin) != fed.size()) return 1;
+    std::vector<int64_t> stuck(head[2] * head[4] * 3);
     if (fread(flips.data(), 8, flips.size(), stdin) != flips.size()) return 1;
+    if (fread(stuck.data(), 8, stuck.size(), stdin) != stuck.size()) return 1;
     for (int64_t run = 0; run < head[2]; run++) {
         VerilatedContext context;
         auto top = std::make_unique<Varray>(&context);
+        auto held = [&]() {
+            for (int64_t k = run * head[4]; k < (run + 1) * head[4]; k++)
+                hold(top->rootp, stuck[k * 3], stuck[k * 3 + 1], stuck[k * 3 + 2]);
+        };
+        held();
         for (int64_t t = 0; t < head[0]; t++) {
             const uint64_t* now = &fed[((head[3] > 1 ? run : 0) * head[0] + t) * head[1]];
             top->clk = 0;
@@ -59,6 +74,7 @@ FEED
             top->clk = 1;
             top->eval();
             if (flips[run * 3 + 2] == t) flip(top->rootp, flips[run * 3], flips[run * 3 + 1]);
+            held();
             top->clk = 0;
             top->eval();
             uint64_t shown[WORDS] = {};
@@ -148,19 +164,23 @@ class Compiled:
         design: the array.
         folder: in which it is built.
         made: whether it has been built there already.
+        sabotaged: whether bits can be held, as `run_stuck` does.
 
     Raises:
         FileNotFoundError: where a tool is missing; see `missing`.
         RuntimeError: where one fails.
     """
 
-    def __init__(self, design: ArrayDesign, folder: Path, made: bool = False) -> None:
-        self.design, self.folder = design, folder
+    def __init__(
+        self, design: ArrayDesign, folder: Path, made: bool = False, sabotaged: bool = False
+    ) -> None:
+        self.design, self.folder, self._sabotaged = design, folder, sabotaged
         if made:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "systolic.sv").write_text(emit(design), encoding="utf-8")
-        (folder / "public.vlt").write_text(_PUBLIC, encoding="utf-8")
+        public = _PUBLIC + (_SABOTEURS if sabotaged else "")
+        (folder / "systolic.sv").write_text(emit(design, sabotaged), encoding="utf-8")
+        (folder / "public.vlt").write_text(public, encoding="utf-8")
         flags = ["--cc", "-O3", "--x-initial", "0", "--prefix", "Varray", "--Mdir", "made"]
         flags += ["--top-module", "systolic", "-Wno-fatal", "public.vlt", "systolic.sv"]
         program, root = _tool()
@@ -168,7 +188,8 @@ class Compiled:
         self._build(root / "include")
 
     def _build(self, include: Path) -> None:
-        parts = {"CASES": self._cases(), "FEED": self._feed(), "SHOW": self._show()}
+        parts = {"CASES": self._cases(), "HOLDS": self._holds(), "FEED": self._feed()}
+        parts["SHOW"] = self._show()
         driver = _DRIVER.replace("WORDS", str(_words(self._shown_bits)))
         for name, lines in parts.items():
             driver = driver.replace(name, "\n".join(lines))
@@ -206,15 +227,23 @@ class Compiled:
 
     def _cases(self) -> Iterator[str]:
         """A line for each element of each register, by the path that the design says."""
-        number = 0
+        for number, member in enumerate(self._members()):
+            yield f"case {number}: {member} ^= 1ull << bit; break;"
+
+    def _holds(self) -> Iterator[str]:
+        """The same for stuck values, and for products behind them."""
+        members = list(self._members()) if self._sabotaged else []
+        for number, member in enumerate(members):
+            yield f"case {number}: {member} = ({member} & keep) | force; break;"
+        place = "rows[{row}].cols[{col}].element.mac."
+        for number, name in enumerate(_named(self.design, place) if members else ()):
+            held = f"{name}keep = keep; {name}force_ = force"
+            yield f"case {number + len(members)}: {held}; break;"
+
+    def _members(self) -> Iterator[str]:
+        """Each element of each register, as the model names it."""
         for one in self.design.registers:
-            for row in range(one.rows):
-                for col in range(one.cols):
-                    path = one.path.format(row=row, col=col)
-                    name = re.sub(r"\[(\d+)\]", r"__BRA__\1__KET__", path).replace(".", "__DOT__")
-                    member = f"root->systolic__DOT__{name}"
-                    yield f"case {number}: {member} ^= 1ull << bit; break;"
-                    number += 1
+            yield from _named(one, one.path)
 
     def run(self, operands: Operands, flips: Flips | None = None) -> Integers:
         """The results as `Twin.run` has them; bounds are set before the first edge."""
@@ -237,6 +266,20 @@ class Compiled:
             struck = self._struck(flips[part], tiles.plan, before)
             found.append(self._batch(tiles.plan, fed, before, struck)[:, 0])
         return np.concatenate(found)
+
+    def run_stuck(self, operands: Operands, held: Integers) -> Integers:
+        """The results of runs with stuck bits.
+
+        Args:
+            operands: of tiles.
+            held: what is kept and forced of each register's element, and then of each product, in
+                order, (runs, values, 2).
+        """
+        plan = schedule(self.design, operands)
+        fed, before = self._fed(plan.left[None], plan.top[None], plan, operands)
+        number = np.broadcast_to(np.arange(held.shape[1])[:, None], (*held.shape[:2], 1))
+        stuck = np.concatenate([number, held], 2)
+        return self._batch(plan, fed, before, np.full((len(held), 3), -1), stuck)
 
     def _struck(self, flips: Flips, plan: Schedule, before: int) -> Integers:
         """Number of the register's element, bit and edge of each, (n, 3)."""
@@ -276,11 +319,15 @@ class Compiled:
         return np.concatenate(columns, 2), before
 
     def _batch(
-        self, plan: Schedule, fed: NDArray[np.uint64], before: int, struck: Integers
-    ) -> Integers:
+        self, plan: Schedule, fed: NDArray[np.uint64], before: int, struck: Integers,
+        stuck: Integers | None = None,
+    ) -> Integers:  # fmt: skip
         tables, edges, words = fed.shape
-        head = np.array([edges, words, len(struck), tables], dtype=np.int64)
-        given = head.tobytes() + fed.tobytes() + struck.astype(np.int64).tobytes()
+        runs = len(struck)
+        stuck = np.zeros((runs, 0, 3), np.int64) if stuck is None else stuck
+        head = np.array([edges, words, runs, tables, stuck.shape[1]], dtype=np.int64)
+        tables_of_it = (head, fed, struck.astype(np.int64), stuck)
+        given = b"".join(part.tobytes() for part in tables_of_it)
         program = self.folder / "array"
         told = subprocess.run([program], input=given, capture_output=True, check=True)
         shown = np.frombuffer(told.stdout, dtype=np.uint64)
@@ -320,6 +367,15 @@ def built(design: ArrayDesign) -> Compiled:
         except OSError:  # another process was first
             shutil.rmtree(own)
     return Compiled(design, folder, made=True)
+
+
+def _named(grid: Register | ArrayDesign, path: str) -> Iterator[str]:
+    """What lies at a path for each row and column, as Verilator's model names it."""
+    for row in range(grid.rows):
+        for col in range(grid.cols):
+            place = path.format(row=row, col=col)
+            name = re.sub(r"\[(\d+)\]", r"__BRA__\1__KET__", place).replace(".", "__DOT__")
+            yield f"root->systolic__DOT__{name}"
 
 
 def _words(bits: int) -> int:

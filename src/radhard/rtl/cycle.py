@@ -113,13 +113,17 @@ class Twin:
         if design.dataflow == "os":
             if on["clear"]:
                 return {value: np.zeros_like(held[value]) for value in design.widths}
-            added = held["p"] + self.design.product(came["a"], came["w"])
+            added = held["p"] + self.product(came["a"], came["w"])
             return {**came, "p": came["p"] if on["drain"] else added}
         if on["load"]:
             return {design.top: came[design.top]}
         left, top = design.left, design.top
         met = {left: came[left], top: held[top]}
-        return {left: came[left], "p": came["p"] + self.design.product(met["a"], met["w"])}
+        return {left: came[left], "p": came["p"] + self.product(met["a"], met["w"])}
+
+    def product(self, a: Integers, w: Integers) -> Integers:
+        """What the multipliers make of what they are given, (lanes, rows, cols)."""
+        return self.design.product(a, w)
 
     def read(self, state: Mapping[str, Integers], value: Value) -> Integers:
         """A value as elements see it, copies voted; signed."""

@@ -45,17 +45,25 @@ module check (
     assign y = {formula};
 endmodule
 """
+_SABOTEUR = """logic signed [{range}] made;
+    logic [{range}] keep = '1, force_ = '0;
+    {product}
+    assign product = (made & keep) | force_;"""
 _CHECKED = {
     "clamp": "(below || above) ? (below ? low : high) : sum",
     "zero": "(below || above) ? '0 : sum",
 }
 
 
-def emit(design: ArrayDesign) -> str:
+def emit(design: ArrayDesign, sabotaged: bool = False) -> str:
     """The module ``systolic`` and its parts.
 
     Inputs of the rows are on ``left``, row 0 in the lowest bits, and are skewed by the caller, as
     `schedule` says; those of the columns on ``top``. Sums leave on ``y``, column 0 lowest.
+
+    Args:
+        design: the array.
+        sabotaged: whether a simulator can hold bits of products, by ``keep`` and ``force_``.
 
     >>> "assign product = 16'(a) * 16'(w);" in emit(ArrayDesign(2, 2))
     True
@@ -66,7 +74,7 @@ def emit(design: ArrayDesign) -> str:
     parts = [title + f"protection: {design.protect}.\n"]
     if any(design.voted(value) for value in widths):
         parts.append(_replica(design))
-    parts += [_mac(design), _element(design)]
+    parts += [_mac(design, sabotaged), _element(design)]
     if design.checks:
         parts.append(_CHECK.format(p=_range(widths["p"]), formula=_CHECKED[design.protect]))
     return "\n".join([*parts, _array(design)])
@@ -90,14 +98,17 @@ def _replica(design: ArrayDesign) -> str:
     return _REPLICA.format(controls=", ".join(controls), wired=wired, update=update)
 
 
-def _mac(design: ArrayDesign) -> str:
+def _mac(design: ArrayDesign, sabotaged: bool) -> str:
     a, w, p = design.widths.values()
     wide, circuit = design.product_bits, design.circuit
     above = f"{{{p - wide}{{product[{wide - 1}]}}}}, " if p > wide else ""
-    product = f"assign product = {wide}'(a) * {wide}'(w);"
+    told = "made" if sabotaged else "product"
+    product = f"assign {told} = {wide}'(a) * {wide}'(w);"
     if circuit is not None:
         ends = ", ".join(f".{name}({circuit.width}'({name}))" for name in ("a", "w"))
-        product = f"multiply circuit ({ends}, .product(product));"
+        product = f"multiply circuit ({ends}, .product({told}));"
+    if sabotaged:
+        product = _SABOTEUR.format(range=_range(wide), product=product)
     return (
         ("" if circuit is None else emit_multiplier(circuit) + "\n")
         + (_KEEP if design.protect == "tmr" else "")
