@@ -58,9 +58,9 @@ def test_every_fault_of_a_network(dataflow: str, format: rh.NumberFormat) -> Non
 def test_a_planted_error_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     true = ClockedArray.reads
 
-    def wrong(self, operand, layer, index):
-        found = true(self, operand, layer, index)
-        if operand == "weight":
+    def wrong(self, register, layer, index):
+        found = true(self, register, layer, index)
+        if register == "weight-register":
             found.positions[:, 0] += found.positions[:, 0] < found.positions[:, 1]
         return found
 

@@ -83,13 +83,13 @@ def test_a_planted_error_is_found(planted: str, monkeypatch: pytest.MonkeyPatch)
     """One term wrong, as its own register read, one edge off, or another bit of a sum."""
     true = ClockedArray.reads
 
-    def wrong(self, operand, layer, index):
-        found = true(self, operand, layer, index)
-        if planted == "readers" and operand == "input":
+    def wrong(self, register, layer, index):
+        found = true(self, register, layer, index)
+        if planted == "readers" and register == "input-register":
             found.channels[:, 0] -= found.channels[:, 0] > 0
-        if planted == "loading" and operand == "weight":
+        if planted == "loading" and register == "weight-register":
             found.positions[:, 0] += found.positions[:, 0] < found.positions[:, 1]
-        if planted == "sign" and operand == "psum":
+        if planted == "sign" and register == "psum-register":
             found.terms[:, 1] -= found.terms[:, 1] > 1
         return found
 
@@ -139,6 +139,69 @@ def test_faults_of_a_layer_are_flips_of_its_tiles(dataflow: str, padding: int) -
         assert (run.logits[k].numpy() == expected).all(), (dataflow, name, index[k], k)
     changed = (run.logits != run.golden).any(1)
     assert 0.1 < changed.double().mean() < 0.95
+
+
+@pytest.mark.parametrize("dataflow", FLOWS)
+@pytest.mark.parametrize("register", list(REGISTERS)[:3])
+def test_occupancy_is_that_of_the_registers(
+    dataflow: str, register: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Variable by variable: when and where it lies, by operands of which one alone is not 0."""
+    there = list[np.ndarray]()
+    true = ClockedArray._read
+
+    def noted(self, operand, shape, layer, held):
+        there.append(held.there)
+        return true(self, operand, shape, layer, held)
+
+    monkeypatch.setattr(ClockedArray, "_read", noted)
+    design = ArrayDesign(3, 2, 4, 4, 12, dataflow)
+    p, q, m = {"ws": (5, 3, 2), "os": (3, 5, 2), "is": (2, 3, 5)}[dataflow]
+    layer = rh.capture(
+        nn.Linear(q, m, bias=False), torch.zeros(1, p, q), torch.zeros(1, p, dtype=torch.int64)
+    ).layers[0]
+    chip = ClockedArray(3, 2, dataflow)
+    name, operand = {"i": "a", "w": "w", "p": "p"}[register[0]], REGISTERS[register]
+    shape = chip.shape(layer)
+    count = {"input": p * q, "weight": q * m, "psum": p * m}[operand]
+    size = shape.cycles * 6 if operand != "psum" else chip._size(shape, operand)
+    index = np.arange(size)
+    held, place = chip.reads(register, layer, index), chip.places(register, layer, index)
+    total = 0
+    for variable in range(count):
+        a, w = np.zeros((p, q), np.int64), np.zeros((q, m), np.int64)
+        if operand == "input":
+            a.flat[variable] = 1
+        elif operand == "weight":
+            w.flat[variable] = 1
+        else:
+            a[variable // m], w[:, variable % m] = 1, 1
+        where = _seen(design, Operands(a[None], w[None]), name)
+        if dataflow == "os" and operand != "psum":  # what still moves while sums leave is not read
+            where = {one for one in where if one[0] <= shape.edges - 3}
+        own = {
+            "input": held.element == variable,
+            "weight": held.element == variable % m * q + variable // m,
+            "psum": (held.channels[:, 0] == variable % m)
+            & (held.positions[:, 0] == variable // m)
+            & (held.terms[:, 1] > held.terms[:, 0]),
+        }[operand]
+        if operand != "psum":
+            own &= there[0]
+        expected = {tuple(int(part[k]) for part in place[3:]) for k in np.flatnonzero(own)}
+        assert where == expected, variable
+        total += len(where)
+    assert total > count
+
+
+def _seen(design: ArrayDesign, operands: Operands, name: str) -> set[tuple[int, int, int]]:
+    """Edges and elements at which a register is not 0."""
+    twin, plan = Twin(design, operands), schedule(design, operands)
+    state, found = twin.start(1), set()
+    for edge in range(plan.cycles):
+        state = twin.step(state, plan, edge)
+        found |= {(edge, int(r), int(c)) for r, c in np.argwhere(state[name][0])}
+    return found
 
 
 def _of(work):

@@ -28,9 +28,10 @@ from radhard.network.layer import Layer
 from radhard.network.workload import Workload
 
 Flags = NDArray[np.bool_]
-#: The value that each register of an element holds.
+#: The value that each register of an element holds; a product is a sum of one.
 REGISTERS: dict[str, Operand] = {
     "input-register": "input", "weight-register": "weight", "psum-register": "psum",
+    "product-register": "psum",
 }  # fmt: skip
 
 
@@ -107,13 +108,19 @@ class ClockedArray:
     the emitted text, bit for bit (`radhard validate rtl`). Its control lies outside and is not
     struck. A stratum's exposure is its rate in FIT.
 
+    Arrays that are not radhard's may keep other conventions, where operands stay in them (``ws``,
+    ``is``): each of the two makes sums an edge later.
+
     Attributes:
         rows, cols: processing elements.
         dataflow: ``ws``, ``os`` or ``is``.
         rate_fit_per_mbit: raw rate of flip-flops in FIT per 2^20 bits.
+        own: whether an element multiplies what its own register holds of the operand that moves.
+        pipelined: whether a product is held in a register of its own before it is added.
 
     Raises:
-        ValueError: for fewer than 1 row or column, another dataflow, or a negative rate.
+        ValueError: for fewer than 1 row or column, another dataflow, a negative rate, or
+            conventions where sums stay.
 
     >>> ClockedArray(8, 8).name
     'clocked-8x8-ws'
@@ -123,8 +130,15 @@ class ClockedArray:
     cols: int = 8
     dataflow: Stationary = "ws"
     rate_fit_per_mbit: float = FLIP_FLOP
+    own: bool = False
+    pipelined: bool = False
 
     def __post_init__(self) -> None:
+        if self.dataflow == "os" and (self.own or self.pipelined):
+            raise ValueError(
+                "an array in which sums stay can't keep other conventions: use ws or is, or "
+                "neither own nor pipelined"
+            )
         if self.rows < 1 or self.cols < 1 or self.dataflow not in ("os", "ws", "is"):
             raise ValueError(
                 f"a clocked array of {self.rows} x {self.cols}, {self.dataflow!r} can't be: use at "
@@ -138,19 +152,31 @@ class ClockedArray:
     @property
     def name(self) -> str:
         """Such as ``clocked-8x8-ws``."""
-        return f"clocked-{self.rows}x{self.cols}-{self.dataflow}"
+        parts = [f"clocked-{self.rows}x{self.cols}-{self.dataflow}"]
+        parts += [name for name in ("own", "pipelined") if getattr(self, name)]
+        return "-".join(parts)
 
     @property
     def about(self) -> str:
         """What it is, in a line."""
         return f"a {self.rows} x {self.cols} systolic array ({self.dataflow}), edge by edge"
 
+    @property
+    def registers(self) -> tuple[str, ...]:
+        """The registers of an element."""
+        return tuple(REGISTERS)[: 4 if self.pipelined else 3]
+
+    @property
+    def late(self) -> int:
+        """Edges by which sums are made later than in an array that keeps no convention."""
+        return self.own + self.pipelined
+
     def shape(self, layer: Layer) -> Shape:
         """A layer on the array."""
         groups = layer.bounds["groups"]
         p, q, m = layer.positions, layer.fan_in, layer.channels // groups
         up, across, free = {"ws": (q, m, p), "is": (q, p, m), "os": (p, m, q)}[self.dataflow]
-        edges = tile_edges(self.dataflow, self.rows, self.cols, free)
+        edges = tile_edges(self.dataflow, self.rows, self.cols, free) + self.late
         tiles = ceil(up / self.rows), ceil(across / self.cols)
         return Shape(p, q, m, groups, self.rows, self.cols, *tiles, edges)
 
@@ -170,9 +196,12 @@ class ClockedArray:
         for number, shape in enumerate(shapes):
             layer, inputs = layer_with_windows(workload, number, self.name)
             how = workload.arithmetic[number]
-            held = {"input": how.input, "weight": how.weight, "psum": how.latch}
-            for name, operand in REGISTERS.items():
-                size, width = self._size(shape, operand), held[operand].width
+            widths = {"input": how.input.width, "weight": how.weight.width}
+            for name in self.registers:
+                operand = REGISTERS[name]
+                size, width = self._size(shape, operand), widths.get(operand, how.latch.width)
+                if name == "product-register":
+                    width = min(width, sum(widths.values()))
                 rate = self.rate_fit_per_mbit * pes * width / 2**20 * shape.cycles / cycles
                 live = rate * size / (shape.cycles * pes)
                 idle += rate - live
@@ -202,33 +231,45 @@ class ClockedArray:
         """The struck register is wrong from its edge on, until it is written again."""
 
         def reads(name: str, layer: Layer, index: Integers) -> Reads:
-            return self.reads(REGISTERS[name], layer, index)
+            return self.reads(name, layer, index)
 
-        return corruption_of(workload, space, faults, REGISTERS, reads)
+        found = corruption_of(workload, space, faults, REGISTERS, reads)
+        return replace(found, flip=self._extended(space, faults)) if self.pipelined else found
 
-    def places(self, operand: Operand, layer: Layer, index: Integers) -> Place:
+    def _extended(self, space: SiteSpace, faults: Faults) -> Integers:
+        """What flips in a sum: of the sign of a product all bits above, too."""
+        flip = faults.flip.copy()
+        for number in np.unique(faults.stratum).tolist():
+            stratum = space.strata[number]
+            if stratum.component == "product-register":
+                which, sign = np.flatnonzero(faults.stratum == number), 1 << (stratum.width - 1)
+                flip[which] |= np.where(flip[which] & sign, -sign, 0)
+        return flip
+
+    def places(self, register: str, layer: Layer, index: Integers) -> Place:
         """Where n registers are, and when they are struck."""
         shape, (rows, cols) = self.shape(layer), (self.rows, self.cols)
-        if operand != "psum":
+        if REGISTERS[register] != "psum":
             sizes = (shape.groups, shape.up, shape.across, shape.edges, rows, cols)
             return Place(*np.unravel_index(index, sizes))
         if self.dataflow == "os":
             channel, position, edge = self._summed(shape, index)
             group, own = np.divmod(channel, shape.channels)
-            late = (edge - (shape.edges - rows)).clip(0)  # sums are finished, and move down
-            row = position % rows + late
+            row = position % rows
+            row = row + (edge - (shape.edges - rows)).clip(0)  # sums are finished, and move down
             return Place(group, position // rows, own // cols, edge, row, own % cols)
         group, up, row, channel, position = self._passing(shape, index)
         own, step = (channel, position) if self.dataflow == "ws" else (position, channel)
         across, col = np.divmod(own, cols)
-        return Place(group, up, across, step + rows + row + col, row, col)
+        late = int(self.own) if register == "product-register" else self.late
+        return Place(group, up, across, step + rows + row + col + late, row, col)
 
-    def reads(self, operand: Operand, layer: Layer, index: Integers) -> Reads:
+    def reads(self, register: str, layer: Layer, index: Integers) -> Reads:
         """What n registers hold at an edge, and who reads it after the strike."""
-        shape = self.shape(layer)
+        shape, operand = self.shape(layer), REGISTERS[register]
         if operand == "psum":
-            return self._sums(shape, layer, index)
-        place = self.places(operand, layer, index)
+            return self._sums(shape, layer, index, register == "product-register")
+        place = self.places(register, layer, index)
         if self.dataflow == "os":
             return self._moving(operand, shape, layer, place)
         moves = (operand == "input") == (self.dataflow == "ws")
@@ -240,7 +281,8 @@ class ClockedArray:
         term = at.up * self.rows + at.row
         free, whole = _free(operand, shape)
         there = (step >= 0) & (step < free) & (term < shape.terms)
-        first, end = at.across * self.cols + at.col + 1, (at.across + 1) * self.cols
+        first = at.across * self.cols + at.col + 1 - self.own
+        end = (at.across + 1) * self.cols
         readers = _run(first, np.minimum(end, whole), there)
         return self._read(operand, shape, layer, Held(at.group, step, readers, term, there))
 
@@ -252,7 +294,8 @@ class ClockedArray:
         own = at.across * self.cols + at.col
         whole, free = _free(operand, shape)
         there = (row < self.rows) & (term < shape.terms) & (own < whole)
-        first = np.where(loading, 0, at.edge - self.rows + 1 - at.row - at.col).clip(0, free)
+        passed = at.edge - self.rows + 1 - at.row - at.col - self.own
+        first = np.where(loading, 0, passed).clip(0, free)
         readers = _run(first, np.full(len(first), free), there)
         return self._read(operand, shape, layer, Held(at.group, own, readers, term, there))
 
@@ -296,8 +339,8 @@ class ClockedArray:
         sizes = (shape.groups, shape.up, self.rows, shape.channels, shape.positions)
         return np.unravel_index(index, sizes)
 
-    def _sums(self, shape: Shape, layer: Layer, index: Integers) -> Reads:
-        """Partial sums, on their way down or where they stay."""
+    def _sums(self, shape: Shape, layer: Layer, index: Integers, alone: bool) -> Reads:
+        """Partial sums, on their way down or where they stay; or products, each alone."""
         if self.dataflow == "os":
             channel, position, edge = self._summed(shape, index)
             across = channel % shape.channels % self.cols
@@ -310,6 +353,7 @@ class ClockedArray:
             channel = group * shape.channels + channel
             start = up * self.rows
             terms = np.minimum(start + row + 1, shape.terms)
+            start = np.minimum(start + row, shape.terms) if alone else start
         element, n = layer.output_element(channel, position), len(index)
         return Reads(element, one(channel), one(position), zeros(n), np.stack([start, terms], 1))
 

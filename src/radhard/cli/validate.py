@@ -73,6 +73,10 @@ def validate(
         ),
     ] = None,
     maps: Annotated[int, typer.Option(min=1, help="--permanent: chips.")] = 100,
+    design: Annotated[
+        Path | None,
+        typer.Option(help="An array that is not radhard's: its mapping file, docs/rtl.md."),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="A network whose struck tiles run on the array, in place of operands."),
@@ -118,25 +122,28 @@ def validate(
     from radhard.stats.interval import wilson
     from radhard.view.bar import counted
 
-    widths = bits, weight_bits, psum_bits
-    design = ArrayDesign(rows, cols, *widths, dataflow.value, protect.value, multiplier or "")
-    operands = Operands.drawn(design, tiles, size, seed)
-    if permanent is not None:
-        _show(_of_chips(design, operands, permanent, (maps, seed), engine, out), json)
+    if design is not None:
+        _show(_of_foreign(design, (tiles, size, seed), faults, engine, out), json)
         return
-    if design.checks:
+    widths = bits, weight_bits, psum_bits
+    array = ArrayDesign(rows, cols, *widths, dataflow.value, protect.value, multiplier or "")
+    operands = Operands.drawn(array, tiles, size, seed)
+    if permanent is not None:
+        _show(_of_chips(array, operands, permanent, (maps, seed), engine, out), json)
+        return
+    if array.checks:
         operands = _bounded(operands)
-    edges = schedule(design, operands).cycles
+    edges = schedule(array, operands).cycles
     flips = (
-        Flips.every(design, edges)
+        Flips.every(array, edges)
         if faults == "all"
-        else Flips.drawn(design, edges, _number(faults), seed)
+        else Flips.drawn(array, edges, _number(faults), seed)
     )
     with TemporaryDirectory() as made, counted("flips") as watch:
-        used, hardware = _engine(engine, design, out or Path(made))
-        found = compared(design, operands, flips, hardware, watch)
+        used, hardware = _engine(engine, array, out or Path(made))
+        found = compared(array, operands, flips, hardware, watch)
     shown = {
-        "design": design.name, "engine": used, "tiles": tiles, "edges": edges,
+        "design": array.name, "engine": used, "tiles": tiles, "edges": edges,
         "faults": found.faults, "registers": dict(found.registers),
         "changing": wilson(found.changing, found.faults),
         "disagreements": len(found.disagreements),
@@ -197,6 +204,44 @@ def _of_network(
     if found.seconds_whole is not None:
         shown["seconds_whole"] = found.seconds_whole
     return shown
+
+
+def _of_foreign(
+    path: Path, drawn: tuple[int, int, int], faults: str, engine: EngineName, out: Path | None
+) -> dict[str, Any]:
+    """Flips of an array that is not radhard's by the fault model and by its own text."""
+    from tempfile import TemporaryDirectory
+
+    from radhard.rtl.compiled import Compiled
+    from radhard.rtl.cycle import wrapped
+    from radhard.rtl.foreign import read_foreign
+    from radhard.rtl.learn import closed, learned
+    from radhard.rtl.schedule import Operands, schedule
+    from radhard.rtl.validate import validate as compared
+    from radhard.stats.interval import wilson
+    from radhard.view.bar import counted
+
+    if engine == EngineName.twin:
+        raise ValueError("--engine twin can't be with --design: only its own text runs that array")
+    array, (tiles, size, seed) = read_foreign(path), drawn
+    operands = Operands.drawn(array, tiles, size, seed)
+    with TemporaryDirectory() as made, counted("flips") as watch:
+        compiled = Compiled(array, out or Path(made))
+        golden = compiled.run(operands)[0]
+        plain = operands.a @ operands.w
+        flips = closed(array, operands, None if faults == "all" else _number(faults), seed)
+        right = bool((golden == wrapped(plain, array.widths["p"])).all())
+        found = compared(array, operands, flips, lambda _, o, f: compiled.run(o, f), watch)
+        table = learned(array, compiled.run, size, seed)
+    return {
+        "design": array.name, "engine": "verilator", "tiles": tiles,
+        "edges": schedule(array, operands).cycles // tiles,
+        "multiplies": right, "faults": found.faults, "registers": dict(found.registers),
+        "changing": wilson(found.changing, found.faults),
+        "disagreements": len(found.disagreements) + (not right),
+        "lines": list(found.disagreements[:_PRINTED]),
+        "learned": {name: one._asdict() for name, one in table.items()},
+    }  # fmt: skip
 
 
 def _of_chips(

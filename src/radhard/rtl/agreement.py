@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from radhard.accel.chips import SOFTWARE
-from radhard.accel.clocked import REGISTERS, ClockedArray
+from radhard.accel.clocked import ClockedArray
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.result import Result
 from radhard.campaign.runs import tallied
@@ -121,7 +121,7 @@ def _lines(campaign: Campaign, space: SiteSpace, faults: Faults) -> list[str]:
     for k in range(len(faults)):
         stratum = space.strata[faults.stratum[k]]
         layer = layers[stratum.layer]
-        at = chip.places(REGISTERS[stratum.component], layer, faults.index[k : k + 1])
+        at = chip.places(stratum.component, layer, faults.index[k : k + 1])
         group, up, across, edge, row, col = (int(part[0]) for part in at)
         found.append(
             f"fault {faults.id[k]}, image {faults.image[k]}: {layer.name}, group {group}, tile "

@@ -21,6 +21,7 @@ from radhard.rtl.cycle import signed
 from radhard.rtl.design import ArrayDesign, Register
 from radhard.rtl.emit import emit
 from radhard.rtl.flip import Flips
+from radhard.rtl.foreign import ForeignArray
 from radhard.rtl.schedule import Integers, Operands, Schedule, apart, schedule
 
 _PUBLIC = """`verilator_config
@@ -31,6 +32,9 @@ public_flat_rw -module "systolic" -var "high" @(posedge clk)
 """
 _SABOTEURS = """public_flat_rw -module "mac" -var "keep" @(posedge clk)
 public_flat_rw -module "mac" -var "force_" @(posedge clk)
+"""
+_EVERYTHING = """`verilator_config
+public_flat_rw -module "*" -var "*"
 """
 _DRIVER = """#include <cstdint>
 #include <cstdio>
@@ -178,8 +182,10 @@ class Compiled:
         if made:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        public = _PUBLIC + (_SABOTEURS if sabotaged else "")
-        (folder / "systolic.sv").write_text(emit(design, sabotaged), encoding="utf-8")
+        foreign = isinstance(design, ForeignArray)
+        public = _EVERYTHING if foreign else _PUBLIC + (_SABOTEURS if sabotaged else "")
+        text = design.wrapped() if isinstance(design, ForeignArray) else emit(design, sabotaged)
+        (folder / "systolic.sv").write_text(text, encoding="utf-8")
         (folder / "public.vlt").write_text(public, encoding="utf-8")
         flags = ["--cc", "-O3", "--x-initial", "0", "--prefix", "Varray", "--Mdir", "made"]
         flags += ["--top-module", "systolic", "-Wno-fatal", "public.vlt", "systolic.sv"]
@@ -370,12 +376,15 @@ def built(design: ArrayDesign) -> Compiled:
 
 
 def _named(grid: Register | ArrayDesign, path: str) -> Iterator[str]:
-    """What lies at a path for each row and column, as Verilator's model names it."""
+    """What lies at a path for each row and column, as Verilator's model names it.
+
+    Brackets of the last part are places in an array, others are those of generated blocks.
+    """
     for row in range(grid.rows):
         for col in range(grid.cols):
-            place = path.format(row=row, col=col)
-            name = re.sub(r"\[(\d+)\]", r"__BRA__\1__KET__", place).replace(".", "__DOT__")
-            yield f"root->systolic__DOT__{name}"
+            above, dot, last = path.format(row=row, col=col).rpartition(".")
+            scope = re.sub(r"\[(\d+)\]", r"__BRA__\1__KET__", above + dot).replace(".", "__DOT__")
+            yield f"root->systolic__DOT__{scope}{last}"
 
 
 def _words(bits: int) -> int:

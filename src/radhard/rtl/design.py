@@ -139,6 +139,21 @@ class ArrayDesign:
         return a * w if self.circuit is None else self.circuit.product(a, w)
 
     @property
+    def own(self) -> bool:
+        """Whether an element multiplies what its own register holds of what moves: no."""
+        return False
+
+    @property
+    def pipelined(self) -> bool:
+        """Whether products have a register: no."""
+        return False
+
+    @property
+    def late(self) -> int:
+        """Edges by which sums are made later than here."""
+        return self.own + self.pipelined
+
+    @property
     def left(self) -> Value:
         """What enters the rows and moves right."""
         return "w" if self.dataflow == "is" else "a"

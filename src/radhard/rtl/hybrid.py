@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator
-from radhard.accel.clocked import REGISTERS, ClockedArray, Place
+from radhard.accel.clocked import ClockedArray, Place
 from radhard.engine.trace import Trace
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel
@@ -21,13 +21,13 @@ from radhard.network.layer import Layer
 from radhard.network.terms import taps_of
 from radhard.network.workload import Workload
 from radhard.rtl.compiled import built, missing
-from radhard.rtl.cycle import Twin, pattern, signed
+from radhard.rtl.cycle import Twin, wrapped
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.flip import Flips
 from radhard.rtl.schedule import Integers, Operands, sizes
 
 #: The register of the design that holds what a register of the chip does.
-_NAMES = {"input": "a", "weight": "w", "psum": "p"}
+_NAMES = {"input-register": "a", "weight-register": "w", "psum-register": "p"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,11 @@ class OnArray:
                 f"engine rtl runs arrays that radhard emits, not {chip.name}: use --chip "
                 "clocked:8x8:ws (rows x columns, and what stays: ws, os or is)"
             )
+        if chip.late:
+            raise ValueError(
+                f"engine rtl runs arrays that radhard emits, which {chip.name} is not: validate "
+                "one of your own with radhard validate rtl --design"
+            )
         if model != BitFlip():
             raise ValueError(f"engine rtl flips single bits, not {model.name}: use bit-flip")
         for layer, how in zip(network.layers, network.arithmetic, strict=True):
@@ -103,10 +108,9 @@ class OnArray:
         register = np.zeros(len(faults), np.int64)
         for stratum in np.unique(faults.stratum).tolist():
             which = np.flatnonzero(faults.stratum == stratum)
-            operand = REGISTERS[space.strata[stratum].component]
-            place[:, which] = chip.places(operand, layer, faults.index[which])
-            names = [one.name for one in design.registers]
-            register[which] = names.index(_NAMES[operand])
+            name, names = space.strata[stratum].component, [one.name for one in design.registers]
+            place[:, which] = chip.places(name, layer, faults.index[which])
+            register[which] = names.index(_NAMES[name])
         at, bit = Place(*place), np.log2(faults.flip).astype(np.int64)
         flips = Flips(register, at.row, at.col, bit, at.edge)
         return self._layer(trace, number, faults.image, design, at, flips)
@@ -119,7 +123,7 @@ class OnArray:
         layer, how = trace.workload.layers[number], trace.workload.arithmetic[number]
         given = trace.workload.parameters[number]
         assert given is not None
-        rows = trace.golden(layer.step, torch.from_numpy(image))
+        rows, width = trace.golden(layer.step, torch.from_numpy(image)), design.widths["p"]
         for own in np.unique(image).tolist():
             which = np.flatnonzero(image == own)
             x = trace.golden(layer.operands[0], torch.tensor([own]))
@@ -127,14 +131,14 @@ class OnArray:
             tiles = [matrices.tile(design, *(int(part[k]) for part in at[:3])) for k in which]
             operands = Operands(np.stack([t.a for t in tiles]), np.stack([t.w for t in tiles]))
             found = self._run(design, operands, flips[which])
-            wrong = found - _wrapped(design, operands.a @ operands.w)
+            wrong = found - wrapped(operands.a @ operands.w, width)
             for k, tile, change in zip(which.tolist(), tiles, wrong, strict=True):
                 inside = change[: tile.positions.size, : tile.channels.size]
                 p, m = np.nonzero(inside)
                 channel, position = tile.channels[m], tile.positions[p]
                 sums = matrices.sums[channel, position] + inside[p, m]
                 element = torch.from_numpy(layer.output_element(channel, position))
-                rows[k, element] = matrices.finished(_wrapped(design, sums), channel).to(rows.dtype)
+                rows[k, element] = matrices.finished(wrapped(sums, width), channel).to(rows.dtype)
         return rows
 
     def _run(self, design: ArrayDesign, operands: Operands, flips: Flips) -> Integers:
@@ -238,8 +242,3 @@ def _grown(matrix: Integers, size: tuple[int, ...]) -> Integers:
     found = np.zeros(size, np.int64)
     found[: matrix.shape[0], : matrix.shape[1]] = matrix
     return found
-
-
-def _wrapped(design: ArrayDesign, sums: Integers) -> Integers:
-    width = design.widths["p"]
-    return signed(pattern(sums, width), width)

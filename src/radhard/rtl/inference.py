@@ -13,7 +13,7 @@ from torch import Tensor
 
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.terms import Place, Terms
-from radhard.rtl.cycle import Twin, pattern, signed
+from radhard.rtl.cycle import Twin, wrapped
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.schedule import Integers, Operands, sizes
 
@@ -56,7 +56,7 @@ def multiplied(
     for (i, _, c), tile in zip(parts, (tiled or by_twin)(design, operands), strict=True):
         found[i * size[0] : (i + 1) * size[0], c * size[2] : (c + 1) * size[2]] += tile
     width = design.widths["p"]
-    return signed(pattern(found[:m, :n], width), width)
+    return wrapped(found[:m, :n], width)
 
 
 def _padded(matrix: Integers, counts: list[int], size: tuple[int, ...]) -> Integers:

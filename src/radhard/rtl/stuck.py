@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -166,7 +167,8 @@ def _register(design: ArrayDesign, defect: Defect) -> tuple[int, int]:
 def held_by(design: ArrayDesign, arrays: Sequence[Array]) -> Held:
     """What stuck bits leave of each register, and of products."""
     shape = (len(arrays), design.rows, design.cols, 2)
-    widths = {**design.widths, "product": design.product_bits}
+    widths = {str(value): width for value, width in design.widths.items()}
+    widths["product"] = design.product_bits
     held = {name: np.zeros(shape, np.int64) for name in widths}
     for name, width in widths.items():
         held[name][..., 0] = (1 << width) - 1
@@ -182,7 +184,8 @@ def held_by(design: ArrayDesign, arrays: Sequence[Array]) -> Held:
 def _by_rules(design: ArrayDesign, operands: Operands, array: Array) -> Integers:
     """What the rules make of each tile, (tiles, M, N)."""
     multiplier: Multiplier = design.circuit or Exact(design.bits, signed=True)
-    made, kind = elements(array, multiplier), np.uint8 if design.bits <= 8 else np.int32
+    made = elements(array, multiplier)
+    kind: Any = np.uint8 if design.bits <= 8 else np.int32
     found = []
     for a, w in zip(operands.a, operands.w, strict=True):
         where = Where(*(np.arange(size)[None] for size in (len(a), w.shape[1], len(w))))

@@ -10,17 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from radhard.accel.clocked import REGISTERS, ClockedArray
+from radhard.accel.clocked import ClockedArray
 from radhard.accel.dataflow import Reads
 from radhard.network.capture import capture
 from radhard.network.layer import Layer
-from radhard.rtl.cycle import Twin, checked, pattern, signed
-from radhard.rtl.design import COPIES, ArrayDesign, Value
+from radhard.rtl.cycle import Twin, checked, pattern, signed, wrapped
+from radhard.rtl.design import COPIES, ArrayDesign
 from radhard.rtl.flip import Flips
 from radhard.rtl.schedule import Integers, Operands, schedule, tile_cycles
 
 #: Which register of the chip holds a value.
-_HOLDS: Mapping[str, str] = {"a": "input-register", "w": "weight-register", "p": "psum-register"}
+_HOLDS: Mapping[str, str] = {
+    "a": "input-register", "w": "weight-register", "p": "psum-register",
+    "product": "product-register",
+}  # fmt: skip
 #: Flips that are compared at once.
 _BATCH = 4096
 
@@ -106,7 +109,8 @@ class Model:
 
     def __init__(self, design: ArrayDesign, operands: Operands) -> None:
         self.design, self.operands = design, operands
-        self.chip = ClockedArray(design.rows, design.cols, design.dataflow)
+        shape = design.rows, design.cols, design.dataflow
+        self.chip = ClockedArray(*shape, own=design.own, pipelined=design.pipelined)
         (_, p, q), m = operands.a.shape, operands.w.shape[2]
         free = {"ws": p, "os": q, "is": m}[design.dataflow]
         self.edges = tile_cycles(design, free)
@@ -121,7 +125,7 @@ class Model:
     def _sums(self) -> Integers:
         """Sums of the tiles without faults, (1, tiles, M, N)."""
         width = self.design.widths["p"]
-        return signed(pattern(self._product(self.operands.a, self.operands.w), width), width)[None]
+        return wrapped(self._product(self.operands.a, self.operands.w), width)[None]
 
     def _product(self, a: Integers, w: Integers) -> Integers:
         """(tiles, M, K) by (tiles, K, N), added up."""
@@ -141,29 +145,28 @@ class Model:
             if register.value in ("low", "high"):
                 bounds = self._struck_bounds(bounds, register.value, here, part)
             elif register.name.rpartition("_")[2] not in COPIES:
-                value: Value = register.value  # type: ignore[assignment]
-                found[here] = self._struck(value, part)
+                found[here] = self._struck(register.value, part)
         return self._checked(found, bounds)
 
-    def _struck(self, value: Value, flips: Flips) -> Integers:
+    def _struck(self, value: str, flips: Flips) -> Integers:
         """The sums under flips of a value's register that nothing votes on."""
         tile, edge = np.divmod(flips.cycle, self.edges)
         name, found = _HOLDS[value], np.repeat(self.sums, len(flips), 0)
         index, live = self._sites(value, edge, flips.row, flips.col)
         which = np.flatnonzero(live)
-        reads = self.chip.reads(REGISTERS[name], self.layer, index[which])
+        reads = self.chip.reads(name, self.layer, index[which])
         change = self._changes(value, reads, tile[which], flips.bit[which])
         width = self.design.widths["p"]
         found[which, tile[which]] += change
-        return signed(pattern(found, width), width)
+        return wrapped(found, width)
 
     def _sites(
-        self, value: Value, edge: Integers, row: Integers, col: Integers
+        self, value: str, edge: Integers, row: Integers, col: Integers
     ) -> tuple[Integers, Flags]:
         """Which sites of the chip these are, and whether they are any."""
         shape, n = self.chip.shape(self.layer), len(edge)
         zero = np.zeros(n, np.int64)
-        if value != "p":
+        if value not in ("p", "product"):
             sizes = (shape.edges, shape.rows, shape.cols)
             return _index((edge, row, col), sizes), np.asarray(row >= 0)
         if self.design.dataflow == "os":
@@ -173,20 +176,21 @@ class Model:
             starts = np.cumsum(lengths) - lengths
             first = col * lengths.sum() + starts[position.clip(0)]
             return first + edge, np.asarray(position >= 0)
-        step = edge - shape.rows - row - col
+        behind = int(self.design.own) if value == "product" else self.design.late
+        step = edge - shape.rows - row - col - behind
         free = shape.positions if self.design.dataflow == "ws" else shape.channels
         live = (step >= 0) & (step < free)
         channel, position = (col, step) if self.design.dataflow == "ws" else (step, col)
         inside = [np.where(live, part, zero) for part in (row, channel, position)]
         return _index(inside, (shape.rows, shape.channels, shape.positions)), np.asarray(live)
 
-    def _changes(self, value: Value, reads: Reads, tile: Integers, bit: Integers) -> Integers:
+    def _changes(self, value: str, reads: Reads, tile: Integers, bit: Integers) -> Integers:
         """By how much each flip moves the sums of its tile, (n, M, N)."""
         a, w = self.operands.a[tile], self.operands.w[tile]
         n, p, q = a.shape
         m, each = w.shape[2], np.arange(n)
-        if value == "p":
-            return self._of_sums(reads, (a, w), bit)
+        if value in ("p", "product"):
+            return self._of_sums(value, reads, (a, w), bit)
         at_p, at_m = np.arange(p), np.arange(m)
         if value == "a":
             struck, k = reads.element // q, reads.element % q
@@ -196,7 +200,7 @@ class Model:
             struck, k = reads.element // q, reads.element % q
             before, others = w[each, k, struck], a[each, :, k]
             inside = (at_p >= reads.positions[:, :1]) & (at_p < reads.positions[:, 1:])
-        width = self.design.widths[value]
+        width = {"a": self.design.widths["a"], "w": self.design.widths["w"]}[value]
         after = signed(pattern(before, width) ^ (np.int64(1) << bit), width)
         moved = self._moved(value, (before, after), others) * inside
         found = np.zeros((n, p, m), np.int64)
@@ -206,7 +210,7 @@ class Model:
             found[each, :, struck] = moved
         return found
 
-    def _moved(self, value: Value, struck: tuple[Integers, Integers], others: Integers) -> Integers:
+    def _moved(self, value: str, struck: tuple[Integers, Integers], others: Integers) -> Integers:
         """Products of the struck operand with others (n, ...) after less before."""
         pairs = ((one[:, None], others) for one in struck)
         before, after = (
@@ -214,15 +218,19 @@ class Model:
         )
         return after - before
 
-    def _of_sums(self, reads: Reads, given: tuple[Integers, Integers], bit: Integers) -> Integers:
+    def _of_sums(
+        self, value: str, reads: Reads, given: tuple[Integers, Integers], bit: Integers
+    ) -> Integers:
         (a, w), width = given, self.design.widths["p"]
+        if value == "product":
+            width = self.design.product_bits
         n, p, q = a.shape
         m, each = w.shape[2], np.arange(n)
         channel, position = reads.channels[:, 0], reads.positions[:, 0]
         products = self.design.product(a[each, position], w[each, :, channel])
         term = np.arange(q)
         kept = (term >= reads.terms[:, :1]) & (term < reads.terms[:, 1:])
-        before = signed(pattern((products * kept).sum(1), width), width)
+        before = wrapped((products * kept).sum(1), width)
         after = signed(pattern(before, width) ^ (np.int64(1) << bit), width)
         found = np.zeros((n, p, m), np.int64)
         found[each, position, channel] = after - before
