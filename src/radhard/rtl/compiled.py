@@ -24,72 +24,11 @@ from radhard.rtl.flip import Flips
 from radhard.rtl.foreign import ForeignArray
 from radhard.rtl.schedule import Integers, Operands, Schedule, apart, schedule
 
-_PUBLIC = """`verilator_config
-public_flat_rw -module "pe" -var "*" @(posedge clk)
-public_flat_rw -module "replica" -var "q" @(posedge clk)
-public_flat_rw -module "systolic" -var "low" @(posedge clk)
-public_flat_rw -module "systolic" -var "high" @(posedge clk)
-"""
-_SABOTEURS = """public_flat_rw -module "mac" -var "keep" @(posedge clk)
-public_flat_rw -module "mac" -var "force_" @(posedge clk)
-"""
-_EVERYTHING = """`verilator_config
-public_flat_rw -module "*" -var "*"
-"""
-_DRIVER = """#include <cstdint>
-#include <cstdio>
-#include <memory>
-#include <vector>
-#include "Varray.h"
-#include "Varray___024root.h"
-double sc_time_stamp() { return 0; }
-static void flip(Varray___024root* root, int which, int bit) {
-    switch (which) {
-CASES
-    }
-}
-static void hold(Varray___024root* root, int which, uint64_t keep, uint64_t force) {
-    switch (which) {
-HOLDS
-    }
-}
-int main() {
-    int64_t head[5];  // edges, words, runs, tables (one, or one a run), stuck values a run
-    if (fread(head, 8, 5, stdin) != 5) return 1;
-    std::vector<uint64_t> fed(head[0] * head[1] * head[3]);
-    std::vector<int64_t> flips(head[2] * 3);
-    if (fread(fed.data(), 8, fed.size(), stdin) != fed.size()) return 1;
-    std::vector<int64_t> stuck(head[2] * head[4] * 3);
-    if (fread(flips.data(), 8, flips.size(), stdin) != flips.size()) return 1;
-    if (fread(stuck.data(), 8, stuck.size(), stdin) != stuck.size()) return 1;
-    for (int64_t run = 0; run < head[2]; run++) {
-        VerilatedContext context;
-        auto top = std::make_unique<Varray>(&context);
-        auto held = [&]() {
-            for (int64_t k = run * head[4]; k < (run + 1) * head[4]; k++)
-                hold(top->rootp, stuck[k * 3], stuck[k * 3 + 1], stuck[k * 3 + 2]);
-        };
-        held();
-        for (int64_t t = 0; t < head[0]; t++) {
-            const uint64_t* now = &fed[((head[3] > 1 ? run : 0) * head[0] + t) * head[1]];
-            top->clk = 0;
-FEED
-            top->eval();
-            top->clk = 1;
-            top->eval();
-            if (flips[run * 3 + 2] == t) flip(top->rootp, flips[run * 3], flips[run * 3 + 1]);
-            held();
-            top->clk = 0;
-            top->eval();
-            uint64_t shown[WORDS] = {};
-SHOW
-            fwrite(shown, 8, WORDS, stdout);
-        }
-    }
-}
-"""
+#: A line for each signal that is reached from outside.
+_PUBLIC = 'public_flat_rw -module "{module}" -var "{name}"{edge}'
+_DRIVER = (Path(__file__).parent / "driver.cc").read_text(encoding="utf-8")
 #: Runs at once: what they show is held in memory.
-_BATCH = 2000
+_BATCH = 20_000
 #: The same of tiles with operands of their own.
 _EACH = 200
 _INSTALL = "pip install 'radhard[hardware]' and have g++"
@@ -182,11 +121,10 @@ class Compiled:
         if made:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        foreign = isinstance(design, ForeignArray)
-        public = _EVERYTHING if foreign else _PUBLIC + (_SABOTEURS if sabotaged else "")
         text = design.wrapped() if isinstance(design, ForeignArray) else emit(design, sabotaged)
         (folder / "systolic.sv").write_text(text, encoding="utf-8")
-        (folder / "public.vlt").write_text(public, encoding="utf-8")
+        lines = ["`verilator_config", *_reached(design, sabotaged), ""]
+        (folder / "public.vlt").write_text("\n".join(lines), encoding="utf-8")
         flags = ["--cc", "-O3", "--x-initial", "0", "--prefix", "Varray", "--Mdir", "made"]
         flags += ["--top-module", "systolic", "-Wno-fatal", "public.vlt", "systolic.sv"]
         program, root = _tool()
@@ -328,30 +266,54 @@ class Compiled:
         self, plan: Schedule, fed: NDArray[np.uint64], before: int, struck: Integers,
         stuck: Integers | None = None,
     ) -> Integers:  # fmt: skip
+        """The results of runs (n, tiles, M, N); see ``driver.cc``."""
         tables, edges, words = fed.shape
-        runs = len(struck)
-        stuck = np.zeros((runs, 0, 3), np.int64) if stuck is None else stuck
-        head = np.array([edges, words, runs, tables, stuck.shape[1]], dtype=np.int64)
-        tables_of_it = (head, fed, struck.astype(np.int64), stuck)
-        given = b"".join(part.tobytes() for part in tables_of_it)
-        program = self.folder / "array"
-        told = subprocess.run([program], input=given, capture_output=True, check=True)
-        shown = np.frombuffer(told.stdout, dtype=np.uint64)
-        shown = shown.reshape(len(struck), -1, _words(self._shown_bits))[:, before:]
-        return self._results(plan, shown).reshape(len(struck), *plan.shape)
+        runs, wide = len(struck), _words(self._shown_bits)
+        held = np.zeros((runs, 0, 3), np.int64) if stuck is None else stuck
+        early = self.design.dataflow != "os"  # sums that stay keep what is wrong
+        head = np.array([edges, words, runs, tables, held.shape[1], early], dtype=np.int64)
+        given = (head, fed, struck.astype(np.int64), held)
+        program, told = self.folder / "array", b"".join(part.tobytes() for part in given)
+        done = subprocess.run([program], input=told, capture_output=True, check=True)
+        shown = np.frombuffer(done.stdout, dtype=np.uint64)
+        if tables > 1 or held.shape[1]:
+            found = self._results(plan, shown.reshape(runs, edges, wide)[:, before:])
+            return found.reshape(runs, *plan.shape)
+        golden, apart = shown[: edges * wide], shown[edges * wide :].reshape(-1, wide + 2)
+        plain = self._results(plan, golden.reshape(1, edges, wide)[:, before:])
+        found = np.repeat(plain, runs, 0)
+        late = apart[apart[:, 1] >= before]
+        run, edge = late[:, 0].astype(np.int64), late[:, 1].astype(np.int64) - before
+        for col in range(self.design.cols):
+            which = np.flatnonzero(plan.shows[edge, col] >= 0)
+            place = plan.shows[edge[which], col]
+            found[run[which], place] = self._column(late[which, 2:], np.int64(col))
+        return found.reshape(runs, *plan.shape)
 
     def _results(self, plan: Schedule, shown: NDArray[np.uint64]) -> Integers:
-        width = self.design.widths["p"]
+        """Of what columns show, (runs, edges, words), the results, (runs, all)."""
         edge, col = np.nonzero(plan.shows >= 0)
-        word, low = np.divmod(col * width, 64)
-        mask = (1 << width) - 1
-        code = shown[:, edge, word] >> low.astype(np.uint64)
-        more = (word + 1).clip(max=shown.shape[2] - 1)
-        above = np.where(low > 0, 64 - low, 0).astype(np.uint64)
-        rest = np.where(low + width > 64, shown[:, edge, more] << above, 0)
         found = np.zeros((len(shown), len(edge)), dtype=np.int64)
-        found[:, plan.shows[edge, col]] = ((code | rest) & np.uint64(mask)).astype(np.int64)
-        return signed(found, width)
+        found[:, plan.shows[edge, col]] = self._column(shown[:, edge], col)
+        return found
+
+    def _column(self, shown: NDArray[np.uint64], col: Integers | np.int64) -> Integers:
+        """What columns show, from words (..., words)."""
+        width = self.design.widths["p"]
+        word, low = np.divmod(col * width, 64)
+        more = np.minimum(word + 1, shown.shape[-1] - 1)
+        whole, next_one = (_picked(shown, which) for which in (word, more))
+        above = np.where(low > 0, 64 - low, 0).astype(np.uint64)
+        rest = np.where(low + width > 64, next_one << above, np.uint64(0))
+        code = (whole >> np.asarray(low, np.uint64)) | rest
+        return signed((code & np.uint64((1 << width) - 1)).astype(np.int64), width)
+
+
+def _picked(shown: NDArray[np.uint64], which: Integers | np.int64) -> NDArray[np.uint64]:
+    """The words of these numbers: one for all, or one for each of the axis before."""
+    if np.ndim(which) == 0:
+        return np.asarray(shown[..., which])
+    return np.asarray(np.take_along_axis(shown, np.asarray(which)[None, :, None], 2)[..., 0])
 
 
 @cache
@@ -373,6 +335,19 @@ def built(design: ArrayDesign) -> Compiled:
         except OSError:  # another process was first
             shutil.rmtree(own)
     return Compiled(design, folder, made=True)
+
+
+def _reached(design: ArrayDesign, sabotaged: bool) -> Iterator[str]:
+    """What the driver writes: registers, and what holds products."""
+    foreign = isinstance(design, ForeignArray)
+    edge = "" if foreign else " @(posedge clk)"
+    for one in design.registers:
+        name = re.sub(r"\[.*", "", one.path.rpartition(".")[2])
+        module = "*" if foreign else "systolic" if one.path == name else "pe"
+        module = "replica" if one.path.endswith(".q") else module
+        yield _PUBLIC.format(module=module, name=name, edge=edge)
+    for name in ("keep", "force_") if sabotaged else ():
+        yield _PUBLIC.format(module="mac", name=name, edge=edge)
 
 
 def _named(grid: Register | ArrayDesign, path: str) -> Iterator[str]:
