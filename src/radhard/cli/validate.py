@@ -73,6 +73,10 @@ def validate(
         ),
     ] = None,
     maps: Annotated[int, typer.Option(min=1, help="--permanent: chips.")] = 100,
+    netlist: Annotated[
+        bool,
+        typer.Option("--netlist", help="Flip-flops of the array after synthesis by Yosys instead."),
+    ] = False,
     design: Annotated[
         Path | None,
         typer.Option(help="An array that is not radhard's: its mapping file, docs/rtl.md."),
@@ -133,6 +137,10 @@ def validate(
         return
     if array.checks:
         operands = _bounded(operands)
+    if netlist:
+        some = None if faults == "all" else _number(faults)
+        _show(_of_netlist(array, operands, (some, seed), out), json)
+        return
     edges = schedule(array, operands).cycles
     flips = (
         Flips.every(array, edges)
@@ -241,6 +249,27 @@ def _of_foreign(
         "disagreements": len(found.disagreements) + (not right),
         "lines": list(found.disagreements[:_PRINTED]),
         "learned": {name: one._asdict() for name, one in table.items()},
+    }  # fmt: skip
+
+
+def _of_netlist(
+    design: ArrayDesign, operands: Operands, drawn: tuple[int | None, int], out: Path | None
+) -> dict[str, Any]:
+    """Flips of real flip-flops by the fault model and by gates."""
+    from dataclasses import asdict
+    from tempfile import TemporaryDirectory
+
+    from radhard.rtl.gates import gates_of, netlist_agreement
+
+    with TemporaryDirectory() as made:
+        gates = gates_of(design, out or Path(made))
+        found = netlist_agreement(gates, operands, *drawn)
+    shown = {name: getattr(found, name) for name in asdict(found)}
+    lines = shown.pop("disagreements")
+    return {
+        "design": design.name, "tiles": len(operands.a), "gates": len(gates.gates), **shown,
+        "rate_over_text": found.rate_over_text, "disagreements": len(lines),
+        "lines": list(lines[:_PRINTED]),
     }  # fmt: skip
 
 

@@ -113,16 +113,14 @@ def synthesise(
         raise ValueError(f"family {family!r} can't be: use {', '.join(get_args(Family))}")
     if seeds and family != "ecp5":
         raise ValueError(f"{family} is not placed here: leave seeds empty, or use ecp5")
-    yosys, tools = _yosys()
+    _, tools = _yosys()
     if seeds:
         nextpnr, version = _nextpnr()
         tools |= version
     write_texts(design, folder)
     command, plain = _COMMANDS[family]
-    script = _SCRIPT.format(command=command + ("" if dsp else plain))
-    (folder / "script.ys").write_text(script, encoding="utf-8")
     progress("synthesis")
-    _call([*yosys, "script.ys"], folder)
+    run_yosys(_SCRIPT.format(command=command + ("" if dsp else plain)), folder)
     rates = []
     for seed in seeds:
         progress(f"place and route, seed {seed}")
@@ -137,6 +135,17 @@ def synthesise(
         seeds=seeds,
         tools=tools,
     )
+
+
+def run_yosys(script: str, folder: Path) -> None:
+    """Run a script of Yosys's in a folder, where it is left.
+
+    Raises:
+        FileNotFoundError: where Yosys is missing.
+        RuntimeError: where it fails.
+    """
+    (folder / "script.ys").write_text(script, encoding="utf-8")
+    _call([*_yosys()[0], "script.ys"], folder)
 
 
 def _cells(folder: Path, family: Family) -> dict[str, int]:

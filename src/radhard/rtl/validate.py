@@ -133,29 +133,35 @@ class Model:
             return np.asarray(a @ w, np.int64)
         return np.asarray(self.design.product(a[..., None], w[:, None]).sum(-2), np.int64)
 
-    def results(self, flips: Flips) -> Integers:
-        """(n, tiles, M, N)."""
+    def results(self, flips: Flips, masks: Integers | None = None) -> Integers:
+        """The results under each flip, (n, tiles, M, N).
+
+        Args:
+            flips: n.
+            masks: what flips of the register in place of one bit, (n,).
+        """
+        masks = np.int64(1) << flips.bit if masks is None else masks
         found = np.repeat(self.sums, len(flips), 0)
         bounds = self._bounds(len(flips))
         for number, register in enumerate(self.design.registers):
             here = np.flatnonzero(flips.register == number)
             if not len(here):
                 continue
-            part = flips[here]
+            part, mask = flips[here], masks[here]
             if register.value in ("low", "high"):
-                bounds = self._struck_bounds(bounds, register.value, here, part)
+                bounds = self._struck_bounds(bounds, register.value, here, part.cycle, mask)
             elif register.name.rpartition("_")[2] not in COPIES:
-                found[here] = self._struck(register.value, part)
+                found[here] = self._struck(register.value, part, mask)
         return self._checked(found, bounds)
 
-    def _struck(self, value: str, flips: Flips) -> Integers:
+    def _struck(self, value: str, flips: Flips, mask: Integers) -> Integers:
         """The sums under flips of a value's register that nothing votes on."""
         tile, edge = np.divmod(flips.cycle, self.edges)
         name, found = _HOLDS[value], np.repeat(self.sums, len(flips), 0)
         index, live = self._sites(value, edge, flips.row, flips.col)
         which = np.flatnonzero(live)
         reads = self.chip.reads(name, self.layer, index[which])
-        change = self._changes(value, reads, tile[which], flips.bit[which])
+        change = self._changes(value, reads, tile[which], mask[which])
         width = self.design.widths["p"]
         found[which, tile[which]] += change
         return wrapped(found, width)
@@ -184,13 +190,13 @@ class Model:
         inside = [np.where(live, part, zero) for part in (row, channel, position)]
         return _index(inside, (shape.rows, shape.channels, shape.positions)), np.asarray(live)
 
-    def _changes(self, value: str, reads: Reads, tile: Integers, bit: Integers) -> Integers:
+    def _changes(self, value: str, reads: Reads, tile: Integers, mask: Integers) -> Integers:
         """By how much each flip moves the sums of its tile, (n, M, N)."""
         a, w = self.operands.a[tile], self.operands.w[tile]
         n, p, q = a.shape
         m, each = w.shape[2], np.arange(n)
         if value in ("p", "product"):
-            return self._of_sums(value, reads, (a, w), bit)
+            return self._of_sums(value, reads, (a, w), mask)
         at_p, at_m = np.arange(p), np.arange(m)
         if value == "a":
             struck, k = reads.element // q, reads.element % q
@@ -201,7 +207,7 @@ class Model:
             before, others = w[each, k, struck], a[each, :, k]
             inside = (at_p >= reads.positions[:, :1]) & (at_p < reads.positions[:, 1:])
         width = {"a": self.design.widths["a"], "w": self.design.widths["w"]}[value]
-        after = signed(pattern(before, width) ^ (np.int64(1) << bit), width)
+        after = signed(pattern(before, width) ^ mask, width)
         moved = self._moved(value, (before, after), others) * inside
         found = np.zeros((n, p, m), np.int64)
         if value == "a":
@@ -219,7 +225,7 @@ class Model:
         return after - before
 
     def _of_sums(
-        self, value: str, reads: Reads, given: tuple[Integers, Integers], bit: Integers
+        self, value: str, reads: Reads, given: tuple[Integers, Integers], mask: Integers
     ) -> Integers:
         (a, w), width = given, self.design.widths["p"]
         if value == "product":
@@ -231,7 +237,7 @@ class Model:
         term = np.arange(q)
         kept = (term >= reads.terms[:, :1]) & (term < reads.terms[:, 1:])
         before = wrapped((products * kept).sum(1), width)
-        after = signed(pattern(before, width) ^ (np.int64(1) << bit), width)
+        after = signed(pattern(before, width) ^ mask, width)
         found = np.zeros((n, p, m), np.int64)
         found[each, position, channel] = after - before
         return found
@@ -244,13 +250,13 @@ class Model:
         return np.stack([np.full(shape, low), np.full(shape, high)])
 
     def _struck_bounds(
-        self, bounds: Integers, which: str, here: Integers, flips: Flips
+        self, bounds: Integers, which: str, here: Integers, cycle: Integers, mask: Integers
     ) -> Integers:
         """With a bit of a bound wrong for all results that are shown from then on."""
         width, side = self.design.widths["p"], int(which == "high")
         own = bounds[side, here]
-        after = signed(pattern(own, width) ^ (np.int64(1) << flips.bit)[:, None, None, None], width)
-        late = self.shown.reshape(self.sums.shape[1:])[None] >= flips.cycle[:, None, None, None]
+        after = signed(pattern(own, width) ^ mask[:, None, None, None], width)
+        late = self.shown.reshape(self.sums.shape[1:])[None] >= cycle[:, None, None, None]
         bounds[side, here] = np.where(late, after, own)
         return bounds
 
