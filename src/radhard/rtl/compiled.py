@@ -21,13 +21,14 @@ from radhard.rtl.cycle import signed
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.emit import emit
 from radhard.rtl.flip import Flips
-from radhard.rtl.schedule import Integers, Operands, Schedule, schedule
+from radhard.rtl.schedule import Integers, Operands, Schedule, bounds_of, schedule
 
 _PUBLIC = """`verilator_config
 public_flat_rw -module "pe" -var "*" @(posedge clk)
 public_flat_rw -module "replica" -var "q" @(posedge clk)
 public_flat_rw -module "systolic" -var "low" @(posedge clk)
 public_flat_rw -module "systolic" -var "high" @(posedge clk)
+public_flat_rw -module "systolic" -var "mean" @(posedge clk)
 """
 _DRIVER = """#include <cstdint>
 #include <cstdio>
@@ -230,7 +231,7 @@ class Compiled:
     def _fed(self, plan: Schedule, operands: Operands) -> tuple[NDArray[np.uint64], int]:
         """Words of all inputs at each edge, and how many edges set the bounds first."""
         design, widths = self.design, self.design.widths
-        before = 2 * widths["p"] if design.checks else 0
+        before = len(design.bounds) * widths["p"]
         parts = {name: plan.controls[:, k] for k, name in enumerate(design.controls)}
         lines = {
             "left": _packed(plan.left, widths[design.left]),
@@ -299,8 +300,8 @@ def _packed(lines: Integers, width: int) -> NDArray[np.uint64]:
 
 
 def _bits(design: ArrayDesign, operands: Operands) -> Integers:
-    """The bounds, the highest bit of the upper one first."""
+    """The bounds, the highest bit of the last one first."""
     width = design.widths["p"]
-    low, high = operands.bounds or (-(1 << (width - 1)), (1 << (width - 1)) - 1)
-    text = "".join(f"{bound % (1 << width):0{width}b}" for bound in (high, low))
+    bounds = bounds_of(design, operands)[::-1]
+    text = "".join(f"{bound % (1 << width):0{width}b}" for bound in bounds)
     return np.array([int(bit) for bit in text])
