@@ -29,7 +29,7 @@ class Walk:
             for c in range(one.cols)
         }
         if operands.bounds:
-            for name, bound in zip(("low", "high"), operands.bounds, strict=True):
+            for name, bound in zip(design.bounds, operands.bounds, strict=True):
                 self.held[name, 0, 0] = bound % (1 << design.widths["p"])
 
     def value(self, name: str, r: int, c: int) -> int:
@@ -94,6 +94,8 @@ class Walk:
             return found
         if self.design.protect == "zero":
             return 0
+        if self.design.protect == "mean":
+            return twos(self.held["mean", 0, 0], width)
         return low if found < low else high
 
     def run(self) -> np.ndarray:

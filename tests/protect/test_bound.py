@@ -29,9 +29,9 @@ def work(residual: nn.Module, images: Tensor, labels: Tensor) -> rh.Workload:
 def test_clamping_and_zeroing() -> None:
     values = torch.tensor([[[-3.0, 0.5, 7.0, torch.nan, torch.inf, -torch.inf]]])
     low, high = torch.tensor(-1.0), torch.tensor(2.0)
-    clamped = Bounded(low, high, zero=False)(values)
+    clamped = Bounded(low, high)(values)
     assert clamped.flatten().tolist() == [-1.0, 0.5, 2.0, -1.0, 2.0, -1.0]
-    assert Bounded(low, high, zero=True)(values).flatten().tolist() == [0, 0.5, 0, 0, 0, 0]
+    assert Bounded(low, high, torch.zeros(()))(values).flatten().tolist() == [0, 0.5, 0, 0, 0, 0]
 
 
 def test_bounds_are_carried_through_pooling_and_concatenation(work: rh.Workload) -> None:

@@ -1,5 +1,7 @@
 """The numpy twin of the arrays: products, flips, and what the closed forms say of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from radhard.rtl.flip import Flips
 from radhard.rtl.schedule import Operands, schedule, sizes
 
 DATAFLOWS = ["ws", "os", "is"]
-PROTECTIONS = ["none", "clamp", "zero", "msb", "psum", "voted", "tmr"]
+PROTECTIONS = ["none", "clamp", "zero", "mean", "msb", "psum", "voted", "tmr"]
 
 
 def affine(design: ArrayDesign, free: int, a: tuple, w: tuple) -> Operands:
@@ -57,7 +59,7 @@ def test_flips_do_what_they_do_register_by_register(dataflow: str, protect: str)
     design = ArrayDesign(3, 2, 4, 3, 9, dataflow=dataflow, protect=protect)
     operands = Operands.drawn(design, tiles=2, free=3, seed=5)
     if design.checks:
-        operands = Operands(operands.a, operands.w, (-20, 12))
+        operands = Operands(operands.a, operands.w, (-20, 12, 5)[: len(design.bounds)])
     flips = Flips.drawn(design, schedule(design, operands).cycles, n=250, seed=7)
     found = Twin(design, operands).run(flips)
     for k, line in enumerate(flips.lines(design)):
@@ -116,6 +118,10 @@ def test_outputs_keep_to_their_bounds() -> None:
     inside = (exact >= -9000) & (exact <= 4000)
     assert (Twin(zero, bounded).run()[0] == exact * inside).all()
     assert 0 < inside.mean() < 1
+    other, bounded = ArrayDesign(3, 3, protect="mean"), replace(bounded, bounds=(-9000, 4000, -77))
+    assert (Twin(other, bounded).run()[0] == np.where(inside, exact, -77)).all()
+    with pytest.raises(ValueError, match="zero takes low, high"):
+        Twin(zero, bounded).run()
 
 
 def test_flips_are_read_as_they_are_written() -> None:

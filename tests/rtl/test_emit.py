@@ -16,7 +16,7 @@ from radhard.rtl.schedule import Operands, schedule
 CASES = [
     (dataflow, protect)
     for dataflow in ("ws", "os", "is")
-    for protect in ("none", "clamp", "zero", "msb", "psum", "voted", "tmr")
+    for protect in ("none", "clamp", "zero", "mean", "msb", "psum", "voted", "tmr")
 ]
 compiles = pytest.mark.skipif(bool(missing()), reason=f"nothing to compile with: {missing()}")
 
@@ -38,7 +38,7 @@ def test_every_flip_of_two_tiles_is_that_of_the_twin(
     design = ArrayDesign(3, 2, 4, 3, 10, dataflow=dataflow, protect=protect)
     operands = Operands.drawn(design, tiles=2, free=4, seed=1)
     if design.checks:
-        operands = Operands(operands.a, operands.w, (-30, 25))
+        operands = Operands(operands.a, operands.w, (-30, 25, 7)[: len(design.bounds)])
     flips = Flips.every(design, schedule(design, operands).cycles)
     compiled, twin = Compiled(design, tmp_path), Twin(design, operands)
     assert (compiled.run(operands, None) == twin.run()).all()

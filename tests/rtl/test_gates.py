@@ -18,12 +18,12 @@ from radhard.rtl.schedule import Operands
 
 has_yosys = bool(find_spec("pyosys") or shutil.which("yosys"))
 synthesises = pytest.mark.skipif(not has_yosys, reason="no Yosys here: pip install .[hardware]")
-PROTECTIONS = ("none", "clamp", "zero", "msb", "psum", "voted", "tmr")
+PROTECTIONS = ("none", "clamp", "zero", "mean", "msb", "psum", "voted", "tmr")
 
 
 def drawn(design: ArrayDesign) -> Operands:
     found = Operands.drawn(design, tiles=2, free=5, seed=1)
-    return Operands(found.a, found.w, (-20, 15)) if design.checks else found
+    return Operands(found.a, found.w, (-20, 15, 3)[: len(design.bounds)] or None)
 
 
 @synthesises

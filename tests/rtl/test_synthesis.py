@@ -20,7 +20,7 @@ places = pytest.mark.skipif(
     not (has_yosys and has_nextpnr), reason="no Yosys and nextpnr here: pip install .[hardware]"
 )
 DATAFLOWS = ("ws", "os", "is")
-PROTECTIONS = ("none", "clamp", "zero", "msb", "psum", "voted", "tmr")
+PROTECTIONS = ("none", "clamp", "zero", "mean", "msb", "psum", "voted", "tmr")
 SIZES = ((2, 3, 8, 8, 24), (3, 2, 4, 4, 16), (4, 4, 8, 4, 20), (4, 3, 3, 6, 10), (1, 3, 4, 4, 16))
 
 

@@ -20,7 +20,7 @@ from radhard.rtl.validate import validate
 from radhard.testing import check_chip
 
 FLOWS = ("ws", "os", "is")
-PROTECTIONS = ("none", "clamp", "zero", "msb", "psum", "voted", "tmr")
+PROTECTIONS = ("none", "clamp", "zero", "mean", "msb", "psum", "voted", "tmr")
 
 
 @pytest.mark.parametrize("dataflow", FLOWS)
@@ -30,7 +30,7 @@ def test_every_flip_of_two_tiles(dataflow: str, protect: str) -> None:
         design = ArrayDesign(*size, 4, 3, 8, dataflow, protect)
         operands = Operands.drawn(design, tiles=2, free=5, seed=1)
         if design.checks:
-            operands = Operands(operands.a, operands.w, (-20, 15))
+            operands = Operands(operands.a, operands.w, (-20, 15, 3)[: len(design.bounds)])
         flips = Flips.every(design, schedule(design, operands).cycles)
         found = validate(design, operands, flips)
         assert found.disagreements == ()

@@ -57,7 +57,7 @@ class Ask(BaseModel):
     """A campaign file's top level; the names are those of the command line.
 
     Attributes:
-        model: a zoo name, ``package.module:function`` or a ``.pt2`` file.
+        model: a zoo name, ``package.module:function``, a ``.pt2`` or an ``.onnx`` file.
         data: a data set's name, an image folder, or an ``.npz`` file of inputs by name; a zoo model
             has a home data set.
         weights: a checkpoint for a zoo model.
@@ -67,7 +67,7 @@ class Ask(BaseModel):
         target: what the answer is about: the ``task``, which is all test images at hand, or these
             ``images`` only, drawn by the seed and spread over classes.
         size, grey, mean, std: how images are read, as in `radhard.network.folder.Reading`.
-        format: number format; where left out that of a quantised ``.pt2`` file, else fp32, or int8
+        format: number format; where left out those of a quantised network, else fp32, or int8
             with a multiplier.
         chip: what is struck: a chip's name, or a ``.toml`` file that describes one.
         fault_model: what happens to the struck value.

@@ -32,6 +32,7 @@ from radhard.network.arithmetic import Datapath
 from radhard.network.aware import LearnedSteps
 from radhard.network.capture import capture
 from radhard.network.clip import LeastSquares
+from radhard.network.codes import holds_codes
 from radhard.network.datapath import Datapaths
 from radhard.network.format import Formats
 from radhard.network.multiplied import Multipliers, psum_bits_of
@@ -122,7 +123,7 @@ def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepa
     }  # fmt: skip
     whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
     fmt, told = _format(ask, whole, named)
-    if ask.rounding is not None:
+    if ask.rounding is not None and fmt is not None:
         fmt = replace(Formats.of(fmt), rounding=ask.rounding)
     work = _captured(whole, ask, fmt)
     if ask.arithmetic is not None:
@@ -187,17 +188,26 @@ def chips_of(
 
 def _format(
     ask: Ask, whole: Subject, named: NumberFormat | Formats | None
-) -> tuple[NumberFormat | Formats, tuple[str, ...]]:
-    """What a network is in: as is said, as its file says, or as usual; and a note on that."""
-    own = whole.formats
+) -> tuple[NumberFormat | Formats | None, tuple[str, ...]]:
+    """What a network is in: as is said, as its file says, or as usual; and a note on that.
+
+    ``None`` where that is known when it is captured: it holds codes.
+    """
+    own, coded = whole.formats, holds_codes(whole.model)
     if named is not None:
-        other = own is not None and named != own
+        other = (own is not None and named != own) or (coded and not _by_layer(named))
         told = f"{ask.model} has formats of its own, but is run in {named.name}, as asked"
         return named, (told,) if other else ()
     if own is not None:
         return own, (f"{ask.model} has formats of its own, {own.name}: taken as they are",)
+    if coded:
+        return None, (f"{ask.model} holds codes: they and their scales are taken as they are",)
     exact = ask.multiplier is None and ask.permanent is None
     return (FLOAT32 if exact else INT8), ()
+
+
+def _by_layer(named: NumberFormat | Formats) -> bool:
+    return isinstance(named, Formats) and bool(named.layers)
 
 
 def training_of(ask: Ask, most: int) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -207,7 +217,7 @@ def training_of(ask: Ask, most: int) -> tuple[torch.Tensor, torch.Tensor] | None
         ask: which network and data.
         most: images of a folder that are read beside those at hand.
     """
-    if ":" in ask.model or ask.model.endswith(".pt2"):
+    if ":" in ask.model or ask.model.endswith((".pt2", ".onnx")):
         return None
     how = ask.reading(most)
     source = subject(ask.model, ask.data, ask.weights, train=True, how=how)
@@ -307,7 +317,7 @@ def _listed(name: str) -> Any:
     raise ValueError(f"no arithmetic {name!r}: name your own, package.module:object")
 
 
-def _captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats) -> Workload:
+def _captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats | None) -> Workload:
     """The network with the images that the answer is about.
 
     Formats are fitted to the same few images, whichever are struck.

@@ -15,6 +15,7 @@ from radhard.cli.explore import explore
 from radhard.cli.listing import listing
 from radhard.cli.protect import protect
 from radhard.cli.quantise import quantise
+from radhard.cli.rank import rank
 from radhard.cli.report import report
 from radhard.cli.retune import retune
 from radhard.cli.rtl import rtl
@@ -32,6 +33,7 @@ __all__ = [
     "main",
     "protect",
     "quantise",
+    "rank",
     "report",
     "retune",
     "rtl",

@@ -63,7 +63,9 @@ _ON_ARRAY = "radhard.rtl.hybrid:OnArray"
 def assess(
     model: Annotated[
         str,
-        typer.Argument(help="Zoo name, package.module:function, or .pt2 file of torch.export."),
+        typer.Argument(
+            help="Zoo name, package.module:function, .pt2 file of torch.export, or .onnx file."
+        ),
     ],
     data: Annotated[
         str | None,
@@ -82,7 +84,7 @@ def assess(
     format: Annotated[
         str | None,
         typer.Option(
-            help="Number format: radhard list formats; that of a quantised .pt2, else fp32, or "
+            help="Number format: radhard list formats; those of a quantised network, else fp32, or "
             "int8 with a multiplier or permanent faults."
         ),
     ] = None,

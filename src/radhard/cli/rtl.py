@@ -43,6 +43,7 @@ class ProtectName(StrEnum):
     none = "none"
     clamp = "clamp"
     zero = "zero"
+    mean = "mean"
     msb = "msb"
     psum = "psum"
     voted = "voted"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from radhard.engine.reweigh import under_own_weights, wrong_weights
 from radhard.engine.trace import Trace, filled, run_steps
 from radhard.faults.corruption import OPERANDS, Corruption
 from radhard.faults.model import Integers
+from radhard.formats.number import NumberFormat
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Product
 from radhard.network.program import Span
@@ -88,15 +90,36 @@ def struck_values(
         how = trace.workload.arithmetic[number]
         change = altered(golden, corruption, how.output)
         return element, golden, change.after, change
-    faulty, free, change = _one_output(trace, number, corruption, element)
+    struck = struck_sums(trace, number, corruption, element)
+    how, carrier = trace.workload.arithmetic[number], trace.workload.formats.carrier
+    how = replace(how, weight=struck.weight)
+    faulty, free = (
+        how.finished(sums, struck.given).to(carrier) for sums in (struck.faulty, struck.free)
+    )
+    change = struck.change
     same = (faulty == free) | (torch.isnan(faulty) & torch.isnan(free))
     return element, golden, torch.where(same, golden, faulty), change
 
 
-def _one_output(
-    trace: Trace, number: int, corruption: Corruption, element: Tensor
-) -> tuple[Tensor, Tensor, Change]:
-    """One output (n,) of each corruption, with a wrong operand or partial sum, and without."""
+class Struck(NamedTuple):
+    """The sum of one output of each of n corruptions.
+
+    Attributes:
+        faulty, free: with a wrong operand or partial sum, and without, (n,).
+        given: bias and scale of each, as `Arithmetic.finished` takes them.
+        weight: the format of the weights of each.
+        change: what was struck.
+    """
+
+    faulty: Tensor
+    free: Tensor
+    given: Parameters
+    weight: NumberFormat
+    change: Change
+
+
+def struck_sums(trace: Trace, number: int, corruption: Corruption, element: Tensor) -> Struck:
+    """The sums of one output (n,) of each corruption, before they are scaled and rounded."""
     workload, layer = trace.workload, trace.workload.layers[number]
     how, given = workload.arithmetic[number], workload.parameters[number]
     assert given is not None
@@ -147,8 +170,7 @@ def _one_output(
             hit = torch.where(wrong[:, None] < 0, taps == span[:, :1], window == wrong[:, None])
             over = terms.with_inside(hit) if isinstance(terms, Each) else terms
             faulty = sums(torch.where(hit, change.after[:, None], x), w, bias, over)
-    carrier = workload.formats.carrier
-    return how.finished(faulty, own).to(carrier), how.finished(fault_free, own).to(carrier), change
+    return Struck(faulty, fault_free, own, how.weight, change)
 
 
 def held_inputs(trace: Trace, number: int, corruption: Corruption) -> Tensor:

@@ -15,14 +15,14 @@ from radhard.formats.twos import patterns, signed
 class IntegerFormat:
     """Integers of ``width`` bits with a scale: ``real = scale * (integer - zero)``.
 
-    Symmetric formats are two's complement with ``zero = 0``; affine ones are unsigned with a zero
-    point. Rounding is to nearest, ties to even; values past the range saturate, not-a-number
-    becomes 0. (Jacob et al., CVPR'18, equation 1.)
+    Codes are two's complement, or unsigned where the format is affine; `fit` gives the former a
+    zero point of 0, while networks of others may have any. Rounding is to nearest, ties to even;
+    values past the range saturate, not-a-number becomes 0. (Jacob et al., CVPR'18, equation 1.)
 
     Attributes:
         name: the listed name.
         width: bits, 2 to 16.
-        affine: unsigned codes with a zero point where ``True``.
+        affine: unsigned codes, whose zero point `fit` chooses, where ``True``.
         per_channel: one scale for each index of the first axis, chosen by ``fit``.
         scale: one value, or one per channel, kept as float32; empty until ``fit`` chooses it.
         zero: the integers that stand for 0, as many as there are scales.
@@ -64,6 +64,11 @@ class IntegerFormat:
         return {"sign": range(self.width - 1, self.width), "integer": range(self.width - 1)}
 
     @property
+    def spread(self) -> int:
+        """Bits that an integer less its zero point needs in two's complement."""
+        return self.width + (self.affine or any(self.zero))
+
+    @property
     def limits(self) -> tuple[int, int]:
         """The smallest and the largest integer."""
         if self.affine:
@@ -80,7 +85,7 @@ class IntegerFormat:
         """The integers less their zero point that ``real`` is stored as, in its type."""
         low, high = self.limits
         steps = (real / self.scales(real).to(real.dtype)).round_().nan_to_num_(nan=0.0)
-        if not self.affine:
+        if not any(self.zero):
             return steps.clamp_(low, high)
         zero = self._spread(self.zero, real).to(real.dtype)
         return steps.clamp_(low - zero, high - zero)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import io
 import json
 import operator
@@ -46,7 +47,11 @@ _FORMULA = (
 #: Major versions of what torch.export.save writes that are read; a minor one only adds.
 _VERSIONS = (8,)
 _WORD = re.compile(r"[a-z]{1,2}\d+|[A-Z][A-Za-z]*", re.ASCII)
-_ATEN = re.compile(r"torch\.ops\.aten\.([a-z_][a-z0-9_]*)\.([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
+_NAMED = re.compile(
+    r"torch\.ops\.(?:aten|(quantized_decomposed)(?=\.(?:de)?quantize_))"
+    r"\.([a-z_][a-z0-9_]*)\.([A-Za-z_][A-Za-z0-9_]*)",
+    re.ASCII,
+)
 
 
 def program_in(path: Path) -> nn.Module:
@@ -214,7 +219,7 @@ class ArchivedProgram(nn.Module):
             elif kind in {"parameter", "buffer", "tensor_constant"}:
                 name = about[f"{kind}_name"]
                 self._tensor_names[about["arg"]["name"]] = name
-                self._hold(name, tensors[name], kind)
+                hold(self, name, tensors[name], kind == "parameter")
             else:
                 raise ForeignError(f"an input of the kind {kind}")
         for name in self._inputs:
@@ -225,6 +230,11 @@ class ArchivedProgram(nn.Module):
         self._nodes = [_node(node) for node in graph["nodes"]]
         ends = zip(graph["outputs"], held["signature"]["output_specs"], strict=True)
         self._outputs = [output for output, spec in ends if "user_output" in spec]
+
+    @property
+    def operations(self) -> list[Callable[..., Any]]:
+        """Of the graph, in run order."""
+        return [node.op for node in self._nodes]
 
     def forward(self, images: Tensor) -> Any:
         """Whatever the program gives for images (b, ...); several by their names."""
@@ -240,20 +250,27 @@ class ArchivedProgram(nn.Module):
         found = tuple(_value(output, values) for output in self._outputs)
         return found[0] if len(found) == 1 else found
 
-    def _hold(self, name: str, value: Tensor, kind: str) -> None:
-        """Register a tensor where its name says, as the program's layers are named by it."""
-        *inner, last = name.split(".")
-        place: nn.Module = self
-        for part in inner:
-            if part not in place._modules:
-                place.add_module(part, nn.Module())
-            place = place.get_submodule(part)
-        if last in place._parameters or last in place._buffers:
-            return  # used twice
-        if kind == "parameter":
-            place.register_parameter(last, nn.Parameter(value, requires_grad=False))
-        else:
-            place.register_buffer(last, value)
+
+def hold(module: nn.Module, name: str, value: Tensor, parameter: bool = False) -> None:
+    """Register a tensor where its name says, as a program's layers are named by it."""
+    *inner, last = name.split(".")
+    place = module
+    for part in inner:
+        if part not in place._modules:
+            place.add_module(part, nn.Module())
+        place = place.get_submodule(part)
+    if last in place._parameters or last in place._buffers:
+        return  # used twice
+    if parameter:
+        place.register_parameter(last, nn.Parameter(value, requires_grad=False))
+    else:
+        place.register_buffer(last, value)
+
+
+def coding() -> Any:
+    """The operations of PyTorch that round to codes and back, ``quantized_decomposed``."""
+    importlib.import_module("torch.ao.quantization.fx._decomposed")  # which registers them
+    return torch.ops.quantized_decomposed
 
 
 def _node(held: dict[str, Any]) -> _Node:
@@ -271,13 +288,16 @@ def _node(held: dict[str, Any]) -> _Node:
 def _operation(target: str) -> Callable[..., Any]:
     if target in _ARITHMETIC:
         return _ARITHMETIC[target]
-    named = _ATEN.fullmatch(target)
-    packet = getattr(torch.ops.aten, named[1], None) if named else None
+    named = _NAMED.fullmatch(target)
+    packet = None
+    if named is not None:
+        room = coding() if named[1] else torch.ops.aten
+        packet = getattr(room, named[2], None)
     if not isinstance(packet, torch._ops.OpOverloadPacket) or named is None:
         raise ForeignError(f"the function {target}")
-    if named[2] not in packet.overloads():
+    if named[3] not in packet.overloads():
         raise CaptureError(f"this version of PyTorch has no operation {target}")
-    op: torch._ops.OpOverload = getattr(packet, named[2])
+    op: torch._ops.OpOverload = getattr(packet, named[3])
     if any(part.name == "filename" for part in op._schema.arguments):
         raise ForeignError(f"the function {target}")
     return op

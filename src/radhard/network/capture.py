@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from radhard.formats.catalogue import FLOAT32
+from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
+from radhard.network.adopted import own_formats, unrounded
 from radhard.network.comparator import NanRule, known_rule
 from radhard.network.coverage import covered_by
 from radhard.network.datapath import Datapaths, by_layer
@@ -34,7 +37,7 @@ def capture(
     model: nn.Module | ExportedProgram,
     images: Tensor | ArrayLike | Mapping[str, Tensor | ArrayLike],
     labels: Tensor | ArrayLike,
-    format: NumberFormat | Formats = FLOAT32,
+    format: NumberFormat | Formats | None = None,
     name: str | None = None,
     nan: NanRule | None = None,
     fit_to: Tensor | ArrayLike | Mapping[str, Tensor | ArrayLike] | None = None,
@@ -54,7 +57,8 @@ def capture(
             numbers, such as those of words. A mapping gives several by the names of the
             parameters of the model's ``forward``, each (b, ...).
         labels: (b,) class numbers, or (b, places, ...), one for each place.
-        format: one number format for everything, or `Formats`.
+        format: one number format for everything, or `Formats`; ``None`` for the codes that the
+            model has (pairs of ``quantize`` and ``dequantize``, as PT2E writes them), else float32.
         name: for tables and pages; the class name of the model where ``None``.
         nan: what rectifiers and pooling make of not-a-number: ``propagate``, or ``zero``; ``None``
             for zero on chips and propagate in software. See `Workload`.
@@ -90,7 +94,7 @@ def capture(
     with torch.no_grad():
         with evaluating(taken) if isinstance(taken, nn.Module) else nullcontext():
             graph = exported(taken, images, inputs)
-            program = program_of(graph, images, inputs, output)
+            program, weights = program_of(graph, images, inputs, output)
         shapes = _shapes(program, images[:1])
         layers = _named_apart(layers_of(program, shapes))
         if not layers:
@@ -98,16 +102,44 @@ def capture(
                 "the model has no layer that multiplies and accumulates (convolution, linear, "
                 "matrix product, attention): there is nothing to strike"
             )
+        program, layers, asked = _formats(program, layers, weights, format, seen)
         _check_labels(labels, shapes(program.output)[1:])
         extremes = extremes_of(program, layers, seen)
         title = name or type(taken).__name__
         covered = covered_by(layers, program, graph, images[:1])
         captured = Captured(program, layers, extremes, covered)
         own = by_layer(arithmetic, layers) if arithmetic is not None else {}
-        work = formatted(title, captured, Formats.of(format), images, labels, rule, own)
+        work = formatted(title, captured, asked, images, labels, rule, own)
     tell_of_silence(work, seen.to(work.images))
     tell_of_readers(work)
     return work
+
+
+def _formats(
+    program: Program,
+    layers: tuple[Layer, ...],
+    weights: Mapping[int, IntegerFormat],
+    asked: NumberFormat | Formats | None,
+    seen: Tensor,
+) -> tuple[Program, tuple[Layer, ...], Formats]:
+    """The network in the codes that it has, or in what was asked for in place of them.
+
+    Warns:
+        UserWarning: where results of layers have no codes.
+    """
+    if not weights:
+        return program, layers, Formats.of(FLOAT32 if asked is None else asked)
+    if asked is None or (isinstance(asked, Formats) and asked.layers):
+        own = own_formats(program, layers, weights, seen)
+        if asked is None and own.missing:
+            warnings.warn(
+                f"results of {', '.join(own.missing)} have no codes in the model: they get 16 "
+                "bits, fitted to what images show",
+                stacklevel=3,
+            )
+        if asked in (None, own.formats):
+            return own.program, own.layers, own.formats
+    return unrounded(program), layers, Formats.of(asked)
 
 
 def _check_labels(labels: Tensor, shape: tuple[int, ...]) -> None:

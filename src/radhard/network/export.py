@@ -18,6 +18,8 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import Node
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_unflatten
 
+from radhard.formats.integer import IntegerFormat
+from radhard.network.codes import codes_of
 from radhard.network.decomposition import parts
 from radhard.network.inputs import Inputs
 from radhard.network.layout import CaptureError, layouts
@@ -100,8 +102,11 @@ def _check_names(module: nn.Module, given: tuple[str, ...]) -> None:
 
 def program_of(
     graph: ExportedProgram, images: Tensor, inputs: Inputs, output: str | None = None
-) -> Program:
+) -> tuple[Program, dict[int, IntegerFormat]]:
     """The steps of an exported graph, with the layout of every value.
+
+    Where the graph rounds values to codes and back, that is one step, `Coded`; the formats of
+    constants that codes stand for come beside the program, by step.
 
     Layouts are found by experiment: two batch sizes tell how sizes depend on the batch, and
     changes of one image at a time tell where in each value the images lie.
@@ -115,13 +120,14 @@ def program_of(
     Raises:
         CaptureError: when images of a batch influence each other or the output is no logits.
     """
-    steps, result = _steps(graph, inputs, output)
+    given, result = _steps(graph, inputs, output)
+    steps, weights = codes_of(given)
     bare = Program(steps, (None,) * len(steps), (None,) * len(steps), result)
     with torch.no_grad():
         rows, sizes, steps = layouts(bare, images)
     program = Program(steps, rows, sizes, result)
     _check_logits(program)
-    return program
+    return program, weights
 
 
 @contextlib.contextmanager

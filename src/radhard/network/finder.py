@@ -303,7 +303,7 @@ def _name(program: Program, weight: Ref, step: Step) -> str:
         return step.name
     named = [other for other in program.steps if other.op is None and "weight" in other.name]
     views = (other for other in named if overlap(other.constant, held.constant))
-    own = held if held in named else next(views, None)
+    own = held if any(held is other for other in named) else next(views, None)
     if own is None:
         return step.name
     return own.name.removesuffix("weight").rstrip("._") or step.name

@@ -239,18 +239,21 @@ def port_of(multiplier: Multiplier, fmt: NumberFormat) -> Port:
         ValueError: for a format whose codes the multiplier does not have.
     """
     affine = isinstance(fmt, IntegerFormat) and fmt.affine
-    zeros = fmt.zero if affine and isinstance(fmt, IntegerFormat) else (0,)
+    zeros = fmt.zero if isinstance(fmt, IntegerFormat) else (0,)
     if not isinstance(fmt, IntegerFormat | FixedFormat) or len(set(zeros)) > 1:
         raise ValueError(f"{fmt.name} has no codes with one zero point: use radhard.INT8")
-    if fmt.width > multiplier.width or (multiplier.signed and affine):
+    shifted = multiplier.signed and (affine or any(zeros))
+    if fmt.width > multiplier.width or shifted:
         low, high = limits(multiplier.width, multiplier.signed)
         raise ValueError(
-            f"{fmt.name} has codes from {fmt.limits[0]} to {fmt.limits[1]}, {multiplier.name} "
-            f"operands from {low} to {high}: use a format of at most {multiplier.width} bits"
-            + (", signed, or an unsigned multiplier" if affine else "")
+            f"{fmt.name} has codes from {fmt.limits[0]} to {fmt.limits[1]}"
+            + (f" with zero point {zeros[0]}" if zeros[0] else "")
+            + f", {multiplier.name} operands from {low} to {high}: use a format of at most "
+            f"{multiplier.width} bits"
+            + (", signed and without a zero point, or an unsigned multiplier" if shifted else "")
         )
-    offset = 0 if multiplier.signed else zeros[0] if affine else 1 << (fmt.width - 1)
-    return Port(offset, (1 << multiplier.width) - 1)
+    half = 0 if multiplier.signed or affine else 1 << (fmt.width - 1)
+    return Port(zeros[0] + half, (1 << multiplier.width) - 1)
 
 
 def multiplied(

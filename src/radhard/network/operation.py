@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from radhard.formats.integer import IntegerFormat
 from radhard.network.comparator import plain
 from radhard.network.program import Item, Ref, Step
 
@@ -144,6 +145,21 @@ def cast(x: Tensor, held: torch.dtype, through: torch.dtype | None) -> Tensor:
     return (x if through is None else x.to(through)).to(held)
 
 
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Rounds values to a format and hands them on, the operation that stands in programs.
+
+    Attributes:
+        format: its scale is known.
+    """
+
+    format: IntegerFormat
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The values that the codes of ``x`` stand for."""
+        return self.format.round(x)
+
+
 def operation_of(step: Step) -> Operation:
     """What a step's operation does; of layers, ask `radhard.network.finder`.
 
@@ -153,6 +169,8 @@ def operation_of(step: Step) -> Operation:
     op: Any = plain(step.op)
     if isinstance(op, Item):
         return Move() if op.op in _SPLITTING else Operation()
+    if isinstance(op, Coded):
+        return Elementwise()
     found = _PARSED.get(op, _none)(step)
     if found is None:
         packet = getattr(op, "overloadpacket", None)

@@ -6,7 +6,7 @@ import copy
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -53,10 +53,15 @@ def plain(model: nn.Module | ExportedProgram) -> nn.Module | ExportedProgram:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """The module in evaluation mode; afterwards each part is in the mode that it was in."""
+    """The module in evaluation mode; afterwards each part is in the mode that it was in.
+
+    The module of an exported program has no modes, and refuses to be asked for one.
+    """
     training = [part for part in model.modules() if part.training]
     try:
-        yield model.eval()
+        with suppress(NotImplementedError):
+            model.eval()
+        yield model
     finally:
         for part in training:
             part.training = True
@@ -156,8 +161,9 @@ def _check_value(name: str, value: Tensor) -> None:
 
 def _quantised(what: str) -> str:
     return (
-        f"{what}: capture the network as it was before, in float32; radhard quantises it itself "
-        "(--format int8, or capture(..., format=rh.INT8))"
+        f"{what}: give the network as PT2E or QDQ-ONNX write it, whose codes are taken, or "
+        "as it was before, in float32; radhard quantises it itself (--format int8, or "
+        "capture(..., format=rh.INT8))"
     )
 
 

@@ -19,6 +19,7 @@ from radhard.network.format import Formats
 from radhard.network.given import inputs_in, packed
 from radhard.network.inputs import Inputs
 from radhard.network.layout import CaptureError
+from radhard.network.onnxmodel import onnx_model
 from radhard.network.plain import tensor_of
 from radhard.network.quantised import formats_in
 from radhard.network.weights import trained
@@ -65,7 +66,8 @@ def subject(
 
     Args:
         model: a zoo name; ``package.module:function`` that gives a module, or a module, images
-            (or several inputs by name) and labels; or a ``.pt2`` file of torch.export.
+            (or several inputs by name) and labels; or a ``.pt2`` file of torch.export, or one of
+            ONNX.
         data: a data set's name, a folder of class folders, or for models of the user's own an
             ``.npz`` file of inputs by name; a zoo model has a home data set.
         weights: a checkpoint for a zoo model.
@@ -84,6 +86,9 @@ def subject(
         loaded = _trusted(path) if trust else program_in(path)
         found = _with_data(path.stem, loaded, (data, weights, train, how))
         return replace(found, formats=formats_in(path))
+    if model.endswith(".onnx"):
+        path = Path(model)
+        return _with_data(path.stem, onnx_model(path), (data, weights, train, how))
     if ":" in model:
         made = _made(model)
         title = model.rpartition(":")[2]

@@ -341,7 +341,7 @@ def zoo_model(name: str) -> ZooModel:
     raise ValueError(
         f"no model {name!r}: did you mean {', '.join(near)}? `radhard list models` shows all, and "
         f"-FUNCTION behind a name changes its activation function ({functions}); your own model is "
-        "package.module:function or a .pt2 file of torch.export"
+        "package.module:function, a .pt2 file of torch.export or an .onnx file"
     )
 
 

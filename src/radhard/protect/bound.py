@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,25 +20,40 @@ from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import SmoothCorrection, Tap, TapGuard, observed, placed, tapped
 from radhard.stats.moments import ArrayMoments
 
+#: What values outside become in place of the nearer bound.
+Instead = Literal["mean"]
+
 
 class Bounded(nn.Module):
-    """Clamps values to [low, high], or sets those outside to zero; not-a-number lies outside."""
+    """Clamps values to [low, high], or sets those outside to another; not-a-number lies outside.
+
+    Args:
+        low, high: the bounds.
+        instead: what others become; the nearer bound where ``None``.
+    """
 
     low: Tensor
     high: Tensor
+    instead: Tensor | None
 
-    def __init__(self, low: Tensor, high: Tensor, zero: bool) -> None:
+    def __init__(self, low: Tensor, high: Tensor, instead: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("low", low)
         self.register_buffer("high", high)
-        self.zero = zero
+        self.register_buffer("instead", instead)
+
+    @classmethod
+    def by(cls, bounds: tuple[Tensor, ...], zero: bool) -> Bounded:
+        """From low, high, and a third where that is what others become."""
+        low, high, *mean = bounds
+        return cls(low, high, torch.zeros_like(low) if zero else next(iter(mean), None))
 
     def forward(self, values: Tensor) -> Tensor:
         """Values (n, m, positions); bounds broadcast."""
         low, high = self.low.to(values.dtype), self.high.to(values.dtype)
         inside = (values >= low) & (values <= high)
-        if self.zero:
-            return torch.where(inside, values, 0.0)
+        if self.instead is not None:
+            return torch.where(inside, values, self.instead.to(values.dtype))
         near = torch.where(values > high, high, low)
         return torch.where(inside, values, near)
 
@@ -46,13 +62,15 @@ class Bounded(nn.Module):
         low, high = (placed(end, place).to(values.dtype) for end in (self.low, self.high))
         if ((values >= low) & (values <= high)).all():
             return values
-        return Bounded(low, high, self.zero).forward(values)
+        other = None if self.instead is None else placed(self.instead, place)
+        return Bounded(low, high, other).forward(values)
 
     def bounds(self) -> Bounds:
         """See `radhard.protect.tap.Bounding`."""
         low, high = self.low.reshape(-1), self.high.reshape(-1)
-        if self.zero:
-            return Bounds(low, high, torch.zeros_like(low), torch.zeros_like(low))
+        if self.instead is not None:
+            other = self.instead.reshape(-1)
+            return Bounds(low, high, other, other)
         return Bounds(low, high, low, high)
 
 
@@ -60,6 +78,19 @@ def element_cost(workload: Workload, steps: Mapping[int, int], operations: float
     """Operations on all values of some steps."""
     rows = [workload.program.rows[step] for step in steps]
     return operations * sum(layout.elements for layout in rows if layout is not None)
+
+
+def means(workload: Workload, steps: Mapping[int, int]) -> dict[int, Tensor]:
+    """Fault-free means of steps that layers belong to, as the code of the layer's output has it."""
+    sums, counts = dict.fromkeys(steps, 0.0), dict.fromkeys(steps, 0)
+    for values, _ in observed(workload, steps):
+        for step, seen in values.items():
+            sums[step] += float(seen.double().sum())
+            counts[step] += seen.numel()
+    return {
+        step: workload.arithmetic[number].output.round(torch.tensor(sums[step] / counts[step]))
+        for step, number in steps.items()
+    }
 
 
 def extremes(
@@ -88,9 +119,10 @@ class RangeRestriction(Protection):
         cushion: by which share of its magnitude each bound is moved outwards, at least 0.
         zero: set what lies outside to 0 instead (range supervision with zeroing; "Just say zero").
         fitted: the bounds, from `learned`; where empty, `guard` learns from the workload's images.
+        instead: ``mean`` sets it to the fault-free mean of the layer; `learned` says which.
 
     Raises:
-        ValueError: for a negative cushion.
+        ValueError: for a negative cushion, or two replacements.
 
     >>> RangeRestriction(cushion=0.1)
     RangeRestriction(cushion=0.1, zero=False, fitted=Fitted(e3b0c44298fc1c14))
@@ -99,32 +131,54 @@ class RangeRestriction(Protection):
     cushion: float = 0.0
     zero: bool = False
     fitted: Fitted = UNFITTED
+    instead: Instead | None = None
 
     def __post_init__(self) -> None:
         if not self.cushion >= 0:
             raise ValueError(f"cushion {self.cushion!r} can't be: use a share of 0 or more")
+        check_instead(self.zero, self.instead)
 
     def learned(self, training: Workload) -> RangeRestriction:
         """With the fault-free ranges over ``training``, carried on through pooling and so on."""
         steps = tapped(training, Tap.ACTIVATION, last=False)
         own = extremes(training, steps)
-        return replace(self, fitted=Fitted({**own, **_carried(training, own)}))
+        found: dict[int, tuple[Tensor, ...]] = {**own, **_carried(training, own)}
+        if self.instead:
+            near = {step: _nearest(training, step, steps) for step in found}
+            found = {step: (*found[step], mean) for step, mean in means(training, near).items()}
+        return replace(self, fitted=Fitted(found))
 
     def guard(self, workload: Workload) -> StepGuard:
         """See `Protection`."""
         fitted = (self.fitted or self.learned(workload).fitted).tensors
         grown = 1 + self.cushion
         parts = {}
-        for step, (least, most) in fitted.items():
+        for step, (least, most, *mean) in fitted.items():
             low = torch.where(least < 0, least * grown, least / grown)
             high = torch.where(most > 0, most * grown, most / grown)
-            parts[step] = Bounded(low, high, self.zero)
+            parts[step] = Bounded.by((low, high, *mean), self.zero)
         return TapGuard(parts)
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Two comparisons per activation; two bounds per layer."""
         steps = tapped(workload, Tap.ACTIVATION, last=False)
         return Cost(operations=element_cost(workload, steps, 2), memory_bits=64 * len(steps))
+
+
+def check_instead(zero: bool, instead: Instead | None) -> None:
+    """Raise ValueError for more than one replacement, or an unknown one."""
+    if instead not in (None, *get_args(Instead)):
+        raise ValueError(f"instead {instead!r} can't be: use mean, or leave it out")
+    if zero and instead:
+        raise ValueError(f"values outside can't become 0 and {instead}: choose one")
+
+
+def _nearest(workload: Workload, step: int, steps: Mapping[int, int]) -> int:
+    """The layer whose values a step hands on, or the first of them."""
+    while step not in steps:
+        rows = workload.program.rows
+        step = next(s for s in workload.program.steps[step].inputs if rows[s] is not None)
+    return steps[step]
 
 
 #: Operations that give nothing larger or smaller than what they read.
@@ -218,7 +272,7 @@ class ClippedActivation(Protection):
         """See `Protection`."""
         held = (self.thresholds or self.learned(workload).thresholds).tensors
         zero = torch.zeros(())
-        return TapGuard({step: Bounded(zero, high, True) for step, (high,) in held.items()})
+        return TapGuard({step: Bounded(zero, high, zero) for step, (high,) in held.items()})
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """One comparison per activation beside that of the activation itself."""
@@ -282,7 +336,7 @@ class ValueThreshold(Protection):
             mean, sd = fitted[step]
             convolution = workload.layers[number].geometry is not None
             reach = (self.kappa if convolution else self.kappa_dense) * sd
-            parts[step] = Bounded(mean - reach, mean + reach, True)
+            parts[step] = Bounded(mean - reach, mean + reach, torch.zeros_like(mean))
         return TapGuard(parts)
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
 from radhard.accel.chip import Accelerator
 from radhard.engine.guard import StepGuard
 from radhard.network.workload import Workload
-from radhard.protect.bound import Bounded, element_cost, extremes
+from radhard.protect.bound import (
+    Bounded,
+    Instead,
+    check_instead,
+    element_cost,
+    extremes,
+    means,
+)  # fmt: skip
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import Tap, TapGuard, tapped
 
@@ -25,25 +34,37 @@ class ColumnClamp(Protection):
     Attributes:
         zero: set what lies outside to 0 instead.
         fitted: the bounds, from `learned`; where empty, `guard` learns from the workload's images.
+        instead: ``mean`` sets it to the fault-free mean of the layer's results.
+
+    Raises:
+        ValueError: for two replacements.
 
     >>> ColumnClamp(zero=True)
-    ColumnClamp(zero=True, fitted=Fitted(e3b0c44298fc1c14))
+    ColumnClamp(zero=True, fitted=Fitted(e3b0c44298fc1c14), instead=None)
     """
 
     zero: bool = False
     fitted: Fitted = UNFITTED
+    instead: Instead | None = None
+
+    def __post_init__(self) -> None:
+        check_instead(self.zero, self.instead)
 
     def learned(self, training: Workload) -> ColumnClamp:
         """With the fault-free ranges over ``training``."""
-        return replace(self, fitted=Fitted(extremes(training, tapped(training, Tap.OUTPUT))))
+        steps = tapped(training, Tap.OUTPUT)
+        found: dict[int, tuple[Tensor, ...]] = dict(extremes(training, steps))
+        if self.instead:
+            found = {step: (*found[step], mean) for step, mean in means(training, steps).items()}
+        return replace(self, fitted=Fitted(found))
 
     def guard(self, workload: Workload) -> StepGuard:
         """See `Protection`."""
         held = (self.fitted or self.learned(workload).fitted).tensors
-        return TapGuard({k: Bounded(low, high, self.zero) for k, (low, high) in held.items()})
+        return TapGuard({step: Bounded.by(own, self.zero) for step, own in held.items()})
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
-        """Two comparisons per output of a layer; two bounds per layer."""
-        steps = tapped(workload, Tap.OUTPUT)
-        bits = sum(2 * how.latch.width for how in workload.arithmetic)
+        """Two comparisons per output of a layer; two bounds per layer, and a mean."""
+        steps, values = tapped(workload, Tap.OUTPUT), 3 if self.instead else 2
+        bits = sum(values * how.latch.width for how in workload.arithmetic)
         return Cost(operations=element_cost(workload, steps, 2), memory_bits=bits)

@@ -22,7 +22,7 @@ from radhard.rtl.design import ArrayDesign, Register
 from radhard.rtl.emit import emit
 from radhard.rtl.flip import Flips
 from radhard.rtl.foreign import ForeignArray
-from radhard.rtl.schedule import Integers, Operands, Schedule, apart, schedule
+from radhard.rtl.schedule import Integers, Operands, Schedule, apart, bounds_of, schedule
 
 #: A line for each signal that is reached from outside.
 _PUBLIC = 'public_flat_rw -module "{module}" -var "{name}"{edge}'
@@ -245,7 +245,7 @@ class Compiled:
             operands: whose bounds.
         """
         design, widths = self.design, self.design.widths
-        before = 2 * widths["p"] if design.checks else 0
+        before = len(design.bounds) * widths["p"]
         controls = {name: plan.controls[:, k] for k, name in enumerate(design.controls)}
         lines = {"left": (left, widths[design.left]), "top": (top, widths[design.top])}
         columns = []
@@ -388,8 +388,8 @@ def _packed(lines: Integers, width: int) -> NDArray[np.uint64]:
 
 
 def _bits(design: ArrayDesign, operands: Operands) -> Integers:
-    """The bounds, the highest bit of the upper one first."""
+    """The bounds, the highest bit of the last one first."""
     width = design.widths["p"]
-    low, high = operands.bounds or (-(1 << (width - 1)), (1 << (width - 1)) - 1)
-    text = "".join(f"{bound % (1 << width):0{width}b}" for bound in (high, low))
+    bounds = bounds_of(design, operands)[::-1]
+    text = "".join(f"{bound % (1 << width):0{width}b}" for bound in bounds)
     return np.array([int(bit) for bit in text])

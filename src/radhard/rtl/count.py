@@ -71,7 +71,7 @@ def _votes(design: ArrayDesign) -> int:
 
 
 def _ffs(design: ArrayDesign) -> int:
-    bounds = 2 * design.widths["p"] if design.checks else 0
+    bounds = len(design.bounds) * design.widths["p"]
     kept = core_bits(design) + 2 * _votes(design) - _sign_copies(design)
     return kept + wrapper_bits(design) + bounds
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from radhard.rtl.design import COPIES, ArrayDesign, Value
 from radhard.rtl.flip import Flips
-from radhard.rtl.schedule import Integers, Operands, Schedule, apart, schedule
+from radhard.rtl.schedule import Integers, Operands, Schedule, apart, bounds_of, schedule
 
 #: What is in every register, as bit patterns, (lanes, rows, cols) by the register's name.
 State = dict[str, Integers]
@@ -83,11 +83,10 @@ class Twin:
             one.name: np.zeros((lanes, one.rows, one.cols), np.int64)
             for one in self.design.registers
         }
-        if self.design.checks:
-            half = 1 << (self.design.widths["p"] - 1)
-            bounds = self.operands.bounds or (-half, half - 1)
-            for name, bound in zip(("low", "high"), bounds, strict=True):
-                state[name][:] = pattern(np.int64(bound), self.design.widths["p"])
+        for name, bound in zip(
+            self.design.bounds, bounds_of(self.design, self.operands), strict=True
+        ):
+            state[name][:] = pattern(np.int64(bound), self.design.widths["p"])
         return state
 
     def step(self, state: Mapping[str, Integers], plan: Schedule, cycle: int) -> State:
@@ -153,14 +152,14 @@ class Twin:
         sums = self.read(state, "p")[:, -1]
         if not design.checks:
             return sums
-        low, high = (signed(state[name][:, 0], width) for name in ("low", "high"))
-        return checked(design, sums, low, high)
+        return checked(design, sums, *(signed(state[name][:, 0], width) for name in design.bounds))
 
 
-def checked(design: ArrayDesign, sums: Integers, low: Integers, high: Integers) -> Integers:
+def checked(design: ArrayDesign, sums: Integers, low: Integers, high: Integers,
+            mean: Integers | int = 0) -> Integers:  # fmt: skip
     """Column outputs as an array that checks them shows them; all broadcast."""
-    if design.protect == "zero":
-        return np.where((sums < low) | (sums > high), 0, sums)
+    if design.protect in ("zero", "mean"):
+        return np.where((sums < low) | (sums > high), mean, sums)
     return np.where(sums < low, low, np.where(sums > high, high, sums))
 
 

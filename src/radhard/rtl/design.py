@@ -13,7 +13,7 @@ from radhard.arith.multiplier import Integers, Multiplier
 from radhard.rtl.multiply import circuit_named
 
 #: What an array does against upsets; `ArrayDesign` says what each is.
-Protect = Literal["none", "clamp", "zero", "msb", "psum", "voted", "tmr"]
+Protect = Literal["none", "clamp", "zero", "mean", "msb", "psum", "voted", "tmr"]
 #: Values that move through an array: activations, weights, partial sums.
 Value = Literal["a", "w", "p"]
 #: The three copies of a voted register.
@@ -30,8 +30,9 @@ class Register:
 
     Attributes:
         name: ``a``, ``w`` or ``p``; of voted values ``p_x``, ``p_y`` and ``p_z`` are the copies of
-            the top bits and ``p_low`` is what lies below; ``low`` and ``high`` are the bounds.
-        value: what it holds, or a part of: ``a``, ``w``, ``p``, ``low`` or ``high``.
+            the top bits and ``p_low`` is what lies below; ``low`` and ``high`` are the bounds, and
+            ``mean`` is what others become.
+        value: what it holds, or a part of: ``a``, ``w``, ``p``, ``low``, ``high`` or ``mean``.
         rows, cols: how many there are.
         width: in bits.
         path: in the emitted text, with places for ``row`` and ``col``.
@@ -62,9 +63,9 @@ class ArrayDesign:
     complement, sums wrap round.
 
     Protections: ``clamp`` sets a column's output that is out of bounds to the nearer one, ``zero``
-    to 0. ``msb`` keeps the top two bits of activations three times and votes, ``psum`` the top
-    quarter of the partial sums, ``voted`` every flip-flop; ``tmr`` has three multipliers and
-    adders as well.
+    to 0, ``mean`` to a value that is set as the bounds are. ``msb`` keeps the top two bits of
+    activations three times and votes, ``psum`` the top quarter of the partial sums, ``voted`` every
+    flip-flop; ``tmr`` has three multipliers and adders as well.
 
     Attributes:
         rows, cols: processing elements.
@@ -166,7 +167,13 @@ class ArrayDesign:
     @property
     def checks(self) -> bool:
         """Whether column outputs are compared with bounds."""
-        return self.protect in ("clamp", "zero")
+        return bool(self.bounds)
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """Registers that all columns share, in the order of `Operands.bounds`."""
+        own = {"clamp": (), "zero": (), "mean": ("mean",)}.get(self.protect)
+        return () if own is None else ("low", "high", *own)
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -196,9 +203,8 @@ class ArrayDesign:
     def registers(self) -> tuple[Register, ...]:
         """Every register; those that nothing reads, at the edges, too."""
         found = [one for value in self.widths for one in self._parts(value)]
-        if self.checks:
-            width = self.widths["p"]
-            found += [Register(name, name, 1, 1, width, name) for name in ("low", "high")]
+        width = self.widths["p"]
+        found += [Register(name, name, 1, 1, width, name) for name in self.bounds]
         return tuple(found)
 
     @property

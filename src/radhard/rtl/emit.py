@@ -36,7 +36,7 @@ endmodule
 """
 _CHECK = """// A column's output against its bounds.
 module check (
-    input  logic signed [{p}] sum, low, high,
+    input  logic signed [{p}] sum, {bounds},
     output logic signed [{p}] y
 );
     logic below, above;
@@ -52,6 +52,7 @@ _SABOTEUR = """logic signed [{range}] made;
 _CHECKED = {
     "clamp": "(below || above) ? (below ? low : high) : sum",
     "zero": "(below || above) ? '0 : sum",
+    "mean": "(below || above) ? mean : sum",
 }
 
 
@@ -76,7 +77,8 @@ def emit(design: ArrayDesign, sabotaged: bool = False) -> str:
         parts.append(_replica(design))
     parts += [_mac(design, sabotaged), _element(design)]
     if design.checks:
-        parts.append(_CHECK.format(p=_range(widths["p"]), formula=_CHECKED[design.protect]))
+        formula, bounds = _CHECKED[design.protect], ", ".join(design.bounds)
+        parts.append(_CHECK.format(p=_range(widths["p"]), bounds=bounds, formula=formula))
     return "\n".join([*parts, _array(design)])
 
 
@@ -237,13 +239,16 @@ def _outputs(design: ArrayDesign) -> str:
     p = design.widths["p"]
     if not design.checks:
         return f"\n    assign y = p[ROWS*COLS*{p} +: COLS*{p}];\n"
+    first, *others = design.bounds[::-1]
+    held, rest = ", ".join((first, *others)), ", ".join(others)
+    wired = ", ".join(f".{name}({name})" for name in design.bounds)
     return f"""
-    // Bounds come in bit by bit, the highest of high first.
-    logic signed [{_range(p)}] low, high;
-    always_ff @(posedge clk) if (set) {{high, low}} <= {{high[{p - 2}:0], low, bound}};
+    // Bounds come in bit by bit, the highest of {first} first.
+    logic signed [{_range(p)}] {", ".join(design.bounds)};
+    always_ff @(posedge clk) if (set) {{{held}}} <= {{{first}[{p - 2}:0], {rest}, bound}};
 
     for (genvar col = 0; col < COLS; col++) begin : checks
-        check column (.sum(p[(ROWS*COLS + col)*{p} +: {p}]), .low(low), .high(high),
+        check column (.sum(p[(ROWS*COLS + col)*{p} +: {p}]), {wired},
             .y(y[col*{p} +: {p}]));
     end
 """

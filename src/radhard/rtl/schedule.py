@@ -21,12 +21,13 @@ class Operands:
     Attributes:
         a: activations, (tiles, M, K).
         w: weights, (tiles, K, N).
-        bounds: lowest and highest output of an array that checks; ``None`` bounds nothing.
+        bounds: lowest and highest output of an array that checks, and for ``mean`` what others
+            become; ``None`` bounds nothing.
     """
 
     a: Integers
     w: Integers
-    bounds: tuple[int, int] | None = None
+    bounds: tuple[int, ...] | None = None
 
     @classmethod
     def drawn(cls, design: ArrayDesign, tiles: int, free: int, seed: int) -> Operands:
@@ -97,6 +98,21 @@ def apart(design: ArrayDesign, operands: Operands) -> Apart:
     left, top = (held.reshape(tiles, edges, -1) for held in (whole.left, whole.top))
     plan = Schedule(whole.controls[:edges], left[0], top[0], whole.shows[:edges], (1, m, n))
     return Apart(plan, left, top)
+
+
+def bounds_of(design: ArrayDesign, operands: Operands) -> tuple[int, ...]:
+    """What is set before the first tile, as `ArrayDesign.bounds` names it.
+
+    Raises:
+        ValueError: for more or fewer than there are.
+    """
+    half = 1 << (design.widths["p"] - 1)
+    found = operands.bounds or (-half, half - 1, 0)[: len(design.bounds)]
+    if design.checks and len(found) != len(design.bounds):
+        raise ValueError(
+            f"bounds {found} can't be: {design.protect} takes {', '.join(design.bounds)}"
+        )
+    return found if design.checks else ()
 
 
 def sizes(design: ArrayDesign, free: int) -> tuple[int, int, int]:

@@ -17,7 +17,7 @@ from radhard.network.layer import Layer
 from radhard.rtl.cycle import Twin, checked, pattern, signed, wrapped
 from radhard.rtl.design import COPIES, ArrayDesign
 from radhard.rtl.flip import Flips
-from radhard.rtl.schedule import Integers, Operands, schedule, tile_cycles
+from radhard.rtl.schedule import Integers, Operands, bounds_of, schedule, tile_cycles
 
 #: Which register of the chip holds a value.
 _HOLDS: Mapping[str, str] = {
@@ -148,7 +148,7 @@ class Model:
             if not len(here):
                 continue
             part, mask = flips[here], masks[here]
-            if register.value in ("low", "high"):
+            if register.value in self.design.bounds:
                 bounds = self._struck_bounds(bounds, register.value, here, part.cycle, mask)
             elif register.name.rpartition("_")[2] not in COPIES:
                 found[here] = self._struck(register.value, part, mask)
@@ -243,17 +243,16 @@ class Model:
         return found
 
     def _bounds(self, n: int) -> Integers:
-        """Low and high of each result as it is shown, (2, n or 1, tiles, M, N)."""
-        half = 1 << (self.design.widths["p"] - 1)
-        low, high = self.operands.bounds or (-half, half - 1)
+        """Bounds of each result as it is shown, (bounds, n or 1, tiles, M, N)."""
         shape = (max(n, 1), *self.sums.shape[1:])
-        return np.stack([np.full(shape, low), np.full(shape, high)])
+        bounds = bounds_of(self.design, self.operands)
+        return np.array([np.full(shape, bound) for bound in bounds], np.int64)
 
     def _struck_bounds(
         self, bounds: Integers, which: str, here: Integers, cycle: Integers, mask: Integers
     ) -> Integers:
         """With a bit of a bound wrong for all results that are shown from then on."""
-        width, side = self.design.widths["p"], int(which == "high")
+        width, side = self.design.widths["p"], self.design.bounds.index(which)
         own = bounds[side, here]
         after = signed(pattern(own, width) ^ mask[:, None, None, None], width)
         late = self.shown.reshape(self.sums.shape[1:])[None] >= cycle[:, None, None, None]
