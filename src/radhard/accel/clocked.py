@@ -61,6 +61,7 @@ class Held(NamedTuple):
         readers: channels, or positions, half open runs (n, 2).
         term: of the products.
         there: whether they hold anything.
+        beyond: whether a reader behind the last one would be among them.
     """
 
     group: Integers
@@ -68,6 +69,7 @@ class Held(NamedTuple):
     readers: Integers
     term: Integers
     there: Flags
+    beyond: Flags
 
 
 class Shape(NamedTuple):
@@ -185,6 +187,23 @@ class ClockedArray:
         known = (Known("idle", idle, 1.0, idle=True),)
         return SiteSpace(tuple(strata), len(workload.images), rate_fit=total, known=known)
 
+    def cycles(self, workload: Workload) -> tuple[int, ...]:
+        """Clock edges per layer and image."""
+        return tuple(
+            self.shape(layer_with_windows(workload, number, self.name)[0]).cycles
+            for number in range(len(workload.layers))
+        )
+
+    def storage_bits(self, workload: Workload) -> dict[str, float]:
+        """Bits of each kind of register, on average over time."""
+        cycles, found = self.cycles(workload), dict.fromkeys(REGISTERS, 0.0)
+        for time, how in zip(cycles, workload.arithmetic, strict=True):
+            held = {"input": how.input, "weight": how.weight, "psum": how.latch}
+            for name, operand in REGISTERS.items():
+                bits = self.rows * self.cols * held[operand].width
+                found[name] += bits * time / sum(cycles)
+        return found
+
     def _size(self, shape: Shape, operand: Operand) -> int:
         """Elements times edges of a layer that may matter."""
         if operand != "psum":
@@ -227,7 +246,8 @@ class ClockedArray:
         there = (step >= 0) & (step < free) & (term < shape.terms)
         first, end = at.across * self.cols + at.col + 1, (at.across + 1) * self.cols
         readers = _run(first, np.minimum(end, whole), there)
-        return self._read(operand, shape, layer, Held(at.group, step, readers, term, there))
+        beyond = there & (first <= whole) & (whole < end)
+        return self._read(operand, shape, layer, Held(at.group, step, readers, term, there, beyond))
 
     def _stays(self, operand: Operand, shape: Shape, layer: Layer, at: Place) -> Reads:
         """What is loaded through the rows above, and stays: read by the rest of the wave."""
@@ -237,32 +257,36 @@ class ClockedArray:
         own = at.across * self.cols + at.col
         whole, free = _free(operand, shape)
         there = (row < self.rows) & (term < shape.terms) & (own < whole)
-        first = np.where(loading, 0, at.edge - self.rows + 1 - at.row - at.col).clip(0, free)
+        first = np.where(loading, 0, at.edge - self.rows + 1 - at.row - at.col).clip(0)
         readers = _run(first, np.full(len(first), free), there)
-        return self._read(operand, shape, layer, Held(at.group, own, readers, term, there))
+        beyond = there & (first <= free)
+        return self._read(operand, shape, layer, Held(at.group, own, readers, term, there, beyond))
 
     def _moving(self, operand: Operand, shape: Shape, layer: Layer, at: Place) -> Reads:
         """What moves through an array that holds sums: inputs to the right, weights down."""
         term = at.edge - 1 - at.row - at.col
         there = (term >= 0) & (term < shape.terms) & (at.edge <= shape.edges - self.rows)
         position, channel = at.up * self.rows + at.row, at.across * self.cols + at.col
+        end = (at.across + 1) * self.cols
         if operand == "input":
-            end = np.minimum((at.across + 1) * self.cols, shape.channels)
             there &= position < shape.positions
-            own, readers = position, _run(channel + 1, end, there)
+            own, readers = position, _run(channel + 1, np.minimum(end, shape.channels), there)
         else:
-            end = np.minimum((at.up + 1) * self.rows, shape.positions)
             there &= channel < shape.channels
-            own, readers = channel, _run(position + 1, end, there)
-        return self._read(operand, shape, layer, Held(at.group, own, readers, term, there))
+            last = np.minimum((at.up + 1) * self.rows, shape.positions)
+            own, readers = channel, _run(position + 1, last, there)
+        beyond = there & (channel < shape.channels) & (shape.channels < end)
+        return self._read(operand, shape, layer, Held(at.group, own, readers, term, there, beyond))
 
     def _read(self, operand: Operand, shape: Shape, layer: Layer, held: Held) -> Reads:
         """An input by a run of channels, or a weight by a run of positions."""
-        group, own, readers, term, there = held
+        group, own, readers, term, there, beyond = held
         own, term = np.where(there, own, 0), np.where(there, term, 0)
         base = group * shape.channels
         if operand == "input":
-            found = broadcast_input(layer, (base[:, None] + readers).clip(1), own, term)
+            alone = beyond & (readers[:, 1] == 0)  # read by what would be the next channel only
+            readers = np.where(alone[:, None], shape.channels, readers)
+            found = broadcast_input(layer, (base[:, None] + readers).clip(1), own, term, beyond)
             return replace(found, channels=base[:, None] + readers)
         element = weight_element(layer, base + own, term)
         n = len(own)

@@ -14,7 +14,7 @@ from radhard.network.format import Formats
 from radhard.network.workload import Workload
 
 #: Counted up when the same question would get other faults or outcomes than before.
-SEMANTICS = 11
+SEMANTICS = 12
 #: Those that judge a run, and do not choose its faults.
 _WATCHING = {"protections", "criteria", "confidence_of"}
 

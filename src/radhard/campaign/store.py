@@ -115,16 +115,17 @@ class Folder:
         identity = self.about()["identity"]
         return float(identity["golden_accuracy"]) if identity["id"] == campaign_id else None
 
-    def flat(self, campaign_id: str) -> tuple[str, ...] | None:
-        """The stored layers of whose faults scores say nothing; ``None`` where there is no saying.
+    def told(self, campaign_id: str, what: str) -> tuple[str, ...] | None:
+        """The stored names of what is ``flat`` or ``idle``; ``None`` where there is no saying.
 
-        That is where this campaign has not begun, or its sampler has no scores.
+        That is where this campaign has not begun, its sampler has no scores, or it has no
+        protections.
         """
         if not (self.path / "campaign.toml").exists():
             return None
         identity = self.about()["identity"]
-        known = identity["id"] == campaign_id and "flat" in identity
-        return tuple(identity["flat"]) if known else None
+        known = identity["id"] == campaign_id and what in identity
+        return tuple(identity[what]) if known else None
 
     def _describe(
         self,
@@ -258,6 +259,7 @@ class Folder:
             images=_sample(identity.get("of_images")),
             covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
             flat=tuple(identity.get("flat", ())),
+            idle=tuple(identity.get("idle", ())),
             runs=Runs.joined(runs),
             unproved=getattr(sampler, "proofs", False) and not identity["proofs_hold"],
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 from radhard.engine.again import Again
 from radhard.engine.change import Change
 from radhard.engine.device import exactly
-from radhard.engine.guard import Seen, guarded, watched_steps
+from radhard.engine.guard import Seen, Wrong, guarded, watched_steps
 from radhard.engine.passage import (
     compiled,
     enterable,
@@ -153,7 +153,7 @@ def _beginnings(
             if operand == "weight" and (read_again := again.due(place, layer.step)).any():
                 hit = read_again.cpu().numpy()
                 outputs, change = struck_outputs(trace, number, part[hit])
-                yield _struck(trace, number, part[hit], place[read_again], outputs)
+                yield _struck(trace, number, part[hit], place[read_again], outputs, change)
                 _note(struck, place[read_again], change)
                 part, place = part[~hit], place[~read_again]
             one = single(trace, number, part)
@@ -168,7 +168,7 @@ def _beginnings(
                     enters.append(front)
                 else:
                     outputs, change = struck_outputs(trace, number, part)
-                    yield _struck(trace, number, part, place, outputs)
+                    yield _struck(trace, number, part, place, outputs, change)
                 _note(struck, place, change)
 
 
@@ -205,12 +205,13 @@ def _from_values(
         return
     rows = trace.golden(step, image)
     rows[torch.arange(len(rows), device=rows.device), element] = faulty
-    yield _struck(trace, number, corruption, fault, rows)
+    yield _struck(trace, number, corruption, fault, rows, change)
 
 
 def _struck(
-    trace: Trace, number: int, corruption: Corruption, fault: Tensor, output: Tensor
-) -> Pool:
+    trace: Trace, number: int, corruption: Corruption, fault: Tensor, output: Tensor,
+    change: Change,
+) -> Pool:  # fmt: skip
     """The runs that begin at the end of layer ``number``, with these outputs of it."""
     image = torch.from_numpy(corruption.image).to(fault.device)
     step = trace.workload.layers[number].step
@@ -218,7 +219,8 @@ def _struck(
     if trace.guard is not None and step in trace.guard.steps:
         clean = trace.golden(step, image)
         shared = torch.from_numpy(_shared(trace, number, corruption)).to(image.device)
-        seen = Seen(step, output, clean, lambda step: trace.value(step, image), shared)
+        wrong = Wrong(corruption, change.before, change.after)
+        seen = Seen(step, output, clean, lambda step: trace.value(step, image), shared, wrong)
         output, alarm = guarded(trace.guard, trace.workload, seen)
         detected[:, trace.column(step)] = alarm
     values = {

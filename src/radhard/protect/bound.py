@@ -14,6 +14,7 @@ from radhard.engine.guard import Bounds, StepGuard
 from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, WeightErrors
 from radhard.network.workload import HOST, Workload
+from radhard.protect.area import guarding
 from radhard.protect.module import run_guarded
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import SmoothCorrection, Tap, TapGuard, observed, placed, tapped
@@ -124,7 +125,7 @@ class RangeRestriction(Protection):
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Two comparisons per activation; two bounds per layer."""
         steps = tapped(workload, Tap.ACTIVATION, last=False)
-        return Cost(operations=element_cost(workload, steps, 2), memory_bits=64 * len(steps))
+        return guarding(element_cost(workload, steps, 2), 64 * len(steps), chip, workload)
 
 
 #: Operations that give nothing larger or smaller than what they read.
@@ -223,7 +224,7 @@ class ClippedActivation(Protection):
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """One comparison per activation beside that of the activation itself."""
         steps = tapped(workload, Tap.ACTIVATION, last=False)
-        return Cost(operations=element_cost(workload, steps, 1), memory_bits=32 * len(steps))
+        return guarding(element_cost(workload, steps, 1), 32 * len(steps), chip, workload)
 
 
 def _area(
@@ -289,7 +290,7 @@ class ValueThreshold(Protection):
         """Two comparisons, and two numbers in memory, per neuron."""
         steps = tapped(workload, self.tap, last=False)
         values = element_cost(workload, steps, 1)
-        return Cost(operations=2 * values, memory_bits=64 * values)
+        return guarding(2 * values, 64 * values, chip, workload)
 
 
 #: Deviations below this share of a step's typical one are taken to be it: dead neurons.
@@ -375,7 +376,7 @@ class BoundedNeuron(Protection):
         """A sigmoid, a product and a comparison, and a number in memory, per neuron."""
         steps = tapped(workload, Tap.ACTIVATION, last=False)
         values = element_cost(workload, steps, 1)
-        return Cost(operations=3 * values, memory_bits=32 * values, retraining=True)
+        return guarding(3 * values, 32 * values, chip, workload, training=True)
 
 
 def guarded_batches(workload: Workload, guard: StepGuard) -> Iterator[tuple[Tensor, Tensor]]:

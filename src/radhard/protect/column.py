@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from radhard.accel.chip import Accelerator
 from radhard.engine.guard import StepGuard
 from radhard.network.workload import Workload
+from radhard.protect.area import guarding
 from radhard.protect.bound import Bounded, element_cost, extremes
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import Tap, TapGuard, tapped
@@ -46,4 +47,4 @@ class ColumnClamp(Protection):
         """Two comparisons per output of a layer; two bounds per layer."""
         steps = tapped(workload, Tap.OUTPUT)
         bits = sum(2 * how.latch.width for how in workload.arithmetic)
-        return Cost(operations=element_cost(workload, steps, 2), memory_bits=bits)
+        return guarding(element_cost(workload, steps, 2), bits, chip, workload)
