@@ -84,7 +84,6 @@ if TYPE_CHECKING:
     from radhard.network.terms import Terms
     from radhard.network.workload import Workload
     from radhard.protect.bound import (
-        BoundedNeuron,
         ClippedActivation,
         RangeRestriction,
         ValueThreshold,
@@ -102,6 +101,7 @@ if TYPE_CHECKING:
     from radhard.protect.hardening import HardenedLatches, LatchType
     from radhard.protect.median import MedianFeature
     from radhard.protect.module import harden
+    from radhard.protect.neuron import BoundedNeuron
     from radhard.protect.protection import Cost, Protection
     from radhard.protect.ranges import RangeDetector
     from radhard.protect.redundancy import Redundancy
@@ -202,7 +202,8 @@ _ROOMS = {
     "campaign.rates": ["UnderErrors", "under_errors"],
     "faults.permanent": ["Permanent"],
     "faults.rate": ["NeuronErrors", "WeightErrors"],
-    "protect.bound": ["BoundedNeuron", "ClippedActivation", "RangeRestriction", "ValueThreshold"],
+    "protect.bound": ["ClippedActivation", "RangeRestriction", "ValueThreshold"],
+    "protect.neuron": ["BoundedNeuron"],
     "protect.checksum": ["Checksum"],
     "protect.differences": ["Replacement"],
     "protect.gradient": [

@@ -170,8 +170,8 @@ def test_layers_without_slopes_are_remembered(images, labels, tmp_path: Path) ->
     folders = {name: Folder(tmp_path / name, live[name].id) for name in live}
     assert "flat" not in folders["plain"].about()["identity"]
     assert folders["plain"].result().flat == ()
-    assert folders["scored"].result().flat == folders["scored"].flat(scored.id) == ("1",)
-    assert folders["scored"].flat("another") is None
+    assert folders["scored"].result().flat == folders["scored"].told(scored.id, "flat") == ("1",)
+    assert folders["scored"].told("another", "flat") is None
     assert next(rh.collect([scored], 20, tmp_path)).flat == ("1",)
     assert flat_words(("1",)) in rh.report(tmp_path).read_text()
 

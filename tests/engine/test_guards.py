@@ -12,7 +12,7 @@ from engine.test_oracle import random_corruptions, relative
 from radhard.engine.passage import compiled, enterable, followed
 from radhard.faults.corruption import OPERANDS
 from radhard.network.workload import Workload
-from radhard.protect.bound import BoundedNeuron, ClippedActivation, RangeRestriction, ValueThreshold
+from radhard.protect.bound import ClippedActivation, RangeRestriction, ValueThreshold
 from radhard.protect.differences import Replacement
 from radhard.protect.gradient import (
     Axis,
@@ -22,6 +22,7 @@ from radhard.protect.gradient import (
     Ordering,
 )
 from radhard.protect.median import MedianFeature
+from radhard.protect.neuron import BoundedNeuron
 from radhard.protect.protection import Protection, joined
 from radhard.protect.ranges import RangeDetector
 

@@ -117,11 +117,12 @@ class Grid:
         operands: tuple[Values, Values],
         kind: str,
         strike: tuple[Events, Values],
+        met: Values | None = None,
     ) -> tuple[Values, Values]:
         """The product (n, P, M) of (n, P, Q) and (Q, M) values, and which lanes read the struck.
 
         Cycle by cycle: values move, then lanes are struck, then elements multiply and add; a sum
-        is struck after that.
+        is struck after that. ``met`` (n, Q) is added the inputs that the last channel multiplies.
         """
         (a, b), (events, bits) = operands, strike
         n, read = len(a), np.zeros(len(a), bool)
@@ -146,6 +147,8 @@ class Grid:
                 if "psum" in names:
                     read |= dirty["input"][row, col] | dirty["weight"][row, col]
                     total += held["input"][row, col] * held["weight"][row, col]
+                    if met is not None and names["psum"][0] == b.shape[1] - 1:
+                        met[:, names["weight"][1]] += held["input"][row, col]
                 if kind == "psum" and len(lanes):
                     total[lanes] = how.struck(total[lanes], total[lanes], bits[lanes])
                     read[lanes] = True

@@ -3,7 +3,8 @@
 Each fault is a lane: all values are vectors over lanes, and storage is arrays that are flipped in
 place when a lane's time has come. `in_order` is the loop nest of Li et al., SC'17; `row_stationary`
 is a processing element with a register of inputs that slides. Both also say of each lane whether
-anything read the struck cell afterwards.
+anything read the struck cell afterwards. Weights may have one more channel for each group, behind
+all others: a checker's, which reads what the loops read for it.
 """
 
 from collections import defaultdict
@@ -53,6 +54,10 @@ class Shape:
         e, f = ((size + 2 * pad - span) // stride + 1 for size, pad, span, stride in sizes)
         return e, f
 
+    def group(self, m: int) -> int:
+        """That of an output channel; channels behind the last one are one for each group."""
+        return m // (self.m // self.groups) if m < self.m else m - self.m
+
     def place(self, axis: int, output: int, tap: int) -> int | None:
         """The row (or column) of inputs that a tap meets; ``None`` in the padding."""
         at = output * self.stride[axis] - self.padding[axis] + tap * self.dilation[axis]
@@ -74,16 +79,17 @@ class Events:
 
 
 def in_order(
-    s: Shape, how: Numbers, x: Integers, w: Integers, bias: Integers, held: str, strike: Strike
-) -> tuple[Integers, Integers]:
-    """Outputs (n, m, e, f) of inputs (n, c, y, x) and weights (m, c, r, s), and what was read."""
+    s: Shape, how: Numbers, x: Integers, w: Integers, held: str, strike: Strike,
+    windows: Integers | None = None,
+) -> tuple[Integers, Integers]:  # fmt: skip
+    """Sums (n, m, e, f) of inputs (n, c, y, x) and weights (m, c, r, s), and what was read."""
     n, (e, f), bit = len(x), s.out, strike["bit"]
     buffer, dirty = x.copy(), np.zeros(x.shape, bool)
-    out, read = np.zeros((n, s.m, e, f), np.int64), np.zeros(n, bool)
+    out, read = np.zeros((n, len(w), e, f), np.int64), np.zeros(n, bool)
     names = ("m", "c", "p", "r", "s") if held in LATCHES else ("m", "c", "p")
     events = Events(*(strike[name] for name in names))
-    for m, c in product(range(s.m), range(s.c)):
-        source = m // (s.m // s.groups) * s.c + c
+    for m, c in product(range(len(w)), range(s.c)):
+        source = s.group(m) * s.c + c
         for p in range(e * f):
             row, column = divmod(p, f)
             if p == 0 or (column == 0 and held == "weights-of-row"):
@@ -104,7 +110,10 @@ def in_order(
                 inside = y is not None and z is not None
                 image = buffer[:, source, y, z].copy() if inside else np.zeros(n, np.int64)
                 weight = kernel[:, r, t].copy()
-                read |= worn[:, r, t] | (dirty[:, source, y, z] if inside else False)
+                if m < s.m:
+                    read |= worn[:, r, t] | (dirty[:, source, y, z] if inside else False)
+                elif windows is not None:
+                    windows[:, s.group(m), c, r, t] += image
                 lanes = events.at(m, c, p, r, t)
                 read[lanes] = True
                 if held == "weight-once":
@@ -123,7 +132,7 @@ def in_order(
                 lanes = events.at(m, c, p)
                 acc[lanes] = how.struck(acc[lanes], acc[lanes], bit[lanes])
                 read[lanes] = True
-    return how.result(out + bias[:, None, None]), read
+    return out, read
 
 
 def sliding(s: Shape, e: int, r: int) -> Iterator[tuple[int, list[int], list[int]]]:
@@ -141,22 +150,26 @@ def sliding(s: Shape, e: int, r: int) -> Iterator[tuple[int, list[int], list[int
 
 
 def row_stationary(
-    s: Shape, how: Numbers, x: Integers, w: Integers, bias: Integers, strike: Strike, resident: int
-) -> tuple[Integers, Integers]:
+    s: Shape, how: Numbers, x: Integers, w: Integers, strike: Strike, resident: int,
+    windows: Integers | None = None,
+) -> tuple[Integers, Integers]:  # fmt: skip
     """The same, window by window in registers that ``resident`` output channels share."""
     n, own = len(x), s.m // s.groups
-    out, read = np.zeros((n, s.m, *s.out), np.int64), np.zeros(n, bool)
+    out, read = np.zeros((n, len(w), *s.out), np.int64), np.zeros(n, bool)
     block = strike["m"] // own * own + strike["m"] % own // resident * resident
     events = Events(block, *(strike[name] for name in ("c", "e", "r", "f")))
-    firsts = [g * own + k for g in range(s.groups) for k in range(0, own, resident)]
-    loops = product(firsts, range(s.c), range(s.out[0]), range(s.kernel[0]))
-    for first, c, e, r in loops:
-        filters = range(first, min(first + resident, first // own * own + own))
+    blocks = []
+    for g in range(s.groups):
+        members = [m for m in range(len(w)) if s.group(m) == g]
+        blocks += [members[k : k + resident] for k in range(0, len(members), resident)]
+    loops = product(blocks, range(s.c), range(s.out[0]), range(s.kernel[0]))
+    for filters, c, e, r in loops:
+        first, group = filters[0], s.group(filters[0])
         register: dict[int, Integers] = {}
         dirty: dict[int, Integers] = {}
         for f, held, gone in sliding(s, e, r):
             for column in set(held) - set(register):
-                source = first // own * s.c + c
+                source = group * s.c + c
                 register[column] = x[:, source, s.place(0, e, r), column].copy()
                 dirty[column] = np.zeros(n, bool)
             for lane in events.at(first, c, e, r, f):
@@ -167,12 +180,14 @@ def row_stationary(
             for t in range(s.kernel[1]):
                 column = s.place(1, f, t)
                 if column is not None:
-                    read |= dirty[column]
+                    read |= dirty[column] if first < s.m else False
                     for m in filters:
                         out[:, m, e, f] += w[m, c, r, t] * register[column]
+                        if m >= s.m and windows is not None:
+                            windows[:, group, c, r, t] += register[column]
             for column in gone:
                 del register[column], dirty[column]
-    return how.result(out + bias[:, None, None]), read
+    return out, read
 
 
 def sizes(s: Shape, held: str) -> list[tuple[str, int]]:
@@ -217,6 +232,19 @@ def execute(
     resident: int,
 ) -> tuple[Integers, Integers]:  # fmt: skip
     """Outputs of n struck runs, and which of them read what was struck."""
+    x, w, bias = values
+    out, read = summed(s, how, (x, w), held, strike, resident)
+    return how.result(out + bias[:, None, None]), read
+
+
+def summed(
+    s: Shape, how: Numbers, values: tuple[Integers, Integers], held: str, strike: Strike,
+    resident: int, windows: Integers | None = None,
+) -> tuple[Integers, Integers]:  # fmt: skip
+    """Sums without bias of n struck runs, and which of them read what was struck.
+
+    ``windows`` (n, groups, c, r, s) is added the inputs that checkers' channels read.
+    """
     if held == "inputs-of-row":
-        return row_stationary(s, how, *values, strike, resident)
-    return in_order(s, how, *values, held, strike)
+        return row_stationary(s, how, *values, strike, resident, windows)
+    return in_order(s, how, *values, held, strike, windows)

@@ -25,8 +25,12 @@ def tiled(
     held: str,
     image: int,
     site: tuple[int, int],
-) -> np.ndarray:
+    checker: bool = False,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Sums (m, positions) of an image, with one value of a memory struck.
+
+    With a ``checker`` each group has one channel more, of the sums of its weights: sums (groups,
+    channels, positions), and those of the windows that it is fetched, (groups, terms).
 
     Args:
         bench: the layer.
@@ -40,17 +44,18 @@ def tiled(
     own, terms = shape.m // shape.groups, shape.c * shape.kernel[0] * shape.kernel[1]
     positions = shape.out[0] * shape.out[1]
     cut = {"os": (cols, rows, terms), "ws": (cols, positions, rows), "is": (own, cols, rows)}
-    channel_tiles, position_tiles, term_tiles = (
-        spans(count, step)
-        for count, step in zip((own, positions, terms), cut[dataflow], strict=True)
-    )
+    sizes = zip((own, positions, terms), cut[dataflow], strict=True)
+    channel_tiles, position_tiles, term_tiles = (spans(count, step) for count, step in sizes)
     fetches = {"i": channel_tiles, "w": position_tiles, "s": term_tiles}[held[0]]
     value, fetch = divmod(number, len(fetches))
     plane, weights = bench.x[image].copy(), bench.w.reshape(shape.groups, own, terms).copy()
+    if checker:
+        channel_tiles = spans(own + 1, own + 1 if dataflow == "is" else cut[dataflow][0])
+        summed, met = weights.sum(1, keepdims=True), np.zeros((shape.groups, terms), np.int64)
     if held == "inputs-of-layer" and shape.linear:  # vectors one after the other
         place, c = divmod(value, shape.c)
         value = c * positions + place
-    out = np.zeros((shape.groups, own, positions), np.int64)
+    out = np.zeros((shape.groups, own + checker, positions), np.int64)
     for group, (a, channels) in product(range(shape.groups), enumerate(channel_tiles)):
         windows = gathered(bench, plane)[group]
         if held == "inputs-of-layer" and a >= fetch:
@@ -65,6 +70,10 @@ def tiled(
             if held.startswith("weights") and now:
                 taken = flipped(bench.how.weight, weights, value, bit)
             left = windows[at[0] : at[1], some[0] : some[1]]
+            if checker:
+                taken = np.concatenate([taken, summed], 1)
+                if channels[1] > own:
+                    met[group, some[0] : some[1]] += left.sum(0)
             right = taken[group, channels[0] : channels[1], some[0] : some[1]]
             out[group, channels[0] : channels[1], at[0] : at[1]] += right @ left.T
             if held == "sums-of-tile" and t == fetch:
@@ -73,7 +82,7 @@ def tiled(
                 if g == group and channels[0] <= c < channels[1] and at[0] <= p < at[1]:
                     total = out[g, c, p : p + 1]
                     out[g, c, p] = bench.how.struck(total, total, np.array([bit]))[0]
-    return out.reshape(shape.m, positions)
+    return (out, met) if checker else out.reshape(shape.m, positions)
 
 
 def flipped(word, values: np.ndarray, place: int, bit: int) -> np.ndarray:

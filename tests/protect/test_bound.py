@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
+from conftest import seeded
 from radhard.engine.noisy import with_wrong_weights
 from radhard.protect.bound import (
     Bounded,
-    BoundedNeuron,
     ClippedActivation,
     RangeRestriction,
-    SmoothlyBounded,
     ValueThreshold,
     _area,
 )
 from radhard.protect.median import Median, MedianFeature
+from radhard.protect.neuron import BoundedNeuron, SmoothlyBounded
 from radhard.protect.protection import joined
 from radhard.protect.tap import Tap, observed, tapped
 
@@ -148,3 +148,42 @@ def test_thresholds_are_tuned_by_a_search_of_intervals(work: rh.Workload) -> Non
     for step, (high,) in tuned.thresholds.tensors.items():
         assert 0 <= high <= start.thresholds.tensors[step][0]
     assert repr(tuned) != repr(start)
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    """A rectifier, tanh, a linear bottleneck, and padded average pooling; with its images."""
+    parts = [nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.Tanh()]
+    parts += [nn.Conv2d(4, 3, 1), nn.Conv2d(3, 4, 1), nn.Sigmoid()]
+    parts += [nn.AvgPool2d(3, 2, 1), nn.Flatten(), nn.Linear(64, 5)]
+    images = torch.randn(60, 2, 8, 8, generator=torch.Generator().manual_seed(2))
+    model = seeded(nn.Sequential(*parts))
+    return rh.capture(model, images, torch.zeros(60, dtype=torch.int64))
+
+
+def test_clips_are_of_rectifiers_alone(mixed) -> None:
+    """Behind tanh, and in a bottleneck, half of all values are below 0, and no fault."""
+    steps = mixed.program.steps
+    for kind in (ClippedActivation, BoundedNeuron):
+        watched = kind().guard(mixed).steps
+        assert [steps[step].op for step in watched] == [torch.ops.aten.relu.default]
+    logits = rh.record(mixed, joined([ClippedActivation().learned(mixed)], mixed)).logits
+    assert torch.equal(logits, rh.record(mixed).logits)
+    smooth = seeded(nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 5)))
+    work = rh.capture(smooth, mixed.images, mixed.labels)
+    for kind in (ClippedActivation, BoundedNeuron):
+        with pytest.raises(ValueError, match=f"{kind.__name__} takes the place of rectifiers"):
+            kind().learned(work)
+        with pytest.raises(ValueError, match="Use RangeRestriction, which keeps both ends"):
+            kind().cost(work, rh.chips.SOFTWARE)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_zeros_of_padding_are_within_bounds(mixed, zero: bool) -> None:
+    """Behind a sigmoid the lower bound is above 0, and means of padded windows are below that."""
+    clamp = RangeRestriction(zero=zero).learned(mixed)
+    lows = [float(low) for low, _ in clamp.fitted.tensors.values()]
+    assert max(lows) > 0
+    trace = rh.record(mixed, joined([clamp], mixed))
+    assert not trace.detected.any()
+    assert torch.equal(trace.logits, rh.record(mixed).logits)

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 import radhard as rh
 from conftest import seeded
-from radhard.protect.checksum import Checksum, Sums, checked_layers
+from radhard.protect.checksum import Checksum, checked_layers
 from radhard.protect.protection import joined
+from radhard.protect.sums import Sums
 
 
 @pytest.mark.parametrize(

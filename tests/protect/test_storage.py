@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import radhard as rh
+from radhard.accel.readers import activated
 from radhard.engine.segment import Golden
 from radhard.protect.protection import Protection, Struck, hardened, spared, stopped_by
 from radhard.protect.redundancy import Redundancy
@@ -120,12 +121,24 @@ def test_copies_help_where_they_compute_but_not_against_memory(work) -> None:
     latch = np.array([c.kind == "latch" for c in rh.chips.EYERISS.components])
     names = np.array([c.name for c in rh.chips.EYERISS.components])
     assert stopped.harmless[np.isin(component, names[latch])].all()
+    assert stopped.harmless[component == "psum-register"].all()
     reads = seen.corruption.positions[:, 1] - seen.corruption.positions[:, 0]
-    wide = (component == "filter-sram") & (reads > 1)
-    assert wide.any()
-    assert not stopped.harmless[wide].any()
+    memory = np.isin(component, ("filter-sram", "image-register", "global-buffer"))
+    assert (memory & (reads == 1)).any()  # one output reads it, and so do all of its copies
+    assert not stopped.harmless[memory].any()
     assert not stopped.alarmed.any()
-    assert Redundancy(2).stops(work, seen).alarmed.any()
+    twice = Redundancy(2).stops(work, seen)
+    assert (twice.alarmed == twice.harmless).all()  # latches are always read
+
+
+def test_codes_are_checked_by_what_reads(work) -> None:
+    """A wrong value that nothing reads any more raises no alarm."""
+    _, _, seen = struck(work, rh.chips.SYSTOLIC(8, 8))
+    read = activated(work, seen.corruption)
+    assert 0.3 < read.mean() < 1
+    found = Parity().stops(work, seen)
+    assert found.harmless.all()
+    assert (found.alarmed == read).all()
 
 
 def test_the_most_vulnerable_channels_are_repeated_first(work) -> None:

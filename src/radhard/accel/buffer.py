@@ -85,7 +85,7 @@ class Tiles:
     once. Tiles of other output channels come last, so that inputs are fetched anew for each.
 
     Attributes:
-        channels: output channels of a tile.
+        channels: output channels of a tile; more than there are where these stream.
         positions: output positions of a tile.
         terms: products of a sum in a tile.
     """
@@ -128,8 +128,8 @@ class Tiles:
             group = element // (layer.bounds["c"] * layer.plane[0] * layer.plane[1])
         start = group * own + fetch * self.channels
         channels = np.stack([start, (group + 1) * own], 1)
-        everything = whole_box(len(index))
-        return Reads(element, channels, everything, zeros(len(index)), everything)
+        everything, always = whole_box(len(index)), np.ones(len(index), np.bool_)
+        return Reads(element, channels, everything, zeros(len(index)), everything, always)
 
     def _input_once(self, layer: Layer, index: Integers) -> Reads:
         """An input of one window, wrong for one tile."""
@@ -137,7 +137,8 @@ class Tiles:
         group, p, k, fetch = np.unravel_index(index, sizes)
         start = group * _own(layer) + fetch * self.channels
         end = np.minimum(start + self.channels, (group + 1) * _own(layer))
-        return broadcast_input(layer, np.stack([start, end], 1), p, k)
+        last = (group + 1) * _own(layer)
+        return broadcast_input(layer, np.stack([start, end], 1), p, k, start + self.channels > last)
 
     def _weight(self, layer: Layer, index: Integers, once: bool) -> Reads:
         """A weight, wrong for the positions of one tile, or of it and those to come."""

@@ -155,6 +155,18 @@ class Chip:
         kinds = sum(other.kind == "latch" for other in self.components)
         return self.pes * self.latches_per_pe / kinds * width
 
+    def storage_bits(self, workload: Workload) -> dict[str, float]:
+        """Bits of each component, on average over the layers."""
+        macs, found = sum(layer.macs for layer in workload.layers), dict[str, float]()
+        for component in self.components:
+            bits = 0.0
+            for layer, how in zip(workload.layers, workload.arithmetic, strict=True):
+                held = {"weight": how.weight, "input": how.input}
+                width = held.get(component.holds.operand, how.latch).width
+                bits += self.bits(component, width) * layer.macs / macs
+            found[component.name] = bits
+        return found
+
     def cycles(self, workload: Workload) -> tuple[int, ...]:
         """Cycles per layer and image, all processing elements busy."""
         return tuple(-(-layer.macs // self.pes) for layer in workload.layers)

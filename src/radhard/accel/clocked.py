@@ -24,6 +24,7 @@ from radhard.faults.corruption import Corruption, Operand, whole_box
 from radhard.faults.fault import Faults
 from radhard.faults.model import Integers
 from radhard.faults.space import Known, SiteSpace, Stratum, each_bit
+from radhard.network.arithmetic import Arithmetic
 from radhard.network.layer import Layer
 from radhard.network.workload import Workload
 
@@ -62,6 +63,7 @@ class Held(NamedTuple):
         readers: channels, or positions, half open runs (n, 2).
         term: of the products.
         there: whether they hold anything.
+        beyond: whether a reader behind the last one would be among them.
     """
 
     group: Integers
@@ -69,6 +71,7 @@ class Held(NamedTuple):
     readers: Integers
     term: Integers
     there: Flags
+    beyond: Flags
 
 
 class Shape(NamedTuple):
@@ -196,12 +199,9 @@ class ClockedArray:
         for number, shape in enumerate(shapes):
             layer, inputs = layer_with_windows(workload, number, self.name)
             how = workload.arithmetic[number]
-            widths = {"input": how.input.width, "weight": how.weight.width}
             for name in self.registers:
-                operand = REGISTERS[name]
-                size, width = self._size(shape, operand), widths.get(operand, how.latch.width)
-                if name == "product-register":
-                    width = min(width, sum(widths.values()))
+                operand, width = REGISTERS[name], _width(name, how)
+                size = self._size(shape, operand)
                 rate = self.rate_fit_per_mbit * pes * width / 2**20 * shape.cycles / cycles
                 live = rate * size / (shape.cycles * pes)
                 idle += rate - live
@@ -212,6 +212,22 @@ class ClockedArray:
         total = sum(stratum.exposure for stratum in strata) + idle
         known = (Known("idle", idle, 1.0, idle=True),)
         return SiteSpace(tuple(strata), len(workload.images), rate_fit=total, known=known)
+
+    def cycles(self, workload: Workload) -> tuple[int, ...]:
+        """Clock edges per layer and image."""
+        return tuple(
+            self.shape(layer_with_windows(workload, number, self.name)[0]).cycles
+            for number in range(len(workload.layers))
+        )
+
+    def storage_bits(self, workload: Workload) -> dict[str, float]:
+        """Bits of each kind of register, on average over time."""
+        cycles, found = self.cycles(workload), dict.fromkeys(self.registers, 0.0)
+        for time, how in zip(cycles, workload.arithmetic, strict=True):
+            for name in found:
+                bits = self.rows * self.cols * _width(name, how)
+                found[name] += bits * time / sum(cycles)
+        return found
 
     def _size(self, shape: Shape, operand: Operand) -> int:
         """Elements times edges of a layer that may matter."""
@@ -284,7 +300,8 @@ class ClockedArray:
         first = at.across * self.cols + at.col + 1 - self.own
         end = (at.across + 1) * self.cols
         readers = _run(first, np.minimum(end, whole), there)
-        return self._read(operand, shape, layer, Held(at.group, step, readers, term, there))
+        beyond = there & (first <= whole) & (whole < end)
+        return self._read(operand, shape, layer, Held(at.group, step, readers, term, there, beyond))
 
     def _stays(self, operand: Operand, shape: Shape, layer: Layer, at: Place) -> Reads:
         """What is loaded through the rows above, and stays: read by the rest of the wave."""
@@ -295,32 +312,36 @@ class ClockedArray:
         whole, free = _free(operand, shape)
         there = (row < self.rows) & (term < shape.terms) & (own < whole)
         passed = at.edge - self.rows + 1 - at.row - at.col - self.own
-        first = np.where(loading, 0, passed).clip(0, free)
+        first = np.where(loading, 0, passed).clip(0)
         readers = _run(first, np.full(len(first), free), there)
-        return self._read(operand, shape, layer, Held(at.group, own, readers, term, there))
+        beyond = there & (first <= free)
+        return self._read(operand, shape, layer, Held(at.group, own, readers, term, there, beyond))
 
     def _moving(self, operand: Operand, shape: Shape, layer: Layer, at: Place) -> Reads:
         """What moves through an array that holds sums: inputs to the right, weights down."""
         term = at.edge - 1 - at.row - at.col
         there = (term >= 0) & (term < shape.terms) & (at.edge <= shape.edges - self.rows)
         position, channel = at.up * self.rows + at.row, at.across * self.cols + at.col
+        end = (at.across + 1) * self.cols
         if operand == "input":
-            end = np.minimum((at.across + 1) * self.cols, shape.channels)
             there &= position < shape.positions
-            own, readers = position, _run(channel + 1, end, there)
+            own, readers = position, _run(channel + 1, np.minimum(end, shape.channels), there)
         else:
-            end = np.minimum((at.up + 1) * self.rows, shape.positions)
             there &= channel < shape.channels
-            own, readers = channel, _run(position + 1, end, there)
-        return self._read(operand, shape, layer, Held(at.group, own, readers, term, there))
+            last = np.minimum((at.up + 1) * self.rows, shape.positions)
+            own, readers = channel, _run(position + 1, last, there)
+        beyond = there & (channel < shape.channels) & (shape.channels < end)
+        return self._read(operand, shape, layer, Held(at.group, own, readers, term, there, beyond))
 
     def _read(self, operand: Operand, shape: Shape, layer: Layer, held: Held) -> Reads:
         """An input by a run of channels, or a weight by a run of positions."""
-        group, own, readers, term, there = held
+        group, own, readers, term, there, beyond = held
         own, term = np.where(there, own, 0), np.where(there, term, 0)
         base = group * shape.channels
         if operand == "input":
-            found = broadcast_input(layer, (base[:, None] + readers).clip(1), own, term)
+            alone = beyond & (readers[:, 1] == 0)  # read by what would be the next channel only
+            readers = np.where(alone[:, None], shape.channels, readers)
+            found = broadcast_input(layer, (base[:, None] + readers).clip(1), own, term, beyond)
             return replace(found, channels=base[:, None] + readers)
         element = weight_element(layer, base + own, term)
         n = len(own)
@@ -356,6 +377,14 @@ class ClockedArray:
             start = np.minimum(start + row, shape.terms) if alone else start
         element, n = layer.output_element(channel, position), len(index)
         return Reads(element, one(channel), one(position), zeros(n), np.stack([start, terms], 1))
+
+
+def _width(register: str, how: Arithmetic) -> int:
+    """Bits of a register; a product has those of both factors."""
+    widths = {"input-register": how.input.width, "weight-register": how.weight.width}
+    if register == "product-register":
+        return min(how.latch.width, sum(widths.values()))
+    return widths.get(register, how.latch.width)
 
 
 def tile_edges(dataflow: Stationary, rows: int, cols: int, free: int) -> int:

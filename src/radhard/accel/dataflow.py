@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from radhard.faults.corruption import Corruption, Operand, whole_box
 from radhard.faults.fault import Faults
@@ -55,11 +56,16 @@ class Reads:
     positions: Integers
     first: Integers
     terms: Integers
+    beyond: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def __post_init__(self) -> None:
+        if len(self.beyond) != len(self.element):
+            object.__setattr__(self, "beyond", np.zeros(len(self.element), np.bool_))
 
     def put(self, rows: Integers, found: Reads) -> None:
         """Overwrite some rows."""
-        for field in fields(self):
-            getattr(self, field.name)[rows] = getattr(found, field.name)
+        for column in fields(self):
+            getattr(self, column.name)[rows] = getattr(found, column.name)
 
 
 class Dataflow(Protocol):
@@ -141,7 +147,7 @@ class RowStationary:
         return Reads(
             element, (m // own * own)[:, None] + shared,
             np.stack([start + window, start + layer.bounds["f"]], 1),
-            zeros(len(index)), whole_box(len(index)),
+            zeros(len(index)), whole_box(len(index)), block + self.resident_filters > own,
         )  # fmt: skip
 
 
@@ -215,9 +221,8 @@ def _rest_of_layer(layer: Layer, index: Integers) -> Reads:
         own = element % c
     late = np.where(own > now, 0, np.where(own == now, p, layer.positions))
     first = m * layer.positions + late
-    return Reads(
-        element, whole_box(len(index)), whole_box(len(index)), first, whole_box(len(index))
-    )
+    everything, always = whole_box(len(index)), np.ones(len(index), np.bool_)
+    return Reads(element, everything, everything, first, everything, always)
 
 
 def _rest_of_plane(layer: Layer, index: Integers, length: int) -> Reads:
@@ -228,10 +233,12 @@ def _rest_of_plane(layer: Layer, index: Integers, length: int) -> Reads:
     return Reads(element, one(m), positions, zeros(len(index)), whole_box(len(index)))
 
 
-def broadcast_input(layer: Layer, channels: Integers, p: Integers, k: Integers) -> Reads:
+def broadcast_input(
+    layer: Layer, channels: Integers, p: Integers, k: Integers, beyond: NDArray[np.bool_]
+) -> Reads:
     """The input of product ``k`` at position ``p``, read by a run of output channels (n, 2)."""
     element = input_element(layer, channels[:, 1] - 1, p, k)
-    return Reads(element, channels, one(p), zeros(len(p)), one(k))
+    return Reads(element, channels, one(p), zeros(len(p)), one(k), beyond)
 
 
 def corruption_of(
@@ -265,7 +272,7 @@ def corruption_of(
     kinds = np.array([operands[component] for component, _ in order])[struck]
     return Corruption(
         layers, kinds, columns.element, faults.image, faults.keep, faults.flip, columns.channels,
-        columns.positions, columns.first, columns.terms,
+        columns.positions, columns.first, columns.terms, beyond=columns.beyond,
     )  # fmt: skip
 
 

@@ -226,7 +226,8 @@ class StorageMix:
             m, p = np.divmod(index % (layer.channels * layer.positions), layer.positions)
             return Reads(layer.output_element(m, p), everything, everything, nothing, everything)
         if part.reuse is None:
-            return Reads(index, everything, everything, nothing, everything)
+            always = np.full(n, part.holds == "input")
+            return Reads(index, everything, everything, nothing, everything, always)
         if part.holds == "weight":
             m, k, p = np.unravel_index(index, (layer.channels, layer.fan_in, layer.positions))
             block = p // part.reuse * part.reuse
@@ -240,8 +241,13 @@ class StorageMix:
             index, (groups, blocks, layer.positions, layer.fan_in)
         )
         start = group * own + block * part.reuse
-        end = np.minimum(start + part.reuse, (group + 1) * own)
-        return broadcast_input(layer, np.stack([start, end], 1), p, k)
+        last = (group + 1) * own
+        channels = np.stack([start, np.minimum(start + part.reuse, last)], 1)
+        return broadcast_input(layer, channels, p, k, start + part.reuse > last)
+
+    def storage_bits(self, workload: Workload) -> dict[str, float]:
+        """Bits of each class."""
+        return {part.name: part.mib * 2**23 for part in self.classes}
 
     def with_rates(self, **factors: float) -> StorageMix:
         """The same chip with raw rates of some classes times a factor; ``_`` stands for ``-``.

@@ -151,10 +151,7 @@ class Systolic:
         Raises:
             ValueError: where the network has a layer without windows.
         """
-        cycles = np.array([
-            self._of_layer(workload, number).cycles * layer.bounds["groups"]
-            for number, layer in enumerate(workload.layers)
-        ])  # fmt: skip
+        cycles = np.array(self.cycles(workload))
         strata: list[Stratum] = []
         idle = control = control_bits = 0.0
         for number, time in enumerate((cycles / cycles.sum()).tolist()):
@@ -178,6 +175,23 @@ class Systolic:
         total = sum(stratum.exposure for stratum in strata) + idle + control
         rated = None if self.rate_fit_per_mbit is None else total
         return SiteSpace(tuple(strata), len(workload.images), rate_fit=rated, known=known)
+
+    def cycles(self, workload: Workload) -> tuple[int, ...]:
+        """Cycles per layer and image."""
+        return tuple(
+            self._of_layer(workload, number).cycles * layer.bounds["groups"]
+            for number, layer in enumerate(workload.layers)
+        )
+
+    def storage_bits(self, workload: Workload) -> dict[str, float]:
+        """Bits of each kind of register, on average over time, of control, and of each buffer."""
+        cycles = self.cycles(workload)
+        found = {part.name: part.bits for part in self.buffers}
+        for time, how in zip(cycles, workload.arithmetic, strict=True):
+            for name, bits in self.bits(how).items():
+                own = name if name == "control" else f"{name}-register"
+                found[own] = found.get(own, 0.0) + bits * time / sum(cycles)
+        return found
 
     def bits(self, how: Arithmetic) -> dict[str, float]:
         """Flip-flops that hold each operand of a layer, and of control."""
@@ -243,7 +257,7 @@ class Systolic:
         return {
             "os": Tiles(self.cols, self.rows, q),
             "ws": Tiles(self.cols, p, self.rows),
-            "is": Tiles(m, self.cols, self.rows),
+            "is": Tiles(m + 1, self.cols, self.rows),
         }[self.dataflow]
 
     def reads(self, operand: str, layer: Layer, index: Integers) -> Reads:
@@ -272,7 +286,9 @@ class Systolic:
             return Reads(element, one(channel), positions, zeros(len(index)), whole_box(len(index)))
         position, k = first, second
         channels = base[:, None] + self._left(operand, cell, m, k, position)
-        return broadcast_input(layer, channels, position, k)
+        beyond = self._left(operand, cell, m + 1, k, position)
+        read_on = (beyond[:, 0] <= m) & (beyond[:, 1] > m)
+        return broadcast_input(layer, channels, position, k, read_on)
 
     def _left(
         self, operand: str, cell: Integers, count: int, k: Integers, other: Integers

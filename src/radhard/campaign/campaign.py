@@ -35,6 +35,7 @@ from radhard.network.silence import check_says
 from radhard.network.task import ConfidenceOf, known_confidence
 from radhard.network.workload import HOST, Workload
 from radhard.protect.checksum import Checksum
+from radhard.protect.idle import idle
 from radhard.protect.protection import Cost, Flags, Protection, hardened, joined, retuned
 from radhard.protect.ranges import RangeDetector
 from radhard.sampling.gradient import GradientImportance
@@ -310,7 +311,8 @@ class Campaign:
         space = self.space()
         score = self.score(space, golden)
         accuracy = folder.golden_accuracy(self.id) if folder is not None else None
-        flat = folder.flat(self.id) if folder is not None else None
+        useless = folder.told(self.id, "idle") if folder is not None else None
+        flat = folder.told(self.id, "flat") if folder is not None else None
         if flat is None:
             flat = score.flat if score is not None else ()
         nothing = Result(
@@ -329,6 +331,7 @@ class Campaign:
             images=self.windows.sample,
             flat=flat,
             unproved=getattr(self.sampler, "proofs", False) and not self.proofs_hold,
+            idle=idle(self.protections, self.network) if useless is None else useless,
         )
 
         def draw(shard: int, count: int) -> Faults:

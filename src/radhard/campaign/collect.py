@@ -96,6 +96,8 @@ def begin(folder: Folder, campaign: Campaign, nothing: Result, about: Mapping[st
         identity["of_images"] = asdict(sample)
     if campaign.sampler.scored:
         identity["flat"] = list(nothing.flat)
+    if nothing.protections:
+        identity["idle"] = list(nothing.idle)
     folder.begin(campaign.question, space, identity, about)
 
 

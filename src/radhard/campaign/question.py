@@ -15,6 +15,8 @@ from radhard.network.workload import Workload
 
 #: Counted up when the same question would get other faults or outcomes than before.
 SEMANTICS = 11
+#: The same where protections are asked about, for what they see and do.
+PROTECTED = 12
 #: Those that compute or judge a run, and do not choose its faults.
 _WATCHING = {"protections", "criteria", "confidence_of", "engine"}
 
@@ -87,7 +89,12 @@ def _arithmetic(work: Workload, arrays: Arrays) -> Any:
 
 def id_of(keys: Mapping[str, Any]) -> str:
     """The identity of a question, from its data."""
-    return digest({"semantics": SEMANTICS, **keys})[:32]
+    return digest({"semantics": semantics_of(keys), **keys})[:32]
+
+
+def semantics_of(keys: Mapping[str, Any]) -> int:
+    """The generation of rules by which a question is answered."""
+    return PROTECTED if keys.get("protections") else SEMANTICS
 
 
 def digest(data: Any) -> str:

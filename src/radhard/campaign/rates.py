@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from radhard.campaign.description import described
-from radhard.campaign.question import SEMANTICS, digest
+from radhard.campaign.question import digest, semantics_of
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
 from radhard.engine.noisy import run_noisy, with_wrong_weights
-from radhard.faults.rate import NeuronErrors, WeightErrors
+from radhard.faults.rate import NeuronErrors, Read, WeightErrors, Words
 from radhard.network.workload import Workload
 from radhard.protect.protection import Protection, joined, retuned
 from radhard.protect.tap import Tap, tapped
@@ -131,8 +131,10 @@ def under_errors(
         store: folder in which answers are kept; what it holds is not run again.
 
     Raises:
-        ValueError: for too few repetitions.
+        ValueError: for too few repetitions, or a protection of storage, or by copies, of what is
+            not struck at a rate, or that has no say about it.
     """
+    _check(protections, errors)
     least = 2 if isinstance(errors, WeightErrors) and errors.rate > 0 else 1
     if repetitions < least:
         raise ValueError(f"{repetitions} repetitions can't be: use at least {least}")
@@ -142,7 +144,11 @@ def under_errors(
         asked: tuple[Any, ...] = (network.formats, errors, tuple(protections), repetitions, seed)
         if network.datapaths:
             asked = (*asked, network.datapaths)
-        data = [SEMANTICS, network.fingerprint(), described(asked, "under_errors", {})]
+        data = [
+            semantics_of({"protections": protections}),
+            network.fingerprint(),
+            described(asked, "under_errors", {}),
+        ]
         path = store / f"{digest(data)[:32]}.npz"
         held = reusable_arrays(path)
         if held is not None and "reach" in held:
@@ -162,23 +168,73 @@ def _run(
     seed: int,
 ) -> UnderErrors:
     guard = joined(protections, network)
+    memory = _Memory(tuple(p for p in protections if type(p).read is not Protection.read))
     correct, detected = np.zeros((2, repetitions, len(network.images)), bool)
     wrong = 0
     for repetition in range(repetitions):
         work, draws, targets = network, NeuronErrors(0.0), dict[int, int]()
         if isinstance(errors, WeightErrors):
-            work = with_wrong_weights(network, errors, (seed, repetition))
-            wrong += _differ(work, network)
+            memory.alarm = False
+            mend = memory.read if memory.protections else None
+            work = with_wrong_weights(network, errors, (seed, repetition), None, mend)
+            wrong += _differ(work, network) or memory.alarm
         else:
             tap = Tap.ACTIVATION if errors.after_activation else Tap.OUTPUT
             draws, targets = errors, tapped(network, tap)
-        run = run_noisy(work, draws, targets, (seed, repetition), guard)
+        reference = network if work is not network else None
+        run = run_noisy(work, draws, targets, (seed, repetition), guard, reference)
         correct[repetition] = network.task.right(run.logits, network.labels).cpu().numpy()
-        detected[repetition] = run.detected.cpu().numpy()
+        detected[repetition] = run.detected.cpu().numpy() | memory.alarm
     reach = 0.0
     if isinstance(errors, WeightErrors):
-        reach = min(1.0, _chance(network, errors.rate) + wrong / repetitions)
+        copies = 3 if memory.protections else 1  # no code or copy adds more bits than two copies
+        reach = min(1.0, _chance(network, errors.rate, copies) + wrong / repetitions)
     return UnderErrors(errors, correct, detected, reach)
+
+
+@dataclass(slots=True)
+class _Memory:
+    """Protections of stored words, and whether one has found any wrong since it was last cleared.
+
+    Each has the words that the ones before it have read.
+    """
+
+    protections: tuple[Protection, ...]
+    alarm: bool = False
+
+    def read(self, words: Words) -> Read:
+        codes = words.after
+        for protection in self.protections:
+            found = protection.read(words._replace(after=codes))
+            assert found is not None
+            codes = found.codes
+            self.alarm |= found.alarm
+        return Read(codes, self.alarm)
+
+
+def _check(protections: Sequence[Protection], errors: Errors) -> None:
+    """Raise ValueError for protections that would do nothing, or nothing that is known."""
+    for part in protections:
+        kind = type(part)
+        stored = kind.stops is not Protection.stops or kind.harden is not Protection.harden
+        says = kind.read is not Protection.read
+        if not stored and not says:
+            continue
+        if isinstance(errors, NeuronErrors):
+            raise ValueError(
+                f"{kind.__name__} can't be asked about errors of neurons at a rate: an inference "
+                "that is run again has them again, and what lies in memory is not struck. Use "
+                "WeightErrors, or a campaign"
+            )
+        components = getattr(part, "components", ())
+        if not says or (components and "weight" not in components):
+            what = f" of {', '.join(components)}" if says else ""
+            raise ValueError(
+                f"{kind.__name__}{what} can't be asked about errors of weights at a rate: these "
+                "lie in the memory called weight, which it does not protect, as copies of a "
+                "computation read the same wrong weights. Use Parity, SECDED, BitTriplication or "
+                "WeightSignature of weight, or a campaign"
+            )
 
 
 def _differ(one: Workload, other: Workload) -> bool:
@@ -188,9 +244,9 @@ def _differ(one: Workload, other: Workload) -> bool:
     )
 
 
-def _chance(network: Workload, rate: float) -> float:
-    """That any bit of any weight is flipped."""
-    bits = sum(
+def _chance(network: Workload, rate: float, copies: int = 1) -> float:
+    """That any bit of any weight is flipped, in any of its copies."""
+    bits = copies * sum(
         network.weight(number).numel() * network.arithmetic[number].weight.width
         for number in _weighted(network)
     )

@@ -63,6 +63,7 @@ class Result:
         runs: what each fault did; ``None`` where only sums are known.
         unproved: whether a protection changes what is computed, so that what the sampler has proved
             of faults in the plain network does not count.
+        idle: protections that provably do nothing, as no code is out of their bounds.
     """
 
     id: str
@@ -82,6 +83,7 @@ class Result:
     flat: tuple[str, ...] = ()
     runs: Runs | None = None
     unproved: bool = False
+    idle: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:

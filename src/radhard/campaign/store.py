@@ -23,7 +23,7 @@ import numpy as np
 from radhard.accel.chip import Software
 from radhard.campaign.description import Arrays, array_name, in_words
 from radhard.campaign.offered import OFFERED, lists_of, offered_of
-from radhard.campaign.question import SEMANTICS, Question, digest, id_of
+from radhard.campaign.question import Question, digest, id_of, semantics_of
 from radhard.campaign.rebuild import rebuilt
 from radhard.campaign.result import Result
 from radhard.campaign.runs import Runs, tallied
@@ -115,16 +115,17 @@ class Folder:
         identity = self.about()["identity"]
         return float(identity["golden_accuracy"]) if identity["id"] == campaign_id else None
 
-    def flat(self, campaign_id: str) -> tuple[str, ...] | None:
-        """The stored layers of whose faults scores say nothing; ``None`` where there is no saying.
+    def told(self, campaign_id: str, what: str) -> tuple[str, ...] | None:
+        """The stored names of what is ``flat`` or ``idle``; ``None`` where there is no saying.
 
-        That is where this campaign has not begun, or its sampler has no scores.
+        That is where this campaign has not begun, its sampler has no scores, or it has no
+        protections.
         """
         if not (self.path / "campaign.toml").exists():
             return None
         identity = self.about()["identity"]
-        known = identity["id"] == campaign_id and "flat" in identity
-        return tuple(identity["flat"]) if known else None
+        known = identity["id"] == campaign_id and what in identity
+        return tuple(identity[what]) if known else None
 
     def _describe(
         self,
@@ -137,7 +138,7 @@ class Folder:
 
         own: dict[str, Any] = {
             "id": question.id,
-            "semantics": SEMANTICS,
+            "semantics": semantics_of(question.keys),
             "radhard": version(),
             "question": sorted(question.keys),
             **identity,
@@ -170,13 +171,13 @@ class Folder:
                 f"{path} is no record of a campaign ({error}): move it away and run the campaign "
                 "again, which keeps the finished faults"
             ) from error
-        if identity.get("semantics") != SEMANTICS:
+        asked = {key: held[key] for key in identity.get("question", ()) if key in held}
+        if identity.get("semantics") != semantics_of(asked):
             raise StoreError(
                 f"{self.path} was written by radhard {identity.get('radhard', 'of before')}, which "
                 "drew or judged faults by other rules; it is left as it is: name another folder, "
                 f"or read it with that version ({name})"
             )
-        asked = {key: held[key] for key in identity.get("question", ()) if key in held}
         if identity.get("seal") != _seal(held) or id_of(asked) != own:
             raise StoreError(
                 f"{path} was changed since it was written: undo that, or move it away and run the "
@@ -258,6 +259,7 @@ class Folder:
             images=_sample(identity.get("of_images")),
             covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
             flat=tuple(identity.get("flat", ())),
+            idle=tuple(identity.get("idle", ())),
             runs=Runs.joined(runs),
             unproved=getattr(sampler, "proofs", False) and not identity["proofs_hold"],
         )

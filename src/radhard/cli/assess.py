@@ -336,6 +336,7 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
         "confidence_of": prepared.campaign.confidence_of,
         "sampler": question["sampler"],
         "flat_layers": list(result.flat),
+        "idle_protections": list(result.idle),
         "notes": notes_of(result),
         "protections": question["protections"],
         "cost": asdict(result.cost),

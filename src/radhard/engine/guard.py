@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from radhard.faults.corruption import Corruption
 from radhard.network.operation import Elementwise, operation_of
 from radhard.network.workload import Workload
 
@@ -33,6 +34,14 @@ class Guard(Protocol):
         ...
 
 
+class Wrong(NamedTuple):
+    """What is struck in a layer: n corruptions of one operand, what that was and became, (n,)."""
+
+    corruption: Corruption
+    before: Tensor
+    after: Tensor
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sight:
     """What a guard sees of n runs at one step.
@@ -45,6 +54,9 @@ class Sight:
             stores a value more than once.
         inputs: gives the first operand of a layer without a fault, image by image: (n, ...).
         shared: (n,) whether the fault lies in a value that a repetition would read again.
+        wrong: what is struck in this layer, from which follows what checkers beside it read;
+            ``None`` where nothing is, or a stored weight is read once more.
+        weight: that of the layer in these runs, where it is not the network's.
     """
 
     step: int
@@ -52,6 +64,8 @@ class Sight:
     clean: Tensor
     inputs: Callable[[], Tensor]
     shared: Tensor
+    wrong: Wrong | None = None
+    weight: Tensor | None = None
 
     @property
     def struck(self) -> Tensor:
@@ -207,6 +221,8 @@ class Seen:
     clean: Tensor
     values: Callable[[int], Any]
     shared: Tensor | None = None
+    wrong: Wrong | None = None
+    weight: Tensor | None = None
 
 
 def watched_steps(guard: StepGuard | None) -> list[int]:
@@ -228,7 +244,8 @@ def guarded(guard: StepGuard, workload: Workload, seen: Seen) -> tuple[Tensor, T
         layout, value = workload.program.rows[source], seen.values(source)
         return value if layout is None else layout.apart(layout.split(value))
 
-    output, alarm = guard.look(Sight(seen.step, output, clean, inputs, shared))
+    sight = Sight(seen.step, output, clean, inputs, shared, seen.wrong, seen.weight)
+    output, alarm = guard.look(sight)
     return rows_of(workload, seen.step, output), alarm
 
 

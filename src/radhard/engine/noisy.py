@@ -12,13 +12,13 @@ from torch import Tensor
 
 from radhard.engine.device import exactly
 from radhard.engine.guard import Seen, StepGuard, guarded
-from radhard.faults.rate import NeuronErrors, WeightErrors, hits
+from radhard.faults.rate import NeuronErrors, Read, WeightErrors, Words, hits
 from radhard.formats.number import NumberFormat
 from radhard.network.stored import with_stored
 from radhard.network.workload import HOST, Workload
 
-#: Images that run at once.
-_BATCH = 64
+#: Images that run at once; what tells draws of bits that codes add from those of the data.
+_BATCH, _ADDED = 64, 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class Noisy:
 @exactly()
 def run_noisy(
     workload: Workload, errors: NeuronErrors, targets: Mapping[int, int], seed: Sequence[int],
-    guard: StepGuard | None = None,
+    guard: StepGuard | None = None, reference: Workload | None = None,
 ) -> Noisy:  # fmt: skip
     """All images once, each with errors of its own in the values of some steps.
 
@@ -43,6 +43,8 @@ def run_noisy(
             its values.
         seed: two integers; the errors of an image depend on these and its number alone.
         guard: watches.
+        reference: the network with the weights that it should have, where these are others: what a
+            guard is told of a layer without a fault is by them.
     """
     logits, detected = [], []
     with torch.no_grad():
@@ -51,7 +53,7 @@ def run_noisy(
             drawn = [
                 _drawn(workload, errors, targets, (*seed, start + k)) for k in range(len(part))
             ]
-            found, alarm = _run(workload, part, drawn, targets, guard)
+            found, alarm = _run(workload, part, drawn, targets, guard, reference)
             logits.append(found.to(HOST))
             detected.append(alarm.to(HOST))
     return Noisy(torch.cat(logits), torch.cat(detected))
@@ -86,7 +88,7 @@ def _drawn(
 
 def _run(
     workload: Workload, images: Tensor, drawn: Sequence[Drawn], targets: Mapping[int, int],
-    guard: StepGuard | None,
+    guard: StepGuard | None, reference: Workload | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     program = workload.program
     alarms = torch.zeros(len(images), dtype=torch.bool, device=images.device)
@@ -101,7 +103,12 @@ def _run(
         if step in targets:
             rows = _struck(workload, targets[step], clean, [part[step] for part in drawn])
         if guard is not None and watched:
-            rows, alarm = guarded(guard, workload, Seen(step, rows, clean, value))
+            weight = None
+            if reference is not None and step in reference.numbers:
+                clean = layout.split(reference.evaluate(step, value))
+                weight = workload.weight(workload.numbers[step])
+            seen = Seen(step, rows, clean, value, weight=weight)
+            rows, alarm = guarded(guard, workload, seen)
             alarms.logical_or_(alarm)
         return layout.join(rows)
 
@@ -127,24 +134,28 @@ def _struck(
     return rows
 
 
+#: What protections of the memory make of its words.
+Mend = Callable[[Words], Read]
+
+
 def with_wrong_weights(
-    workload: Workload,
-    errors: WeightErrors,
-    seed: Sequence[int],
-    layers: Collection[int] | None = None,
-) -> Workload:
+    workload: Workload, errors: WeightErrors, seed: Sequence[int],
+    layers: Collection[int] | None = None, mend: Mend | None = None,
+) -> Workload:  # fmt: skip
     """The network with flipped bits in its stored weights; the trial depends on ``seed`` alone.
 
     ``layers`` are the numbers of those that are struck; all where ``None``. A weight that several
-    layers read has the same wrong bits in all of them that are struck.
+    layers read has the same wrong bits in all of them that are struck. What is in the data bits
+    does not depend on ``mend``, which sees the words of each layer.
     """
     rng = np.random.default_rng(list(seed))
+    added = np.random.default_rng([*seed, _ADDED])
     wrong = dict[int, Tensor]()
     for number in range(len(workload.layers)):
         given, how = workload.parameters[number], workload.arithmetic[number]
         if given is None or (layers is not None and number not in layers):
             continue
-        weight = _with_errors(workload.weight(number), how.weight, errors.rate, rng)
+        weight = _with_errors(workload.weight(number), how.weight, errors.rate, (rng, added), mend)
         for first, later in workload.shared.items():
             if first in wrong and number in later:
                 places = later[number].to(weight.device)
@@ -155,10 +166,15 @@ def with_wrong_weights(
 
 
 def _with_errors(
-    weight: Tensor, fmt: NumberFormat, rate: float, rng: np.random.Generator
-) -> Tensor:
+    weight: Tensor, fmt: NumberFormat, rate: float,
+    rngs: tuple[np.random.Generator, np.random.Generator], mend: Mend | None,
+) -> Tensor:  # fmt: skip
     """A copy of a weight, each bit of which is flipped at a rate."""
     codes = fmt.encode(weight).reshape(-1).to(HOST)
-    struck = hits(rate, len(codes) * fmt.width, rng)
+    before = codes.numpy().copy()
+    struck = hits(rate, len(codes) * fmt.width, rngs[0])
     np.bitwise_xor.at(codes.numpy(), struck // fmt.width, np.left_shift(1, struck % fmt.width))
+    if mend is not None:
+        words = Words(before, codes.numpy(), fmt.width, rate, rngs[1])
+        codes = torch.from_numpy(mend(words).codes)
     return fmt.decode(codes.view(weight.shape).to(weight.device)).to(weight.dtype)

@@ -13,7 +13,7 @@ from torch import Tensor
 from radhard.engine.again import Again
 from radhard.engine.change import Change
 from radhard.engine.device import exactly
-from radhard.engine.guard import Seen, guarded, watched_steps
+from radhard.engine.guard import Seen, Wrong, guarded, watched_steps
 from radhard.engine.passage import (
     compiled,
     enterable,
@@ -26,7 +26,7 @@ from radhard.engine.passage import (
 from radhard.engine.patch import Windows, mapped, struck_patch
 from radhard.engine.sparse import Front
 from radhard.engine.spread import Pool, spread
-from radhard.engine.strike import single, struck_outputs, struck_values
+from radhard.engine.strike import by_operand, single, struck_outputs, struck_values
 from radhard.engine.trace import Trace, filled, run_steps
 from radhard.engine.trial import trusted
 from radhard.faults.corruption import OPERANDS, Corruption
@@ -108,7 +108,8 @@ Begun = Callable[[int, NDArray[np.int64]], Tensor]
 def continued(trace: Trace, corruption: Corruption, outputs: Begun) -> Resumed:
     """The same from outputs of struck layers that something else has computed.
 
-    Whole tensors are run. What struck values were and became is not known, and is 0.
+    Whole tensors are run. What guards are told of the values that are struck, which checkers may
+    read, is what they become here; nobody else is told.
 
     Args:
         trace: the golden run.
@@ -119,14 +120,28 @@ def continued(trace: Trace, corruption: Corruption, outputs: Begun) -> Resumed:
     for start in range(0, len(corruption), trace.pool):
         these = np.arange(start, min(start + trace.pool, len(corruption)))
         waiting: dict[int, list[Pool]] = {}
-        for number in np.unique(corruption.layer[these]).tolist():
-            which = these[corruption.layer[these] == number]
-            fault = torch.from_numpy(which).to(trace.logits.device)
+        for number, _, own in by_operand(corruption[these]):
+            which = these[own]
+            part, fault = corruption[which], torch.from_numpy(which).to(trace.logits.device)
             with torch.no_grad():
-                begun = _struck(trace, number, corruption[which], fault, outputs(number, which))
+                change = _changed(trace, number, part) if trace.guard is not None else run.struck
+                begun = _struck(trace, number, part, fault, outputs(number, which), change)
             waiting.setdefault(begun.position, []).append(begun)
         run.finish(waiting, {})
     return run.found.on(HOST)
+
+
+def _changed(trace: Trace, number: int, corruption: Corruption) -> Change:
+    """What values of one operand of a layer were and become, (n,)."""
+    one = single(trace, number, corruption)
+    found = [torch.zeros(len(one), dtype=torch.float64) for _ in range(3)]
+    for alone, chosen in ((True, one), (False, ~one)):
+        if chosen.any():
+            strike = struck_values if alone else struck_outputs
+            change = strike(trace, number, corruption[chosen])[-1]
+            for side, values in zip(found, change, strict=True):
+                side[torch.from_numpy(chosen)] = values.double()
+    return Change(found[0], found[1], found[2].long())
 
 
 def _logits(trace: Trace, corruption: Corruption, follows: bool) -> Tensor:
@@ -208,7 +223,7 @@ def _beginnings(
             if operand == "weight" and (read_again := again.due(place, layer.step)).any():
                 hit = read_again.cpu().numpy()
                 outputs, change = struck_outputs(trace, number, part[hit])
-                yield _struck(trace, number, part[hit], place[read_again], outputs)
+                yield _struck(trace, number, part[hit], place[read_again], outputs, change)
                 _note(struck, place[read_again], change)
                 part, place = part[~hit], place[~read_again]
             one = single(trace, number, part)
@@ -223,7 +238,7 @@ def _beginnings(
                     enters.append(front)
                 else:
                     outputs, change = struck_outputs(trace, number, part)
-                    yield _struck(trace, number, part, place, outputs)
+                    yield _struck(trace, number, part, place, outputs, change)
                 _note(struck, place, change)
 
 
@@ -260,12 +275,13 @@ def _from_values(
         return
     rows = trace.golden(step, image)
     rows[torch.arange(len(rows), device=rows.device), element] = faulty
-    yield _struck(trace, number, corruption, fault, rows)
+    yield _struck(trace, number, corruption, fault, rows, change)
 
 
 def _struck(
-    trace: Trace, number: int, corruption: Corruption, fault: Tensor, output: Tensor
-) -> Pool:
+    trace: Trace, number: int, corruption: Corruption, fault: Tensor, output: Tensor,
+    change: Change,
+) -> Pool:  # fmt: skip
     """The runs that begin at the end of layer ``number``, with these outputs of it."""
     image = torch.from_numpy(corruption.image).to(fault.device)
     step = trace.workload.layers[number].step
@@ -273,7 +289,8 @@ def _struck(
     if trace.guard is not None and step in trace.guard.steps:
         clean = trace.golden(step, image)
         shared = torch.from_numpy(_shared(trace, number, corruption)).to(image.device)
-        seen = Seen(step, output, clean, lambda step: trace.value(step, image), shared)
+        wrong = Wrong(corruption, change.before, change.after)
+        seen = Seen(step, output, clean, lambda step: trace.value(step, image), shared, wrong)
         output, alarm = guarded(trace.guard, trace.workload, seen)
         detected[:, trace.column(step)] = alarm
     values = {

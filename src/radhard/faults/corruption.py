@@ -43,6 +43,9 @@ class Corruption:
         terms: of a ``psum``, ``product`` or zero of padding, half open.
         stored: whether a wrong weight is that in memory, not the copy of one layer; all ``False``
             unless given.
+        beyond: whether one more output channel, computed behind the last one of its group from the
+            same memories, would read a wrong input too, at the positions of the box; unless given,
+            where all channels read it. A checker that adds channels up is such a channel.
     """
 
     layer: Integers
@@ -56,10 +59,14 @@ class Corruption:
     first: Integers
     terms: Integers
     stored: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    beyond: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def __post_init__(self) -> None:
         if len(self.stored) != len(self.layer):
             object.__setattr__(self, "stored", np.zeros(len(self.layer), np.bool_))
+        if len(self.beyond) != len(self.layer):
+            everyone = (self.operand == "input") & (self.channels[:, 1] >= _EVERYTHING)
+            object.__setattr__(self, "beyond", everyone)
 
     def __len__(self) -> int:
         return len(self.layer)
@@ -68,6 +75,10 @@ class Corruption:
         return Corruption(*(getattr(self, column.name)[part] for column in fields(self)))
 
 
+#: The end of a box that leaves nothing out.
+_EVERYTHING = 2**62
+
+
 def whole_box(n: int) -> Integers:
     """A box that leaves nothing out, (n, 2)."""
-    return np.tile(np.array([0, 2**62], dtype=np.int64), (n, 1))
+    return np.tile(np.array([0, _EVERYTHING], dtype=np.int64), (n, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,49 @@ class WeightErrors:
 
     def __post_init__(self) -> None:
         _check(self.rate)
+
+
+class Words(NamedTuple):
+    """Stored words after errors at a rate; columns are (k,).
+
+    Attributes:
+        before, after: codes as written, and as they are.
+        width: bits of each.
+        rate: of errors, in the bits that a code or a copy adds, too.
+        rng: draws those.
+    """
+
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+    width: int
+    rate: float
+    rng: np.random.Generator
+
+    @property
+    def wrong(self) -> NDArray[np.int64]:
+        """Wrong bits of each word."""
+        own = (self.before ^ self.after) & ((1 << self.width) - 1)
+        found: NDArray[np.int64] = np.bitwise_count(own).astype(np.int64)
+        return found
+
+    def wrong_of(self, bits: int) -> NDArray[np.int64]:
+        """Wrong ones among so many bits more of each word."""
+        places = hits(self.rate, len(self.before) * bits, self.rng)
+        found: NDArray[np.int64] = np.bincount(places // max(bits, 1), minlength=len(self.before))
+        return found
+
+    def flips(self) -> NDArray[np.int64]:
+        """The bits that are wrong in another copy of each word."""
+        places, found = hits(self.rate, len(self.before) * self.width, self.rng), 0 * self.before
+        np.bitwise_xor.at(found, places // self.width, np.left_shift(1, places % self.width))
+        return found
+
+
+class Read(NamedTuple):
+    """What is read of words: codes, (k,), and whether a check has found one wrong."""
+
+    codes: NDArray[np.int64]
+    alarm: bool
 
 
 def hits(rate: float, places: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -224,12 +224,20 @@ class Arithmetic:
             altered: (n,), what that became.
             given: the layer's parameters.
         """
-        moved = (altered - held) / self._held_unit(given)
-        change = torch.where(altered == held, 0.0, moved)
+        change = self.moved(held, altered, given)
         if not sums.is_floating_point():
             change = torch.round(change).to(torch.int64)
         found = sums + change
         return torch.where(altered == held, sums, self._wrapped(found)) if self.wraps else found
+
+    def moved(self, held: Tensor, altered: Tensor, given: Parameters) -> Tensor:
+        """By how much sums move, in their units, when what is held in `latch` is altered, (n,)."""
+        change = (altered - held) / self._held_unit(given)
+        return torch.where(altered == held, 0.0, change)
+
+    def wrapped(self, sums: Tensor) -> Tensor:
+        """Integer sums as an accumulator holds them that wraps round; others as they are."""
+        return self._wrapped(sums) if self.wraps else sums
 
     @property
     def wraps(self) -> bool:

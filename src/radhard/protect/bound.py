@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -15,9 +15,9 @@ from radhard.engine.guard import Bounds, StepGuard
 from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, WeightErrors
 from radhard.network.workload import HOST, Workload
-from radhard.protect.module import run_guarded
+from radhard.protect.area import guarding
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
-from radhard.protect.tap import SmoothCorrection, Tap, TapGuard, observed, placed, tapped
+from radhard.protect.tap import Tap, TapGuard, observed, placed, rectified, tapped
 from radhard.stats.moments import ArrayMoments
 
 #: What values outside become in place of the nearer bound.
@@ -98,7 +98,7 @@ def extremes(
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """Lowest and highest fault-free values of some steps, of all or of each neuron."""
     found: dict[int, tuple[Tensor, Tensor]] = {}
-    for values, _ in observed(workload, steps):
+    for values, _ in observed(workload, steps) if steps else ():
         for step, seen in values.items():
             axes = (0,) if per_neuron else (0, 1, 2)
             low, high = seen.amin(axes), seen.amax(axes)
@@ -113,7 +113,8 @@ class RangeRestriction(Protection):
     """Clamps values behind each activation to their learned range (Ranger; Chen et al., DSN'21).
 
     Pooling and reshaping take the bounds of what they read, concatenation the lowest lower and the
-    highest upper bound. Not-a-number becomes the lower bound.
+    highest upper bound; zeros of padding that were seen there lie within. Not-a-number becomes the
+    lower bound.
 
     Attributes:
         cushion: by which share of its magnitude each bound is moved outwards, at least 0.
@@ -142,7 +143,11 @@ class RangeRestriction(Protection):
         """With the fault-free ranges over ``training``, carried on through pooling and so on."""
         steps = tapped(training, Tap.ACTIVATION, last=False)
         own = extremes(training, steps)
-        found: dict[int, tuple[Tensor, ...]] = {**own, **_carried(training, own)}
+        carried = _carried(training, own)
+        for step, (low, high) in extremes(training, dict.fromkeys(carried, 0)).items():
+            least, most = carried[step]  # zeros of padding, and rounding, may lie beyond
+            carried[step] = torch.minimum(least, low), torch.maximum(most, high)
+        found: dict[int, tuple[Tensor, ...]] = {**own, **carried}
         if self.instead:
             near = {step: _nearest(training, step, steps) for step in found}
             found = {step: (*found[step], mean) for step, mean in means(training, near).items()}
@@ -162,7 +167,7 @@ class RangeRestriction(Protection):
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Two comparisons per activation; two bounds per layer."""
         steps = tapped(workload, Tap.ACTIVATION, last=False)
-        return Cost(operations=element_cost(workload, steps, 2), memory_bits=64 * len(steps))
+        return guarding(element_cost(workload, steps, 2), 64 * len(steps), chip, workload)
 
 
 def check_instead(zero: bool, instead: Instead | None) -> None:
@@ -203,16 +208,22 @@ def _carried(
 class ClippedActivation(Protection):
     """``x if 0 <= x <= T else 0`` behind each activation (FT-ClipAct: Hoang et al., DATE'20).
 
+    It takes the place of rectifiers: layers without one, whose values may be negative, are left
+    alone.
+
     Attributes:
         thresholds: T per step, from `learned` (the largest value seen) or `tuned`; learned by
             `guard` where empty.
+
+    Raises:
+        ValueError: from `learned`, `tuned`, `guard` and `cost`, for a network without rectifiers.
     """
 
     thresholds: Fitted = UNFITTED
 
     def learned(self, training: Workload) -> ClippedActivation:
         """With the largest fault-free values as thresholds, where the search of `tuned` begins."""
-        steps = tapped(training, Tap.ACTIVATION, last=False)
+        steps = rectified(training, "ClippedActivation")
         found = extremes(training, steps)
         return ClippedActivation(Fitted({step: (high,) for step, (_, high) in found.items()}))
 
@@ -241,7 +252,7 @@ class ClippedActivation(Protection):
         workload = workload.on(HOST)
         start = self if self.thresholds else self.learned(workload)
         found = start
-        for step, number in tapped(workload, Tap.ACTIVATION, last=False).items():
+        for step, number in rectified(workload, "ClippedActivation").items():
             wrong = [
                 with_wrong_weights(workload, WeightErrors(rate), (0, trial), (number,))
                 for rate in rates
@@ -276,8 +287,8 @@ class ClippedActivation(Protection):
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """One comparison per activation beside that of the activation itself."""
-        steps = tapped(workload, Tap.ACTIVATION, last=False)
-        return Cost(operations=element_cost(workload, steps, 1), memory_bits=32 * len(steps))
+        steps = rectified(workload, "ClippedActivation")
+        return guarding(element_cost(workload, steps, 1), 32 * len(steps), chip, workload)
 
 
 def _area(
@@ -343,7 +354,7 @@ class ValueThreshold(Protection):
         """Two comparisons, and two numbers in memory, per neuron."""
         steps = tapped(workload, self.tap, last=False)
         values = element_cost(workload, steps, 1)
-        return Cost(operations=2 * values, memory_bits=64 * values)
+        return guarding(2 * values, 64 * values, chip, workload)
 
 
 #: Deviations below this share of a step's typical one are taken to be it: dead neurons.
@@ -361,79 +372,3 @@ def floored(
     """Deviations kept above 0: a neuron that never moved in training may move once."""
     typical = float(np.sqrt(np.mean(deviation**2)))
     return np.maximum(deviation, max(FLOOR * typical, 1e-6))
-
-
-class SmoothlyBounded(SmoothCorrection):
-    """``max(0, x * sigmoid(-20 (x - bound)))`` with a bound per neuron (FitAct, DATE'22)."""
-
-    def __init__(self, bound: Tensor) -> None:
-        super().__init__()
-        self.bound = nn.Parameter(bound)
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Values (n, m, positions); what is no number becomes 0."""
-        kept = values * torch.sigmoid(-20 * (values - self.bound.to(values.dtype)))
-        return torch.where(torch.isfinite(values), kept.clamp(min=0), 0.0)
-
-    def touch(self, values: Tensor, place: Tensor) -> Tensor:
-        """See `radhard.protect.tap.Pointwise`."""
-        return SmoothlyBounded(placed(self.bound, place)).forward(values)
-
-
-@dataclass(frozen=True, slots=True)
-class BoundedNeuron(Protection):
-    """A trained smooth upper bound per neuron (FitAct: Ghavami et al., DATE'22).
-
-    Bounds begin at each neuron's largest value in training; `trained` lowers them by gradient
-    descent on the loss with a small penalty on their size, while weights stay as they are.
-
-    Attributes:
-        bounds: per neuron, from `learned` or `trained`; learned by `guard` where empty.
-    """
-
-    bounds: Fitted = UNFITTED
-
-    def learned(self, training: Workload) -> BoundedNeuron:
-        """With each neuron's largest fault-free value, where training begins."""
-        steps = tapped(training, Tap.ACTIVATION, last=False)
-        found = extremes(training, steps, per_neuron=True)
-        return BoundedNeuron(Fitted({step: (high.float(),) for step, (_, high) in found.items()}))
-
-    def trained(
-        self, training: Workload, epochs: int = 2, rate: float = 1e-2, penalty: float = 1e-3
-    ) -> BoundedNeuron:
-        """With bounds trained by Adam on cross-entropy plus ``penalty`` times their mean square."""
-        held = (self.bounds or self.learned(training).bounds).tensors
-        guard = TapGuard({step: SmoothlyBounded(high.clone()) for step, (high,) in held.items()})
-        optimiser = torch.optim.Adam(guard.parameters(), rate)
-        for _ in range(epochs):
-            for logits, labels in guarded_batches(training, guard):
-                size = torch.stack([(bound**2).mean() for bound in guard.parameters()]).mean()
-                loss = training.task.loss(logits, labels) + penalty * size
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-        trained = {
-            step: guard.corrections[str(step)].get_parameter("bound") for step in guard.steps
-        }
-        bounds = {step: (bound.detach().clone(),) for step, bound in trained.items()}
-        return BoundedNeuron(Fitted(bounds))
-
-    def guard(self, workload: Workload) -> StepGuard:
-        """See `Protection`."""
-        held = (self.bounds or self.learned(workload).bounds).tensors
-        guard = TapGuard({step: SmoothlyBounded(high) for step, (high,) in held.items()})
-        return guard.requires_grad_(False)
-
-    def cost(self, workload: Workload, chip: Accelerator) -> Cost:
-        """A sigmoid, a product and a comparison, and a number in memory, per neuron."""
-        steps = tapped(workload, Tap.ACTIVATION, last=False)
-        values = element_cost(workload, steps, 1)
-        return Cost(operations=3 * values, memory_bits=32 * values, retraining=True)
-
-
-def guarded_batches(workload: Workload, guard: StepGuard) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits under a guard, with gradients, and labels, batch by batch, on the host."""
-    workload = workload.on(HOST)
-    for images, labels in zip(workload.images.split(64), workload.labels.split(64), strict=True):
-        yield run_guarded(workload, guard, images), labels

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-from radhard.protect.bound import BoundedNeuron, ClippedActivation, RangeRestriction, ValueThreshold
+from radhard.protect.bound import ClippedActivation, RangeRestriction, ValueThreshold
 from radhard.protect.checksum import Checksum
 from radhard.protect.gradient import NeuronGradientSuppressor
 from radhard.protect.hardening import HardenedLatches
 from radhard.protect.median import MedianFeature
+from radhard.protect.neuron import BoundedNeuron
 from radhard.protect.protection import Protection
 from radhard.protect.ranges import RangeDetector
 from radhard.protect.redundancy import Redundancy

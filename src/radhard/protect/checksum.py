@@ -4,109 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from radhard.accel.chip import Accelerator
 from radhard.engine.guard import Sight, rows_of
 from radhard.formats.fixed import FixedFormat
 from radhard.formats.integer import IntegerFormat
-from radhard.formats.number import NumberFormat
+from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
-from radhard.network.operation import Geometry
-from radhard.network.product import convolution
 from radhard.network.workload import HOST, Workload
+from radhard.protect.area import cycles_of, share, stream_logic
+from radhard.protect.names import check_layers
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
+from radhard.protect.reads import Gap, Parts, gap_of, reading, seen_by_checker
+from radhard.protect.sums import Sums
 from radhard.protect.tap import observed_there
 
-_DENSE = Geometry((1, 1), (1, 1), (0, 0))
 #: Formats in which sums are exact.
 Code = FixedFormat | IntegerFormat
 
 
-class Sums(nn.Module):
-    """What sums of a layer's outputs should be, from its inputs and sums of its weights.
+class Formed(StrEnum):
+    """When sums of a layer's inputs are formed."""
 
-    Huang and Abraham, IEEE TC 1984, for products; Hari et al., IEEE TDSC 2022, for convolutions: an
-    extra filter that is the sum of all filters gives the sum over channels at each position; the
-    sum of all windows of the input gives, with each filter, the sum over positions of each channel.
-    Both hold for any stride, padding, dilation and groups.
-    """
-
-    kernels: Tensor
-    summed: Tensor
-    bias: Tensor
-
-    def __init__(self, layer: Layer, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        self.geometry = layer.geometry or _DENSE
-        self.groups, self.dense = layer.bounds["groups"], layer.geometry is None
-        rows = layer.weight_rows(weight)
-        kernels = rows.view(len(rows), -1, *self.geometry.kernel)
-        self.register_buffer("kernels", kernels)
-        self.register_buffer("summed", kernels.unflatten(0, (self.groups, -1)).sum(1))
-        own = bias.reshape(-1) if bias is not None else rows.new_zeros(len(rows))
-        self.register_buffer("bias", own)
-
-    def _maps(self, inputs: Tensor) -> Tensor:
-        """Inputs (n, c, h, w); vectors (n, ..., c) become columns of positions."""
-        if not self.dense:
-            return inputs
-        return inputs.flatten(1, -2).transpose(1, 2).unsqueeze(3) if inputs.dim() > 2 else (
-            inputs[:, :, None, None]
-        )  # fmt: skip
-
-    def at_positions(self, inputs: Tensor) -> Tensor:
-        """Sums over channels at each position, (n, positions)."""
-        g = self.geometry
-        sliding = g.stride, g.padding, g.dilation
-        found = convolution(self._maps(inputs), self.summed, None, sliding, self.groups)
-        return found.sum(1).flatten(1) + self.bias.sum()
-
-    def of_channels(self, inputs: Tensor) -> Tensor:
-        """Sums over positions of each channel, (n, m)."""
-        g, maps = self.geometry, self._maps(inputs)
-        pads = (g.padding[1], g.padding[1], g.padding[0], g.padding[0])
-        padded = F.pad(maps, pads)
-        ends = [
-            size + 2 * pad - dilation * (kernel - 1)
-            for size, pad, dilation, kernel in zip(
-                maps.shape[2:], g.padding, g.dilation, g.kernel, strict=True
-            )
-        ]
-        windows = [
-            padded[
-                :, :,
-                r * g.dilation[0] : r * g.dilation[0] + ends[0] : g.stride[0],
-                s * g.dilation[1] : s * g.dilation[1] + ends[1] : g.stride[1],
-            ]
-            for r in range(g.kernel[0])
-            for s in range(g.kernel[1])
-        ]  # fmt: skip
-        positions = windows[0].shape[2] * windows[0].shape[3]
-        summed = torch.stack([window.sum((2, 3)) for window in windows], 2)  # (n, c, taps)
-        grouped = summed.unflatten(1, (self.groups, -1))
-        kernels = self.kernels.flatten(2).unflatten(0, (self.groups, -1))
-        found = torch.einsum("ngct,gmct->ngm", grouped, kernels).flatten(1)
-        return found + positions * self.bias
+    #: By what reads them for the layer, behind its last channel: wrong in memory, wrong for both.
+    READ = "read"
+    #: When they are written into the memory from which the layer reads them.
+    WRITTEN = "written"
 
 
 @dataclass(frozen=True, slots=True)
 class Checksum(Protection):
     """Compares sums of each layer's outputs with what its inputs and weights say they must be.
 
-    In integers and fixed point every change of an output is found exactly. In floats sums differ by
-    rounding, so what may differ is learned: per layer, the largest difference of a fault-free run
-    in units of the root sum of squares that was added, times ``margin``. Attention and products of
-    two activations are not covered, nor are layers whose sums are not linear in their operands.
+    The checker is one more output channel of each group, behind the last one: it has sums of clean
+    weights, and reads inputs where the layer reads them. An input that is wrong in memory is wrong
+    for it too, unless sums of inputs were formed when these were written. In integers and fixed
+    point sums are those of the accumulators, and every change is found exactly. In floats outputs
+    are added up, whose sums differ by rounding, so what may differ is learned: per layer, the
+    largest difference of a fault-free run in units of the root sum of squares that was added, times
+    ``margin``. Attention and products of two activations are not covered, nor are layers whose sums
+    are not linear in their operands.
 
     Attributes:
         positions: check the sum over channels at each position (the filter checksum).
         channels: check the sum over positions of each channel (the input checksum). With both, one
             wrong output is located.
         correct: restore the output where exactly one position and one channel disagree.
+        inputs: when the sums of inputs are formed that ``channels`` compares with.
         margin: factor on the learned tolerance, at least 1.
         layers: names of the layers that are checked; of none given, all.
         fitted: tolerances, from `learned`; where empty, `guard` learns from the workload's images.
@@ -119,6 +67,7 @@ class Checksum(Protection):
     positions: bool = True
     channels: bool = False
     correct: bool = False
+    inputs: Formed = Formed.READ
     margin: float = 8.0
     layers: tuple[str, ...] = ()
     fitted: Fitted = UNFITTED
@@ -130,6 +79,11 @@ class Checksum(Protection):
             )
         if self.correct and not (self.positions and self.channels):
             raise ValueError("correction needs both: Checksum(channels=True, correct=True)")
+        if self.inputs == Formed.WRITTEN and not self.channels:
+            raise ValueError(
+                "sums of inputs are what channels are compared with: "
+                "Checksum(channels=True, inputs='written')"
+            )
 
     def learned(self, training: Workload) -> Checksum:
         """With tolerances from fault-free runs of ``training``."""
@@ -150,6 +104,7 @@ class Checksum(Protection):
 
     def _checked(self, workload: Workload) -> Collection[str]:
         """The names of the layers that are checked."""
+        check_layers(workload, self.layers, "Checksum")
         can = checkable(workload)
         wrong = set(self.layers) & ({layer.name for layer in workload.layers} - set(can))
         if wrong or not can:
@@ -161,18 +116,32 @@ class Checksum(Protection):
         return set(self.layers) & set(can) or can
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
-        """One more filter, or one more position, of each layer; additions of all outputs."""
-        macs = operations = memory = 0.0
+        """One more filter in each group, or one more position, of each layer; sums of outputs.
+
+        Sums of inputs take an addition for each product of one channel of each group, whenever they
+        are formed. Sums of weights are kept for all layers, others for one layer at a time.
+        """
+        checked = self._checked(workload)
+        macs = operations = kept = held = 0.0
+        width = max(how.latch.width for how in workload.arithmetic)
         for layer in workload.layers:
-            if layer.name in self._checked(workload):
-                outputs = layer.channels * layer.positions
-                sums = self.positions * layer.positions + self.channels * layer.channels
-                macs += sums * layer.fan_in
-                operations += (self.positions + self.channels) * outputs + sums
-                memory += 32 * self.positions * layer.fan_in + 32 * self.channels * layer.fan_in
-        share = macs / sum(layer.macs for layer in workload.layers)
-        cycles = share * sum(chip.cycles(workload)) if hasattr(chip, "cycles") else 0.0
-        return Cost(macs=macs, operations=operations, memory_bits=memory, cycles=cycles)
+            if layer.name not in checked:
+                continue
+            groups, m, p = layer.bounds["groups"], layer.channels, layer.positions
+            windows, now = groups * layer.fan_in, 0.0
+            if self.positions:
+                macs += windows * p
+                operations += m * p + p
+                kept, now = kept + width * windows, now + width * p
+            if self.channels:
+                macs += m * layer.fan_in
+                operations += windows * p + m * p + m
+                now += width * (windows + m)
+            held = max(held, now)
+        cycles, own = cycles_of(chip, workload), sum(layer.macs for layer in workload.layers)
+        logic = stream_logic(operations, width, cycles)
+        area = share(kept + held + logic, chip, workload)
+        return Cost(macs, operations, kept + held, area, macs / own * cycles, False, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,10 +151,16 @@ class Difference:
     gap: Tensor
     scale: Tensor
 
-    def largest(self) -> Tensor:
-        """The largest relative gap, and a floor for the scale: a tenth of its mean."""
+    def largest(self, terms: int) -> Tensor:
+        """The largest relative gap, and a floor for the scale: a tenth of its mean.
+
+        It is that of the rounding of so many ``terms`` at least: sums of one output happen to agree
+        where both are formed alike.
+        """
         floor = 0.1 * self.scale.mean()
-        return torch.stack([(self.gap.abs() / (self.scale + floor)).max(), floor])
+        largest = (self.gap.abs() / (self.scale + floor)).max().nan_to_num(nan=0.0)
+        least = torch.finfo(largest.dtype).eps * terms**0.5
+        return torch.stack([largest.clamp(min=least), floor])
 
     def beyond(self, tolerance: Tensor, margin: float) -> Tensor:
         """Where the gap is larger than it may be, (n, places); not-a-number is."""
@@ -196,21 +171,99 @@ class Difference:
 class LayerCheck(nn.Module):
     """The checks of one layer."""
 
-    def __init__(self, sums: Sums, operand: NumberFormat, exact: Code | None) -> None:
+    rows: Tensor
+
+    def __init__(
+        self, layer: Layer, weight: Tensor, bias: Tensor | None, how: Arithmetic, given: Parameters
+    ) -> None:
         super().__init__()
-        self.sums, self.operand, self.exact = sums, operand, exact
+        self.layer, self.how, self.given = layer, how, given
+        self.sums = Sums(layer, weight, bias)
+        fmt = how.output if isinstance(how.output, FixedFormat | IntegerFormat) else None
+        self.exact: Code | None = fmt if how.exact else None
+        held = given.weight if self.exact is not None else weight
+        self.register_buffer("rows", layer.weight_rows(held))
 
     def differences(self, output: Tensor, inputs: Tensor) -> tuple[Difference, Difference]:
         """At positions, and of channels."""
         return self.at_positions(output, inputs), self.of_channels(output, inputs)
 
-    def at_positions(self, output: Tensor, inputs: Tensor) -> Difference:
-        """Output (n, m, positions) summed over channels."""
-        return _difference(output, self.sums.at_positions(self.operand.round(inputs)), 1)
+    def at_positions(
+        self, output: Tensor, inputs: Tensor, more: Tensor | None = None
+    ) -> Difference:
+        """Output (n, m, positions) summed over channels; ``more`` is what else the checker has."""
+        expected = self.sums.at_positions(self.how.input.round(inputs))
+        return _difference(output, expected if more is None else expected + more, 1)
 
-    def of_channels(self, output: Tensor, inputs: Tensor) -> Difference:
+    def of_channels(self, output: Tensor, inputs: Tensor, more: Tensor | None = None) -> Difference:
         """Output summed over positions."""
-        return _difference(output, self.sums.of_channels(self.operand.round(inputs)), 2)
+        expected = self.sums.of_channels(self.how.input.round(inputs))
+        return _difference(output, expected if more is None else expected + more, 2)
+
+    def also_read(self, sight: Sight) -> tuple[Tensor | None, Tensor | None]:
+        """What wrong inputs add to the checker's own sums: at positions, and of channels."""
+        wrong = sight.wrong
+        if wrong is None or wrong.corruption.operand[0] != "input":
+            return None, None
+        read = reading(self.layer, wrong.corruption, sight.output.device)
+        change = (wrong.after - wrong.before).to(sight.output.dtype)
+        return seen_by_checker(Parts.of(self.layer, self.rows.to(change)), read, change)
+
+    def gap(self, sight: Sight, written: bool) -> Gap:
+        """By how much exact sums disagree."""
+        inputs, wrong = self.how.operand(sight.inputs()).flatten(1).long(), sight.wrong
+        if sight.weight is not None:
+            return self._gap_of_weights(sight, sight.weight)
+        if wrong is None or wrong.corruption.operand[0] == "output":
+            assert self.exact is not None
+            codes = (self.exact.integers(x).double() for x in (sight.output, sight.clean))
+            output, clean = codes
+            moved = (output - clean).long()
+            return Gap(moved, moved.sum(1), moved.sum(2))
+        parts = Parts.of(self.layer, self.rows.long())
+        return gap_of(parts, self.how, self.given, wrong, inputs, written)
+
+    def _gap_of_weights(self, sight: Sight, weight: Tensor) -> Gap:
+        """Of a layer all of whose weights may be wrong."""
+        held = self.layer.weight_rows(self.how.integer_weight(weight))
+        change = (held.double() - self.rows.double()).to(sight.output.device)
+        sums = Sums.of_rows(self.layer, change)
+        x = self.how.operand(sight.inputs()).double()
+        at_positions, of_channels = sums.at_positions(x), sums.of_channels(x)
+        none = torch.zeros(0, device=x.device)
+        wrapped = (self.how.wrapped(part.round().long()) for part in (at_positions, of_channels))
+        return Gap(none, *wrapped)
+
+    def restored(self, sight: Sight, gap: Gap, place: Tensor) -> Tensor:
+        """Outputs (n, m, positions) with sums at the places made what the checker says."""
+        found = sight.output.clone()
+        run, channel, position = (part for part in torch.nonzero(place).unbind(1))
+        if not len(run):
+            return found
+        off = gap.moved[run, channel, position] - gap.positions[run, position]
+        found[run, channel, position] = sight.clean[run, channel, position]
+        other = off != 0
+        run, channel, position = run[other], channel[other], position[other]
+        if sight.wrong is not None and sight.wrong.corruption.operand[0] != "output" and len(run):
+            again = self._computed(sight, run, channel, position, off[other])
+            found[run, channel, position] = again.to(found.dtype)
+        return found
+
+    def _computed(
+        self, sight: Sight, run: Tensor, channel: Tensor, position: Tensor, off: Tensor
+    ) -> Tensor:
+        """Outputs (k,) whose sums are ``off`` by so much from those without a fault."""
+        x = self.how.operand(sight.inputs()).flatten(1).long()
+        window = self.layer.window(channel, position)
+        operand = torch.where(window >= 0, x[run[:, None], window.clamp(min=0)], 0)
+        sums = (operand * self.rows[channel].long()).sum(1) + off
+        bias, scale = self.how.bias(self.given), self.given.scale.reshape(-1)
+        if bias is not None:
+            sums = sums + bias.reshape(-1)[channel].long()
+        sums = self.how.wrapped(sums)
+        own = Parameters(None, None, scale[channel] if len(scale) > 1 else scale)
+        wide = self.how.bound >= 2**52
+        return self.how.finished(sums if wide else sums.double(), own)
 
 
 def _difference(output: Tensor, expected: Tensor, axis: int) -> Difference:
@@ -240,24 +293,27 @@ class ChecksumGuard(nn.Module):
 
     def suspects(self, sight: Sight) -> tuple[Tensor | None, Tensor | None]:
         """Positions (n, positions) and channels (n, m) whose sums disagree; ``None``: unasked."""
+        check, asked = self._check(sight), self.asked
+        if check.exact is not None:
+            gap = check.gap(sight, self._written)
+            found = gap.positions != 0, gap.channels != 0
+            return found[0] if asked.positions else None, found[1] if asked.channels else None
+        inputs, tolerance = sight.inputs(), getattr(self, f"tolerance_{sight.step}")
+        at_positions, of_channels = check.also_read(sight)
+        rows = columns = None
+        if asked.positions:
+            gaps = check.at_positions(sight.output, inputs, at_positions)
+            rows = gaps.beyond(tolerance[0], asked.margin)
+        if asked.channels:
+            read = None if self._written else of_channels
+            gaps = check.of_channels(sight.output, inputs, read)
+            columns = gaps.beyond(tolerance[1], asked.margin)
+        return rows, columns
+
+    def _check(self, sight: Sight) -> LayerCheck:
         check = self.checks[str(sight.step)]
         assert isinstance(check, LayerCheck)
-        if check.exact is not None:
-            moved = check.exact.integers(sight.output) - check.exact.integers(sight.clean)
-            wide = moved.to(torch.float64)
-            found = wide.sum(1) != 0, wide.sum(2) != 0
-            return found[0] if self.asked.positions else None, (
-                found[1] if self.asked.channels else None
-            )
-        inputs, tolerance = sight.inputs(), getattr(self, f"tolerance_{sight.step}")
-        rows = columns = None
-        if self.asked.positions:
-            rows = check.at_positions(sight.output, inputs).beyond(tolerance[0], self.asked.margin)
-        if self.asked.channels:
-            columns = check.of_channels(sight.output, inputs).beyond(
-                tolerance[1], self.asked.margin
-            )
-        return rows, columns
+        return check
 
     def fired(self, sight: Sight) -> Tensor:
         """(n,) whether all kinds of sums that are checked disagree somewhere."""
@@ -272,16 +328,20 @@ class ChecksumGuard(nn.Module):
             return sight.output, alarm
         alone = (rows.sum(1) == 1) & (columns.sum(1) == 1)
         place = alone[:, None, None] & columns[:, :, None] & rows[:, None, :]
-        check = self.checks[str(sight.step)]
-        assert isinstance(check, LayerCheck)
+        check = self._check(sight)
         if check.exact is not None:
-            clean, output = (check.exact.integers(x).double() for x in (sight.clean, sight.output))
-            left = clean.sum(1) - torch.where(place, 0.0, output).sum(1)
-            restored = (left * check.exact.scales(left)).to(sight.output.dtype)
-        else:
-            others = torch.where(place, 0.0, sight.output).sum(1)
-            restored = check.sums.at_positions(check.operand.round(sight.inputs())) - others
+            if sight.weight is not None:  # sums are wrong in many places, and none is alone
+                return sight.output, alarm
+            return check.restored(sight, check.gap(sight, self._written), place), alarm
+        others = torch.where(place, 0.0, sight.output).sum(1)
+        more = check.also_read(sight)[0]
+        expected = check.sums.at_positions(check.how.input.round(sight.inputs()))
+        restored = expected - others if more is None else expected + more - others
         return torch.where(place, restored[:, None, :], sight.output), alarm
+
+    @property
+    def _written(self) -> bool:
+        return self.asked.inputs == Formed.WRITTEN
 
 
 def _tolerances(workload: Workload) -> dict[int, Tensor]:
@@ -293,7 +353,9 @@ def _tolerances(workload: Workload) -> dict[int, Tensor]:
         for step, check in checks.items():
             inputs = _apart(workload, _source(workload, step), values)
             gaps = check.differences(values[step], inputs)
-            found.setdefault(step, []).append(torch.stack([gap.largest() for gap in gaps]))
+            found.setdefault(step, []).append(
+                torch.stack([gap.largest(check.layer.fan_in) for gap in gaps])
+            )
     return {step: torch.stack(parts).amax(0) for step, parts in found.items()}
 
 
@@ -315,10 +377,9 @@ def checked_layers(workload: Workload) -> dict[int, LayerCheck]:
         if not _is_checked(workload, number):
             continue
         bias = workload.program.steps[layer.bias].constant if layer.bias is not None else None
-        fmt = how.output if isinstance(how.output, FixedFormat | IntegerFormat) else None
-        exact = fmt if how.exact else None
-        sums = Sums(layer, workload.weight(number), bias)
-        found[layer.step] = LayerCheck(sums, how.input, exact)
+        given = workload.parameters[number]
+        assert given is not None
+        found[layer.step] = LayerCheck(layer, workload.weight(number), bias, how, given)
     return found
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from radhard.accel.chip import Accelerator
 from radhard.engine.guard import StepGuard
 from radhard.network.workload import Workload
+from radhard.protect.area import guarding
 from radhard.protect.bound import (
     Bounded,
     Instead,
@@ -67,4 +68,4 @@ class ColumnClamp(Protection):
         """Two comparisons per output of a layer; two bounds per layer, and a mean."""
         steps, values = tapped(workload, Tap.OUTPUT), 3 if self.instead else 2
         bits = sum(values * how.latch.width for how in workload.arithmetic)
-        return Cost(operations=element_cost(workload, steps, 2), memory_bits=bits)
+        return guarding(element_cost(workload, steps, 2), bits, chip, workload)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from radhard.accel.chip import Accelerator
 from radhard.engine.guard import Sight, StepGuard
 from radhard.network.workload import Workload
+from radhard.protect.area import guarding
 from radhard.protect.bound import element_cost, floored
 from radhard.protect.checksum import Checksum, ChecksumGuard
 from radhard.protect.differences import Differences, Replacement
@@ -230,11 +231,12 @@ class NeuronGradientSuppressor(Protection):
             self.granularity,
             float(sum(workload.layers[number].channels for number in steps.values())),
         )
-        own = Cost(operations=4 * values, memory_bits=64 * stored)
+        own = guarding(4 * values, 64 * stored, chip, workload)
         if self.gate in {Gate.ALWAYS, Gate.ORACLE}:
             return own
         both = self.gate == Gate.ROW_COLUMN_CHECKSUM
-        return own + Checksum(channels=both).cost(workload, chip)
+        found = own + Checksum(channels=both).cost(workload, chip)
+        return replace(found, rerun=0.0)
 
     def _differences(self, convolution: bool, step: int) -> Differences:
         axis, before, mean, sd = self.fitted.tensors[step]

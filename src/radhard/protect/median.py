@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from radhard.accel.chip import Accelerator
 from radhard.engine.guard import StepGuard, Window, blocks
 from radhard.network.workload import Workload
+from radhard.protect.area import guarding
 from radhard.protect.beside import median
 from radhard.protect.bound import element_cost
 from radhard.protect.gradient import Axis
@@ -107,4 +108,4 @@ class MedianFeature(Protection):
         """Three comparisons per median of three; training."""
         steps = tapped(workload, Tap.ACTIVATION, last=False)
         compared = self.window * (self.window - 1) / 2
-        return Cost(operations=element_cost(workload, steps, compared), retraining=True)
+        return guarding(element_cost(workload, steps, compared), 0.0, chip, workload, training=True)

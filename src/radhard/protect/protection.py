@@ -26,6 +26,7 @@ from radhard.engine.guard import (
 )  # fmt: skip
 from radhard.faults.corruption import Corruption
 from radhard.faults.fault import Faults
+from radhard.faults.rate import Read, Words
 from radhard.faults.space import SiteSpace
 from radhard.network.workload import Workload
 
@@ -34,16 +35,19 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a protection takes, per inference unless stated; costs add up.
+    """What a protection takes, per inference unless stated; all but what alarms take adds up.
 
     Attributes:
         macs: multiply-accumulates on top of the network's own.
-        operations: comparisons, additions and votes on single values.
-        memory_bits: storage on top of the network's own.
-        area: added storage, hardened latches included, as a share of the plain chip's storage; bits
-            are weighed by their exposure, so raw rates per bit should be alike.
-        cycles: on top, on the chip that was asked about.
+        operations: comparisons, additions, votes and checks of single values.
+        memory_bits: storage on top of the chip's own.
+        area: what all of it takes on the chip, as a share of its storage: bits that are added,
+            hardened latches, and logic by its transistors, of which a bit of memory has six.
+        cycles: latency without an alarm: on top, where the chip says how many it takes.
         retraining: whether weights or bounds have to be trained.
+        rerun: latency with an alarm: inferences that are run again then.
+        detection: layers at most from the strike to the alarm; 0 where it is raised when the value
+            is read.
     """
 
     macs: float = 0.0
@@ -52,6 +56,8 @@ class Cost:
     area: float = 0.0
     cycles: float = 0.0
     retraining: bool = False
+    rerun: float = 0.0
+    detection: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -61,6 +67,8 @@ class Cost:
             self.area + other.area,
             self.cycles + other.cycles,
             self.retraining or other.retraining,
+            max(self.rerun, other.rerun),
+            max(self.detection, other.detection),
         )
 
 
@@ -79,6 +87,13 @@ class Protection(Protocol):
     def stops(self, workload: Workload, faults: Struck) -> Stopped:
         """Which faults a check finds, or a copy makes up for, before they can spread."""
         return Stopped.none(len(faults.corruption))
+
+    def read(self, words: Words) -> Read | None:
+        """What it reads of stored words with errors at a rate; ``None`` where it has no such say.
+
+        A protection of storage that has none can't be asked about errors at a rate.
+        """
+        return None
 
     def retune(self, workload: Workload) -> Workload:
         """The network with other weights."""
@@ -121,11 +136,13 @@ class Struck:
     Attributes:
         component: name of the struck part of the chip, (n,).
         width: bits of the struck value, (n,).
+        latch: whether it lies in a latch of the datapath, rather than in a memory, (n,).
         corruption: n corruptions.
     """
 
     component: NDArray[np.str_]
     width: NDArray[np.int64]
+    latch: Flags
     corruption: Corruption
 
     @classmethod
@@ -133,7 +150,8 @@ class Struck:
         """Of drawn faults."""
         names = np.array([stratum.component for stratum in space.strata])[faults.stratum]
         width = np.array([stratum.width for stratum in space.strata])[faults.stratum]
-        return cls(names, width, corruption)
+        latch = np.array([stratum.storage == "latch" for stratum in space.strata])[faults.stratum]
+        return cls(names, width, latch, corruption)
 
     def inside(self, components: Collection[str]) -> Flags:
         """(n,) whether a fault struck one of these components; of none given, any."""

@@ -11,6 +11,7 @@ from radhard.accel.chip import Accelerator
 from radhard.engine.guard import Bounds, Guard
 from radhard.engine.trace import record
 from radhard.network.workload import HOST, Workload
+from radhard.protect.area import guarding
 from radhard.protect.protection import Cost, Protection
 
 #: Images whose values are held while ranges are learned.
@@ -75,9 +76,10 @@ class RangeDetector(Protection):
         )
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
-        """Two comparisons per output, on the host; two bounds per layer."""
+        """Two comparisons per output; two bounds per layer."""
         outputs = sum(layer.channels * layer.positions for layer in workload.layers)
-        return Cost(operations=2 * outputs, memory_bits=64 * len(workload.layers))
+        found = guarding(2 * outputs, 64 * len(workload.layers), chip, workload)
+        return replace(found, rerun=1.0, detection=1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radhard.accel.chip import Accelerator
+from radhard.accel.readers import activated
 from radhard.network.layer import Layer
 from radhard.network.workload import Workload
-from radhard.protect.protection import Cost, Flags, Protection, Stopped, Struck
+from radhard.protect.area import cycles_of, share, stream_logic
+from radhard.protect.names import check_layers
+from radhard.protect.protection import Cost, Protection, Stopped, Struck
 
 
 @dataclass(frozen=True, slots=True)
 class Redundancy(Protection):
     """Layers, or some of their output channels, are computed two or three times.
 
-    Two copies that differ raise an alarm, and the inference is run again; of three the majority is
-    taken. Both make up for a fault in one copy. A wrong value in memory is read by all copies, and
-    no copy helps against it. Selection by vulnerability is that of HarDNN (Mahmoud et al., 2020).
+    Copies are computed one after the other, with the same memories and with latches, registers and
+    partial sums of their own. Two copies that differ raise an alarm, and the inference is run
+    again; of three the majority is taken. Both make up for a fault in one copy. A weight or input
+    that is wrong in memory is read by all copies, and no copy helps against it, even where it is
+    read for one output only. Alarms are counted where a copy reads what is wrong. Selection by
+    vulnerability is that of HarDNN (Mahmoud et al., 2020).
 
     Attributes:
         copies: 2 or 3.
@@ -28,7 +34,8 @@ class Redundancy(Protection):
         channels: per layer of ``layers``, which output channels; of none given, all.
 
     Raises:
-        ValueError: for another number of copies, or channels without their layers.
+        ValueError: for another number of copies, or channels without their layers; from `stops`
+            and `cost`, for a layer or a channel that the network has not.
 
     >>> Redundancy(copies=3).copies
     3
@@ -82,11 +89,9 @@ class Redundancy(Protection):
     def stops(self, workload: Workload, faults: Struck) -> Stopped:
         """See `Protection`."""
         struck, covered = faults.corruption, np.zeros(len(faults.corruption), bool)
-        names = self.layers or tuple(layer.name for layer in workload.layers)
+        names = self._repeated(workload)
         numbers = {layer.name: number for number, layer in enumerate(workload.layers)}
         for place, name in enumerate(names):
-            if name not in numbers:
-                raise ValueError(f"no layer {name!r}: the network has {sorted(numbers)}")
             here = struck.layer == numbers[name]
             if self.channels:
                 layer = workload.layers[numbers[name]]
@@ -94,24 +99,42 @@ class Redundancy(Protection):
                 channel = _channel(layer, faults)
                 here &= (channel >= 0) & own[np.maximum(channel, 0)]
             covered |= here
-        covered &= ~_stored(faults)
-        return Stopped(covered, covered if self.copies == 2 else np.zeros_like(covered))
+        covered &= faults.latch | ~np.isin(struck.operand, ("weight", "input"))
+        alarmed = covered & activated(workload, struck) & (self.copies == 2)
+        return Stopped(covered, alarmed)
+
+    def _repeated(self, workload: Workload) -> tuple[str, ...]:
+        """The layers that are repeated, all of which must be there, as must be their channels."""
+        check_layers(workload, self.layers, "Redundancy")
+        layers = {layer.name: layer for layer in workload.layers}
+        for name, chosen in zip(self.layers, self.channels, strict=False):
+            wrong = [m for m in chosen if not 0 <= m < layers[name].channels]
+            if wrong or not chosen:
+                raise ValueError(
+                    f"Redundancy: layer {name} has channels 0 to {layers[name].channels - 1}, not "
+                    f"{', '.join(map(str, wrong)) or 'none of them'}"
+                )
+        return self.layers or tuple(layers)
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
-        """One or two more computations of what is repeated, and a comparison of each output."""
-        names = self.layers or tuple(layer.name for layer in workload.layers)
+        """One or two more computations of what is repeated, and a comparison of each output.
+
+        What is compared waits in one word of each processing element.
+        """
+        names = self._repeated(workload)
         layers = {layer.name: layer for layer in workload.layers}
         macs = operations = 0.0
         for place, name in enumerate(names):
             layer = layers[name]
-            share = len(self.channels[place]) / layer.channels if self.channels else 1.0
-            macs += (self.copies - 1) * share * layer.macs
-            operations += (self.copies - 1) * share * layer.channels * layer.positions
-        cycles = 0.0
-        if hasattr(chip, "cycles"):
-            own = sum(layer.macs for layer in workload.layers)
-            cycles = macs / own * sum(chip.cycles(workload))
-        return Cost(macs=macs, operations=operations, cycles=cycles)
+            part = len(self.channels[place]) / layer.channels if self.channels else 1.0
+            macs += (self.copies - 1) * part * layer.macs
+            operations += (self.copies - 1) * part * layer.channels * layer.positions
+        cycles, own = cycles_of(chip, workload), sum(layer.macs for layer in workload.layers)
+        width = max(how.latch.width for how in workload.arithmetic)
+        bits = float((self.copies - 1) * width * getattr(chip, "pes", 1))
+        area = share(bits + stream_logic(operations, width, cycles), chip, workload)
+        again = float(self.copies == 2)
+        return Cost(macs, operations, bits, area, macs / own * cycles, False, again, again)
 
 
 def _channel(layer: Layer, faults: Struck) -> NDArray[np.int64]:
@@ -122,12 +145,4 @@ def _channel(layer: Layer, faults: Struck) -> NDArray[np.int64]:
     own, _ = layer.output_place(element)
     one = struck.channels[:, 1] - struck.channels[:, 0] == 1
     found: NDArray[np.int64] = np.where(of_output, own, np.where(one, struck.channels[:, 0], -1))
-    return found
-
-
-def _stored(faults: Struck) -> Flags:
-    """(n,) whether a wrong operand lies where every copy reads it: it is read more than once."""
-    struck = faults.corruption
-    reads = [box[:, 1] - box[:, 0] == 1 for box in (struck.channels, struck.positions)]
-    found: Flags = np.isin(struck.operand, ("weight", "input")) & ~(reads[0] & reads[1])
     return found

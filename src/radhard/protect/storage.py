@@ -10,9 +10,19 @@ import torch
 from numpy.typing import NDArray
 
 from radhard.accel.chip import Accelerator
-from radhard.faults.space import SiteSpace
+from radhard.accel.readers import activated
+from radhard.faults.rate import Read, Words
+from radhard.faults.space import SiteSpace, Stratum
 from radhard.formats.twos import signed
 from radhard.network.workload import Workload
+from radhard.protect.area import (
+    parity_logic,
+    secded_logic,
+    share,
+    vote_logic,
+    words,
+)
+from radhard.protect.names import protected_strata
 from radhard.protect.protection import Cost, Flags, Protection, Stopped, Struck, spared
 
 
@@ -26,6 +36,9 @@ class BitTriplication(Protection):
     Attributes:
         bits: which, 0 the least significant.
         components: parts of the chip that keep copies; of none given, all.
+
+    Raises:
+        ValueError: from `harden` and `cost`, for a component or a bit that the chip has not.
     """
 
     bits: tuple[int, ...]
@@ -33,67 +46,127 @@ class BitTriplication(Protection):
 
     def harden(self, space: SiteSpace) -> SiteSpace:
         """Chosen bits are never wrong."""
-        kept = [
-            stratum.bit not in self.bits
-            or bool(self.components and stratum.component not in self.components)
-            for stratum in space.strata
-        ]
-        return spared(space, np.array(kept, np.float64))
+        own = self._chosen(space)
+        return spared(space, 1 - np.array(own, np.float64))
+
+    def _chosen(self, space: SiteSpace) -> list[bool]:
+        """Which strata have copies."""
+        parts = protected_strata(space, self.components, "BitTriplication")
+        for bit in self.bits or (None,):
+            if not any(inside and s.bit == bit for inside, s in parts):
+                where = " and ".join(self.components) or "the chip"
+                widest = max(s.width for inside, s in parts if inside)
+                raise ValueError(
+                    f"BitTriplication: no value in {where} has bit {bit}, so it would protect "
+                    f"nothing: use bits from 0 to {widest - 1}"
+                )
+        return [inside and s.bit in self.bits for inside, s in parts]
+
+    def read(self, words: Words) -> Read:
+        """By vote of three copies, each with errors of its own."""
+        flip = words.before ^ words.after
+        other, third = words.flips(), words.flips()
+        voted = (flip & other) | (flip & third) | (other & third)
+        own = sum(1 << bit for bit in self.bits if bit < words.width)
+        return Read(np.where(own, words.before ^ (voted & own) ^ (flip & ~own), words.after), False)
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
-        """Two more bits for each."""
+        """Two more bits for each, and a voter for each latch or instance of a memory."""
         space = chip.sites(workload)
-        kept = [
-            stratum
-            for stratum in space.strata
-            if stratum.bit in self.bits
-            and (not self.components or stratum.component in self.components)
-        ]
-        values = sum(stratum.variables for stratum in kept)
-        share = 2 * sum(stratum.exposure for stratum in kept) / space.exposure.sum()
-        return Cost(memory_bits=2.0 * values, operations=values, area=float(share))
+        own = protected_strata(space, self.components, "BitTriplication")
+        self._chosen(space)
+        added = logic = operations = 0.0
+        for stratum, held, ports in words(chip, workload, [s for inside, s in own if inside]):
+            tripled = sum(0 <= bit < stratum.width for bit in self.bits)
+            added += 2 * tripled * held
+            logic += ports * vote_logic(tripled)
+            operations += tripled * _reads(stratum)
+        area = share(added + logic, chip, workload)
+        return Cost(memory_bits=added, operations=operations, area=area)
 
 
 @dataclass(frozen=True, slots=True)
 class Parity(Protection):
     """A parity bit per stored value: an odd number of wrong bits is seen, and the run repeated.
 
+    It is formed when the value is written, and checked whenever this is read, so that there is an
+    alarm where anything reads the wrong value.
+
     Attributes:
         components: the parts of the chip that have it; of none given, all.
+
+    Raises:
+        ValueError: from `harden` and `cost`, for a component that the chip has not.
     """
 
     components: tuple[str, ...] = ()
 
+    def harden(self, space: SiteSpace) -> SiteSpace:
+        """As it is: faults strike, and are stopped."""
+        protected_strata(space, self.components, "Parity")
+        return space
+
     def stops(self, workload: Workload, faults: Struck) -> Stopped:
         """See `Protection`."""
         seen = faults.inside(self.components) & (faults.bits % 2 == 1)
-        return Stopped(seen, seen)
+        return Stopped(seen, seen & activated(workload, faults.corruption))
+
+    def read(self, words: Words) -> Read:
+        """Words with an odd number of wrong bits, its own among them, are loaded again."""
+        odd = (words.wrong + words.wrong_of(1)) % 2 == 1
+        return Read(np.where(odd, words.before, words.after), bool(odd.any()))
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
-        """One bit per value."""
-        return _check_bits(workload, chip, self.components, lambda _: 1)
+        """One bit per word, formed and checked at each latch or instance of a memory."""
+        return _check_bits(
+            "Parity", workload, chip, self.components, lambda width: (1, parity_logic(width))
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class SECDED(Protection):
     """A code per stored value that corrects one wrong bit and detects two (Hsiao, 1970).
 
-    Two wrong bits raise an alarm, and the run is repeated; more go through.
+    The code is formed when the value is written, and checked whenever this is read. Two wrong bits
+    raise an alarm then, and the run is repeated; more go through.
 
     Attributes:
         components: the parts of the chip that have it; of none given, all.
+
+    Raises:
+        ValueError: from `harden` and `cost`, for a component that the chip has not.
     """
 
     components: tuple[str, ...] = ()
 
+    def harden(self, space: SiteSpace) -> SiteSpace:
+        """As it is: faults strike, and are stopped."""
+        protected_strata(space, self.components, "SECDED")
+        return space
+
     def stops(self, workload: Workload, faults: Struck) -> Stopped:
         """See `Protection`."""
         inside, bits = faults.inside(self.components), faults.bits
-        return Stopped(inside & (bits <= 2), inside & (bits == 2))
+        two = inside & (bits == 2)
+        return Stopped(inside & (bits <= 2), two & activated(workload, faults.corruption))
+
+    def read(self, words: Words) -> Read:
+        """One wrong bit of a word, check bits among them, is corrected; of two, it is loaded again.
+
+        Words of more go through as they are.
+        """
+        wrong = words.wrong + words.wrong_of(_secded_bits(words.width))
+        codes = np.where(wrong <= 2, words.before, words.after)
+        return Read(codes, bool((wrong == 2).any()))
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
-        """The least r bits with 2^r >= width + r + 1, and one more."""
-        return _check_bits(workload, chip, self.components, _secded_bits)
+        """The least r bits with 2^r >= width + r + 1, and one more; decoders at each port."""
+
+        def taken(width: int) -> tuple[int, float]:
+            check = _secded_bits(width)
+            return check, secded_logic(width, check)
+
+        return _check_bits("SECDED", workload, chip, self.components, taken)
 
 
 def _secded_bits(width: int) -> int:
@@ -109,13 +182,24 @@ def _secded_bits(width: int) -> int:
 
 
 def _check_bits(
-    workload: Workload, chip: Accelerator, components: tuple[str, ...], bits: Callable[[int], int]
-) -> Cost:
-    space = chip.sites(workload)
-    chosen = [s for s in space.strata if not components or s.component in components]
-    added = sum(s.variables * bits(s.width) for s in chosen if s.bit == 0)
-    share = sum(s.exposure * bits(s.width) / s.width for s in chosen) / space.exposure.sum()
-    return Cost(memory_bits=added, area=float(share))
+    who: str, workload: Workload, chip: Accelerator, components: tuple[str, ...],
+    taken: Callable[[int], tuple[int, float]],
+) -> Cost:  # fmt: skip
+    """Of a code that takes so many bits per word of a width, and so much logic where it is read."""
+    own = protected_strata(chip.sites(workload), components, who)
+    added = logic = operations = 0.0
+    for stratum, held, ports in words(chip, workload, [s for inside, s in own if inside]):
+        bits, checked = taken(stratum.width)
+        added += bits * held
+        logic += ports * checked
+        operations += _reads(stratum)
+    area = share(added + logic, chip, workload)
+    return Cost(operations=operations, memory_bits=added, area=area, rerun=1.0)
+
+
+def _reads(stratum: Stratum) -> float:
+    """Checks of the words of a stratum: of latches at each use, else once for each value."""
+    return float(stratum.size if stratum.storage == "latch" else stratum.variables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +207,17 @@ class WeightSignature(Protection):
     """Two bits of the sum of each group of weights, checked before weights are used (RADAR).
 
     After Li et al., DATE'21: groups are interleaved, and the two bits from the sign bit's place on
-    decide. A group with another signature is loaded again, where RADAR sets it to zero.
+    decide. A group with another signature is loaded again, where RADAR sets it to zero. Signatures
+    are checked when weights are loaded, so they see what is wrong in the memory that all weights
+    lie in, as on `radhard.chips.SOFTWARE`. A copy in a chip's own memory is struck after that.
 
     Attributes:
         group: weights per group, at least 2.
-        components: where weights are stored that are checked when used.
+        components: where weights are stored that are checked when loaded.
+
+    Raises:
+        ValueError: for groups of fewer; from `harden` and `cost`, for a component that holds copies
+            of weights, or none at all.
     """
 
     group: int = 16
@@ -137,14 +227,44 @@ class WeightSignature(Protection):
         if self.group < 2:
             raise ValueError(f"groups of {self.group} weights can't be: use 2 or more")
 
+    def harden(self, space: SiteSpace) -> SiteSpace:
+        """As it is: faults strike, and are stopped."""
+        stored = {s.component for s in space.strata if s.storage == "value"}
+        parts = protected_strata(space, self.components, "WeightSignature") if stored else []
+        held = {s.component for inside, s in parts if inside}
+        if "weight" not in held & stored:
+            named = ", ".join(self.components) or "all components"
+            raise ValueError(
+                f"WeightSignature on {named}: nothing that is struck there is a weight in the "
+                "memory from which signatures are checked. Copies in a chip's memories are struck "
+                "after weights were checked and loaded: protect those by Parity or SECDED, of "
+                f"{', '.join(sorted({s.component for s in space.strata}))}"
+            )
+        return space
+
     def stops(self, workload: Workload, faults: Struck) -> Stopped:
         """See `Protection`."""
         found = np.zeros(len(faults.corruption), bool)
         hit = faults.inside(self.components) & (faults.corruption.operand == "weight")
+        hit &= faults.corruption.stored
         for number in np.unique(faults.corruption.layer[hit]):
             here = np.flatnonzero(hit & (faults.corruption.layer == number))
             found[here] = self._changed(workload, int(number), faults, here)
         return Stopped(found, found)
+
+    def read(self, words: Words) -> Read:
+        """Groups with another signature are loaded again; signatures have no errors."""
+        before, after = (
+            signed(torch.from_numpy(codes), words.width).numpy()
+            for codes in (words.before, words.after)
+        )
+        groups = -(-len(before) // self.group)
+        group, top = np.arange(len(before)) % groups, words.width - 1
+        sums = (np.zeros(groups, np.int64), np.zeros(groups, np.int64))
+        for total, codes in zip(sums, (before, after), strict=True):
+            np.add.at(total, group, codes)
+        found = ((sums[0] >> top) & 3) != ((sums[1] >> top) & 3)
+        return Read(np.where(found[group], words.before, words.after), bool(found.any()))
 
     def _changed(
         self, workload: Workload, number: int, faults: Struck, here: NDArray[np.int64]
@@ -166,9 +286,12 @@ class WeightSignature(Protection):
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Two bits per group; an addition per weight."""
+        self.harden(chip.sites(workload))
         weights = sum(
             workload.weight(number).numel()
             for number in range(len(workload.layers))
             if workload.parameters[number] is not None
         )
-        return Cost(operations=weights, memory_bits=2.0 * weights / self.group)
+        bits = 2.0 * weights / self.group
+        area = share(bits, chip, workload)
+        return Cost(operations=weights, memory_bits=bits, area=area, rerun=1.0)

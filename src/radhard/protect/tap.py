@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from radhard.engine.guard import Bounds, Sight, Window, by_channel
-from radhard.network.operation import Elementwise, operation_of
+from radhard.network.operation import Elementwise, Verb, operation_of
 from radhard.network.workload import HOST, Workload
 
 #: Images that run at once while statistics are collected.
@@ -39,6 +39,28 @@ def tapped(workload: Workload, tap: Tap, last: bool = True) -> dict[int, int]:
         end = _behind(workload, layer.step)
         if last or end != workload.program.output:
             found[layer.step if tap == Tap.OUTPUT else end] = number
+    return found
+
+
+def rectified(workload: Workload, who: str) -> dict[int, int]:
+    """The steps of `tapped` that are rectifiers, so that nothing behind them is below 0.
+
+    Raises:
+        ValueError: where there are none; ``who`` asks.
+    """
+    steps = workload.program.steps
+    found = {
+        step: number
+        for step, number in tapped(workload, Tap.ACTIVATION, last=False).items()
+        if isinstance(what := operation_of(steps[step]), Elementwise)
+        and what.verb == Verb.BETWEEN
+        and what.numbers[0] == 0
+    }
+    if not found:
+        raise ValueError(
+            f"{who} takes the place of rectifiers, and {workload.name} has none behind a layer: "
+            "values below 0 would be lost. Use RangeRestriction, which keeps both ends"
+        )
     return found
 
 

@@ -131,9 +131,23 @@ not sampled, and no alarm is counted for them
     )
 
 
+def idle_words(names: Sequence[str]) -> str:
+    """What to know of guards whose bounds no code can pass.
+
+    >>> idle_words(["RangeDetector"])[:62]
+    'RangeDetector can raise no alarm and change nothing in these f'
+    """
+    return (
+        f"{', '.join(names)} can raise no alarm and change nothing in these formats: the largest "
+        "and smallest codes lie within bounds"
+    )
+
+
 def notes_of(result: Result) -> list[str]:
     """What to know of an answer."""
     notes = [flat_words(result.flat)] if result.flat else []
+    if result.idle:
+        notes.append(idle_words(result.idle))
     if result.unproved and result.sampler.scored:
         notes.append(unproved_words(result.sampler.name))
     control = sum(result.space.known_share(part) for part in result.space.known if part.control)
@@ -148,8 +162,8 @@ def notes_of(result: Result) -> list[str]:
 def cost_words(cost: Cost) -> str:
     """What protections take, per inference.
 
-    >>> cost_words(Cost(operations=4640, memory_bits=192, area=0.025))
-    '4,640 operations, 192 bits of memory, 2.50 % more storage on the chip'
+    >>> cost_words(Cost(operations=4640, memory_bits=192, area=0.025, rerun=1.0))
+    '4,640 operations, 192 bits of memory, 2.50 % of area, another inference for each alarm'
     >>> cost_words(Cost())
     'nothing'
     """
@@ -160,7 +174,8 @@ def cost_words(cost: Cost) -> str:
         (cost.cycles, "cycles"),
     )
     parts = [f"{number:,.0f} {what}" for number, what in counted if number]
-    parts += [f"{percent(cost.area)} more storage on the chip"] if cost.area else []
+    parts += [f"{percent(cost.area)} of area"] if cost.area else []
+    parts += ["another inference for each alarm"] if cost.rerun else []
     return ", ".join(parts + ["training"] * cost.retraining) or "nothing"
 
 

@@ -1,0 +1,90 @@
+"""Sums of a layer's outputs, from its inputs and sums of its weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from radhard.network.layer import Layer
+from radhard.network.operation import Geometry
+from radhard.network.product import convolution
+
+_DENSE = Geometry((1, 1), (1, 1), (0, 0))
+
+
+class Sums(nn.Module):
+    """What sums of a layer's outputs should be, from its inputs and sums of its weights.
+
+    Huang and Abraham, IEEE TC 1984, for products; Hari et al., IEEE TDSC 2022, for convolutions: an
+    extra filter that is the sum of all filters gives the sum over channels at each position; the
+    sum of all windows of the input gives, with each filter, the sum over positions of each channel.
+    Both hold for any stride, padding, dilation and groups.
+    """
+
+    kernels: Tensor
+    summed: Tensor
+    bias: Tensor
+
+    def __init__(self, layer: Layer, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self._set(layer, layer.weight_rows(weight), bias)
+
+    @classmethod
+    def of_rows(cls, layer: Layer, rows: Tensor) -> Sums:
+        """From weights (m, fan-in), without a bias."""
+        found = cls.__new__(cls)
+        nn.Module.__init__(found)
+        found._set(layer, rows, None)
+        return found
+
+    def _set(self, layer: Layer, rows: Tensor, bias: Tensor | None) -> None:
+        self.geometry = layer.geometry or _DENSE
+        self.groups, self.dense = layer.bounds["groups"], layer.geometry is None
+        kernels = rows.view(len(rows), -1, *self.geometry.kernel)
+        self.register_buffer("kernels", kernels)
+        self.register_buffer("summed", kernels.unflatten(0, (self.groups, -1)).sum(1))
+        own = bias.reshape(-1) if bias is not None else rows.new_zeros(len(rows))
+        self.register_buffer("bias", own)
+
+    def _maps(self, inputs: Tensor) -> Tensor:
+        """Inputs (n, c, h, w); vectors (n, ..., c) become columns of positions."""
+        if not self.dense:
+            return inputs
+        return inputs.flatten(1, -2).transpose(1, 2).unsqueeze(3) if inputs.dim() > 2 else (
+            inputs[:, :, None, None]
+        )  # fmt: skip
+
+    def at_positions(self, inputs: Tensor) -> Tensor:
+        """Sums over channels at each position, (n, positions)."""
+        g = self.geometry
+        sliding = g.stride, g.padding, g.dilation
+        found = convolution(self._maps(inputs), self.summed, None, sliding, self.groups)
+        return found.sum(1).flatten(1) + self.bias.sum()
+
+    def of_channels(self, inputs: Tensor) -> Tensor:
+        """Sums over positions of each channel, (n, m)."""
+        g, maps = self.geometry, self._maps(inputs)
+        pads = (g.padding[1], g.padding[1], g.padding[0], g.padding[0])
+        padded = F.pad(maps, pads)
+        ends = [
+            size + 2 * pad - dilation * (kernel - 1)
+            for size, pad, dilation, kernel in zip(
+                maps.shape[2:], g.padding, g.dilation, g.kernel, strict=True
+            )
+        ]
+        windows = [
+            padded[
+                :, :,
+                r * g.dilation[0] : r * g.dilation[0] + ends[0] : g.stride[0],
+                s * g.dilation[1] : s * g.dilation[1] + ends[1] : g.stride[1],
+            ]
+            for r in range(g.kernel[0])
+            for s in range(g.kernel[1])
+        ]  # fmt: skip
+        positions = windows[0].shape[2] * windows[0].shape[3]
+        summed = torch.stack([window.sum((2, 3)) for window in windows], 2)  # (n, c, taps)
+        grouped = summed.unflatten(1, (self.groups, -1))
+        kernels = self.kernels.flatten(2).unflatten(0, (self.groups, -1))
+        found = torch.einsum("ngct,gmct->ngm", grouped, kernels).flatten(1)
+        return found + positions * self.bias
