@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from shutil import copytree
+from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -91,7 +91,9 @@ def hardware_of(
             except FileNotFoundError:
                 return _counted(design)
             (Path(making) / _KEPT).write_text(json.dumps(made, indent=1), encoding="utf-8")
-            copytree(making, own, dirs_exist_ok=True)
+            own.mkdir(exist_ok=True)
+            for path in Path(making).iterdir():
+                copyfile(path, own / path.name)
         return _read(made, "synthesis")
     return _counted(design)
 
