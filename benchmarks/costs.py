@@ -18,16 +18,16 @@ from radhard.rtl.hardware import MEASURED
 from radhard.rtl.synthesis import SEEDS, synthesise
 
 _BITS = (8, 6, 5, 4, 3, 2)
-_PROTECT: tuple[Protect, ...] = ("none", "clamp", "zero", "msb", "psum", "voted")
+_PROTECT: tuple[Protect, ...] = ("none", "clamp", "zero", "mean", "msb", "psum", "voted")
 
 
-def designs(arrays: str, bits: str, protect: str) -> list[ArrayDesign]:
+def designs(arrays: str, bits: str, protect: str, sums: int) -> list[ArrayDesign]:
     """All combinations, small arrays first."""
     sizes = [tuple(int(side) for side in one.split("x")) for one in arrays.split(",")]
     widths = [int(one) for one in bits.split(",")]
     kinds = [kind for kind in _PROTECT if kind in protect.split(",")]
     return [
-        ArrayDesign(*size, bits=width, protect=kind)
+        ArrayDesign(*size, bits=width, psum_bits=sums, protect=kind)
         for size, width, kind in product(sizes, widths, kinds)
     ]
 
@@ -38,12 +38,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--arrays", default="4x4,8x8")
     parser.add_argument("--bits", default=",".join(map(str, _BITS)))
     parser.add_argument("--protect", default=",".join(_PROTECT))
+    parser.add_argument("--sums", type=int, default=0, help="bits; 0 for 8 more than a product")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--anew", action="store_true")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     found = {} if given.anew else json.loads(MEASURED.read_text(encoding="utf-8"))
-    for design in designs(given.arrays, given.bits, given.protect):
+    for design in designs(given.arrays, given.bits, given.protect, given.sums):
         if design.name in found:
             continue
         with tempfile.TemporaryDirectory() as folder:

@@ -79,6 +79,11 @@ def test_another_format_runs_the_same_weights_without_the_codes(logits, works) -
     assert torch.allclose(work.logits(work.images), logits["channels"], atol=0.3)
     assert not any(isinstance(step.op, Coded) for step in work.program.steps)
     codes = works["channels"]
+    other = codes.with_(format=rh.FLOAT32)
+    span = logits["channels"].max() - logits["channels"].min()
+    assert float((other.logits(work.images) - work.logits(work.images)).abs().mean()) < span / 500
+    finer = rh.quantise(codes, rh.Quantisation.parse("12"), logits["images"])
+    assert float((finer.logits(work.images) - work.logits(work.images)).abs().mean()) < span / 500
     again = rh.capture(model, logits["images"], LABELS, codes.formats)
     campaigns = [rh.Campaign(one, rh.chips.EYERISS) for one in (codes, again)]
     assert campaigns[0].id == campaigns[1].id

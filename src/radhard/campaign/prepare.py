@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -27,19 +25,13 @@ from radhard.faults.model import FaultModel, fault_model_named
 from radhard.faults.permanent import Permanent
 from radhard.formats.catalogue import FLOAT32, INT8, format_named
 from radhard.formats.number import NumberFormat
-from radhard.network.archive import program_in
 from radhard.network.arithmetic import Datapath
-from radhard.network.aware import LearnedSteps
 from radhard.network.capture import capture
-from radhard.network.clip import LeastSquares
 from radhard.network.codes import holds_codes
 from radhard.network.datapath import Datapaths
 from radhard.network.format import Formats
 from radhard.network.multiplied import Multipliers, psum_bits_of
-from radhard.network.pairs import check_pairs, hashed
-from radhard.network.quantisation import Quantisation
-from radhard.network.quantise import quantise
-from radhard.network.quantised import formats_in, save
+from radhard.network.pairs import check_pairs
 from radhard.network.source import Subject, subject
 from radhard.network.workload import HOST, Workload
 from radhard.protect.catalogue import protection_named
@@ -54,9 +46,9 @@ _MOST_AT_HAND, _WORK = 10_000, 2e11
 #: Images that are struck at a time where no number is given and there are as many.
 _IMAGES = 64
 #: Training images from which ranges are learned.
-_LEARNED = 1000
+LEARNED = 1000
 #: Images that formats are fitted to, and those that show whether the network is guessing.
-_FITTED, _DOUBTED = 64, 256
+FITTED, _DOUBTED = 64, 256
 #: What passing faults have and permanent ones do not, with what stands for nothing.
 _PASSING: Mapping[str, Any] = {
     "faults": None, "until": None, "metric": "sdc1", "fault_model": "bit-flip", "arithmetic": None,
@@ -125,7 +117,7 @@ def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepa
     fmt, told = _format(ask, whole, named)
     if ask.rounding is not None and fmt is not None:
         fmt = replace(Formats.of(fmt), rounding=ask.rounding)
-    work = _captured(whole, ask, fmt)
+    work = captured(whole, ask, fmt)
     if ask.arithmetic is not None:
         work = work.with_(arithmetic=_arithmetic(ask.arithmetic, part))
     if ask.multiplier is not None:
@@ -137,7 +129,7 @@ def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepa
     if ask.engine is not None:
         engine = part("engine", ask.engine, Engine, _no_engine)
     campaign = Campaign(work.on(device), chip, *given, struck, engine)
-    return Prepared(campaign, whole.data, (*whole.notes, *told, *_doubts(work, whole)))
+    return Prepared(campaign, whole.data, (*whole.notes, *told, *doubts_of(work, whole)))
 
 
 def chips_of(
@@ -172,7 +164,7 @@ def chips_of(
         named = part_named(ask.format, NumberFormat, format_named)  # type: ignore[arg-type]
     whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
     fmt, told = _format(ask, whole, named)
-    work = _captured(whole, ask, fmt)
+    work = captured(whole, ask, fmt)
     count = (
         min(AT_HAND, len(work.images))
         if ask.images is None
@@ -183,7 +175,7 @@ def chips_of(
     multiplier = multipliers_of(ask)
     array = Array(chip.rows, chip.cols, chip.dataflow, psum_bits=psum_bits_of(multiplier))
     chips = Chips(own, array, permanent, multiplier, ask.layers, ask.seed)
-    return chips, whole.data, (*whole.notes, *told, *_doubts(work, whole))
+    return chips, whole.data, (*whole.notes, *told, *doubts_of(work, whole))
 
 
 def _format(
@@ -224,67 +216,6 @@ def training_of(ask: Ask, most: int) -> tuple[torch.Tensor, torch.Tensor] | None
     return source.images, source.labels
 
 
-def quantised_of(
-    ask: Ask, folder: Path, power_of_two: bool = False, trust: bool = False
-) -> tuple[Callable[[str], tuple[Workload, Workload]], tuple[str, ...]]:
-    """What makes a network in any widths, and notes.
-
-    Args:
-        ask: which network and data; test images at hand are as of `prepare`.
-        folder: in which trained ones are kept.
-        power_of_two: whether scales are powers of two.
-        trust: whether a ``.pt2`` file may run code while it is loaded.
-
-    Returns:
-        A function of widths as `Quantisation.parse` reads them, with ``+1`` behind them for a bit
-        of headroom in activations, and ``qat`` before them for training with codes in the loop. It
-        gives the network with test images, and with the training images that ranges were learned
-        from; a network of the user's own has its own images alone.
-
-    Raises:
-        ValueError, FileNotFoundError: as `prepare`.
-    """
-    whole = subject(ask.model, ask.data, ask.weights, how=ask.reading(), trust=trust)
-    work = _captured(whole, ask, FLOAT32)
-    images, labels, notes = work.images, work.labels, list(whole.notes)
-    if (training := training_of(ask, _LEARNED)) is not None:
-        images, labels = training
-    else:
-        notes.append("ranges are learned from images that the network is judged on")
-    seen = images[-_LEARNED:], labels[-_LEARNED:]
-
-    def made(words: str) -> tuple[Workload, Workload]:
-        trained = words.startswith("qat")
-        bits, _, headroom = words.removeprefix("qat").partition("+")
-        if headroom and not headroom.isdecimal():
-            raise ValueError(f"bits {words!r} can't be read: use 8, w4a8, 8+1 for headroom, qat4")
-        plan = Quantisation.parse(bits)
-        plan = replace(plan, headroom=int(headroom or 0), power_of_two=power_of_two)
-        if trained:
-            found = _trained(work, plan, (images, labels), folder)
-        else:
-            found = quantise(work, plan, *seen)
-        return found, found.with_(*seen)
-
-    return made, (*notes, *_doubts(work, whole))
-
-
-def _trained(
-    work: Workload, plan: Quantisation, pairs: tuple[torch.Tensor, torch.Tensor], folder: Path
-) -> Workload:
-    """Trained with codes in the loop, or as it was kept when that was done."""
-    training = LearnedSteps()
-    about = f"{work.fingerprint()} {plan} {training} {hashed(*pairs)}"
-    path = folder / f"{sha256(about.encode()).hexdigest()[:16]}.pt2"
-    if not path.is_file():
-        plan = replace(plan, clip=LeastSquares())
-        save(quantise(work, plan, *pairs, training), path)
-    formats = formats_in(path)
-    assert formats is not None
-    fitted = work.images[:_FITTED]
-    return capture(program_in(path), work.images, work.labels, formats, work.name, None, fitted)
-
-
 def _arithmetic(given: Part, part: Callable[..., Any]) -> Datapaths:
     """One for all layers, or by their names."""
 
@@ -317,7 +248,7 @@ def _listed(name: str) -> Any:
     raise ValueError(f"no arithmetic {name!r}: name your own, package.module:object")
 
 
-def _captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats | None) -> Workload:
+def captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats | None) -> Workload:
     """The network with the images that the answer is about.
 
     Formats are fitted to the same few images, whichever are struck.
@@ -326,7 +257,7 @@ def _captured(whole: Subject, ask: Ask, fmt: NumberFormat | Formats | None) -> W
     own = whole.data == ask.model  # a function's own images are all taken
     count = len(whole.images) if own else max(_MOST_AT_HAND, ask.at_least)
     images, labels = whole.images[:count], whole.labels[:count]
-    fitted = images[spread(labels[: None if own else AT_HAND].cpu().numpy(), 0)[:_FITTED]]
+    fitted = images[spread(labels[: None if own else AT_HAND].cpu().numpy(), 0)[:FITTED]]
     given, seen = whole.inputs.given(images), whole.inputs.given(fitted)
     work = capture(whole.model, given, labels, fmt, whole.name, ask.nan, seen, ask.output)
     count = len(images)
@@ -349,7 +280,7 @@ def _struck(ask: Ask, count: int, data: str) -> int:
     return count if ask.images == "all" else ask.images or min(_IMAGES, count)
 
 
-def _doubts(work: Workload, whole: Subject) -> list[str]:
+def doubts_of(work: Workload, whole: Subject) -> list[str]:
     """That labels may mean something else, or that the fault-free network may be guessing."""
     classes, doubts = work.task.classes, []
     if whole.classes and whole.classes != classes:

@@ -15,7 +15,7 @@ from radhard.cli.assess import Images, Json, Output, Trust
 from radhard.cli.rtl import Dataflow, Flow
 
 if TYPE_CHECKING:
-    from radhard.search.explore import Plan
+    from radhard.search.plan import Plan
     from radhard.search.point import Point
 
 
@@ -44,7 +44,7 @@ def explore(
     ] = False,
     arrays: Annotated[str, typer.Option(help="ROWSxCOLS, comma-separated.")] = "4x4,8x8",
     protect: Annotated[
-        str, typer.Option(help="none, clamp, zero, msb, psum, voted, tmr, comma-separated.")
+        str, typer.Option(help="none, clamp, zero, mean, msb, psum, voted, tmr, comma-separated.")
     ] = "none,clamp,msb,psum",
     multipliers: Annotated[
         str, typer.Option(help="exact, and others of radhard list multipliers, comma-separated.")
@@ -71,6 +71,9 @@ def explore(
         float | None, typer.Option(help="Of SDC-1; of the recommended design.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes, each of which takes networks on arrays.")
+    ] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Folder for all results; runs/explore-MODEL by default.")
     ] = None,
@@ -84,11 +87,11 @@ def explore(
     Ctrl-C, the same command goes on where it was.
     """
     from radhard.campaign.ask import validated
-    from radhard.campaign.prepare import quantised_of
+    from radhard.campaign.widths import Widths
     from radhard.engine.memory import keep_freed_memory
     from radhard.rtl.serial import write_texts
-    from radhard.search.explore import Plan
     from radhard.search.explore import explore as run
+    from radhard.search.plan import Plan
     from radhard.search.point import Needs, recommended
     from radhard.view.explore import explore_page, needs_words, show_points
 
@@ -106,14 +109,14 @@ def explore(
     needs = Needs(max_luts, min_accuracy, max_fit)
     keep_freed_memory()
     store = out or Path("runs") / f"explore-{Path(model).stem.replace(':', '-')}"
-    made, notes = quantised_of(ask, store / "networks", power_of_two, trust)
-    show_notes(notes)
+    made = Widths(ask, store / "networks", power_of_two, trust)
+    show_notes(made.notes)
 
     def tell(said: str) -> None:
         print(said, file=sys.stderr)
 
     with resumable(store) as bar:
-        points = list(run(plan, made, store, bar, tell))
+        points = list(run(plan, made, store, bar, tell, workers))
     chosen = recommended(points, needs, plan.objectives)
     said = needs_words(needs, points, chosen, plan.objectives)
     page = explore_page(points, plan, chosen, said, store)
@@ -188,5 +191,6 @@ def _point(point: Point) -> dict[str, Any]:
         "fmax_mhz": None if rate is None else {**plain(rate), "seeds": rate.n},
         "cycles": point.running.cycles,
         "latency_us": point.score("delay"), "energy_nj": point.score("energy"),
+        "where_masked": {name: plain(share) for name, share in point.stages.items()},
         "campaign": point.campaign,
     }  # fmt: skip

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from radhard.network.fuse import hands_on, rectifies
 from radhard.network.layer import Layer
 from radhard.network.layout import CaptureError
 from radhard.network.operation import Coded, Elementwise, Verb, operation_of
-from radhard.network.program import Program, Ref, Step, references
+from radhard.network.program import Program, Step
 
 aten = torch.ops.aten
 #: Images that run at once.
@@ -26,16 +26,15 @@ _BATCH = 32
 
 
 class Own(NamedTuple):
-    """A network without the operations that round to codes, and its formats.
+    """A network whose layers round to codes, and its formats.
 
     Attributes:
-        program, layers: with the same numbers of steps.
+        program: in which values behind layers keep to the range of their codes.
         formats: of the layers.
         missing: layers whose results have no codes in the network, and get 16 bits.
     """
 
     program: Program
-    layers: tuple[Layer, ...]
     formats: Formats
     missing: tuple[str, ...]
 
@@ -84,58 +83,28 @@ def own_formats(
     general = (replace(found[0].weight, scale=(), zero=()), replace(found[0].input, scale=(),
                zero=()))  # fmt: skip
     formats = Formats(*general, None, layers=tuple(found))
-    bare, renamed = _without(program, layers, _needless(program, users, layers, made))
-    return Own(bare, renamed, formats, tuple(layer.name for layer in missing))
+    needless = _needless(program, users, layers, made)
+    found_in = unrounded(program, needless)
+    last = program.steps[program.output]
+    if program.output in needless and last.args[0].step in made:
+        found_in = replace(found_in, output=last.args[0].step)  # which has these codes already
+    return Own(found_in, formats, tuple(layer.name for layer in missing))
 
 
-def unrounded(program: Program) -> Program:
-    """The program with values kept to the range of their codes, but not rounded to them.
+def unrounded(program: Program, steps: Collection[int] | None = None) -> Program:
+    """The program with some of its `Coded` steps, or all, keeping to their range, but not rounding.
 
-    Tools leave a rectifier out where codes begin at 0.
+    Tools leave rectifiers out where codes begin at 0.
     """
 
-    def kept(step: Step) -> Step:
-        if not isinstance(step.op, Coded):
+    def kept(index: int, step: Step) -> Step:
+        if not isinstance(step.op, Coded) or (steps is not None and index not in steps):
             return step
         fmt = step.op.format
         low, high = ((end - fmt.zero[0]) * fmt.scale[0] for end in fmt.limits)
         return replace(step, op=aten.clamp.default, args=(*step.args, low, high))
 
-    return replace(program, steps=tuple(map(kept, program.steps)))
-
-
-def _without(
-    program: Program, layers: tuple[Layer, ...], gone: set[int]
-) -> tuple[Program, tuple[Layer, ...]]:
-    """A program without some of its `Coded` steps; steps keep their numbers."""
-    alias: dict[int, int] = {}
-    for index in sorted(gone):
-        before = program.steps[index].args[0].step
-        alias[index] = alias.get(before, before)
-    steps = [
-        Step(step.name) if k in gone else _renamed(step, alias)
-        for k, step in enumerate(program.steps)
-    ]
-    rows = tuple(None if k in gone else one for k, one in enumerate(program.rows))
-    output = alias.get(program.output, program.output)
-    moved = tuple(
-        replace(layer, operands=tuple(alias.get(step, step) for step in layer.operands))
-        for layer in layers
-    )
-    return Program(tuple(steps), rows, program.sizes, output), moved
-
-
-def _renamed(step: Step, alias: Mapping[int, int]) -> Step:
-    def named(part: Any) -> Any:
-        if isinstance(part, Ref):
-            return Ref(alias.get(part.step, part.step))
-        if isinstance(part, list | tuple):
-            return type(part)(map(named, part))
-        return part
-
-    args = named(step.args)
-    kwargs = {name: named(part) for name, part in (step.kwargs or {}).items()}
-    return replace(step, args=args, kwargs=kwargs, inputs=tuple(sorted(references((args, kwargs)))))
+    return replace(program, steps=tuple(kept(k, step) for k, step in enumerate(program.steps)))
 
 
 def _behind(program: Program, index: int) -> IntegerFormat | None:

@@ -102,7 +102,7 @@ def capture(
                 "the model has no layer that multiplies and accumulates (convolution, linear, "
                 "matrix product, attention): there is nothing to strike"
             )
-        program, layers, asked = _formats(program, layers, weights, format, seen)
+        program, asked = _formats(program, layers, weights, format, seen)
         _check_labels(labels, shapes(program.output)[1:])
         extremes = extremes_of(program, layers, seen)
         title = name or type(taken).__name__
@@ -121,14 +121,14 @@ def _formats(
     weights: Mapping[int, IntegerFormat],
     asked: NumberFormat | Formats | None,
     seen: Tensor,
-) -> tuple[Program, tuple[Layer, ...], Formats]:
+) -> tuple[Program, Formats]:
     """The network in the codes that it has, or in what was asked for in place of them.
 
     Warns:
         UserWarning: where results of layers have no codes.
     """
     if not weights:
-        return program, layers, Formats.of(FLOAT32 if asked is None else asked)
+        return program, Formats.of(FLOAT32 if asked is None else asked)
     if asked is None or (isinstance(asked, Formats) and asked.layers):
         own = own_formats(program, layers, weights, seen)
         if asked is None and own.missing:
@@ -138,8 +138,8 @@ def _formats(
                 stacklevel=3,
             )
         if asked in (None, own.formats):
-            return own.program, own.layers, own.formats
-    return unrounded(program), layers, Formats.of(asked)
+            return own.program, own.formats
+    return unrounded(program), Formats.of(asked)
 
 
 def _check_labels(labels: Tensor, shape: tuple[int, ...]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from radhard.rtl.count import count
@@ -73,21 +75,33 @@ def hardware_of(
     >>> hardware_of(ArrayDesign(3, 5)).ffs
     685
     """
-    if (kept := _measured().get(design.name)) is not None:
-        return _read(kept, "measured")
+    found = measured(design)
+    if found is not None and (found.fmax_mhz is not None or not seeds):
+        return found
     if folder is not None:
         own = folder / design.name
         if (own / _KEPT).exists():
             kept = json.loads((own / _KEPT).read_text(encoding="utf-8"))
             if kept["seeds"] == list(seeds):
                 return _read(kept, "synthesis")
-        try:
-            found = synthesise(design, own, seeds=seeds, progress=progress).as_dict()
-        except FileNotFoundError:
-            return _counted(design)
-        (own / _KEPT).write_text(json.dumps(found, indent=1), encoding="utf-8")
-        return _read(found, "synthesis")
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix="making-") as making:
+            try:  # in a folder of its own: another process may be at the same design
+                made = synthesise(design, Path(making), seeds=seeds, progress=progress).as_dict()
+            except FileNotFoundError:
+                return _counted(design)
+            (Path(making) / _KEPT).write_text(json.dumps(made, indent=1), encoding="utf-8")
+            own.mkdir(exist_ok=True)
+            for path in Path(making).iterdir():
+                copyfile(path, own / path.name)
+        return _read(made, "synthesis")
     return _counted(design)
+
+
+def measured(design: ArrayDesign) -> Hardware | None:
+    """What a design cost when it was synthesised for the package; ``None`` where it was not."""
+    kept = _measured().get(design.name)
+    return None if kept is None else _read(kept, "measured")
 
 
 def _counted(design: ArrayDesign) -> Hardware:

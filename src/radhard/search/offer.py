@@ -20,6 +20,7 @@ from radhard.protect.ranges import RangeDetector
 from radhard.protect.redundancy import Redundancy
 from radhard.protect.storage import SECDED, BitTriplication, Parity
 from radhard.search.common import PLAIN, Common, Option, Reals, Watched
+from radhard.search.measured import measured_guards, measured_options
 
 #: Bits of a memory that are kept three times, the most harmful ones.
 _TRIPLED = (1, 2, 4)
@@ -53,13 +54,15 @@ def guards(campaign: Campaign, learning: Workload, repeat: bool) -> list[Watched
     def cost(parts: tuple[Protection, ...]) -> Cost:
         return sum((part.cost(campaign.workload, campaign.chip) for part in parts), Cost())
 
-    return [PLAIN, *(Watched(name, parts, cost(parts)) for name, parts in found)]
+    usual = [Watched(name, parts, cost(parts)) for name, parts in found]
+    return [PLAIN, *measured_guards(campaign, learning), *usual]
 
 
 def options(common: Common, offered: list[Watched], repeat: bool) -> list[Option]:
     """What can be added to a guard, chosen by what the faults do without one."""
     failing = _per_stratum(common.plain, common.faults, common.under(PLAIN).columns["sdc1"])
     return [
+        *measured_options(common.campaign),
         *_of_memories(common, failing, repeat),
         *_of_latches(common, failing),
         *_of_layers(common, offered, repeat),

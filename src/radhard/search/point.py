@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf, isnan
 
 from radhard.rtl.design import ArrayDesign
@@ -40,6 +40,7 @@ class Point:
         running: what an inference takes.
         campaign: name of the one in which it was struck.
         energy_known: whether its multiplier's power is.
+        stages: where faults were masked, by the names of `radhard.campaign.masking.STAGES`.
     """
 
     model: str
@@ -60,6 +61,7 @@ class Point:
     running: Running
     campaign: str
     energy_known: bool = True
+    stages: Mapping[str, Estimate] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

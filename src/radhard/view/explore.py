@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from radhard.rtl.design import Protect
-from radhard.search.explore import Plan
+from radhard.search.plan import Plan
 from radhard.search.point import Needs, Point, front
 from radhard.stats.estimate import Estimate
 from radhard.view.page import LINKS, report
@@ -25,12 +25,13 @@ PROTECTIONS: dict[Protect, str] = {
     "none": "nothing",
     "clamp": "sums beyond the fault-free range set to its nearer end",
     "zero": "sums beyond the fault-free range set to 0",
+    "mean": "sums beyond the fault-free range set to the layer's mean",
     "msb": "the top 2 bits of activations three times",
     "psum": "the top quarter of partial sums three times",
     "voted": "every flip-flop three times",
     "tmr": "everything three times",
 }
-_SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star")
+_SYMBOLS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star", "hexagon")
 _WHERE = {
     "array": "registers of the array, bit by bit and cycle by cycle",
     "activations": "one bit of the code of one activation, any alike",
@@ -72,6 +73,7 @@ def explore_page(points: Sequence[Point], plan: Plan, chosen: Point | None, said
             "figure": _trade(points, chosen),
         },
         *(_side_by_side(points, size) for size in plan.arrays),
+        *([_masked(points)] if any(point.stages for point in points) else []),
         {
             "title": "All designs",
             "note": "In square brackets 95 % intervals, each for itself; of clock rates the range "
@@ -219,6 +221,45 @@ def _side_by_side(points: Sequence[Point], size: tuple[int, int]) -> dict[str, A
         "title": f"{rows} x {cols}: accuracy, reliability and hardware",
         "note": f"Protections: {words}.",
         "figure": styled(figure, height=380),
+    }
+
+
+#: What stands for each of `radhard.campaign.masking.STAGES`.
+_STAGES = {
+    "unread": "not read",
+    "vote": "voted",
+    "product": "product",
+    "scaling": "scaling",
+    "rounding": "rounding",
+    "clamp": "clamp",
+    "later": "later layers",
+    "argmax": "argmax",
+    "answer": "another answer",
+}
+
+
+def _masked(points: Sequence[Point]) -> dict[str, Any]:
+    """Where faults were masked, a bar for each design."""
+    figure = go.Figure()
+    names = [point.name for point in points]
+    for (stage, name), colour in zip(_STAGES.items(), COLOURS * 9, strict=False):
+        shares = [point.stages[stage] for point in points]
+        figure.add_bar(
+            y=names, x=[share.value for share in shares], orientation="h", name=name,
+            marker_color="#ddd" if stage == "unread" else colour, hoverinfo="text",
+            hovertext=[f"{point.name}: {name} {share}"
+                       for point, share in zip(points, shares, strict=True)],
+        )  # fmt: skip
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(tickformat=SHARES, range=[0, 1])
+    figure.update_yaxes(autorange="reversed")
+    return {
+        "title": "Where faults were masked",
+        "note": "The first stage at which all values of the struck layer are what they are without "
+        "the fault: sums of products, sums as real numbers, rounded, and held to the ends of the "
+        "code or of a protection; then later layers, and the choice of the largest. Of some of the "
+        "faults, each drawn as it strikes; point at a bar for its interval.",
+        "figure": styled(figure, height=140 + 26 * len(points)),
     }
 
 
