@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from hashlib import sha256
 
 import torch
 from torch import Tensor
 
 from radhard.network.workload import HOST, Workload
+from radhard.protect.protection import Fitted, Protection
 
 #: Of one image every range is a point.
 _LEAST = 2
@@ -37,6 +39,20 @@ def apart_from(judged: Workload, learning: Workload) -> Workload:
     return learning if left == len(kept) else learning.with_(
         learning.images[kept], learning.labels[kept]
     )  # fmt: skip
+
+
+def untaught(protection: Protection) -> bool:
+    """Whether a protection would learn from fault-free runs, and has not.
+
+    >>> from radhard import Checksum, Parity, RangeDetector
+    >>> untaught(RangeDetector()), untaught(RangeDetector(0.1, ((0.0, 1.0),))), untaught(Parity())
+    (True, False, False)
+    """
+    if not hasattr(protection, "learned"):
+        return False
+    held = [getattr(protection, part.name) for part in fields(protection)]  # type: ignore[arg-type]
+    learns = [value for value in held if isinstance(value, Fitted)]
+    return not all(learns) or getattr(protection, "ranges", None) == ()
 
 
 def _digest(image: Tensor) -> bytes:
