@@ -47,9 +47,9 @@ class Goal:
         given = [goal for goal in (self.rate, self.area, self.macs) if goal is not None]
         if not given:
             raise ValueError("give a target rate, a budget of area, or a budget of work")
-        given += [self.accuracy_loss, self.false_alarms]
-        if not all(goal >= 0 for goal in given):  # nor not-a-number, which nothing meets
-            raise ValueError(f"goals {given} can't be: use numbers of 0 or more")
+        for limits in (given, [self.accuracy_loss, self.false_alarms]):
+            if not all(goal >= 0 for goal in limits):  # nor not-a-number, which nothing meets
+                raise ValueError(f"goals {limits} can't be: use numbers of 0 or more")
 
     def exceeded(self, design: Design) -> str:
         """Which limit a design does not keep to, in words; empty where it keeps to all."""
