@@ -135,7 +135,11 @@ def protections() -> str:
         f"| `{entry.name}` | {entry.changes} | {entry.needs} | {entry.about} |"
         for entry in PROTECTIONS
     ]
-    return "\n".join([_PROTECTIONS_HEAD, *rows, _PROTECTIONS_TAIL])
+    seen = [
+        f"| `{entry.name}` | {entry.reads} | {entry.blind} | {entry.takes} |"
+        for entry in PROTECTIONS
+    ]
+    return "\n".join([_PROTECTIONS_HEAD, *rows, _PROTECTIONS_SEEN, *seen, _PROTECTIONS_TAIL])
 
 
 _PROTECTIONS_HEAD = """# Protections
@@ -156,20 +160,40 @@ run into a module that exports and saves.
 | name | changes | needs | what |
 |---|---|---|---|"""
 
+_PROTECTIONS_SEEN = """
+## What each reads, can't see, and takes
+
+| name | reads | can't see | takes |
+|---|---|---|---|"""
+
 _PROTECTIONS_TAIL = """
 ## What is assumed
 
 - **Guards** see the output of a layer after the strike. One that watches activations sees what stands
   behind the elementwise operations that follow a layer. The last layer's output is not bounded.
 - **Repetition.** A detector's alarm, a parity error, or two copies that differ, are taken to be
-  repaired by running the inference again, which meets no second fault. The time that takes is not counted,
-  since alarms are rare.
-- **Checksums** are formed from clean weights and inputs: those of weights before deployment, those of
-  inputs when they are written. In floats a small fault can hide in rounding; in integers none can.
-- **Copies** of a computation read the same memory: they do nothing against a wrong value that is read
-  more than once.
-- **Area** is storage added over storage of the plain chip, weighed by exposure. Checkers, voters and
-  comparators are not in it; they count as operations.
+  repaired by running the inference again, which meets no second fault. `Cost.rerun` says that; `radhard
+  protect` counts the inferences that false alarms take as latency.
+- **Checksums** are computed by one more output channel of each group, behind the last one. It has sums of
+  weights that were formed before deployment, and reads inputs where the layer reads them. So an input that is
+  wrong in memory before the layer begins is wrong for both, and not seen; one that is struck while the layer
+  runs is seen, as channels before the strike had another value. `Checksum(channels=True, inputs="written")`
+  forms sums of inputs when these are written, and sees both. In integers sums are those of accumulators, in
+  which no change hides, also one that rounding takes out of the output; in floats outputs are added up, and a
+  small fault can hide in rounding. Faults of the checker itself are not struck.
+- **Copies** of a computation read the same memories, with latches, registers and partial sums of their
+  own: they do nothing against a weight or input that is wrong in memory.
+- **Codes and signatures** are checked by what reads: a wrong word that nothing reads raises no alarm.
+- **Learning.** Named protections learn on training images (`radhard assess --protect`, campaign files);
+  `radhard protect` tells the images of a network without others apart. Results say which share of images
+  without a fault raises an alarm, and which guards can raise none in their formats.
+- **Area** is a share of the chip's storage: bits that are added, and logic by its transistors, of which a
+  bit of memory has six (an XOR ten, a full adder 28). A code is formed and checked at each latch and at each
+  instance of a memory; comparators and adders keep up with the values of an inference in its cycles. Chips
+  without cycles (`nvdla`, `simt`, `software`) have no such comparators in it.
+- **Errors at a rate** strike weights in memory, and the bits that a code or a copy adds: `under_errors` has
+  one wrong bit of a word corrected by `SECDED`, two loaded again, as an odd number is by `Parity`; `WeightSignature`
+  has its groups loaded again, whose signatures have no errors. Other protections of storage are refused there.
 - **Codes** belong to words of one value. Two upsets of one word at once do not happen by themselves;
   the fault models `multi-bit-flip` and `burst` make them.
 """

@@ -11,8 +11,9 @@ from torch import nn
 import radhard as rh
 from radhard.campaign.ask import asked
 from radhard.network.source import subject
+from radhard.protect.learn import apart_from, halves
 from radhard.search.choose import Choice, choose
-from radhard.search.common import PLAIN, Common, Option, Watched
+from radhard.search.common import PLAIN, Clean, Common, Option, Watched
 from radhard.search.design import Design, rate_of
 from radhard.search.trial import Goal, Trial, Trials
 from radhard.stats.estimate import Estimate
@@ -20,6 +21,15 @@ from radhard.view.choice import beaten_words, choice_page, missed_words
 from radhard.view.table import show_choice
 
 TARGET = 2.0
+
+
+def learning(campaign: rh.Campaign) -> rh.Workload:
+    """The network with other images than those of the campaign."""
+    if campaign.workload.name == "tiny":
+        others = torch.randn(40, 1, 3, 3, generator=torch.Generator().manual_seed(6))
+        return campaign.workload.with_(others, torch.zeros(40, dtype=torch.int64))
+    whole = subject("digits-cnn")
+    return campaign.workload.with_(whole.images[40:140], whole.labels[40:140])
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +46,7 @@ def store(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(campaign: rh.Campaign, store: Path) -> Choice:
-    return choose(campaign, campaign.workload, Goal(rate=TARGET), 400, 3200, store=store)
+    return choose(campaign, learning(campaign), Goal(rate=TARGET), 400, 3200, store=store)
 
 
 def test_the_front_is_a_front(found: Choice) -> None:
@@ -83,7 +93,7 @@ def test_the_winner_can_be_asked_again(found: Choice, store: Path) -> None:
 def test_designs_are_what_campaigns_find(campaign: rh.Campaign) -> None:
     """Each rate that was worked out from the fresh faults is that of a campaign of its own."""
     simple = campaign.with_(sampler=rh.Importance())
-    trials = choose(simple, campaign.workload, Goal(area=1.0), 1500, 1500).trials
+    trials = choose(simple, learning(campaign), Goal(area=1.0), 1500, 1500).trials
     for trial in trials[:: max(1, len(trials) // 3)]:
         design = trial.design
         own = simple.with_(seed=77, protections=design.protections).run(until=3000)
@@ -94,7 +104,7 @@ def test_designs_are_what_campaigns_find(campaign: rh.Campaign) -> None:
 
 
 def test_without_repetition_nothing_repeats(campaign: rh.Campaign) -> None:
-    chosen = choose(campaign, campaign.workload, Goal(area=0.2), 300, 300, repeat=False)
+    chosen = choose(campaign, learning(campaign), Goal(area=0.2), 300, 300, repeat=False)
     assert not any(trial.design.repeats for trial in chosen.trials)
     assert chosen.winner is not None
     assert chosen.winner.design.area <= 0.2
@@ -109,9 +119,9 @@ def test_without_repetition_nothing_repeats(campaign: rh.Campaign) -> None:
 
 def test_what_was_tried_is_kept(campaign, tmp_path: Path, monkeypatch) -> None:
     goal = Goal(macs=0.01)
-    first = choose(campaign, campaign.workload, goal, 200, 200, store=tmp_path)
+    first = choose(campaign, learning(campaign), goal, 200, 200, store=tmp_path)
     monkeypatch.setattr(rh.Campaign, "outcomes", lambda *_: pytest.fail("run again"))
-    second = choose(campaign, campaign.workload, goal, 200, 200, store=tmp_path)
+    second = choose(campaign, learning(campaign), goal, 200, 200, store=tmp_path)
     assert [t.design.name for t in first.trials] == [t.design.name for t in second.trials]
     assert [t.rate for t in first.trials] == [t.rate for t in second.trials]
     assert first.winner.design.work <= 0.01
@@ -120,7 +130,7 @@ def test_what_was_tried_is_kept(campaign, tmp_path: Path, monkeypatch) -> None:
 def test_chips_without_rates_have_probabilities(campaign: rh.Campaign) -> None:
     soft = campaign.with_(chip=rh.chips.SOFTWARE)
     goal = Goal(rate=1e-9, area=0.01)
-    chosen = choose(soft, soft.workload, goal, 300, 600)
+    chosen = choose(soft, learning(soft), goal, 300, 600)
     assert chosen.plain.rate.unit == ""
     assert chosen.winner is None
     assert chosen.searched
@@ -163,9 +173,9 @@ def test_wrong_goals_are_refused(campaign: rh.Campaign) -> None:
         Goal(rate=-1.0)
     guarded = campaign.with_(protections=[rh.RangeDetector()])
     with pytest.raises(ValueError, match="protections already"):
-        choose(guarded, campaign.workload, Goal(rate=1.0))
+        choose(guarded, learning(campaign), Goal(rate=1.0))
     with pytest.raises(ValueError, match="400 faults and 300 fresh ones"):
-        choose(campaign, campaign.workload, Goal(rate=1.0), 400, 300)
+        choose(campaign, learning(campaign), Goal(rate=1.0), 400, 300)
 
 
 def test_detectors_are_run_on_what_does_harm(campaign: rh.Campaign) -> None:
@@ -242,8 +252,9 @@ def test_hardened_storage_leaves_its_share(tiny: rh.Campaign) -> None:
 
 def trial(rate: tuple[float, float, float], area: float) -> Trial:
     estimate = Estimate(*rate, 0.99, 100, "made up", "FIT")
-    design = Design(PLAIN, (), area, 0.0, rh.Cost(area=area), 1.0, 1.0)
-    return Trial(design, estimate, estimate, estimate, 100)
+    made = rh.Cost(area=area), 1.0, 1.0, Clean(0.9, 0.0), 0.0, 0.0
+    design = Design(PLAIN, (), area, 0.0, *made)
+    return Trial(design, estimate, estimate, estimate, 100, estimate, estimate)
 
 
 @pytest.mark.parametrize("repeat", [True, False])
@@ -253,7 +264,7 @@ def test_what_few_faults_call_beaten_is_tried_where_nothing_else_will_do(
 ) -> None:
     """With 10 faults a cheaper design shows no failure either; closing all memories has none."""
     soft = tiny.with_(chip=rh.chips.SOFTWARE)
-    chosen = choose(soft, soft.workload, Goal(rate=rate), 10, 20, repeat=repeat)
+    chosen = choose(soft, learning(soft), Goal(rate=rate), 10, 20, repeat=repeat)
     assert chosen.searched
     winner = chosen.winner
     assert winner is not None
@@ -326,10 +337,73 @@ def test_goals_pick_and_contest() -> None:
     assert Goal(area=0.15).exceeded(met.design) == "over the area budget: 20 % for 15 %"
 
 
+def test_a_network_without_faults_is_part_of_the_goal(campaign: rh.Campaign) -> None:
+    """Ranges of nothing raise an alarm on every image; thresholds of nothing leave no answer."""
+    work, space = campaign.workload, campaign.space()
+    nothing = rh.RangeDetector(0.0, tuple((0.0, 0.0) for _ in work.layers))
+    learned = rh.ClippedActivation().learned(learning(campaign))
+    dead = learned
+    for step in learned.thresholds.tensors:
+        dead = dead.with_threshold(step, 0.0)
+    whole = Common.drawn(campaign, space, space, 100)
+    cost = rh.Cost(rerun=1.0)
+    alarming, silent, fine = (
+        Design.of(whole, Watched(name, (part,), cost), [])
+        for name, part in (("nothing", nothing), ("dead", dead), ("learned", learned))
+    )
+    goal = Goal(rate=1.0)
+    assert goal.exceeded(alarming) == (
+        "false alarms for 100 % of images without a fault, 1 % may have one"
+    )
+    assert alarming.latency >= 1  # each inference is run again
+    assert Goal(rate=1.0, false_alarms=1.0).exceeded(alarming) == ""
+    golden = campaign.golden_accuracy()
+    own = campaign.with_(protections=[dead]).golden_accuracy()
+    assert silent.loss == pytest.approx(golden - own)
+    assert silent.loss > 0.5
+    assert "points of accuracy without a fault, 0.5 may be lost" in goal.exceeded(silent)
+    assert Goal(rate=1.0, accuracy_loss=1.0).exceeded(silent) == ""
+    assert goal.exceeded(fine) == ""
+    with pytest.raises(ValueError, match="can't be: use numbers of 0 or more"):
+        Goal(rate=1.0, false_alarms=float("nan"))
+
+
+def test_trials_say_what_is_without_a_fault(found: Choice, campaign: rh.Campaign) -> None:
+    for trial in found.trials:
+        own = campaign.with_(protections=trial.design.guard.protections)
+        golden = own.golden()
+        assert trial.golden.value == pytest.approx(own.golden_accuracy(golden))
+        assert trial.golden.low <= trial.golden.value <= trial.golden.high
+        alarms = float(golden.answers()[1].double().mean())
+        assert trial.alarms.value >= alarms
+        if not trial.design.options:
+            assert trial.alarms.value == pytest.approx(alarms)
+
+
+def test_images_to_learn_from_are_others_than_those_that_are_judged(campaign) -> None:
+    work = campaign.workload
+    with pytest.raises(ValueError, match="0 of 32 images to learn from are not among those"):
+        choose(campaign, work, Goal(rate=1.0), 100, 100)
+    with pytest.raises(ValueError, match="1 of 1 images to learn from"):
+        choose(campaign, learning(campaign).with_(*one(learning(campaign))), Goal(rate=1.0))
+    own = learning(campaign)
+    mixed = work.with_(torch.cat([work.images, own.images]), torch.cat([work.labels, own.labels]))
+    assert torch.equal(apart_from(work, mixed).images, own.images)
+    judged, learns = halves(work)
+    assert len(judged.images) == len(learns.images) == 16
+    assert torch.equal(torch.stack([judged.images, learns.images], 1).flatten(0, 1), work.images)
+    with pytest.raises(ValueError, match="give at least 4"):
+        halves(work.with_(work.images[:3], work.labels[:3]))
+
+
+def one(work: rh.Workload) -> tuple[torch.Tensor, torch.Tensor]:
+    return work.images[:1], work.labels[:1]
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_the_interval_of_the_winner_holds(tiny: rh.Campaign, seed: int) -> None:
     """A share of what `benchmarks/choose.py` does: the printed interval against 40,000 faults."""
-    chosen = choose(tiny.with_(seed=seed), tiny.workload, Goal(rate=12.0), 500, 4000)
+    chosen = choose(tiny.with_(seed=seed), learning(tiny), Goal(rate=12.0), 500, 4000)
     winner = chosen.winner
     assert winner is not None
     space = tiny.space()

@@ -262,10 +262,14 @@ class Campaign:
         Raises:
             ValueError: where it says nothing for any image.
         """
-        logits, _ = (golden or self.golden()).answers()
+        return self.clean(golden)[0]
+
+    def clean(self, golden: Golden | None = None) -> tuple[float, float]:
+        """`golden_accuracy`, and the share of all the images that raise a (false) alarm."""
+        logits, alarms = (golden or self.golden()).answers()
         check_says(self.network, logits)
         right = self.network.task.right(logits, self.network.labels)
-        return float(right.double().mean())
+        return float(right.double().mean()), float(alarms.double().mean())
 
     def with_(
         self,
@@ -310,7 +314,8 @@ class Campaign:
         """All that is needed to run it; what ``folder`` holds already is not found out again."""
         space = self.space()
         score = self.score(space, golden)
-        accuracy = folder.golden_accuracy(self.id) if folder is not None else None
+        clean = folder.clean(self.id) if folder is not None else None
+        accuracy, alarms = clean or self.clean(golden)
         useless = folder.told(self.id, "idle") if folder is not None else None
         flat = folder.told(self.id, "flat") if folder is not None else None
         if flat is None:
@@ -321,7 +326,8 @@ class Campaign:
             space=space,
             sampler=self.sampler,
             tally=Tally.nothing(self.metrics, len(space.strata)),
-            golden_accuracy=self.golden_accuracy(golden) if accuracy is None else accuracy,
+            golden_accuracy=accuracy,
+            clean_alarms=alarms,
             confidence=0.95,
             anytime=False,
             seconds=0.0,

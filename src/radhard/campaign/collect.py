@@ -97,7 +97,7 @@ def begin(folder: Folder, campaign: Campaign, nothing: Result, about: Mapping[st
     if campaign.sampler.scored:
         identity["flat"] = list(nothing.flat)
     if nothing.protections:
-        identity["idle"] = list(nothing.idle)
+        identity["idle"], identity["clean_alarms"] = list(nothing.idle), nothing.clean_alarms
     folder.begin(campaign.question, space, identity, about)
 
 

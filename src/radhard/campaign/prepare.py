@@ -35,6 +35,7 @@ from radhard.network.pairs import check_pairs
 from radhard.network.source import Subject, subject
 from radhard.network.workload import HOST, Workload
 from radhard.protect.catalogue import protection_named
+from radhard.protect.learn import apart_from, untaught
 from radhard.protect.protection import Protection
 from radhard.sampling.catalogue import sampler_named
 from radhard.sampling.sampler import Sampler
@@ -124,6 +125,8 @@ def prepare(ask: Ask, trust: bool = False, device: torch.device = HOST) -> Prepa
         work = work.with_(multiplier=multipliers_of(ask))
     _check(work, ask)
     struck = _struck(ask, len(work.images), whole.data)
+    protections, more = _taught(protections, ask, work)
+    told = (*told, *more)
     given = (sampler, model, criteria, ask.seed, ask.name, tuple(protections), ask.confidence_of)
     engine = None
     if ask.engine is not None:
@@ -214,6 +217,30 @@ def training_of(ask: Ask, most: int) -> tuple[torch.Tensor, torch.Tensor] | None
     how = ask.reading(most)
     source = subject(ask.model, ask.data, ask.weights, train=True, how=how)
     return source.images, source.labels
+
+
+def _taught(
+    protections: list[Protection], ask: Ask, work: Workload
+) -> tuple[list[Protection], tuple[str, ...]]:
+    """Protections that have learned on training images, and a note where there are none.
+
+    Then they learn on the images that they are judged on, when they are first used.
+    """
+    if not any(map(untaught, protections)):
+        return protections, ()
+    found = training_of(ask, LEARNED)
+    if found is None:
+        names = ", ".join(type(part).__name__ for part in protections if untaught(part))
+        said = (
+            f"{names} learn on the very images that they are judged on, as this network has no "
+            "others: of others more raise false alarms. Give one that has learned, or ask "
+            "radhard protect, which tells images apart"
+        )
+        return protections, (said,)
+    images, labels = (part[-LEARNED:] for part in found)
+    learning = apart_from(work, work.with_(images, labels))
+    taught = [part.learned(learning) if untaught(part) else part for part in protections]  # type: ignore[attr-defined]
+    return taught, ()
 
 
 def _arithmetic(given: Part, part: Callable[..., Any]) -> Datapaths:

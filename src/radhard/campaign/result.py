@@ -51,8 +51,7 @@ class Result:
         tally: what they did.
         golden_accuracy: of the fault-free network over all images of the campaign.
         confidence: of all intervals.
-        anytime: whether the number of faults was decided by looking at the estimates; intervals
-            are then confidence sequences.
+        anytime: whether looking at the estimates ended it; intervals are confidence sequences then.
         seconds: time that this run took.
         cost: what the protections take.
         protections: each in words.
@@ -61,9 +60,9 @@ class Result:
         drawn: the population that the faults were drawn from; ``space`` where ``None``.
         flat: layers of whose faults the sampler's scores say nothing, see `Margins.flat`.
         runs: what each fault did; ``None`` where only sums are known.
-        unproved: whether a protection changes what is computed, so that what the sampler has proved
-            of faults in the plain network does not count.
+        unproved: whether protections change what is computed, so that no proof counts.
         idle: protections that provably do nothing, as no code is out of their bounds.
+        clean_alarms: share of images without a fault that raise an alarm under the protections.
     """
 
     id: str
@@ -84,6 +83,7 @@ class Result:
     runs: Runs | None = None
     unproved: bool = False
     idle: tuple[str, ...] = ()
+    clean_alarms: float = 0.0
 
     @property
     def n(self) -> int:
@@ -123,8 +123,15 @@ class Result:
     @property
     def golden(self) -> Estimate:
         """Fault-free accuracy; known of the images at hand, which are a sample of the task's."""
-        count = self.space.images
-        return wilson(round(self.golden_accuracy * count), count, self.confidence)
+        return self._clean(self.golden_accuracy)
+
+    @property
+    def false_alarms(self) -> Estimate:
+        """Share of images that raise an alarm without a fault."""
+        return self._clean(self.clean_alarms)
+
+    def _clean(self, share: float) -> Estimate:
+        return wilson(round(share * self.space.images), self.space.images, self.confidence)
 
     @property
     def ra(self) -> Estimate:

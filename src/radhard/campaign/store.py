@@ -108,12 +108,13 @@ class Folder:
         """Whether what is struck is no chip, but any value of software."""
         return bool(self.about()["chip"]["type"] == Software.__name__)
 
-    def golden_accuracy(self, campaign_id: str) -> float | None:
-        """The stored fault-free accuracy; ``None`` where this campaign has not begun."""
+    def clean(self, campaign_id: str) -> tuple[float, float] | None:
+        """The stored fault-free accuracy and share of alarms; ``None`` before it has begun."""
         if not (self.path / "campaign.toml").exists():
             return None
         identity = self.about()["identity"]
-        return float(identity["golden_accuracy"]) if identity["id"] == campaign_id else None
+        found = identity["golden_accuracy"], identity.get("clean_alarms", 0.0)
+        return found if identity["id"] == campaign_id else None
 
     def told(self, campaign_id: str, what: str) -> tuple[str, ...] | None:
         """The stored names of what is ``flat`` or ``idle``; ``None`` where there is no saying.
@@ -260,6 +261,7 @@ class Folder:
             covered=Covered(**{k: _frozen(v) for k, v in identity["covered"].items()}),
             flat=tuple(identity.get("flat", ())),
             idle=tuple(identity.get("idle", ())),
+            clean_alarms=identity.get("clean_alarms", 0.0),
             runs=Runs.joined(runs),
             unproved=getattr(sampler, "proofs", False) and not identity["proofs_hold"],
         )

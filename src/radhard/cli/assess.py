@@ -305,6 +305,8 @@ def _print_json(result: Result, prepared: Prepared, software: Result | None) -> 
     names = {"correct": "ra"}
     metrics = {names.get(name, name): result[name] for name in result.metrics}
     metrics["golden_accuracy"] = result.golden
+    if result.protections:
+        metrics["false_alarms"] = result.false_alarms
     if result.watched:
         metrics |= {name: result[name] for name in OF_ALARMS}
     if prepared.campaign.chip.name != "software":

@@ -24,6 +24,7 @@ from radhard.cli.assess import (
 
 if TYPE_CHECKING:
     from radhard.campaign.ask import Ask
+    from radhard.campaign.campaign import Campaign
     from radhard.network.workload import Workload
     from radhard.search.choose import Choice
     from radhard.search.trial import Trial
@@ -57,6 +58,14 @@ def protect(
     budget_macs: Annotated[
         float | None, typer.Option(help="Work that may be added, as a share of the network's.")
     ] = None,
+    max_accuracy_loss: Annotated[
+        float,
+        typer.Option(help="Accuracy without a fault that may be lost; 0.005 is half a point."),
+    ] = 0.005,
+    max_false_alarms: Annotated[
+        float,
+        typer.Option(help="Share of images without a fault that may be run again for an alarm."),
+    ] = 0.01,
     repeat: Annotated[
         bool, typer.Option(help="Whether an inference may run again after an alarm.")
     ] = True,
@@ -96,7 +105,7 @@ def protect(
     from radhard.view.choice import choice_page, missed_words
     from radhard.view.table import show_choice
 
-    goal = Goal(target_fit, budget_area, budget_macs)
+    goal = Goal(target_fit, budget_area, budget_macs, max_accuracy_loss, max_false_alarms)
     fields = {
         "model": model, "data": data, "weights": weights, "output": output,
         "images": images, "format": format,
@@ -108,7 +117,8 @@ def protect(
     prepared = prepare(ask, trust, device_named(device))
     show_notes(prepared.notes)
     campaign = prepared.campaign
-    learn = _learning(ask, campaign.workload)
+    campaign, learn, told = _apart(ask, campaign)
+    show_notes(told)
     store = out or Path("runs") / f"protect-{campaign.name}-{campaign.id[:8]}"
 
     def tell(name: str, done: int, total: int) -> None:
@@ -132,15 +142,23 @@ def protect(
 _LEARNING_IMAGES = 1000
 
 
-def _learning(ask: Ask, work: Workload) -> Workload:
-    """The network with training images; with its own images where there are no others."""
-    from radhard.campaign.prepare import training_of
+def _apart(ask: Ask, campaign: Campaign) -> tuple[Campaign, Workload, tuple[str, ...]]:
+    """The campaign, the network with images on which guards learn, and a note.
 
-    found = training_of(ask, _LEARNING_IMAGES)
-    if found is None:
-        return work
-    images, labels = found
-    return work.with_(images[-_LEARNING_IMAGES:], labels[-_LEARNING_IMAGES:])
+    Those of a network of the user's own, which has no others, are told apart.
+    """
+    from radhard.campaign.prepare import training_of
+    from radhard.protect.learn import halves
+
+    found, work = training_of(ask, _LEARNING_IMAGES), campaign.workload
+    if found is not None:
+        images, labels = (part[-_LEARNING_IMAGES:] for part in found)
+        return campaign, work.with_(images, labels), ()
+    judged, learn = halves(work)
+    struck = campaign.images and min(campaign.images, len(judged.images))
+    own = campaign.with_(workload=judged, name=campaign.name, images=struck)
+    said = f"guards learn on {len(learn.images)} of the images, {len(judged.images)} are judged on"
+    return own, learn, (said,)
 
 
 def _print_json(found: Choice) -> None:
@@ -172,6 +190,10 @@ def _shown(trial: Trial) -> dict[str, Any]:
         "area": trial.design.area,
         "work": trial.design.work,
         "repeats": trial.design.repeats,
+        "golden_accuracy": _plain(trial.golden),
+        "accuracy_loss": trial.design.loss,
+        "false_alarms": _plain(trial.alarms),
+        "latency": trial.design.latency,
     }
 
 

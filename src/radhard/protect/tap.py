@@ -48,20 +48,29 @@ def rectified(workload: Workload, who: str) -> dict[int, int]:
     Raises:
         ValueError: where there are none; ``who`` asks.
     """
-    steps = workload.program.steps
-    found = {
-        step: number
-        for step, number in tapped(workload, Tap.ACTIVATION, last=False).items()
-        if isinstance(what := operation_of(steps[step]), Elementwise)
-        and what.verb == Verb.BETWEEN
-        and what.numbers[0] == 0
-    }
+    found = _rectifiers(workload)
     if not found:
         raise ValueError(
             f"{who} takes the place of rectifiers, and {workload.name} has none behind a layer: "
             "values below 0 would be lost. Use RangeRestriction, which keeps both ends"
         )
     return found
+
+
+def has_rectifiers(workload: Workload) -> bool:
+    """Whether `rectified` finds any."""
+    return bool(_rectifiers(workload))
+
+
+def _rectifiers(workload: Workload) -> dict[int, int]:
+    steps = workload.program.steps
+    return {
+        step: number
+        for step, number in tapped(workload, Tap.ACTIVATION, last=False).items()
+        if isinstance(what := operation_of(steps[step]), Elementwise)
+        and what.verb == Verb.BETWEEN
+        and what.numbers[0] == 0
+    }
 
 
 def _behind(workload: Workload, step: int) -> int:

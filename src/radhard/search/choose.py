@@ -14,6 +14,7 @@ from radhard.campaign.store import Folder
 from radhard.faults.space import SiteSpace
 from radhard.metrics.resiliency import known_outcome
 from radhard.network.workload import Workload
+from radhard.protect.learn import apart_from
 from radhard.search.common import Common, Option, Watched
 from radhard.search.design import Design, added, front, grown, still_open
 from radhard.search.offer import guards, options
@@ -88,7 +89,8 @@ def choose(
 
     Args:
         campaign: the plain question, without protections.
-        learning: the network with training images, on which guards learn.
+        learning: the network with training images, on which guards learn. Those that are images
+            of the campaign are left out.
         goal: what is asked for.
         faults: on which designs are found; a trial begins with as many fresh ones.
         most: fresh faults of a trial at most; they double while the target is within the interval
@@ -99,13 +101,15 @@ def choose(
         about: more for the ``campaign.toml`` of the winner, as `radhard.collect` takes it.
 
     Raises:
-        ValueError: for a campaign that has protections already, or numbers of faults that can't be.
+        ValueError: for a campaign that has protections already, numbers of faults that can't be, or
+            fewer than two images to learn from that are not those of the campaign.
     """
     if campaign.protections:
         raise ValueError("the campaign has protections already: ask about the plain chip")
     if not 1 <= faults <= most:
         raise ValueError(f"{faults} faults and {most} fresh ones at most can't be: use 1 or more, "
                          "and as many fresh ones or more")  # fmt: skip
+    learning = apart_from(campaign.workload, learning)
     tried = store / "tried" if store is not None else None
     space = campaign.space()
     common = Common.drawn(campaign, space, space, faults, tried, proofs=False)

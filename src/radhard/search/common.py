@@ -101,6 +101,18 @@ class Seen(NamedTuple):
     detected: Flags
 
 
+class Clean(NamedTuple):
+    """A guarded network without a fault, over all images of a campaign.
+
+    Attributes:
+        accuracy: share of right answers.
+        alarms: share of images with an alarm, which is a false one.
+    """
+
+    accuracy: float
+    alarms: float
+
+
 @dataclass(frozen=True, eq=False)
 class Common:
     """Faults that all designs meet.
@@ -111,7 +123,7 @@ class Common:
         space: what of it the faults are drawn from: the strata of ``plain`` with less exposure.
         faults: drawn from ``space``.
         store: folder in which outcomes are kept.
-        accuracies: fault-free, by guard, as far as they were asked for.
+        cleans: networks without a fault, by guard, as far as they were asked for.
     """
 
     campaign: Campaign
@@ -119,7 +131,7 @@ class Common:
     space: SiteSpace
     faults: Faults
     store: Path | None = None
-    accuracies: dict[str, float] = field(default_factory=dict)
+    cleans: dict[str, Clean] = field(default_factory=dict)
     _seen: dict[str, Seen] = field(default_factory=dict, repr=False)
     _passes: dict[int, Reals] = field(default_factory=dict, repr=False)
     _left: dict[int, Reals] = field(default_factory=dict, repr=False)
@@ -166,16 +178,17 @@ class Common:
         right = columns["lost"] | (columns["correct"] & ~columns["gained"])
         return Seen(kept, right, columns["detected"])
 
-    def golden_accuracy(self, guard: Watched) -> float:
-        """Fault-free accuracy over all images, with the guard on."""
-        if guard.name not in self.accuracies:
+    def clean(self, guard: Watched) -> Clean:
+        """What the network does without a fault, with the guard on."""
+        if guard.name not in self.cleans:
 
             def measured() -> dict[str, np.ndarray]:
-                return {"accuracy": np.array([self._guarded(guard).golden_accuracy()])}
+                guarded = self._guarded(guard)
+                return {"clean": np.array(guarded.clean())}
 
-            found = self._kept(guard, "accuracy", measured)
-            self.accuracies[guard.name] = float(found["accuracy"][0])
-        return self.accuracies[guard.name]
+            found = self._kept(guard, "clean", measured)["clean"]
+            self.cleans[guard.name] = Clean(*found.tolist())
+        return self.cleans[guard.name]
 
     def _guarded(self, guard: Watched) -> Campaign:
         return self.campaign.with_(protections=guard.protections, name=self.campaign.name)
@@ -294,7 +307,7 @@ class Common:
         """A design's answer; failures are its ``sdc1``."""
         return Result(
             self.campaign.id, self.campaign.name, self.space, self.campaign.sampler, tally,
-            self.golden_accuracy(guard), confidence, False, 0.0,
+            self.clean(guard).accuracy, confidence, False, 0.0,
             images=self.campaign.windows.sample,
         )  # fmt: skip
 

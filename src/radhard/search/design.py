@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.result import Result
 from radhard.faults.space import SiteSpace
+from radhard.protect.area import cycles_of
 from radhard.protect.checksum import Checksum
 from radhard.protect.protection import Cost, Protection
-from radhard.search.common import Common, Option, Reals, Watched, left_open
+from radhard.search.common import PLAIN, Clean, Common, Option, Reals, Watched, left_open
 from radhard.stats.estimate import Estimate
 
 #: What a comparison or a vote on one value counts, in multiply-accumulates.
@@ -29,6 +30,10 @@ class Design:
         cost: the whole record.
         weight: of the failures that it leaves of the faults on which it was found.
         open: share of all strikes that its options don't stop, whatever these do.
+        clean: what it does without a fault, on images that nothing was learned from.
+        loss: of accuracy without a fault, against no protections.
+        latency: added without a fault, as a share of an inference's: what is computed more, and
+            inferences that are run again for false alarms.
     """
 
     guard: Watched
@@ -38,6 +43,9 @@ class Design:
     cost: Cost
     weight: float
     open: float
+    clean: Clean
+    loss: float
+    latency: float
 
     @classmethod
     def of(cls, common: Common, guard: Watched, options: Sequence[Option]) -> Design:
@@ -47,7 +55,17 @@ class Design:
         work = (cost.macs + OPERATION * cost.operations) / macs
         weight = common.weight(guard, options)
         left = common.open_share(options)
-        return cls(guard, tuple(options), cost.area, work, cost, weight, left)
+        clean, plain = common.clean(guard), common.clean(PLAIN)
+        alarms = max([clean.alarms if guard.failure != "sdc1" else 0.0,
+                      *(common.clean(one.by).alarms for one in options if one.by)])  # fmt: skip
+        again = alarms * cost.rerun
+        base = cycles_of(common.campaign.chip, common.campaign.network)
+        longer = cost.cycles / base if base else cost.macs / macs
+        return cls(
+            guard, tuple(options), cost.area, work, cost, weight, left,
+            Clean(clean.accuracy, max(clean.alarms, alarms)), plain.accuracy - clean.accuracy,
+            longer + again * (1 + longer),
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -63,6 +81,11 @@ class Design:
     def repeats(self) -> bool:
         """Whether a part needs inferences to be run again."""
         return self.guard.failure != "sdc1" or any(option.repeats for option in self.options)
+
+    @property
+    def false_reruns(self) -> float:
+        """Share of images without a fault for which the inference is run again, at most."""
+        return self.clean.alarms if self.repeats and not self.guard.corrects else 0.0
 
     @property
     def overhead(self) -> float:

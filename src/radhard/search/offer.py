@@ -15,10 +15,12 @@ from radhard.protect.bound import ClippedActivation, RangeRestriction, ValueThre
 from radhard.protect.checksum import Checksum, checkable
 from radhard.protect.gradient import NeuronGradientSuppressor
 from radhard.protect.hardening import HardenedLatches
+from radhard.protect.idle import idle
 from radhard.protect.protection import Cost, Flags, Protection
 from radhard.protect.ranges import RangeDetector
 from radhard.protect.redundancy import Redundancy
 from radhard.protect.storage import SECDED, BitTriplication, Parity
+from radhard.protect.tap import has_rectifiers
 from radhard.search.common import PLAIN, Common, Option, Reals, Watched
 from radhard.search.measured import measured_guards, measured_options
 
@@ -29,7 +31,7 @@ _HARDENED = (3.0, 10.0, 100.0)
 
 
 def guards(campaign: Campaign, learning: Workload, repeat: bool) -> list[Watched]:
-    """No guard, and guards of the run with a few parameters each.
+    """No guard, and guards of the run with a few parameters each, less those that can do nothing.
 
     Args:
         campaign: the plain question.
@@ -42,7 +44,8 @@ def guards(campaign: Campaign, learning: Workload, repeat: bool) -> list[Watched
         found.append((f"clamp, cushion {cushion:g}", (clamp,)))
         zero = replace(clamp, zero=True)
         found.append((f"clip to zero, cushion {cushion:g}", (zero,)))
-    found.append(("clipped activation", (ClippedActivation().learned(learning),)))
+    if has_rectifiers(learning):
+        found.append(("clipped activation", (ClippedActivation().learned(learning),)))
     found.append(("value threshold, 8 deviations", (ValueThreshold(8.0, 8.0).learned(learning),)))
     gradients = NeuronGradientSuppressor(kappa=8.0, kappa_dense=8.0).best(learning)
     found.append(("neuron gradients", (gradients,)))
@@ -51,11 +54,18 @@ def guards(campaign: Campaign, learning: Workload, repeat: bool) -> list[Watched
         if checkable(learning):
             found.append(("checksum, repeat", (Checksum().learned(learning),)))
 
+    useless = {name for name, parts in found if idle(parts, campaign.network) == _names(parts)}
+    found = [one for one in found if one[0] not in useless]
+
     def cost(parts: tuple[Protection, ...]) -> Cost:
         return sum((part.cost(campaign.workload, campaign.chip) for part in parts), Cost())
 
     usual = [Watched(name, parts, cost(parts)) for name, parts in found]
     return [PLAIN, *measured_guards(campaign, learning), *usual]
+
+
+def _names(parts: tuple[Protection, ...]) -> tuple[str, ...]:
+    return tuple(type(part).__name__ for part in parts)
 
 
 def options(common: Common, offered: list[Watched], repeat: bool) -> list[Option]:

@@ -11,9 +11,10 @@ import numpy as np
 from radhard.campaign.campaign import Campaign
 from radhard.faults.space import SiteSpace
 from radhard.protect.protection import spared
-from radhard.search.common import Common
+from radhard.search.common import Clean, Common
 from radhard.search.design import Design, rate_of
 from radhard.stats.estimate import Estimate
+from radhard.stats.interval import wilson
 
 #: All intervals of a choice together hold with this probability.
 JOINT = 0.95
@@ -29,6 +30,8 @@ class Goal:
         rate: at most, in FIT (or as a probability); the upper end of the interval must meet it.
         area: at most, added, as a share of the chip's storage.
         macs: at most, added, as a share of the network's.
+        accuracy_loss: of the network without a fault at most, as a share of images.
+        false_alarms: share of images without a fault at most for which an inference is run again.
 
     Raises:
         ValueError: for no goal, or one below 0 or not a number.
@@ -37,21 +40,34 @@ class Goal:
     rate: float | None = None
     area: float | None = None
     macs: float | None = None
+    accuracy_loss: float = 0.005
+    false_alarms: float = 0.01
 
     def __post_init__(self) -> None:
         given = [goal for goal in (self.rate, self.area, self.macs) if goal is not None]
         if not given:
             raise ValueError("give a target rate, a budget of area, or a budget of work")
-        if not all(goal >= 0 for goal in given):  # nor not-a-number, which nothing meets
-            raise ValueError(f"goals {given} can't be: use numbers of 0 or more")
+        for limits in (given, [self.accuracy_loss, self.false_alarms]):
+            if not all(goal >= 0 for goal in limits):  # nor not-a-number, which nothing meets
+                raise ValueError(f"goals {limits} can't be: use numbers of 0 or more")
 
     def exceeded(self, design: Design) -> str:
-        """Which budget a design does not keep to, in words; empty where it keeps to all."""
+        """Which limit a design does not keep to, in words; empty where it keeps to all."""
         for budget, taken, what in (
             (self.area, design.area, "area"), (self.macs, design.work, "work"),
         ):  # fmt: skip
             if budget is not None and taken > budget:
                 return f"over the {what} budget: {100 * taken:.3g} % for {100 * budget:.3g} %"
+        if design.loss > self.accuracy_loss + 1e-12:
+            return (
+                f"loses {100 * design.loss:.3g} points of accuracy without a fault, "
+                f"{100 * self.accuracy_loss:.3g} may be lost"
+            )
+        if design.false_reruns > self.false_alarms + 1e-12:
+            return (
+                f"false alarms for {100 * design.false_reruns:.3g} % of images without a fault, "
+                f"{100 * self.false_alarms:.3g} % may have one"
+            )
         return ""
 
     def met(self, trial: Trial) -> bool:
@@ -93,6 +109,8 @@ class Trial:
         rate: of failures on fresh faults, in FIT, or as a probability where the chip has no raw
             rates. The intervals of all trials of a choice hold together with `JOINT` probability.
         accuracy: under a fault, on the same faults.
+        golden: accuracy without a fault, over images that nothing was learned from.
+        alarms: share of images without a fault that raise an alarm.
         faults: fresh ones that it met.
         verdict: ``chosen``, or why not.
     """
@@ -102,6 +120,8 @@ class Trial:
     rate: Estimate
     accuracy: Estimate
     faults: int
+    golden: Estimate
+    alarms: Estimate
     verdict: str = ""
 
     @property
@@ -137,7 +157,7 @@ class Trials:
             doubled.append(min(2 * doubled[-1], most))
         self.sizes, self.store, self.watch = doubled, store, watch
         self._left, self._batches, self._drawn, self._proofs = space, list[Common](), 0, False
-        self._accuracies: dict[str, float] = {}
+        self._cleans: dict[str, Clean] = {}
 
     def judged(self, sets: Sequence[Sequence[Design]], common: Common) -> list[list[Trial]]:
         """Trials with verdicts, set by set; none after the set in which one meets the goal.
@@ -146,7 +166,7 @@ class Trials:
             sets: of designs that do not depend on what fresh faults say.
             common: the faults on which they were found.
         """
-        self._accuracies = common.accuracies
+        self._cleans = common.cleans
         done: list[list[Trial]] = []
         best: Trial | None = None
         for designs in sets:
@@ -180,7 +200,9 @@ class Trials:
         rate = rate_of(result)
         if not design.open_strata(self.campaign, self.space).any():
             rate = replace(rate, value=0.0, low=0.0, high=0.0, method="exact")
-        return Trial(design, found, rate, result.ra, result.n)
+        images = len(self.campaign.workload.images)
+        golden, alarms = (wilson(round(share * images), images) for share in design.clean)
+        return Trial(design, found, rate, result.ra, result.n, golden, alarms)
 
     def _grow(self, designs: Sequence[Design], total: int) -> None:
         """Draw, and run, as many faults as are lacking.
@@ -199,7 +221,7 @@ class Trials:
         self._drawn += 1
         fresh = self.campaign.with_(seed=self.campaign.seed + self._drawn, name=self.campaign.name)
         batch = Common.drawn(fresh, self.space, self._left, lacking, self.store, proofs)
-        batch = replace(batch, accuracies=self._accuracies)
+        batch = replace(batch, cleans=self._cleans)
         self._batches.append(batch)
         guards = list(dict.fromkeys(
             guard for d in designs for guard in (d.guard, *(o.by for o in d.options)) if guard

@@ -36,6 +36,8 @@ def goal_words(goal: Goal, unit: str) -> str:
         parts.append(f"storage area + {percent(goal.area)} at most")
     if goal.macs is not None:
         parts.append(f"work + {percent(goal.macs)} at most")
+    parts.append(f"accuracy without a fault - {100 * goal.accuracy_loss:.3g} points at most")
+    parts.append(f"false alarms that run again {percent(goal.false_alarms)} at most")
     return ", ".join(parts)
 
 
@@ -130,7 +132,9 @@ def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:
             "title": "What was chosen, and why nothing cheaper",
             "note": f"{asked} Cheapest first. Designs were found on common faults, which flatters "
             "them, and judged on fresh ones. Area is a share of the chip's storage, work of the "
-            "network's multiply-accumulates; a comparison counts a tenth. " + beaten_words(found),
+            "network's multiply-accumulates; a comparison counts a tenth. Latency is what is added "
+            "without a fault, false alarms that run an inference again among it. "
+            + beaten_words(found),
             **study_table(
                 "protections", list(rows), _columns(unit),
                 lambda row, column: _cells(rows[row], unit)[column],
@@ -147,14 +151,16 @@ def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:
 
 def _columns(unit: str) -> list[str]:
     return ["verdict", f"{unit}, fresh faults", f"{unit}, common faults",
-            "accuracy under a fault", "area", "work", "repeats"]  # fmt: skip
+            "accuracy under a fault", "accuracy, no fault", "false alarms, no fault", "area",
+            "work", "latency", "repeats"]  # fmt: skip
 
 
 def _cells(trial: Trial, unit: str) -> dict[str, Estimate | str]:
     design = trial.design
     values = (
-        trial.verdict, trial.rate, trial.found, trial.accuracy,
-        percent(design.area), percent(design.work), "yes" if design.repeats else "",
+        trial.verdict, trial.rate, trial.found, trial.accuracy, trial.golden, trial.alarms,
+        percent(design.area), percent(design.work), percent(design.latency),
+        "yes" if design.repeats else "",
     )  # fmt: skip
     return dict(zip(_columns(unit), values, strict=True))
 

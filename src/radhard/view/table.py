@@ -142,9 +142,12 @@ def show_choice(found: Choice, goal: Goal, name: str) -> None:
     table.columns[1].no_wrap = False
     for number, trial in enumerate(found.trials, 1):
         design, rate = trial.design, _rate(trial.rate) if trial.rate.unit else _share(trial.rate)
-        shares = percent(design.area), percent(design.work)
+        without = _share(trial.golden), _share(trial.alarms)
+        shares = percent(design.area), percent(design.work), percent(design.latency)
         repeats = "yes" if design.repeats else ""
-        table.add_row(str(number), design.name, rate, _share(trial.accuracy), *shares, repeats)
+        table.add_row(
+            str(number), design.name, rate, _share(trial.accuracy), *without, *shares, repeats
+        )
     print_tables(table)
     print(f"asked for: {goal_words(goal, unit)}")
     for number, trial in enumerate(found.trials, 1):
@@ -156,7 +159,10 @@ def show_choice(found: Choice, goal: Goal, name: str) -> None:
         print(f"on {winner.faults:,} fresh faults: {winner.rate}")
 
 
-_CHOICE_HEADS = ("rate", "accuracy", "area", "work", "repeats")
+_CHOICE_HEADS = (
+    "rate", "accuracy\nunder a fault", "accuracy\nno fault", "false\nalarms", "area", "work",
+    "latency", "repeats",
+)  # fmt: skip
 
 
 def show_samplers(found: Sequence[Comparison], name: str, metric: str, half_width: float) -> None:

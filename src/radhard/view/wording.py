@@ -148,6 +148,8 @@ def notes_of(result: Result) -> list[str]:
     notes = [flat_words(result.flat)] if result.flat else []
     if result.idle:
         notes.append(idle_words(result.idle))
+    if result.clean_alarms:
+        notes.append(f"false alarms: {result.false_alarms} of images without a fault raise one")
     if result.unproved and result.sampler.scored:
         notes.append(unproved_words(result.sampler.name))
     control = sum(result.space.known_share(part) for part in result.space.known if part.control)
