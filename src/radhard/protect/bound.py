@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -16,20 +15,16 @@ from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, WeightErrors
 from radhard.network.workload import HOST, Workload
 from radhard.protect.area import guarding
+from radhard.protect.instead import Instead, check_instead, ends, means, nearest
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import Tap, TapGuard, observed, placed, rectified, tapped
 from radhard.stats.moments import ArrayMoments
 
-#: What values outside become in place of the nearer bound.
-Instead = Literal["mean"]
-
 
 class Bounded(nn.Module):
-    """Clamps values to [low, high], or sets those outside to another; not-a-number lies outside.
+    """Clamps values to [low, high], or sets those outside ``instead`` to another.
 
-    Args:
-        low, high: the bounds.
-        instead: what others become; the nearer bound where ``None``.
+    Not-a-number lies outside.
     """
 
     low: Tensor
@@ -41,12 +36,6 @@ class Bounded(nn.Module):
         self.register_buffer("low", low)
         self.register_buffer("high", high)
         self.register_buffer("instead", instead)
-
-    @classmethod
-    def by(cls, bounds: tuple[Tensor, ...], zero: bool) -> Bounded:
-        """From low, high, and a third where that is what others become."""
-        low, high, *mean = bounds
-        return cls(low, high, torch.zeros_like(low) if zero else next(iter(mean), None))
 
     def forward(self, values: Tensor) -> Tensor:
         """Values (n, m, positions); bounds broadcast."""
@@ -78,19 +67,6 @@ def element_cost(workload: Workload, steps: Mapping[int, int], operations: float
     """Operations on all values of some steps."""
     rows = [workload.program.rows[step] for step in steps]
     return operations * sum(layout.elements for layout in rows if layout is not None)
-
-
-def means(workload: Workload, steps: Mapping[int, int]) -> dict[int, Tensor]:
-    """Fault-free means of steps that layers belong to, as the code of the layer's output has it."""
-    sums, counts = dict.fromkeys(steps, 0.0), dict.fromkeys(steps, 0)
-    for values, _ in observed(workload, steps):
-        for step, seen in values.items():
-            sums[step] += float(seen.double().sum())
-            counts[step] += seen.numel()
-    return {
-        step: workload.arithmetic[number].output.round(torch.tensor(sums[step] / counts[step]))
-        for step, number in steps.items()
-    }
 
 
 def extremes(
@@ -149,8 +125,8 @@ class RangeRestriction(Protection):
             carried[step] = torch.minimum(least, low), torch.maximum(most, high)
         found: dict[int, tuple[Tensor, ...]] = {**own, **carried}
         if self.instead:
-            near = {step: _nearest(training, step, steps) for step in found}
-            found = {step: (*found[step], mean) for step, mean in means(training, near).items()}
+            own_means = means(training, {step: nearest(training, step, steps) for step in found})
+            found = {step: (*found[step], mean) for step, mean in own_means.items()}
         return replace(self, fitted=Fitted(found))
 
     def guard(self, workload: Workload) -> StepGuard:
@@ -161,29 +137,13 @@ class RangeRestriction(Protection):
         for step, (least, most, *mean) in fitted.items():
             low = torch.where(least < 0, least * grown, least / grown)
             high = torch.where(most > 0, most * grown, most / grown)
-            parts[step] = Bounded.by((low, high, *mean), self.zero)
+            parts[step] = Bounded(*ends((low, high, *mean), self.zero))
         return TapGuard(parts)
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Two comparisons per activation; two bounds per layer."""
         steps = tapped(workload, Tap.ACTIVATION, last=False)
         return guarding(element_cost(workload, steps, 2), 64 * len(steps), chip, workload)
-
-
-def check_instead(zero: bool, instead: Instead | None) -> None:
-    """Raise ValueError for more than one replacement, or an unknown one."""
-    if instead not in (None, *get_args(Instead)):
-        raise ValueError(f"instead {instead!r} can't be: use mean, or leave it out")
-    if zero and instead:
-        raise ValueError(f"values outside can't become 0 and {instead}: choose one")
-
-
-def _nearest(workload: Workload, step: int, steps: Mapping[int, int]) -> int:
-    """The layer whose values a step hands on, or the first of them."""
-    while step not in steps:
-        rows = workload.program.rows
-        step = next(s for s in workload.program.steps[step].inputs if rows[s] is not None)
-    return steps[step]
 
 
 #: Operations that give nothing larger or smaller than what they read.

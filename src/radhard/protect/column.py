@@ -10,14 +10,8 @@ from radhard.accel.chip import Accelerator
 from radhard.engine.guard import StepGuard
 from radhard.network.workload import Workload
 from radhard.protect.area import guarding
-from radhard.protect.bound import (
-    Bounded,
-    Instead,
-    check_instead,
-    element_cost,
-    extremes,
-    means,
-)  # fmt: skip
+from radhard.protect.bound import Bounded, element_cost, extremes
+from radhard.protect.instead import Instead, check_instead, ends, means
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import Tap, TapGuard, tapped
 
@@ -62,7 +56,7 @@ class ColumnClamp(Protection):
     def guard(self, workload: Workload) -> StepGuard:
         """See `Protection`."""
         held = (self.fitted or self.learned(workload).fitted).tensors
-        return TapGuard({step: Bounded.by(own, self.zero) for step, own in held.items()})
+        return TapGuard({step: Bounded(*ends(own, self.zero)) for step, own in held.items()})
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Two comparisons per output of a layer; two bounds per layer, and a mean."""

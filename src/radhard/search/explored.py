@@ -19,8 +19,9 @@ from radhard.faults.space import Stratum
 from radhard.metrics.fit import fit
 from radhard.network.fit import bits_of
 from radhard.network.workload import Workload
-from radhard.protect.bound import Instead, RangeRestriction
+from radhard.protect.bound import RangeRestriction
 from radhard.protect.column import ColumnClamp
+from radhard.protect.instead import Instead
 from radhard.protect.protection import Protection
 from radhard.rtl.design import ArrayDesign, Protect, Value
 from radhard.rtl.energy import relative_energy
