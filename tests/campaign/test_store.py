@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -271,7 +272,11 @@ def test_a_campaign_file_says_protections_and_parameters(tmp_path: Path) -> None
     campaign = prepare(ask).campaign
     assert campaign.chip == rh.chips.SYSTOLIC(4, 4, "ws")
     assert campaign.sampler == rh.GradientImportance(candidates=5)
-    assert campaign.protections == (rh.RangeDetector(), rh.RangeRestriction(cushion=0.1))
+    detector, clamp = campaign.protections  # that have learned on training images
+    assert replace(detector, ranges=()) == rh.RangeDetector()
+    assert replace(clamp, fitted=rh.RangeRestriction().fitted) == rh.RangeRestriction(cushion=0.1)
+    assert detector.ranges
+    assert clamp.fitted
     assert ask.budget() == rh.Precision(0.02, 0.9, most=5000)
     with pytest.raises(ValueError, match="confidence goes with until"):
         Ask(model="digits-cnn", confidence=0.9).budget()
