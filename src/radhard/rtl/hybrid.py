@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator
-from radhard.accel.clocked import ClockedArray, Place
+from radhard.accel.clocked import ClockedArray
+from radhard.accel.tiling import Place
 from radhard.engine.trace import Trace
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel

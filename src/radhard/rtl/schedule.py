@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.accel.clocked import tile_edges
+from radhard.accel.tiling import tile_edges
 from radhard.rtl.design import ArrayDesign, Value
 
 Integers = NDArray[np.int64]
