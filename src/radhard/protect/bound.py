@@ -102,7 +102,7 @@ class RangeRestriction(Protection):
         ValueError: for a negative cushion, or two replacements.
 
     >>> RangeRestriction(cushion=0.1)
-    RangeRestriction(cushion=0.1, zero=False, fitted=Fitted(e3b0c44298fc1c14))
+    RangeRestriction(cushion=0.1, zero=False, fitted=Fitted(e3b0c44298fc1c14), instead=None)
     """
 
     cushion: float = 0.0
