@@ -18,6 +18,9 @@ if not torch.cuda.is_available():  # before anything imports Triton
 torch.set_num_threads(1)
 torch.manual_seed(0)  # for networks and images that are made while tests are collected
 
+#: Makes files of tests anew, by tools that tests do not need.
+collect_ignore = ["network/assets/make.py"]
+
 
 class Residual(nn.Module):
     """Stride, padding, groups, batch normalisation, residual addition, concatenation, pooling."""
