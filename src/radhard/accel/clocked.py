@@ -178,11 +178,7 @@ class ClockedArray:
 
     def corrupt(self, workload: Workload, space: SiteSpace, faults: Faults) -> Corruption:
         """The struck register is wrong from its edge on, until it is written again."""
-
-        def reads(name: str, layer: Layer, index: Integers) -> Reads:
-            return self.reads(name, layer, index)
-
-        found = corruption_of(workload, space, faults, REGISTERS, reads)
+        found = corruption_of(workload, space, faults, REGISTERS, self.reads)
         return replace(found, flip=self._extended(space, faults)) if self.pipelined else found
 
     def _extended(self, space: SiteSpace, faults: Faults) -> Integers:

@@ -78,11 +78,6 @@ class ForeignArray(ArrayDesign):
             )
 
     @property
-    def late(self) -> int:
-        """Edges by which sums are made later than in an array of radhard's."""
-        return self.own + self.pipelined
-
-    @property
     def name(self) -> str:
         """Its module with its size."""
         return f"{self.module}-{self.rows}x{self.cols}-{self.dataflow}"
