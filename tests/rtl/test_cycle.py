@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from oracles.systolic import Walk
+from radhard.accel.matrices import sizes
 from radhard.rtl.cycle import Twin
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.flip import Flips
-from radhard.rtl.schedule import Operands, schedule, sizes
+from radhard.rtl.schedule import Operands, schedule
 
 DATAFLOWS = ["ws", "os", "is"]
 PROTECTIONS = ["none", "clamp", "zero", "mean", "msb", "psum", "voted", "tmr"]

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import radhard as rh
+from radhard.accel.matrices import sizes
 from radhard.formats.integer import IntegerFormat
 from radhard.network import zoo
 from radhard.rtl import inference
@@ -15,7 +16,7 @@ from radhard.rtl.compiled import Compiled, missing
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.inference import Simulated, multiplied
 from radhard.rtl.latency import running
-from radhard.rtl.schedule import Operands, schedule, sizes
+from radhard.rtl.schedule import Operands, schedule
 
 
 @pytest.mark.parametrize("dataflow", ["ws", "os", "is"])

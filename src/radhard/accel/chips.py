@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -14,13 +15,15 @@ from radhard.accel.clocked import ClockedArray
 from radhard.accel.component import Component
 from radhard.accel.dataflow import Held, RowStationary
 from radhard.accel.mix import StorageClass, StorageMix
+from radhard.accel.sequenced import SequencedArray
 from radhard.accel.systolic import PUBLISHED_MIX, Systolic
 from radhard.arith.array import Stationary
 
 __all__ = [
-    "CLOCKED", "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "PUBLISHED_MIX", "SIMT", "SOFTWARE",
+    "CLOCKED", "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "PUBLISHED_MIX", "SEQUENCED", "SIMT",
+    "SOFTWARE",
     "SYSTOLIC", "Accelerator", "Buffer", "Chip", "ClockedArray", "Component", "Held", "Kept",
-    "RowStationary", "Software",
+    "RowStationary", "SequencedArray", "Software",
     "StorageClass", "StorageMix", "Systolic", "chip_named", "chips", "read_chip",
 ]  # fmt: skip
 
@@ -66,6 +69,8 @@ SIMT = StorageMix(
 )
 #: Makes arrays as ``radhard rtl`` emits them: ``CLOCKED(rows, cols, dataflow)``.
 CLOCKED = ClockedArray
+#: The same with control: ``SEQUENCED(rows, cols, dataflow)``.
+SEQUENCED = SequencedArray
 #: Makes systolic arrays: ``SYSTOLIC(rows, cols, dataflow)``.
 SYSTOLIC = Systolic
 
@@ -89,14 +94,17 @@ def chip_named(name: str) -> Accelerator:
         return known[name]
     if name.endswith(".toml"):
         return read_chip(Path(name))
-    array = re.fullmatch(r"(systolic|clocked):(\d+)x(\d+)(?::(\w+))?", name)
+    array = re.fullmatch(r"(systolic|clocked|sequenced):(\d+)x(\d+)(?::(\w+))?", name)
     if array:
         kind, rows, cols, dataflow = array.groups()
-        made, usual = (Systolic, "os") if kind == "systolic" else (ClockedArray, "ws")
-        return made(int(rows), int(cols), cast("Stationary", dataflow or usual))
+        makers: dict[str, Callable[[int, int, Stationary], Accelerator]] = {
+            "systolic": Systolic, "clocked": ClockedArray, "sequenced": SequencedArray,
+        }  # fmt: skip
+        flow = dataflow or ("os" if kind == "systolic" else "ws")
+        return makers[kind](int(rows), int(cols), cast("Stationary", flow))
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)
     raise ValueError(
         f"no chip {name!r}: did you mean {', '.join(near)}? `radhard list chips` shows all; "
         "a chip of your own is a .toml file; systolic:16x16:ws names an array, and "
-        "clocked:16x16:ws one as it is emitted"
+        "clocked:16x16:ws one as it is emitted, sequenced:16x16:ws one with its control"
     )

@@ -16,6 +16,7 @@ from radhard.campaign.checks import check_array, check_images, check_kinds, chec
 from radhard.campaign.description import in_words
 from radhard.campaign.job import Job, Until, checked
 from radhard.campaign.question import Question
+from radhard.campaign.replay import replayed
 from radhard.campaign.result import Result
 from radhard.campaign.shard import span
 from radhard.campaign.store import Folder
@@ -23,6 +24,7 @@ from radhard.campaign.strike import Engine, Strike
 from radhard.campaign.windows import Reals, Window, Windows, several
 from radhard.engine.guard import StepGuard
 from radhard.engine.segment import Golden
+from radhard.faults.corruption import Corruption
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel
 from radhard.faults.space import SiteSpace
@@ -226,7 +228,12 @@ class Campaign:
             golden = Golden(plain, None, golden.memory, golden.windows, golden.always)
         work = golden.workload
         proving = getattr(self.sampler, "proofs", False)
-        return Foresight(golden, lambda faults: self.chip.corrupt(work, space, faults), proving)
+        told = ~replayed(self.chip, space)
+
+        def corrupt(faults: Faults) -> Corruption:
+            return self.chip.corrupt(work, space, faults)
+
+        return Foresight(golden, corrupt, proving, told)
 
     def draw(
         self, space: SiteSpace, shard: int, count: int | None = None, score: Score | None = None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from radhard.accel.chip import Accelerator
 from radhard.accel.readers import activated
+from radhard.campaign.replay import replaying
 from radhard.engine.resume import Resumed, continued
 from radhard.engine.segment import Golden
 from radhard.engine.trace import Trace
@@ -148,7 +149,7 @@ class Strike:
         """The same of faults that nothing stops."""
         engine = self.engine
         if engine is None:
-            run = golden.resume(corruption)
+            run = golden.resume(corruption, replaying(self.chip, space, faults))
             return run, golden.otherwise(corruption, run)
 
         def by_engine(trace: Trace, chosen: Integers, part: Corruption) -> Resumed:

@@ -86,8 +86,13 @@ def rtl(
     dataflow: Dataflow = Flow.ws,
     protect: Protection = ProtectName.none,
     multiplier: MultiplierName = None,
+    control: Annotated[
+        bool, typer.Option("--control", help="emit: with what sequences tiles, in control.sv.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for texts and netlists.")] = Path("rtl"),
-    size: Annotated[int, typer.Option(help="simulate: of the axis that is left free.")] = 64,
+    size: Annotated[
+        int, typer.Option(help="simulate, --control: of the axis that is left free.")
+    ] = 64,
     tiles: Annotated[int, typer.Option(help="simulate: one after the other.")] = 1,
     faults: Annotated[int, typer.Option(help="simulate: flips.")] = 10_000,
     seed: Annotated[int, typer.Option(help="simulate: of operands and flips.")] = 0,
@@ -106,7 +111,7 @@ def rtl(
         rows, cols, *widths, dataflow.value, protect.value, multiplier or ""
     )  # fmt: skip
     steps: dict[Step, Callable[[], dict[str, Any]]] = {
-        Step.emit: lambda: _emitted(design, out),
+        Step.emit: lambda: _emitted(design, out, size if control else None),
         Step.simulate: lambda: _simulated(design, tiles, size, faults, seed),
         Step.synth: lambda: _synthesised(design, out, family, dsp, seeds),
     }
@@ -117,16 +122,21 @@ def rtl(
         _show(found)
 
 
-def _emitted(design: ArrayDesign, out: Path) -> dict[str, Any]:
+def _emitted(design: ArrayDesign, out: Path, free: int | None) -> dict[str, Any]:
+    """Texts of an array, and of what sequences it for tiles of so many values that stream."""
     from radhard.rtl.count import count
+    from radhard.rtl.sequenced import emit_control, sequencer_of
     from radhard.rtl.serial import write_texts
 
     by_formula = asdict(count(design)) if not design.multiplier else None
-    return {
-        "state_bits": design.state_bits,
-        "by_formula": by_formula,
-        "files": [str(path) for path in write_texts(design, out)],
-    }
+    files = write_texts(design, out)
+    found = {"state_bits": design.state_bits, "by_formula": by_formula}
+    if free is not None:
+        plan = sequencer_of(design, free)
+        files.append(out / "control.sv")
+        files[-1].write_text(emit_control(design, plan.bits), encoding="utf-8")
+        found["control_bits"] = plan.state_bits
+    return {**found, "files": [str(path) for path in files]}
 
 
 def _simulated(

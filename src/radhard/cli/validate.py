@@ -77,6 +77,10 @@ def validate(
         bool,
         typer.Option("--netlist", help="Flip-flops of the array after synthesis by Yosys instead."),
     ] = False,
+    control: Annotated[
+        bool,
+        typer.Option("--control", help="The array with its sequencer, whose flips are tried too."),
+    ] = False,
     design: Annotated[
         Path | None,
         typer.Option(help="An array that is not radhard's: its mapping file, docs/rtl.md."),
@@ -134,6 +138,10 @@ def validate(
     operands = Operands.drawn(array, tiles, size, seed)
     if permanent is not None:
         _show(_of_chips(array, operands, permanent, (maps, seed), engine, out), json)
+        return
+    if control:
+        some = None if faults == "all" else _number(faults)
+        _show(_of_sequenced(array, (size, seed, some), engine, out), json)
         return
     if array.checks:
         operands = _bounded(operands)
@@ -220,8 +228,8 @@ def _of_foreign(
     """Flips of an array that is not radhard's by the fault model and by its own text."""
     from tempfile import TemporaryDirectory
 
+    from radhard.accel.matrices import wrapped
     from radhard.rtl.compiled import Compiled
-    from radhard.rtl.cycle import wrapped
     from radhard.rtl.foreign import read_foreign
     from radhard.rtl.learn import closed, learned
     from radhard.rtl.schedule import Operands, schedule
@@ -249,6 +257,40 @@ def _of_foreign(
         "disagreements": len(found.disagreements) + (not right),
         "lines": list(found.disagreements[:_PRINTED]),
         "learned": {name: one._asdict() for name, one in table.items()},
+    }  # fmt: skip
+
+
+def _of_sequenced(
+    design: ArrayDesign, drawn: tuple[int, int, int | None], engine: EngineName, out: Path | None
+) -> dict[str, Any]:
+    """Flips of an array and its sequencer, in the second of two tiles."""
+    from tempfile import TemporaryDirectory
+
+    from radhard.rtl.bench import Bench, Sequenced, sequenced_agreement
+    from radhard.rtl.flip import Flips
+    from radhard.rtl.schedule import Operands
+    from radhard.stats.interval import wilson
+    from radhard.view.bar import counted
+
+    if engine == EngineName.twin:
+        raise ValueError("--engine twin can't be with --control: only its text runs a sequencer")
+    if design.checks:
+        raise ValueError(
+            f"--protect {design.protect} can't be with --control: results of a tile that ends "
+            "early are no sums to check; use none, msb, psum, voted or tmr"
+        )
+    (size, seed, count), array = drawn, Sequenced.of(design, drawn[0])
+    edges, operands = array.sequencer.edges, Operands.drawn(design, 2, size, seed)
+    flips = Flips.every(array, edges) if count is None else Flips.drawn(array, edges, count, seed)
+    with TemporaryDirectory() as made, counted("flips") as watch:
+        bench = Bench(array, out or Path(made))
+        found = sequenced_agreement(array, operands, flips, bench.strike, watch)
+    control = array.sequencer.state_bits
+    return {
+        "design": array.name, "engine": "verilator", "edges": edges, "state_bits": array.state_bits,
+        "control_bits": control, "faults": found.faults, "registers": dict(found.registers),
+        "changing": wilson(found.changing, found.faults),
+        "disagreements": len(found.disagreements), "lines": list(found.disagreements[:_PRINTED]),
     }  # fmt: skip
 
 

@@ -92,7 +92,7 @@ class Golden:
             order.append(chosen)
         if len(runs) == 1:
             return runs[0]
-        return _joined(runs, torch.from_numpy(np.concatenate(order)).argsort())
+        return joined(runs, torch.from_numpy(np.concatenate(order)).argsort())
 
     def otherwise(self, corruption: Corruption, run: Resumed) -> torch.Tensor:
         """Logits of runs had the workload the other rule for not-a-number, (n, classes).
@@ -199,7 +199,9 @@ def _largest(workload: Workload) -> float:
     return min([*floats, torch.finfo(formats.carrier).max])
 
 
-def _joined(parts: list[Resumed], order: torch.Tensor) -> Resumed:
+def joined(parts: list[Resumed], order: torch.Tensor) -> Resumed:
+    """Runs together, in the order of these places."""
+
     def together(columns: list[torch.Tensor]) -> torch.Tensor:
         return torch.cat(columns)[order]
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from radhard.engine.segment import Golden
 from radhard.faults.corruption import Corruption
@@ -15,6 +16,9 @@ from radhard.faults.fault import Faults
 from radhard.foresight.margin import Margins
 from radhard.foresight.proof import Proofs
 from radhard.sampling.sampler import Outlook
+
+#: Chance that is taken of faults of which nothing is told.
+_UNTOLD = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +32,14 @@ class Foresight:
         golden: the fault-free run.
         corrupt: what faults do to stored values.
         proving: whether faults are proved harmless, where that can be, before they are guessed at.
+        told: strata (strata,) of which ``corrupt`` tells the whole; of others nothing is proved,
+            and one in two faults is expected to change the answer.
     """
 
     golden: Golden
     corrupt: Callable[[Faults], Corruption]
     proving: bool
+    told: NDArray[np.bool_]
 
     def __call__(self, faults: Faults) -> Outlook:
         """What to expect of n faults."""
@@ -48,7 +55,10 @@ class Foresight:
                 proof[chosen] = self._proofs.level(trace, part) * number[part.image]
             left = np.flatnonzero(proof[chosen] == 0)
             chance[chosen[left]] = self._margins.chance(trace, part[left])
-        return Outlook(chance, group, proof)
+        told = self.told[faults.stratum]
+        return Outlook(
+            np.where(told, chance, _UNTOLD), group, np.where(told, proof, 0).astype(np.uint8)
+        )
 
     @property
     def flat(self) -> tuple[str, ...]:

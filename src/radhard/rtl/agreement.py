@@ -11,6 +11,7 @@ import torch
 
 from radhard.accel.chips import SOFTWARE
 from radhard.accel.clocked import ClockedArray
+from radhard.accel.matrices import Matrices
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.result import Result
 from radhard.campaign.runs import tallied
@@ -21,7 +22,7 @@ from radhard.faults.space import SiteSpace
 from radhard.rtl.compiled import built
 from radhard.rtl.cycle import Twin
 from radhard.rtl.design import ArrayDesign
-from radhard.rtl.hybrid import Matrices, OnArray, design_of, designs
+from radhard.rtl.hybrid import OnArray, design_of, designs
 from radhard.rtl.inference import multiplied
 from radhard.rtl.schedule import Integers, Operands
 

@@ -14,7 +14,6 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from radhard.folders import cache_place
 from radhard.rtl.cycle import signed
@@ -23,9 +22,10 @@ from radhard.rtl.emit import emit
 from radhard.rtl.flip import Flips
 from radhard.rtl.foreign import ForeignArray
 from radhard.rtl.schedule import Integers, Operands, Schedule, apart, bounds_of, schedule
+from radhard.rtl.words import Words, given, packed, picked, words_of
 
 #: A line for each signal that is reached from outside.
-_PUBLIC = 'public_flat_rw -module "{module}" -var "{name}"{edge}'
+PUBLIC = 'public_flat_rw -module "{module}" -var "{name}"{edge}'
 _DRIVER = (Path(__file__).parent / "driver.cc").read_text(encoding="utf-8")
 #: Runs at once: what they show is held in memory.
 _BATCH = 20_000
@@ -103,6 +103,9 @@ def _runtime() -> list[Path]:
 class Compiled:
     """One design as a program.
 
+    Attributes:
+        top: the module that is compiled.
+
     Args:
         design: the array.
         folder: in which it is built.
@@ -114,6 +117,8 @@ class Compiled:
         RuntimeError: where one fails.
     """
 
+    top = "systolic"
+
     def __init__(
         self, design: ArrayDesign, folder: Path, made: bool = False, sabotaged: bool = False
     ) -> None:
@@ -121,20 +126,36 @@ class Compiled:
         if made:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        text = design.wrapped() if isinstance(design, ForeignArray) else emit(design, sabotaged)
-        (folder / "systolic.sv").write_text(text, encoding="utf-8")
-        lines = ["`verilator_config", *_reached(design, sabotaged), ""]
+        (folder / "systolic.sv").write_text(self._text(), encoding="utf-8")
+        lines = ["`verilator_config", *self._reached(), ""]
         (folder / "public.vlt").write_text("\n".join(lines), encoding="utf-8")
         flags = ["--cc", "-O3", "--x-initial", "0", "--prefix", "Varray", "--Mdir", "made"]
-        flags += ["--top-module", "systolic", "-Wno-fatal", "public.vlt", "systolic.sv"]
+        flags += ["--top-module", self.top, "-Wno-fatal", "public.vlt", "systolic.sv"]
         program, root = _tool()
         _make([str(program), *flags], folder)
         self._build(root / "include")
 
+    def _text(self) -> str:
+        if isinstance(self.design, ForeignArray):
+            return self.design.wrapped()
+        return emit(self.design, self._sabotaged)
+
+    def _reached(self) -> Iterator[str]:
+        """What the driver writes: registers, and what holds products."""
+        foreign = isinstance(self.design, ForeignArray)
+        edge = "" if foreign else " @(posedge clk)"
+        for one in self.design.registers:
+            name = re.sub(r"\[.*", "", one.path.rpartition(".")[2])
+            module = "*" if foreign else "systolic" if one.path == name else "pe"
+            module = "replica" if one.path.endswith(".q") else module
+            yield PUBLIC.format(module=module, name=name, edge=edge)
+        for name in ("keep", "force_") if self._sabotaged else ():
+            yield PUBLIC.format(module="mac", name=name, edge=edge)
+
     def _build(self, include: Path) -> None:
         parts = {"CASES": self._cases(), "HOLDS": self._holds(), "FEED": self._feed()}
         parts["SHOW"] = self._show()
-        driver = _DRIVER.replace("WORDS", str(_words(self._shown_bits)))
+        driver = _DRIVER.replace("WORDS", str(words_of(self._shown_bits)))
         for name, lines in parts.items():
             driver = driver.replace(name, "\n".join(lines))
         made = self.folder / "made"
@@ -158,8 +179,8 @@ class Compiled:
     def _feed(self) -> Iterator[str]:
         word = 0
         for name, bits in self._signals.items():
-            yield from (f"            {line}" for line in _given(f"top->{name}", bits, word))
-            word += _words(bits)
+            yield from (f"            {line}" for line in given(f"top->{name}", bits, word))
+            word += words_of(bits)
 
     def _show(self) -> Iterator[str]:
         if self._shown_bits <= 64:
@@ -180,14 +201,25 @@ class Compiled:
         for number, member in enumerate(members):
             yield f"case {number}: {member} = ({member} & keep) | force; break;"
         place = "rows[{row}].cols[{col}].element.mac."
-        for number, name in enumerate(_named(self.design, place) if members else ()):
+        for number, name in enumerate(self._named(self.design, place) if members else ()):
             held = f"{name}keep = keep; {name}force_ = force"
             yield f"case {number + len(members)}: {held}; break;"
 
     def _members(self) -> Iterator[str]:
         """Each element of each register, as the model names it."""
         for one in self.design.registers:
-            yield from _named(one, one.path)
+            yield from self._named(one, one.path)
+
+    def _named(self, grid: Register | ArrayDesign, path: str) -> Iterator[str]:
+        """What lies at a path for each row and column, as Verilator's model names it.
+
+        Brackets of the last part are places in an array, others are those of generated blocks.
+        """
+        for row in range(grid.rows):
+            for col in range(grid.cols):
+                above, dot, last = path.format(row=row, col=col).rpartition(".")
+                scope = re.sub(r"\[(\d+)\]", r"__BRA__\1__KET__", above + dot)
+                yield f"root->{self.top}__DOT__{scope.replace('.', '__DOT__')}{last}"
 
     def run(self, operands: Operands, flips: Flips | None = None) -> Integers:
         """The results as `Twin.run` has them; bounds are set before the first edge."""
@@ -236,7 +268,7 @@ class Compiled:
 
     def _fed(
         self, left: Integers, top: Integers, plan: Schedule, operands: Operands
-    ) -> tuple[NDArray[np.uint64], int]:
+    ) -> tuple[Words, int]:
         """Words of all inputs at each edge, (tables, edges, words), and how many set bounds first.
 
         Args:
@@ -250,70 +282,84 @@ class Compiled:
         lines = {"left": (left, widths[design.left]), "top": (top, widths[design.top])}
         columns = []
         for name, bits in self._signals.items():
-            words = np.zeros((len(left), before + plan.cycles, _words(bits)), np.uint64)
+            words = np.zeros((len(left), before + plan.cycles, words_of(bits)), np.uint64)
             if name in controls:
                 words[:, before:, 0] = controls[name]
             elif name in lines:
                 held, width = lines[name]
-                packed = _packed(held.reshape(-1, held.shape[2]), width)
-                words[:, before:] = packed.reshape(len(held), -1, packed.shape[1])
+                side = packed(held.reshape(-1, held.shape[2]), width)
+                words[:, before:] = side.reshape(len(held), -1, side.shape[1])
             else:
                 words[:, :before, 0] = 1 if name == "set" else _bits(design, operands)
             columns.append(words)
         return np.concatenate(columns, 2), before
 
     def _batch(
-        self, plan: Schedule, fed: NDArray[np.uint64], before: int, struck: Integers,
+        self, plan: Schedule, fed: Words, before: int, struck: Integers,
         stuck: Integers | None = None,
     ) -> Integers:  # fmt: skip
         """The results of runs (n, tiles, M, N); see ``driver.cc``."""
-        tables, edges, words = fed.shape
-        runs, wide = len(struck), _words(self._shown_bits)
+        (tables, edges, _), runs = fed.shape, len(struck)
         held = np.zeros((runs, 0, 3), np.int64) if stuck is None else stuck
         early = self.design.dataflow != "os"  # sums that stay keep what is wrong
-        head = np.array([edges, words, runs, tables, held.shape[1], early], dtype=np.int64)
-        given = (head, fed, struck.astype(np.int64), held)
-        program, told = self.folder / "array", b"".join(part.tobytes() for part in given)
-        done = subprocess.run([program], input=told, capture_output=True, check=True)
-        shown = np.frombuffer(done.stdout, dtype=np.uint64)
         if tables > 1 or held.shape[1]:
-            found = self._results(plan, shown.reshape(runs, edges, wide)[:, before:])
-            return found.reshape(runs, *plan.shape)
-        golden, apart = shown[: edges * wide], shown[edges * wide :].reshape(-1, wide + 2)
-        plain = self._results(plan, golden.reshape(1, edges, wide)[:, before:])
-        found = np.repeat(plain, runs, 0)
-        late = apart[apart[:, 1] >= before]
-        run, edge = late[:, 0].astype(np.int64), late[:, 1].astype(np.int64) - before
+            shown = self._told(fed, struck, held, early).reshape(runs, edges, -1)
+            return self._results(plan, shown[:, before:]).reshape(runs, *plan.shape)
+        golden, run, edge, words = self.apart(fed, struck, early)
+        found = np.repeat(self._results(plan, golden[None, before:]), runs, 0)
+        late = edge >= before
+        run, edge, words = run[late], edge[late] - before, words[late]
         for col in range(self.design.cols):
             which = np.flatnonzero(plan.shows[edge, col] >= 0)
             place = plan.shows[edge[which], col]
-            found[run[which], place] = self._column(late[which, 2:], np.int64(col))
+            found[run[which], place] = self.column(words[which], np.int64(col))
         return found.reshape(runs, *plan.shape)
 
-    def _results(self, plan: Schedule, shown: NDArray[np.uint64]) -> Integers:
+    def apart(
+        self, fed: Words, struck: Integers, early: bool
+    ) -> tuple[Words, Integers, Integers, Words]:
+        """What is shown without a flip, (edges, words), and where runs show something else.
+
+        Args:
+            fed: words of all inputs at each edge, (1, edges, words).
+            struck: number of the register's element, bit and edge of each run, (runs, 3).
+            early: whether a run may end where all is as without its flip.
+
+        Returns:
+            And of each such place run, edge and words.
+        """
+        edges, wide = fed.shape[1], words_of(self._shown_bits)
+        shown = self._told(fed, struck, np.zeros((len(struck), 0, 3), np.int64), early)
+        golden, others = shown[: edges * wide], shown[edges * wide :].reshape(-1, wide + 2)
+        run, edge = others[:, :2].astype(np.int64).T
+        return golden.reshape(edges, wide), run, edge, others[:, 2:]
+
+    def _told(self, fed: Words, struck: Integers, held: Integers, early: bool) -> Words:
+        """What the program writes."""
+        tables, edges, words = fed.shape
+        head = np.array([edges, words, len(struck), tables, held.shape[1], early], np.int64)
+        given = (head, fed, struck.astype(np.int64), held)
+        program, told = self.folder / "array", b"".join(part.tobytes() for part in given)
+        done = subprocess.run([program], input=told, capture_output=True, check=True)
+        return np.frombuffer(done.stdout, dtype=np.uint64)
+
+    def _results(self, plan: Schedule, shown: Words) -> Integers:
         """Of what columns show, (runs, edges, words), the results, (runs, all)."""
         edge, col = np.nonzero(plan.shows >= 0)
         found = np.zeros((len(shown), len(edge)), dtype=np.int64)
-        found[:, plan.shows[edge, col]] = self._column(shown[:, edge], col)
+        found[:, plan.shows[edge, col]] = self.column(shown[:, edge], col)
         return found
 
-    def _column(self, shown: NDArray[np.uint64], col: Integers | np.int64) -> Integers:
+    def column(self, shown: Words, col: Integers | np.int64) -> Integers:
         """What columns show, from words (..., words)."""
         width = self.design.widths["p"]
         word, low = np.divmod(col * width, 64)
         more = np.minimum(word + 1, shown.shape[-1] - 1)
-        whole, next_one = (_picked(shown, which) for which in (word, more))
+        whole, next_one = (picked(shown, which) for which in (word, more))
         above = np.where(low > 0, 64 - low, 0).astype(np.uint64)
         rest = np.where(low + width > 64, next_one << above, np.uint64(0))
         code = (whole >> np.asarray(low, np.uint64)) | rest
         return signed((code & np.uint64((1 << width) - 1)).astype(np.int64), width)
-
-
-def _picked(shown: NDArray[np.uint64], which: Integers | np.int64) -> NDArray[np.uint64]:
-    """The words of these numbers: one for all, or one for each of the axis before."""
-    if np.ndim(which) == 0:
-        return np.asarray(shown[..., which])
-    return np.asarray(np.take_along_axis(shown, np.asarray(which)[None, :, None], 2)[..., 0])
 
 
 @cache
@@ -325,7 +371,7 @@ def built(design: ArrayDesign) -> Compiled:
     """
     program, root = _tool()
     version = _run([str(program), "--version"], root)[1]
-    text = hashlib.sha256(f"{version}{emit(design)}{_DRIVER}{_PUBLIC}".encode()).hexdigest()[:16]
+    text = hashlib.sha256(f"{version}{emit(design)}{_DRIVER}{PUBLIC}".encode()).hexdigest()[:16]
     folder = cache_place() / "verilator" / f"{design.name}-{text}"
     if not (folder / "array").exists():
         own = folder.with_name(f"{folder.name}.{os.getpid()}")
@@ -335,56 +381,6 @@ def built(design: ArrayDesign) -> Compiled:
         except OSError:  # another process was first
             shutil.rmtree(own)
     return Compiled(design, folder, made=True)
-
-
-def _reached(design: ArrayDesign, sabotaged: bool) -> Iterator[str]:
-    """What the driver writes: registers, and what holds products."""
-    foreign = isinstance(design, ForeignArray)
-    edge = "" if foreign else " @(posedge clk)"
-    for one in design.registers:
-        name = re.sub(r"\[.*", "", one.path.rpartition(".")[2])
-        module = "*" if foreign else "systolic" if one.path == name else "pe"
-        module = "replica" if one.path.endswith(".q") else module
-        yield _PUBLIC.format(module=module, name=name, edge=edge)
-    for name in ("keep", "force_") if sabotaged else ():
-        yield _PUBLIC.format(module="mac", name=name, edge=edge)
-
-
-def _named(grid: Register | ArrayDesign, path: str) -> Iterator[str]:
-    """What lies at a path for each row and column, as Verilator's model names it.
-
-    Brackets of the last part are places in an array, others are those of generated blocks.
-    """
-    for row in range(grid.rows):
-        for col in range(grid.cols):
-            above, dot, last = path.format(row=row, col=col).rpartition(".")
-            scope = re.sub(r"\[(\d+)\]", r"__BRA__\1__KET__", above + dot).replace(".", "__DOT__")
-            yield f"root->systolic__DOT__{scope}{last}"
-
-
-def _words(bits: int) -> int:
-    """Of 64 bits."""
-    return ceil(bits / 64)
-
-
-def _given(target: str, bits: int, word: int) -> Iterator[str]:
-    """How an input takes its words."""
-    if bits <= 64:
-        yield f"{target} = now[{word}];"
-        return
-    for half in range(ceil(bits / 32)):
-        yield f"{target}[{half}] = (uint32_t)(now[{word + half // 2}] >> {32 * (half % 2)});"
-
-
-def _packed(lines: Integers, width: int) -> NDArray[np.uint64]:
-    """Lines (edges, lines) side by side in words, the first lowest, (edges, words)."""
-    codes = (lines & ((1 << width) - 1)).astype(np.uint64)
-    edges, count = lines.shape
-    bits = (codes[:, :, None] >> np.arange(width, dtype=np.uint64)) & np.uint64(1)
-    whole = np.zeros((edges, 64 * _words(count * width)), np.uint64)
-    whole[:, : count * width] = bits.reshape(edges, -1)
-    parts = whole.reshape(edges, -1, 64) << np.arange(64, dtype=np.uint64)
-    return np.asarray(np.bitwise_or.reduce(parts, axis=2), np.uint64)
 
 
 def _bits(design: ArrayDesign, operands: Operands) -> Integers:

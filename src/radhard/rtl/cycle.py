@@ -182,15 +182,6 @@ def signed(code: Integers, width: int) -> Integers:
     return (code ^ half) - half
 
 
-def wrapped(value: Integers, width: int) -> Integers:
-    """Integers modulo the range of so many bits, as registers hold them.
-
-    >>> int(wrapped(np.int64(200), 8))
-    -56
-    """
-    return signed(pattern(value, width), width)
-
-
 def _shifted(held: Integers, entering: Integers, axis: int) -> Integers:
     """What the elements' neighbours hand on, and what enters at the edge."""
     found = np.empty_like(held)

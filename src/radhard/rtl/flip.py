@@ -5,13 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from typing import Protocol
 
 import numpy as np
 
-from radhard.rtl.design import ArrayDesign
+from radhard.rtl.design import Register
 from radhard.rtl.schedule import Integers
 
 _LINE = re.compile(r"(\w+)\[(\d+),(\d+)\]\.(\d+)@(\d+)")
+
+
+class Registered(Protocol):
+    """What has registers: an array, or one with its sequencer."""
+
+    @property
+    def name(self) -> str:
+        """In one word."""
+        ...
+
+    @property
+    def registers(self) -> tuple[Register, ...]:
+        """All of them."""
+        ...
+
+    @property
+    def state_bits(self) -> int:
+        """Of all registers."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +44,7 @@ class Flips:
         bit: 0 is the lowest of that register, (n,).
         cycle: after which edge of the run, from 0, (n,).
 
+    >>> from radhard.rtl.design import ArrayDesign
     >>> design = ArrayDesign(2, 2)
     >>> len(Flips.every(design, 10)) == 10 * design.state_bits
     True
@@ -38,18 +59,18 @@ class Flips:
     cycle: Integers
 
     @classmethod
-    def every(cls, design: ArrayDesign, cycles: int) -> Flips:
+    def every(cls, design: Registered, cycles: int) -> Flips:
         """Each bit of each register after each edge."""
         return cls.at(design, np.arange(design.state_bits * cycles))
 
     @classmethod
-    def drawn(cls, design: ArrayDesign, cycles: int, n: int, seed: int) -> Flips:
+    def drawn(cls, design: Registered, cycles: int, n: int, seed: int) -> Flips:
         """Uniform over bits and edges, with repetition."""
         every = design.state_bits * cycles
         return cls.at(design, np.random.default_rng(seed).integers(0, every, n))
 
     @classmethod
-    def at(cls, design: ArrayDesign, index: Integers) -> Flips:
+    def at(cls, design: Registered, index: Integers) -> Flips:
         """By their place in the order (edge, register, row, column, bit)."""
         registers = design.registers
         ends = np.cumsum([one.bits for one in registers])
@@ -69,7 +90,7 @@ class Flips:
     def __getitem__(self, which: slice | Integers) -> Flips:
         return Flips(*(getattr(self, field.name)[which] for field in fields(self)))
 
-    def check(self, design: ArrayDesign, cycles: int) -> None:
+    def check(self, design: Registered, cycles: int) -> None:
         """Refuse what is not there.
 
         Raises:
@@ -88,7 +109,7 @@ class Flips:
                 f"edges) {sizes.tolist()}"
             )
 
-    def strike(self, design: ArrayDesign, state: Mapping[str, Integers], cycle: int) -> None:
+    def strike(self, design: Registered, state: Mapping[str, Integers], cycle: int) -> None:
         """Flip the bits whose time it is, lane k that of flip k, in place."""
         (lanes,) = np.nonzero(self.cycle == cycle)
         for number in np.unique(self.register[lanes]):
@@ -96,7 +117,7 @@ class Flips:
             struck = of_it, self.row[of_it], self.col[of_it]
             state[design.registers[number].name][struck] ^= np.int64(1) << self.bit[of_it]
 
-    def lines(self, design: ArrayDesign) -> Iterator[str]:
+    def lines(self, design: Registered) -> Iterator[str]:
         """One a flip, such as ``p[0,1].23@9``: register, row, column, bit and edge."""
         names = [one.name for one in design.registers]
         for number in range(len(self)):
@@ -104,7 +125,7 @@ class Flips:
             yield f"{place}.{self.bit[number]}@{self.cycle[number]}"
 
     @classmethod
-    def read(cls, design: ArrayDesign, lines: Iterable[str]) -> Flips:
+    def read(cls, design: Registered, lines: Iterable[str]) -> Flips:
         """What `lines` wrote.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,20 +12,19 @@ from torch import Tensor
 
 from radhard.accel.chip import Accelerator
 from radhard.accel.clocked import ClockedArray
+from radhard.accel.matrices import Matrices, check_multiplied, wrapped
 from radhard.accel.tiling import Place
 from radhard.engine.trace import Trace
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel
 from radhard.faults.space import SiteSpace
-from radhard.network.arithmetic import Arithmetic, Parameters
-from radhard.network.layer import Layer
-from radhard.network.terms import taps_of
+from radhard.network.arithmetic import Arithmetic
 from radhard.network.workload import Workload
 from radhard.rtl.compiled import built, missing
-from radhard.rtl.cycle import Twin, wrapped
+from radhard.rtl.cycle import Twin
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.flip import Flips
-from radhard.rtl.schedule import Integers, Operands, sizes
+from radhard.rtl.schedule import Integers, Operands
 
 #: The register of the design that holds what a register of the chip does.
 _NAMES = {"input-register": "a", "weight-register": "w", "psum-register": "p"}
@@ -91,12 +90,7 @@ class OnArray:
         if model != BitFlip():
             raise ValueError(f"engine rtl flips single bits, not {model.name}: use bit-flip")
         for layer, how in zip(network.layers, network.arithmetic, strict=True):
-            if not (how.wraps and how.own is None and _symmetric(how)):
-                raise ValueError(
-                    f"layer {layer.name} is computed in {how.input.name} by {how.weight.name}, "
-                    "which the emitted array does not multiply: use integers of two's complement "
-                    "without a zero point, such as --format int8"
-                )
+            check_multiplied(layer, how, "engine rtl")
             design_of(chip, how)
 
     def outputs(
@@ -134,85 +128,13 @@ class OnArray:
             found = self._run(design, operands, flips[which])
             wrong = found - wrapped(operands.a @ operands.w, width)
             for k, tile, change in zip(which.tolist(), tiles, wrong, strict=True):
-                inside = change[: tile.positions.size, : tile.channels.size]
-                p, m = np.nonzero(inside)
-                channel, position = tile.channels[m], tile.positions[p]
-                sums = matrices.sums[channel, position] + inside[p, m]
-                element = torch.from_numpy(layer.output_element(channel, position))
-                rows[k, element] = matrices.finished(wrapped(sums, width), channel).to(rows.dtype)
+                matrices.put(rows[k], layer, tile, change)
         return rows
 
     def _run(self, design: ArrayDesign, operands: Operands, flips: Flips) -> Integers:
         if self.used == "twin":
             return Twin(design, operands).each(flips)
         return built(design).each(operands, flips)
-
-
-class Tile(NamedTuple):
-    """What an array multiplies at once: A [M, K] by W [K, N], filled up with zeros.
-
-    Attributes:
-        a, w: the matrices.
-        positions, channels: of the layer, those of its rows and columns that are not filling.
-    """
-
-    a: Integers
-    w: Integers
-    positions: Integers
-    channels: Integers
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Matrices:
-    """A layer of integers as matrix products, for one image.
-
-    Attributes:
-        how, given: its arithmetic and parameters.
-        a: inputs of each group, (groups, positions, terms).
-        w: its weights, (groups, terms, channels of a group).
-        bias: as it is added to sums, (channels of the layer or 1, 1).
-        sums: with the bias, (channels of the layer, positions).
-    """
-
-    how: Arithmetic
-    given: Parameters
-    a: Integers
-    w: Integers
-    bias: Integers
-    sums: Integers
-
-    @classmethod
-    def of(cls, layer: Layer, how: Arithmetic, given: Parameters, x: Tensor) -> Matrices:
-        """Of a layer with windows, and its inputs ``x`` (elements,) as real values."""
-        held = np.append(_integers(how.operand(x)), 0)  # the last is what padding reads
-        a = held[taps_of(layer, x.device).numpy()].swapaxes(0, 1)
-        rows = _integers(layer.weight_rows(given.weight))
-        w = rows.reshape(len(a), -1, layer.fan_in).swapaxes(1, 2)
-        sums = (a.astype(np.float64) @ w).swapaxes(1, 2).reshape(layer.channels, -1)
-        added = how.bias(given)
-        bias = np.zeros((1, 1), np.int64) if added is None else _integers(added.reshape(-1, 1))
-        return cls(how, given, a, w, bias, sums.astype(np.int64) + bias)
-
-    def tile(self, design: ArrayDesign, group: int, up: int, across: int) -> Tile:
-        """One of a group, by its place along rows and columns of the array."""
-        a, w = self.a[group], self.w[group]
-        rows = slice(up * design.rows, (up + 1) * design.rows)
-        cols = slice(across * design.cols, (across + 1) * design.cols)
-        every = slice(None)
-        p, q, m = {
-            "ws": (every, rows, cols), "is": (cols, rows, every), "os": (rows, every, cols),
-        }[design.dataflow]  # fmt: skip
-        free = {"ws": a.shape[0], "os": a.shape[1], "is": w.shape[1]}[design.dataflow]
-        size = sizes(design, free)
-        positions, channels = np.arange(len(a))[p], np.arange(w.shape[1])[m] + group * w.shape[1]
-        return Tile(_grown(a[p, q], size[:2]), _grown(w[q, m], size[1:]), positions, channels)
-
-    def finished(self, sums: Integers, channel: Integers) -> Tensor:
-        """Outputs (k,) from sums of these channels."""
-        scale = self.given.scale.reshape(-1)
-        scale = scale[torch.from_numpy(channel)] if len(scale) > 1 else scale
-        own = Parameters(self.given.weight, None, scale)
-        return self.how.finished(torch.from_numpy(sums).to(torch.float64), own)
 
 
 def design_of(chip: ClockedArray, how: Arithmetic) -> ArrayDesign:
@@ -228,18 +150,3 @@ def design_of(chip: ClockedArray, how: Arithmetic) -> ArrayDesign:
 def designs(network: Workload, chip: ClockedArray) -> Iterator[ArrayDesign]:
     """Those that a network needs, each once."""
     yield from dict.fromkeys(design_of(chip, how) for how in network.arithmetic)
-
-
-def _symmetric(how: Arithmetic) -> bool:
-    return not any(getattr(fmt, "affine", False) for fmt in (how.input, how.weight))
-
-
-def _integers(held: Tensor) -> Integers:
-    return np.asarray(held.detach().numpy(), np.int64)
-
-
-def _grown(matrix: Integers, size: tuple[int, ...]) -> Integers:
-    """With zeros up to the size of a tile."""
-    found = np.zeros(size, np.int64)
-    found[: matrix.shape[0], : matrix.shape[1]] = matrix
-    return found

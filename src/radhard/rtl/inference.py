@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from radhard.accel.matrices import sizes, wrapped
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.terms import Place, Terms
-from radhard.rtl.cycle import Twin, wrapped
+from radhard.rtl.cycle import Twin
 from radhard.rtl.design import ArrayDesign
-from radhard.rtl.schedule import Integers, Operands, sizes
+from radhard.rtl.schedule import Integers, Operands
 
 #: Matrices (tiles, M, K) and (tiles, K, N) to their products, as an array gives them.
 Tiled = Callable[[ArrayDesign, Operands], Integers]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from radhard.rtl.cycle import wrapped
+from radhard.accel.matrices import wrapped
 from radhard.rtl.flip import Flips
 from radhard.rtl.foreign import OTHER, ForeignArray
 from radhard.rtl.schedule import Integers, Operands, schedule

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from radhard.accel.matrices import sizes, streams
 from radhard.accel.tiling import tile_edges
 from radhard.rtl.design import ArrayDesign, Value
 
@@ -115,20 +116,6 @@ def bounds_of(design: ArrayDesign, operands: Operands) -> tuple[int, ...]:
     return found if design.checks else ()
 
 
-def sizes(design: ArrayDesign, free: int) -> tuple[int, int, int]:
-    """M, K and N of a tile.
-
-    >>> sizes(ArrayDesign(2, 3, dataflow="is"), 5)
-    (3, 2, 5)
-    """
-    rows, cols = design.rows, design.cols
-    return {
-        "ws": (free, rows, cols),
-        "os": (rows, free, cols),
-        "is": (cols, rows, free),
-    }[design.dataflow]
-
-
 def tile_cycles(design: ArrayDesign, free: int) -> int:
     """Edges of one tile.
 
@@ -205,7 +192,7 @@ def _held(
 
     Input stationary is the same of both transposed.
     """
-    moving, held = (w.T, a.T) if design.dataflow == "is" else (a, w)
+    moving, held = streams(design.dataflow, a, w)
     rows, cols, free = design.rows, design.cols, len(moving)
     cycles = tile_cycles(design, free)
     load = np.arange(cycles) < rows
@@ -226,8 +213,9 @@ def _output_stationary(
     rows, cols = design.rows, design.cols
     cycles = tile_cycles(design, len(w))
     wave = cycles - rows
+    left, top = streams("os", a, w)
     edge = np.arange(cycles)
     controls = np.stack([edge >= 0, edge == 0, edge > wave], 1)
     shows = np.full((cycles, cols), -1)
     shows[wave:] = np.arange(rows)[::-1, None] * cols + np.arange(cols)
-    return controls.astype(np.int64), _skewed(a.T, cycles, 1), _skewed(w, cycles, 1), shows
+    return controls.astype(np.int64), _skewed(left, cycles, 1), _skewed(top, cycles, 1), shows

@@ -12,9 +12,10 @@ from torch import nn
 
 from radhard.accel.clocked import ClockedArray
 from radhard.accel.dataflow import Reads
+from radhard.accel.matrices import wrapped
 from radhard.network.capture import capture
 from radhard.network.layer import Layer
-from radhard.rtl.cycle import Twin, checked, pattern, signed, wrapped
+from radhard.rtl.cycle import Twin, checked, pattern, signed
 from radhard.rtl.design import COPIES, ArrayDesign
 from radhard.rtl.flip import Flips
 from radhard.rtl.schedule import Integers, Operands, bounds_of, schedule, tile_cycles
@@ -42,14 +43,14 @@ class Agreement:
     """How model and hardware compare.
 
     Attributes:
-        design: the array.
+        design: the name of the array.
         faults: flips that were tried.
         changing: those that change a result.
         registers: how many there were of each register.
         disagreements: lines of those that differ, as `Flips.read` takes them.
     """
 
-    design: ArrayDesign
+    design: str
     faults: int
     changing: int
     registers: Mapping[str, int]
@@ -87,7 +88,7 @@ def validate(
         watch(first + len(part), len(flips))
     names, counts = np.unique(flips.register, return_counts=True)
     kinds = {design.registers[k].name: int(n) for k, n in zip(names, counts, strict=True)}
-    return Agreement(design, len(flips), changing, kinds, tuple(wrong))
+    return Agreement(design.name, len(flips), changing, kinds, tuple(wrong))
 
 
 def _differ(one: Integers, other: Integers) -> Flags:

@@ -1,0 +1,82 @@
+"""Faults whose tile is run anew, among those that the fault model knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from radhard.accel.chip import Accelerator
+from radhard.accel.matrices import Matrices, wrapped
+from radhard.accel.sequenced import SequencedArray
+from radhard.accel.sequencer import Strikes
+from radhard.accel.tiling import Flags, Place
+from radhard.engine.resume import Resumed, continued, resume
+from radhard.engine.segment import Run, joined
+from radhard.engine.trace import Trace
+from radhard.faults.corruption import Corruption
+from radhard.faults.fault import Faults
+from radhard.faults.model import Integers
+from radhard.faults.space import SiteSpace
+
+#: Tiles that are run side by side.
+_LANES = 256
+
+
+def replayed(chip: Accelerator, space: SiteSpace) -> Flags:
+    """Which strata of a chip are replayed, (strata,)."""
+    if isinstance(chip, SequencedArray):
+        return chip.replayed(space)
+    return np.zeros(len(space.strata), bool)
+
+
+def replaying(chip: Accelerator, space: SiteSpace, faults: Faults) -> Run | None:
+    """What runs faults of which some are replayed; ``None`` where none is."""
+    again = replayed(chip, space)[faults.stratum]
+    if not again.any():
+        return None
+    assert isinstance(chip, SequencedArray)
+
+    def run(trace: Trace, chosen: Integers, part: Corruption) -> Resumed:
+        own, mine = replace(faults[chosen], image=part.image), again[chosen]
+        untold = replace(part[mine], keep=part.keep[mine] * 0 - 1, flip=part.flip[mine] * 0)
+        struck = own[np.flatnonzero(mine)]
+
+        def outputs(number: int, which: Integers) -> Tensor:
+            return _outputs(trace, chip, space, struck[which], number)
+
+        found = continued(trace, untold, outputs)
+        if mine.all():
+            return found
+        order = np.concatenate([np.flatnonzero(~mine), np.flatnonzero(mine)])
+        return joined([resume(trace, part[~mine]), found], torch.from_numpy(order).argsort())
+
+    return run
+
+
+def _outputs(
+    trace: Trace, chip: SequencedArray, space: SiteSpace, faults: Faults, number: int
+) -> Tensor:
+    """Outputs of a layer under faults of control in it, (n, elements)."""
+    work = trace.workload
+    layer, how, given = work.layers[number], work.arithmetic[number], work.parameters[number]
+    assert given is not None
+    rows, plan = (
+        trace.golden(layer.step, torch.from_numpy(faults.image)),
+        chip.sequencer(work, number),
+    )
+    at, strikes = chip.struck(work, space, faults, number)
+    for image in np.unique(faults.image).tolist():
+        x = trace.golden(layer.operands[0], torch.tensor([image]))
+        matrices, own = Matrices.of(layer, how, given, x[0]), np.flatnonzero(faults.image == image)
+        for start in range(0, len(own), _LANES):
+            which = own[start : start + _LANES]
+            here = Place(*(part[which] for part in at))
+            found = chip.replay(plan, matrices, here, Strikes(*(one[which] for one in strikes)))
+            for k, result in zip(which.tolist(), found, strict=True):
+                tile = matrices.tile(chip, int(at.group[k]), int(at.up[k]), int(at.across[k]))
+                wrong = wrapped(result, how.latch.width) - wrapped(tile.a @ tile.w, how.latch.width)
+                matrices.put(rows[k], layer, tile, wrong)
+    return rows

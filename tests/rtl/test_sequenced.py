@@ -1,0 +1,258 @@
+"""Control of an array: what campaigns take its flips to do, against the array."""
+
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import radhard as rh
+from oracles.sequencer import Machine
+from radhard.accel.matrices import streams, wrapped
+from radhard.accel.sequenced import SequencedArray
+from radhard.accel.sequencer import Sequencer
+from radhard.rtl.bench import Bench, Sequenced, believed, sequenced_agreement
+from radhard.rtl.compiled import lint, missing
+from radhard.rtl.design import ArrayDesign
+from radhard.rtl.emit import emit
+from radhard.rtl.flip import Flips
+from radhard.rtl.schedule import Integers, Operands
+from radhard.rtl.sequenced import emit_control
+from radhard.testing import check_chip
+
+FLOWS = ("ws", "os", "is")
+
+
+def several(dataflow: str) -> tuple[str, ...]:
+    """Kinds of registers of which each row or column has its own."""
+    return ("valid", "read", "fetch") if dataflow == "os" else ("valid", "read", "write")
+
+
+def by_oracle(array: Sequenced, operands: Operands, flips: Flips) -> Integers:
+    """The second tile's results; the third one's must be right again."""
+    design = array.design
+    widths = {**design.widths, "counter": array.bits}
+    memories = []
+    for a, w in zip(operands.a, operands.w, strict=True):
+        moving, held = streams(design.dataflow, a, w)
+        memories.append(([list(map(int, one)) for one in moving.T],
+                         [list(map(int, one)) for one in held.T]))  # fmt: skip
+    shape = streams(design.dataflow, operands.a[0], operands.w[0])
+    tall = design.rows if design.dataflow == "os" else len(shape[0])
+
+    def matrix(results: dict) -> np.ndarray:
+        places = ([results.get((m, c), 0) for c in range(design.cols)] for m in range(tall))
+        found = np.array(list(places))
+        found = found[::-1] if design.dataflow == "os" else found
+        return found.T if design.dataflow == "is" else found
+
+    found = []
+    for k in range(len(flips)):
+        one, names = flips[k : k + 1], [register.name for register in array.registers]
+        register = array.registers[int(one.register[0])]
+        place = (int(one.row[0]), int(one.col[0]))
+        if names.index(register.name) >= len(design.registers):
+            place = place[1:] if register.name in several(design.dataflow) else ()
+        machine = Machine(design.rows, design.cols, design.dataflow, widths)
+        machine.tile(*memories[0])
+        strike = int(one.cycle[0]), register.name, place, int(one.bit[0])
+        found.append(matrix(machine.tile(*memories[1], strike)[0]))
+        last, edges = machine.tile(*memories[2])
+        assert (matrix(last) == wrapped(operands.a[2] @ operands.w[2], widths["p"])).all()
+        assert edges == array.sequencer.edges, list(one.lines(array))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("dataflow", FLOWS)
+@pytest.mark.parametrize(("size", "free"), [((2, 2), 3), ((3, 1), 1), ((1, 2), 2)])
+def test_flips_of_every_register(dataflow: str, size: tuple[int, int], free: int) -> None:
+    array = Sequenced.of(ArrayDesign(*size, 3, 4, 10, dataflow), free)
+    operands = Operands.drawn(array.design, 3, free, 1)
+    edges = array.sequencer.edges
+    data = sum(one.bits for one in array.design.registers)
+    places = np.arange(array.state_bits * edges).reshape(edges, array.state_bits)
+    control = places[:, data:].ravel()
+    some = np.random.default_rng(0).choice(places[:, :data].ravel(), 200)
+    flips = Flips.at(array, np.concatenate([control, some]))
+    found = sequenced_agreement(array, operands, flips, lambda o, f: by_oracle(array, o, f))
+    assert found.disagreements == ()
+    assert found.faults == len(flips)
+    assert 0.2 < found.changing / found.faults < 0.8
+    assert {bank.name for bank in array.sequencer.banks} <= found.registers.keys()
+
+
+@pytest.mark.parametrize("dataflow", FLOWS)
+def test_what_control_does_depends_on_no_operand(dataflow: str) -> None:
+    array = Sequenced.of(ArrayDesign(2, 2, 8, dataflow=dataflow), 3)
+    every = Flips.every(array, array.sequencer.edges)
+    control = every[np.flatnonzero(every.register >= len(array.design.registers))]
+    changed = []
+    for seed in range(2):
+        operands = Operands.drawn(array.design, 2, 3, seed)
+        golden = operands.a[1] @ operands.w[1]
+        changed.append((believed(array, operands, control) != golden).any((1, 2)))
+    assert (changed[0] == changed[1]).mean() > 0.98  # but for products that are zero
+
+
+def test_counters_that_hold_more_do_the_same_without_a_fault() -> None:
+    for bits, flow in product((4, 6), ("ws", "os")):
+        plan = Sequencer(2, 3, flow, 5, bits)
+        assert plan.edges == Sequencer(2, 3, flow, 5, 4).edges
+        assert plan.state_bits >= Sequencer(2, 3, flow, 5, 4).state_bits
+
+
+def test_a_planted_error_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = Sequenced.of(ArrayDesign(2, 2, 4), 3)
+    operands = Operands.drawn(array.design, 3, 3, 1)
+    true = Sequencer.next
+
+    def wrong(self, now, start):
+        found, done = true(self, now, start)
+        return found | {"read": np.where(now["valid"][:, :2] > 1, 0, found["read"] * 0)}, done
+
+    monkeypatch.setattr(Sequencer, "next", wrong)
+    flips = Flips.drawn(array, array.sequencer.edges, 200, 0)
+    flips = flips[np.flatnonzero(flips.register >= len(array.design.registers))]
+    found = sequenced_agreement(array, operands, flips, lambda o, f: by_oracle(array, o, f))
+    assert found.disagreements
+
+
+class Tiny(nn.Module):
+    """A strided convolution and a linear layer, of several tiles each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2)
+        self.last = nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.conv(x)).flatten(1))
+
+
+def tiny(format: rh.NumberFormat = rh.INT8) -> rh.Workload:
+    torch.manual_seed(4)
+    images = torch.randn(5, 2, 4, 4)
+    return rh.capture(Tiny().eval(), images, torch.arange(5), format, "tiny")
+
+
+@pytest.mark.parametrize("dataflow", FLOWS)
+def test_outcomes_of_a_network_are_those_of_its_layers_on_the_array(dataflow: str) -> None:
+    """The linear layer ends the network: its logits are sums of tiles, one after the other."""
+    work, chip = tiny(), SequencedArray(3, 2, dataflow)
+    campaign = rh.Campaign(work, chip, sampler=rh.Uniform(), seed=3)
+    space, golden = campaign.space(), campaign.golden()
+    own = np.array([s.storage == "control" and s.layer == "last" for s in space.strata])
+    drawn = rh.Uniform().draw(space.only(own), 150, np.random.default_rng(1))
+    faults = drawn.__class__(**{
+        **{name: getattr(drawn, name) for name in drawn.__dataclass_fields__},
+        "stratum": np.flatnonzero(own)[drawn.stratum],
+    })  # fmt: skip
+    run, _ = campaign.strike.runs(space, golden, faults)
+    number = [layer.name for layer in work.layers].index("last")
+    layer, how, given = work.layers[number], work.arithmetic[number], work.parameters[number]
+    [(trace, _, _)] = list(golden.parts(chip.corrupt(work, space, faults)))
+    w = layer.weight_rows(given.weight).numpy().astype(np.int64).T
+    bias = how.bias(given).reshape(-1).numpy().astype(np.int64)
+    plan = chip.sequencer(work, number)
+    changed = 0
+    for k in range(len(faults)):
+        x = trace.golden(layer.operands[0], torch.tensor([int(faults.image[k])]))
+        a = how.operand(x[0]).numpy().astype(np.int64)[None]
+        stratum = space.strata[faults.stratum[k]]
+        kind = stratum.component.removeprefix("control-")
+        count = next(bank.count for bank in plan.banks if bank.name == kind)
+        time, place = divmod(int(faults.index[k]), count)
+        tile, edge = divmod(time, plan.edges)
+        strike = edge, kind, (place,) if kind in several(dataflow) else (), stratum.bit
+        sums = _tiled(a, w, chip, plan, tile, strike) + bias
+        width = how.latch.width
+        scale = given.scale.reshape(-1)
+        own_given = type(given)(given.weight, None, scale)
+        logits = how.finished(torch.from_numpy(wrapped(sums, width)).to(torch.float64), own_given)
+        assert torch.equal(logits[0].to(run.logits.dtype), run.logits[k])
+        changed += not torch.equal(run.logits[k], run.golden[k])
+    assert 20 < changed < 130
+
+
+def _tiled(a, w, chip, plan, struck, strike) -> np.ndarray:
+    """A [1, K] by W [K, N], tile after tile on one machine."""
+    rows, cols, flow = chip.rows, chip.cols, chip.dataflow
+    widths = {"a": 8, "w": 8, "p": 24, "counter": plan.bits}
+    machine = Machine(rows, cols, flow, widths)
+    q, n = w.shape
+    up, across = {"ws": (q, n), "is": (q, 1), "os": (1, n)}[flow]
+    total = np.zeros((1, n), np.int64)
+    tiles = product(range(-(-up // rows)), range(-(-across // cols)))
+    for number, (u, v) in enumerate(tiles):
+        terms = slice(None) if flow == "os" else slice(u * rows, (u + 1) * rows)
+        channels = slice(None) if flow == "is" else slice(v * cols, (v + 1) * cols)
+        moving, held = streams(flow, a[:, terms], w[terms, channels])
+        free = {"ws": 1, "is": n, "os": q}[flow]
+        left = np.zeros((rows, free), np.int64)
+        left[: moving.shape[1], : len(moving)] = moving.T
+        top = np.zeros((cols, free if flow == "os" else rows), np.int64)
+        top[: held.shape[1], : len(held)] = held.T
+        given = [list(map(int, one)) for one in left], [list(map(int, one)) for one in top]
+        results, _ = machine.tile(*given, strike if number == struck else None)
+        here = total[:, channels]
+        for m in range(here.shape[1]):
+            place = {"ws": (0, m), "is": (m, 0), "os": (rows - 1, m)}[flow]  # os: row 0 is last
+            here[0, m] += results.get(place, 0)
+    return total
+
+
+def test_shares_of_control_are_its_bits() -> None:
+    work, chip = tiny(), SequencedArray(4, 4)
+    space, bits = chip.sites(work), chip.storage_bits(work)
+    control = sum(s.exposure for s in space.strata if s.storage == "control")
+    of_control = sum(count for name, count in bits.items() if name.startswith("control-"))
+    assert control / space.rate_fit == pytest.approx(of_control / sum(bits.values()))
+    total = sum(s.exposure for s in space.strata) + sum(k.exposure for k in space.known)
+    assert total == pytest.approx(space.rate_fit)
+
+
+def test_campaigns_on_it_are_asked_again_and_cover() -> None:
+    work = tiny()
+    check_chip(SequencedArray(3, 2, "os"), work)
+    campaign = rh.Campaign(work, SequencedArray(2, 2), seed=1)
+    scored, plain = campaign.run(until=600), campaign.with_(sampler=rh.Uniform()).run(until=4000)
+    assert scored["sdc1"].low <= plain["sdc1"].high
+    assert plain["sdc1"].low <= scored["sdc1"].high
+    assert rh.chips.chip_named("sequenced:2x2:ws") == SequencedArray(2, 2)
+
+
+@pytest.mark.parametrize("format", [rh.FLOAT16, rh.UINT8])
+def test_formats_that_no_array_multiplies(format: rh.NumberFormat) -> None:
+    with pytest.raises(ValueError, match="two's complement"):
+        SequencedArray(2, 2).sites(tiny(format))
+
+
+def test_faults_that_are_no_flips_of_one_bit() -> None:
+    with pytest.raises(ValueError, match="clocked:2x2:ws"):
+        rh.Campaign(tiny(), SequencedArray(2, 2), model=rh.StuckAt(1), sampler=rh.Uniform()).run(
+            until=50
+        )
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "there")
+@pytest.mark.parametrize("dataflow", FLOWS)
+def test_flips_in_the_compiled_text(dataflow: str, tmp_path) -> None:
+    array = Sequenced.of(ArrayDesign(3, 2, 4, 4, 12, dataflow, "psum"), 5)
+    text = emit(array.design) + emit_control(array.design, array.bits)
+    assert lint(text, tmp_path, "sequenced") == []
+    operands = Operands.drawn(array.design, 2, 5, 0)
+    flips = Flips.every(array, array.sequencer.edges)
+    found = sequenced_agreement(array, operands, flips, Bench(array, tmp_path).strike)
+    assert found.disagreements == ()
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "there")
+def test_the_command(at_the_command_line) -> None:
+    given = ("rtl", "--rows", "2", "--cols", "2", "--size", "3", "--control", "--json")
+    code, out, _ = at_the_command_line("validate", *given)
+    assert code == 0
+    found = json.loads(out)
+    assert found["disagreements"] == 0
+    assert found["registers"]["step"] > 0
