@@ -12,7 +12,7 @@ import radhard as rh
 from oracles.sequencer import Machine
 from radhard.accel.matrices import streams, wrapped
 from radhard.accel.sequenced import SequencedArray
-from radhard.accel.sequencer import Sequencer
+from radhard.accel.sequencer import Sequencer, Strikes
 from radhard.rtl.bench import Bench, Sequenced, believed, sequenced_agreement
 from radhard.rtl.compiled import lint, missing
 from radhard.rtl.design import ArrayDesign
@@ -28,6 +28,20 @@ FLOWS = ("ws", "os", "is")
 def several(dataflow: str) -> tuple[str, ...]:
     """Kinds of registers of which each row or column has its own."""
     return ("valid", "read", "fetch") if dataflow == "os" else ("valid", "read", "write")
+
+
+def edges_of(array: Sequenced, operands: Operands, flips: Flips) -> Integers:
+    """That the second tile takes under flips of control; as without one under others."""
+    flow, data = array.design.dataflow, len(array.design.registers)
+    found = np.full(len(flips), array.sequencer.edges)
+    own = np.flatnonzero(flips.register >= data)
+    part = flips[own]
+    moving, held = streams(flow, operands.a[1], operands.w[1])
+    before = streams(flow, operands.a[0], operands.w[0])[1]
+    given = (np.broadcast_to(one, (len(own), *one.shape)) for one in (moving, held, before))
+    strikes = Strikes(part.register - data, part.col, part.bit, part.cycle)
+    found[own] = array.sequencer.replay(*given, strikes).edges
+    return found
 
 
 def by_oracle(array: Sequenced, operands: Operands, flips: Flips) -> Integers:
@@ -48,17 +62,19 @@ def by_oracle(array: Sequenced, operands: Operands, flips: Flips) -> Integers:
         found = found[::-1] if design.dataflow == "os" else found
         return found.T if design.dataflow == "is" else found
 
-    found = []
+    found, times = [], edges_of(array, operands, flips)
     for k in range(len(flips)):
-        one, names = flips[k : k + 1], [register.name for register in array.registers]
+        one = flips[k : k + 1]
         register = array.registers[int(one.register[0])]
         place = (int(one.row[0]), int(one.col[0]))
-        if names.index(register.name) >= len(design.registers):
+        if one.register[0] >= len(design.registers):
             place = place[1:] if register.name in several(design.dataflow) else ()
         machine = Machine(design.rows, design.cols, design.dataflow, widths)
         machine.tile(*memories[0])
         strike = int(one.cycle[0]), register.name, place, int(one.bit[0])
-        found.append(matrix(machine.tile(*memories[1], strike)[0]))
+        results, time = machine.tile(*memories[1], strike)
+        found.append(matrix(results))
+        assert time == times[k], list(one.lines(array))
         last, edges = machine.tile(*memories[2])
         assert (matrix(last) == wrapped(operands.a[2] @ operands.w[2], widths["p"])).all()
         assert edges == array.sequencer.edges, list(one.lines(array))
@@ -234,6 +250,11 @@ def test_faults_that_are_no_flips_of_one_bit() -> None:
         rh.Campaign(tiny(), SequencedArray(2, 2), model=rh.StuckAt(1), sampler=rh.Uniform()).run(
             until=50
         )
+
+
+def test_faults_of_control_are_no_values_to_follow() -> None:
+    with pytest.raises(ValueError, match="clocked"):
+        rh.follow(rh.Campaign(tiny(), SequencedArray(2, 2)), 10)
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "there")

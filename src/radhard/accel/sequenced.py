@@ -205,7 +205,7 @@ class SequencedArray:
         given = [streams(self.dataflow, tile.a, tile.w) for tile, _ in found]
         moving, held = (np.stack([one[k] for one in given]) for k in range(2))
         before = np.stack([streams(self.dataflow, tile.a, tile.w)[1] for _, tile in found])
-        results = plan.results(moving, held, before, strikes)
+        results = plan.replay(moving, held, before, strikes).results
         return results.swapaxes(1, 2) if self.dataflow == "is" else results
 
     def _free(self, layer: Layer) -> int:

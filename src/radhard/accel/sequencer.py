@@ -44,6 +44,19 @@ class Strikes(NamedTuple):
     edge: Integers
 
 
+class Replayed(NamedTuple):
+    """What n struck tiles came to.
+
+    Attributes:
+        results: what was written, (n, free, cols), or (n, rows, cols) where sums stay; not wrapped
+            round, and 0 where nothing was.
+        edges: that each took, (n,): a result that is right may be late, or early.
+    """
+
+    results: Integers
+    edges: Integers
+
+
 @dataclass(frozen=True, slots=True)
 class Sequencer:
     """The control of a systolic array: it runs one tile when told to, and says when it is done.
@@ -109,27 +122,24 @@ class Sequencer:
         own = tile_edges(self.dataflow, self.rows, self.cols, self.free)
         return LEAD + own + (self.dataflow == "os")
 
-    def results(
+    def replay(
         self, moving: Integers, held: Integers, before: Integers, strikes: Strikes
-    ) -> Integers:
-        """What is written of n tiles, each struck once; results that nothing writes are 0.
+    ) -> Replayed:
+        """Run n tiles, each struck once.
 
         Args:
             moving: what enters the rows, (n, free, rows).
             held: what enters the columns: (n, rows, cols), or (n, free, cols) where sums stay.
             before: what the tile before held, (n, rows, cols); of no use where sums stay.
             strikes: one of each.
-
-        Returns:
-            (n, free, cols), or (n, rows, cols) where sums stay; sums are not wrapped round.
         """
-        run = _Run.of(self, moving, held, before)
-        edge = 0
+        run, edge, edges = _Run.of(self, moving, held, before), 0, np.zeros(len(moving), np.int64)
         while run.left.any():
             self._strike(run.control, strikes, edge)
+            edges += run.left > 0
             run.advance()
             edge += 1
-        return run.found
+        return Replayed(run.found, edges)
 
     def _strike(self, control: Mapping[str, Integers], strikes: Strikes, edge: int) -> None:
         (lanes,) = np.nonzero(strikes.edge == edge)

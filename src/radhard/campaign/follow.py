@@ -14,6 +14,7 @@ from torch import Tensor
 
 from radhard.accel.readers import activated
 from radhard.campaign.campaign import Campaign
+from radhard.campaign.replay import replayed
 from radhard.campaign.shard import shards_of
 from radhard.engine.resume import resume
 from radhard.engine.segment import Golden
@@ -193,12 +194,18 @@ def followed_alike(campaign: Campaign, count: int, layer: str | None) -> tuple[C
     """The campaign whose faults `follow` draws, and the population that they are from.
 
     Raises:
-        ValueError: for fewer than 1 fault, or a layer that is never struck.
+        ValueError: for fewer than 1 fault, a layer that is never struck, or faults of control.
     """
     if count < 1:
         raise ValueError(f"{count} faults can't be followed: ask for at least 1")
     campaign = campaign.with_(sampler=Importance(), name=campaign.name)
-    return campaign, campaign.space().of_layer(layer)
+    space = campaign.space().of_layer(layer)
+    if replayed(campaign.chip, space).any():
+        raise ValueError(
+            f"faults of {campaign.chip.name} can't be followed, since those of its control strike "
+            "no value: use a chip without, such as clocked:8x8:ws"
+        )
+    return campaign, space
 
 
 def follow_shard(

@@ -186,9 +186,8 @@ def believed(array: Sequenced, operands: Operands, flips: Flips) -> Integers:
             )
         )
         strikes = Strikes(part.register - data, part.col, part.bit, part.cycle)
-        results = wrapped(
-            array.sequencer.results(moving, held, before, strikes), design.widths["p"]
-        )
+        ran = array.sequencer.replay(moving, held, before, strikes)
+        results = wrapped(ran.results, design.widths["p"])
         found[control] = results.swapaxes(1, 2) if design.dataflow == "is" else results
     return found
 
