@@ -1,5 +1,6 @@
 """The command line as a user meets it: in a process of its own where exit codes matter."""
 
+import io
 import json
 import os
 import subprocess
@@ -7,7 +8,9 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -48,7 +51,30 @@ def forget_modules() -> Iterator[None]:
         sys.modules.pop(name, None)
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+class Done(NamedTuple):
+    """How a command has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(folder: Path, *arguments: str) -> Done:
+    """`radhard` with arguments, in this process, which has read its libraries and kernels."""
+    said, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("default")
+        patch.setattr(sys, "argv", ["radhard", *arguments])
+        patch.setenv("RADHARD_CACHE", str(folder / "cache"))
+        patch.syspath_prepend("")
+        patch.chdir(folder)
+        with redirect_stdout(said), redirect_stderr(errors), pytest.raises(SystemExit) as stop:
+            main()
+    return Done(int(stop.value.code or 0), said.getvalue(), errors.getvalue())
+
+
+def run_apart(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
     command = [sys.executable, "-c", "from radhard.cli import main; main()", *arguments]
     environment = {**os.environ, "RADHARD_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -58,7 +84,9 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def demo(folder: Path) -> subprocess.CompletedProcess[str]:
-    return run(folder, "assess", "digits-cnn", "--format", "fp16", "--faults", "600", "--out", "d")
+    return run_apart(
+        folder, "assess", "digits-cnn", "--format", "fp16", "--faults", "600", "--out", "d"
+    )
 
 
 def test_table_page_and_json_give_one_verdict(folder: Path, demo) -> None:
@@ -240,7 +268,7 @@ def test_wrong_use_ends_with_one_line(
 
 
 def test_wrong_use_ends_a_process_alike(folder: Path) -> None:
-    found = run(folder, "assess", "digits-cnn", "--format", "fp99")
+    found = run_apart(folder, "assess", "digits-cnn", "--format", "fp99")
     assert found.returncode == 2
     assert not found.stdout
     assert found.stderr.startswith("radhard: no number format 'fp99'")
@@ -292,7 +320,7 @@ def test_multipliers_as_data(capsys) -> None:
 
 def test_help_is_quick_and_imports_nothing_heavy(folder: Path) -> None:
     start = time.perf_counter()
-    found = run(folder, "--help")
+    found = run_apart(folder, "--help")
     assert time.perf_counter() - start < 2  # loaded machines included; alone it takes 0.2 s
     assert "assess" in found.stdout
     probe = "import sys, radhard.cli; print([m for m in ('torch', 'numpy') if m in sys.modules])"
@@ -300,12 +328,12 @@ def test_help_is_quick_and_imports_nothing_heavy(folder: Path) -> None:
         [sys.executable, "-c", probe], capture_output=True, text=True, check=True
     )
     assert heavy.stdout.strip() == "[]"
-    assert run(folder, "--version").stdout.startswith("radhard 0.")
+    assert run_apart(folder, "--version").stdout.startswith("radhard 0.")
 
 
 def test_failures_are_no_tracebacks(folder: Path) -> None:
     (folder / "bad.py").write_text("def f(): raise RuntimeError('boom')\n")
-    found = run(folder, "assess", "bad:f")
+    found = run_apart(folder, "assess", "bad:f")
     assert found.returncode == 1
     told = "bad:f raised RuntimeError: boom: mend it (RADHARD_DEBUG=1 shows where)"
     assert found.stderr.strip() == f"radhard: RuntimeError: {told}"
@@ -319,7 +347,8 @@ def test_training_from_the_command_line(folder: Path) -> None:
 
 
 def test_protections_are_chosen_from_the_command_line(folder: Path) -> None:
-    arguments = ("protect", "digits-cnn", "--images", "16", "--faults", "500", "--format", "fp16")
+    few = ("--images", "16", "--faults", "500", "--most", "1000")
+    arguments = ("protect", "digits-cnn", *few, "--format", "fp16")
     done = run(folder, *arguments, "--target-fit", "5", "--out", "p", "--json")
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
