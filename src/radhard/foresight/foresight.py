@@ -18,7 +18,7 @@ from radhard.foresight.proof import Proofs
 from radhard.sampling.sampler import Outlook
 
 #: Chance that is taken of faults of which nothing is told.
-_UNTOLD = 0.5
+_UNTOLD = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Foresight:
         corrupt: what faults do to stored values.
         proving: whether faults are proved harmless, where that can be, before they are guessed at.
         told: strata (strata,) of which ``corrupt`` tells the whole; of others nothing is proved,
-            and one in two faults is expected to change the answer.
+            and one in twenty faults is expected to change the answer.
     """
 
     golden: Golden
