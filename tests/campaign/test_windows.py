@@ -260,7 +260,7 @@ def test_answers_of_segments_are_those_of_a_record(many: rh.Workload) -> None:
         whole = rh.record(many, watching, rows=16)
         logits, alarms = Golden(many, watching, None, windows.images, windows.always).answers()
         assert torch.equal(logits, whole.logits)
-        assert torch.equal(alarms, whole.detected)
+        assert torch.equal(alarms, whole.alarms)
     assert guard.seen > 0
     assert alarms.any()
 

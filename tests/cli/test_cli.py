@@ -353,12 +353,18 @@ def test_protections_are_chosen_from_the_command_line(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout)
     assert len(shown["front"]) >= 3
-    assert shown["winner"]["rate"]["high"] <= 5
-    assert shown["winner"]["rate"]["unit"] == "FIT"
-    cheaper = [design for design in shown["designs"] if design["name"] != shown["winner"]["name"]]
+    chosen = shown["chosen"]
+    assert chosen["fit"]["high"] <= 5
+    assert chosen["fit"]["unit"] == "FIT"
+    for point in shown["points"]:
+        assert {"fit", "accuracy", "false_alarms", "macs", "area", "latency"} <= point.keys()
+    cheaper = [
+        p for p in shown["points"] if p["macs"] + p["area"] < chosen["macs"] + chosen["area"]
+    ]
     assert cheaper
-    assert all(design["verdict"] for design in cheaper)
-    assert "fresh faults" in (folder / "p" / "protect.html").read_text()
+    told = dict(line.split(": ", 1) for line in shown["why_not"])
+    assert all(told[point["name"]] == point["verdict"] != "chosen" for point in cheaper)
+    assert "fresh faults" in (folder / "p" / "protect-fit-5.html").read_text()
     none = run(folder, *arguments, "--target-fit", "0", "--out", "p")
     assert none.returncode == 2
     assert "no design meets the goal" in none.stderr

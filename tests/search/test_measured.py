@@ -10,9 +10,10 @@ import radhard as rh
 from radhard.protect.protection import Cost
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.hardware import MEASURED
-from radhard.search.common import PLAIN, Common
+from radhard.search.common import Common
 from radhard.search.measured import added, array_of, measured_guards, measured_options
-from radhard.search.offer import guards, options
+from radhard.search.offer import Offer, guards
+from radhard.search.part import PLAIN
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +61,11 @@ def test_they_are_offered_and_stop_what_they_should(work: rh.Workload) -> None:
     campaign = asked(work, rh.chips.CLOCKED(4, 4, "ws"))
     space = campaign.space()
     common = Common.drawn(campaign, space, space, 400)
-    offered = guards(campaign, work, repeat=False)
+    offered = guards(campaign, work)
     assert [guard.name for guard in offered[1:3]] == [
         "clamp at the columns, measured", "zero at the columns, measured",
     ]  # fmt: skip
-    found = [one for one in options(common, offered, False) if one.name.endswith("measured")]
+    found = [one for one in Offer(common, work, False).to(PLAIN) if one.name.endswith("measured")]
     assert len(found) == 2
     before = common.weight(PLAIN, [])
     assert before > common.weight(PLAIN, found[1:]) > 0

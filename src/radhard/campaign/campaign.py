@@ -276,7 +276,7 @@ class Campaign:
         logits, alarms = (golden or self.golden()).answers()
         check_says(self.network, logits)
         right = self.network.task.right(logits, self.network.labels)
-        return float(right.double().mean()), float(alarms.double().mean())
+        return float(right.double().mean()), float(alarms.any(1).double().mean())
 
     def with_(
         self,

@@ -16,7 +16,7 @@ from radhard.network.workload import Workload
 #: Counted up when the same question would get other faults or outcomes than before.
 SEMANTICS = 11
 #: The same where protections are asked about, for what they see and do.
-PROTECTED = 12
+PROTECTED = 13
 #: Those that compute or judge a run, and do not choose its faults.
 _WATCHING = {"protections", "criteria", "confidence_of", "engine"}
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from radhard.accel.chip import Accelerator
 from radhard.accel.readers import activated
 from radhard.campaign.replay import replaying
+from radhard.engine.guard import step_guard, watched_steps
 from radhard.engine.resume import Resumed, continued
 from radhard.engine.segment import Golden
 from radhard.engine.trace import Trace
@@ -85,21 +86,36 @@ class Strike:
     proofs_hold: bool
     engine: Engine | None = None
 
-    def outcomes(self, space: SiteSpace, golden: Golden, faults: Faults) -> dict[str, Flags]:
+    def outcomes(
+        self, space: SiteSpace, golden: Golden, faults: Faults, apart: bool = False
+    ) -> dict[str, Flags]:
         """What n faults do: outcome columns by name, (n,) of bool each.
 
         What is proved of faults is proved of the host's arithmetic, so those few of them that are
         run all the same run there, whatever the device of the others.
+
+        Args:
+            space: the population.
+            golden: the fault-free run.
+            faults: n.
+            apart: whether alarms at each layer that is watched have a column, too: `alarm_at`.
         """
         proved = proof_of(faults.cell) > 0
         if golden.host is None or not self.proofs_hold or not proved.any():
-            return self.runs(space, golden, faults)[1]
+            return self._columns(space, golden, faults, apart)
         found: dict[str, Flags] = {}
         for run, chosen in ((golden, ~proved), (golden.host, proved)):
-            part = self.runs(space, run, faults[chosen])[1] if chosen.any() else {}
+            part = self._columns(space, run, faults[chosen], apart) if chosen.any() else {}
             for name, column in part.items():
                 found.setdefault(name, np.zeros(len(faults), bool))[chosen] = column
         return found
+
+    def _columns(
+        self, space: SiteSpace, golden: Golden, faults: Faults, apart: bool
+    ) -> dict[str, Flags]:
+        run, columns = self.runs(space, golden, faults)
+        own = alarms_at(self.network, golden, run.alarms) if apart else {}
+        return {**columns, **{alarm_at(layer): column for layer, column in own.items()}}
 
     def runs(
         self, space: SiteSpace, golden: Golden, faults: Faults
@@ -133,15 +149,15 @@ class Strike:
         if not len(through):
             through = np.arange(1)  # one run, for the golden logits
         run, other = self._run(space, golden, faults[through], corruption[through])
-        clean, detected = golden.fault_free(corruption)
-        detected = detected | torch.from_numpy(stopped.alarmed)
+        clean, alarms = golden.fault_free(corruption)
         went = torch.from_numpy(~stopped.harmless[through])
         place = torch.from_numpy(through)[went]
         logits, otherwise = clean.clone(), clean.clone()
         otherwise[place] = other[went]
         logits[place] = run.logits[went]
-        detected[place] |= run.detected[went]
-        return replace(run, logits=logits, golden=clean, detected=detected), otherwise
+        alarms[place] |= run.alarms[went]
+        alarms = torch.cat([alarms, torch.from_numpy(stopped.alarmed)[:, None]], 1)
+        return replace(run, logits=logits, golden=clean, alarms=alarms), otherwise
 
     def _run(
         self, space: SiteSpace, golden: Golden, faults: Faults, corruption: Corruption
@@ -162,3 +178,20 @@ class Strike:
 
         run = golden.resume(corruption, by_engine)
         return run, run.logits
+
+
+def alarms_at(network: Workload, golden: Golden, alarms: Tensor) -> dict[str, Flags]:
+    """Alarms (n, watched steps) at the layers whose own outputs are watched, by layer, (n,)."""
+    if golden.guard is None:
+        return {}
+    steps = {layer.step: layer.name for layer in network.layers}
+    return {
+        steps[step]: alarms[:, column].cpu().numpy()
+        for column, step in enumerate(watched_steps(step_guard(golden.guard, network)))
+        if step in steps
+    }
+
+
+def alarm_at(layer: str) -> str:
+    """The name of the column of alarms at a layer."""
+    return f"alarm at {layer}"

@@ -58,6 +58,10 @@ def protect(
     budget_macs: Annotated[
         float | None, typer.Option(help="Work that may be added, as a share of the network's.")
     ] = None,
+    budget_latency: Annotated[
+        float | None,
+        typer.Option(help="Time without a fault that may be added, as a share of an inference's."),
+    ] = None,
     max_accuracy_loss: Annotated[
         float,
         typer.Option(help="Accuracy without a fault that may be lost; 0.005 is half a point."),
@@ -105,7 +109,9 @@ def protect(
     from radhard.view.choice import choice_page, missed_words
     from radhard.view.table import show_choice
 
-    goal = Goal(target_fit, budget_area, budget_macs, max_accuracy_loss, max_false_alarms)
+    goal = Goal(
+        target_fit, budget_area, budget_macs, max_accuracy_loss, max_false_alarms, budget_latency
+    )
     fields = {
         "model": model, "data": data, "weights": weights, "output": output,
         "images": images, "format": format,
@@ -168,32 +174,41 @@ def _print_json(found: Choice) -> None:
 
     shown = {
         "plain": _shown(found.plain),
-        "designs": [_shown(trial) for trial in found.trials],
+        "points": [_shown(trial) for trial in found.trials],
         "front": [trial.design.name for trial in found.front],
-        "winner": _shown(found.winner) if found.winner else None,
-        "beaten_on_common_faults": found.beaten,
+        "chosen": _shown(found.winner) if found.winner else None,
+        "members_of_chosen": [
+            {"name": member.name, "does": member.does, "fit": _plain(member.rate)}
+            for member in found.members
+        ],
+        "why_not": [f"{trial.design.name}: {trial.verdict}" for trial in found.cheaper],
+        "guards": found.guards,
+        "options": found.options,
         "common_faults": found.common,
-        "beaten_were_tried": found.searched,
+        "more_were_tried": found.searched,
         "joint_confidence": JOINT,
     }
     print(json.dumps(shown, allow_nan=False))
 
 
 def _shown(trial: Trial) -> dict[str, Any]:
+    """A design: measured on faults and images that did not choose it, and what it takes."""
+    design = trial.design
     return {
-        "name": trial.design.name,
+        "name": design.name,
         "verdict": trial.verdict,
-        "rate": _plain(trial.rate),
-        "rate_on_common_faults": _plain(trial.found),
-        "accuracy_under_fault": _plain(trial.accuracy),
+        "fit": _plain(trial.rate),
+        "fit_on_common_faults": _plain(trial.found),
         "fresh_faults": trial.faults,
-        "area": trial.design.area,
-        "work": trial.design.work,
-        "repeats": trial.design.repeats,
-        "golden_accuracy": _plain(trial.golden),
-        "accuracy_loss": trial.design.loss,
+        "accuracy": _plain(trial.golden),
+        "accuracy_loss": design.loss,
+        "accuracy_under_fault": _plain(trial.accuracy),
         "false_alarms": _plain(trial.alarms),
-        "latency": trial.design.latency,
+        "reruns": design.reruns,
+        "macs": design.work,
+        "area": design.area,
+        "latency": design.latency,
+        "repeats": design.repeats,
     }
 
 

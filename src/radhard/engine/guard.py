@@ -178,35 +178,40 @@ def is_local(guard: StepGuard) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _OfLayers:
-    """A `Guard` of layers as a `StepGuard`."""
+class OfLayers:
+    """A `Guard` of layers as a `StepGuard`, of those whose numbers are given by step."""
 
     guard: Guard
     numbers: dict[int, int]
 
     @property
     def steps(self) -> Collection[int]:
+        """See `StepGuard`."""
         return self.numbers.keys()
 
     def look(self, sight: Sight) -> tuple[Tensor, Tensor]:
+        """See `StepGuard`."""
         return self.guard.inspect(self.numbers[sight.step], sight.output)
 
     @property
     def local(self) -> bool:
+        """See `LocalGuard`."""
         return isinstance(self.guard, LocalLayerGuard)
 
     def touch(self, step: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """See `LocalGuard`."""
         assert isinstance(self.guard, LocalLayerGuard)
         return self.guard.touch(self.numbers[step], values, place)
 
     def bounds(self, step: int) -> Bounds | None:
+        """See `BoundingGuard`."""
         guard = self.guard
         return guard.bounds(self.numbers[step]) if isinstance(guard, BoundingGuard) else None
 
 
 def step_guard(guard: Guard | StepGuard, workload: Workload) -> StepGuard:
     """Any guard as one that chooses what it watches."""
-    return guard if isinstance(guard, StepGuard) else _OfLayers(guard, dict(workload.numbers))
+    return guard if isinstance(guard, StepGuard) else OfLayers(guard, dict(workload.numbers))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -44,20 +44,26 @@ class Resumed:
     Attributes:
         logits: (n, classes).
         golden: the fault-free logits of the same images, (n, classes).
-        detected: (n,) whether the guard raised an alarm.
+        alarms: (n, watched steps) where the guard raised an alarm, in the order of steps; more
+            columns are of what else raised some.
         struck: what each struck value was and became, float64.
     """
 
     logits: Tensor
     golden: Tensor
-    detected: Tensor
+    alarms: Tensor
     struck: Change
+
+    @property
+    def detected(self) -> Tensor:
+        """(n,) whether there was an alarm."""
+        return self.alarms.any(1)
 
     def on(self, device: torch.device) -> Resumed:
         """The same on a device."""
         logits, golden = self.logits.to(device), self.golden.to(device)
         struck = Change(*(side.to(device) for side in self.struck))
-        return Resumed(logits, golden, self.detected.to(device), struck)
+        return Resumed(logits, golden, self.alarms.to(device), struck)
 
 
 @exactly()
@@ -200,7 +206,7 @@ class _Runs:
 
     @property
     def found(self) -> Resumed:
-        return Resumed(self.logits, self.golden, self.detected.any(1), self.struck)
+        return Resumed(self.logits, self.golden, self.detected, self.struck)
 
 
 def _beginnings(

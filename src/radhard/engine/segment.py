@@ -141,33 +141,33 @@ class Golden:
             yield self._segment(int(segment)), chosen, part
 
     def fault_free(self, corruption: Corruption) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (n, classes) and alarms (n,) that n corruptions' images have without a fault.
+        """Fault-free logits (n, classes) and alarms (n, watched steps) of n corruptions' images.
 
         On the host, like all that comes out of here.
         """
         order, found = [], []
         for trace, chosen, part in self.parts(corruption):
             image = torch.from_numpy(part.image)
-            found.append((trace.logits.to(HOST)[image], trace.detected.to(HOST)[image]))
+            found.append((trace.logits.to(HOST)[image], trace.alarms.to(HOST)[image]))
             order.append(chosen)
         back = torch.from_numpy(np.concatenate(order)).argsort()
-        logits, detected = (torch.cat(column) for column in zip(*found, strict=True))
-        return logits[back], detected[back]
+        logits, alarms = (torch.cat(column) for column in zip(*found, strict=True))
+        return logits[back], alarms[back]
 
     def answers(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Fault-free logits of all images, (b, classes), and the guard's alarms, (b,).
+        """Fault-free logits of all images, (b, classes), and alarms, (b, watched steps).
 
         Of several segments no golden values are kept.
         """
         segments = [s[self._repeated if k else 0 :] for k, s in enumerate(self._segments)]
         if len(segments) == 1:
             trace = self._segment(0)
-            found = [(trace.logits, trace.detected)]
+            found = [(trace.logits, trace.alarms)]
         else:
             found = [answered(self._part(s), self.guard, self.memory) for s in segments]
-        logits, detected = (torch.cat(column).to(HOST) for column in zip(*found, strict=True))
+        logits, alarms = (torch.cat(column).to(HOST) for column in zip(*found, strict=True))
         back = torch.from_numpy(np.concatenate(segments)).argsort()
-        return logits[back], detected[back]
+        return logits[back], alarms[back]
 
     def forget(self) -> None:
         """Drop the golden values; they are recorded again when they are next needed."""
@@ -208,6 +208,6 @@ def joined(parts: list[Resumed], order: torch.Tensor) -> Resumed:
     return Resumed(
         together([part.logits for part in parts]),
         together([part.golden for part in parts]),
-        together([part.detected for part in parts]),
+        together([part.alarms for part in parts]),
         Change(*(together(list(side)) for side in zip(*(p.struck for p in parts), strict=True))),
     )

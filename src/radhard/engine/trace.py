@@ -216,7 +216,7 @@ def _check_steady(trace: Trace) -> None:
 def answered(
     workload: Workload, guard: Guard | StepGuard | None = None, memory: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The logits (b, classes) and alarms (b,) of what `record` records, without the rest of it."""
+    """Logits (b, classes) and alarms (b, watched steps) that `record` records, and nothing else."""
     needs = needs_of(workload)
     watching = step_guard(guard, workload) if guard is not None else None
     rows, _ = planned_rows(workload, needs, None, memory)
@@ -229,7 +229,7 @@ def answered(
             found, alarm = run_steps(workload, start, span, watching, rows)
             logits.append(found[output][: len(part)])
             alarms.append(alarm[: len(part)])
-    return torch.cat(logits), torch.cat(alarms).any(1)
+    return torch.cat(logits), torch.cat(alarms)
 
 
 def _finite(value: Tensor) -> bool:

@@ -15,6 +15,7 @@ from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, WeightErrors
 from radhard.network.workload import HOST, Workload
 from radhard.protect.area import guarding
+from radhard.protect.extremes import extremes
 from radhard.protect.instead import Instead, check_instead, ends, means, nearest
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import Tap, TapGuard, observed, placed, rectified, tapped
@@ -69,21 +70,6 @@ def element_cost(workload: Workload, steps: Mapping[int, int], operations: float
     return operations * sum(layout.elements for layout in rows if layout is not None)
 
 
-def extremes(
-    workload: Workload, steps: Mapping[int, int], per_neuron: bool = False
-) -> dict[int, tuple[Tensor, Tensor]]:
-    """Lowest and highest fault-free values of some steps, of all or of each neuron."""
-    found: dict[int, tuple[Tensor, Tensor]] = {}
-    for values, _ in observed(workload, steps) if steps else ():
-        for step, seen in values.items():
-            axes = (0,) if per_neuron else (0, 1, 2)
-            low, high = seen.amin(axes), seen.amax(axes)
-            if step in found:
-                low, high = torch.minimum(low, found[step][0]), torch.maximum(high, found[step][1])
-            found[step] = low, high
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class RangeRestriction(Protection):
     """Clamps values behind each activation to their learned range (Ranger; Chen et al., DSN'21).
@@ -115,11 +101,17 @@ class RangeRestriction(Protection):
             raise ValueError(f"cushion {self.cushion!r} can't be: use a share of 0 or more")
         check_instead(self.zero, self.instead)
 
-    def learned(self, training: Workload) -> RangeRestriction:
-        """With the fault-free ranges over ``training``, carried on through pooling and so on."""
+    def learned(self, training: Workload, outside: float = 0.0) -> RangeRestriction:
+        """With the fault-free ranges over ``training``, carried on through pooling and so on.
+
+        Args:
+            training: the network with images to learn from.
+            outside: share of a step's values that its bounds leave out at each end, below 0.5. What
+                is carried on is left as it is then, as it lies within by itself.
+        """
         steps = tapped(training, Tap.ACTIVATION, last=False)
-        own = extremes(training, steps)
-        carried = _carried(training, own)
+        own = extremes(training, steps, outside=outside)
+        carried = {} if outside else _carried(training, own)
         for step, (low, high) in extremes(training, dict.fromkeys(carried, 0)).items():
             least, most = carried[step]  # zeros of padding, and rounding, may lie beyond
             carried[step] = torch.minimum(least, low), torch.maximum(most, high)
@@ -181,10 +173,15 @@ class ClippedActivation(Protection):
 
     thresholds: Fitted = UNFITTED
 
-    def learned(self, training: Workload) -> ClippedActivation:
-        """With the largest fault-free values as thresholds, where the search of `tuned` begins."""
+    def learned(self, training: Workload, outside: float = 0.0) -> ClippedActivation:
+        """With the largest fault-free values as thresholds, where the search of `tuned` begins.
+
+        Args:
+            training: the network with images to learn from.
+            outside: share of a step's values that lies above its threshold, below 0.5.
+        """
         steps = rectified(training, "ClippedActivation")
-        found = extremes(training, steps)
+        found = extremes(training, steps, outside=outside)
         return ClippedActivation(Fitted({step: (high,) for step, (_, high) in found.items()}))
 
     def tuned(

@@ -10,7 +10,8 @@ from radhard.accel.chip import Accelerator
 from radhard.engine.guard import StepGuard
 from radhard.network.workload import Workload
 from radhard.protect.area import guarding
-from radhard.protect.bound import Bounded, element_cost, extremes
+from radhard.protect.bound import Bounded, element_cost
+from radhard.protect.extremes import extremes
 from radhard.protect.instead import Instead, check_instead, ends, means
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import Tap, TapGuard, tapped

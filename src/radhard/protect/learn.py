@@ -13,6 +13,8 @@ from radhard.protect.protection import Fitted, Protection
 
 #: Of one image every range is a point.
 _LEAST = 2
+#: One part in so many chooses.
+_PARTS = 4
 
 
 def apart_from(judged: Workload, learning: Workload) -> Workload:
@@ -72,3 +74,22 @@ def halves(work: Workload) -> tuple[Workload, Workload]:
             "judged on: give at least 4"
         )
     return judged, apart_from(judged, work.with_(work.images[1::2], work.labels[1::2]))
+
+
+def parted(learning: Workload) -> tuple[Workload, Workload]:
+    """Images to learn from, and a quarter of them, that choose among what has been learned.
+
+    Raises:
+        ValueError: for fewer than four.
+    """
+    count = len(learning.images)
+    if count < _PARTS:
+        raise ValueError(
+            f"{count} images to learn from can't be told apart into some to learn from and some to "
+            "choose by: give at least 4 that are not among those that are judged"
+        )
+    chooses = torch.arange(count) % _PARTS == _PARTS - 1
+    taught, choosing = (
+        learning.with_(learning.images[part], learning.labels[part]) for part in (~chooses, chooses)
+    )
+    return taught, choosing

@@ -29,6 +29,7 @@ from radhard.faults.fault import Faults
 from radhard.faults.rate import Read, Words
 from radhard.faults.space import SiteSpace
 from radhard.network.workload import Workload
+from radhard.protect.tap import TapGuard
 
 Flags = NDArray[np.bool_]
 
@@ -228,11 +229,17 @@ UNFITTED = Fitted({})
 
 
 class _Guards(torch.nn.Module):
-    """Several guards: each sees what the one before it left."""
+    """Several guards: each sees what the one before it left.
+
+    Where others stand beside those that correct, alarms are the others': what is corrected needs no
+    repetition, so that it does not count as detected.
+    """
 
     def __init__(self, guards: Sequence[StepGuard]) -> None:
         super().__init__()
         self.guards = list(guards)
+        correct = {id(guard) for guard in guards if isinstance(guard, TapGuard)}
+        self.unheard = correct if len(correct) < len(guards) else set()
         self.parts = torch.nn.ModuleList(g for g in guards if isinstance(g, torch.nn.Module))
 
     @property
@@ -243,7 +250,7 @@ class _Guards(torch.nn.Module):
         output, alarm = sight.output, torch.zeros_like(sight.shared)
         for guard in self._at(sight.step):
             output, more = guard.look(replace(sight, output=output))
-            alarm = alarm | more
+            alarm = alarm if id(guard) in self.unheard else alarm | more
         return output, alarm
 
     @property
@@ -260,7 +267,7 @@ class _Guards(torch.nn.Module):
     def window(self, step: int, real: torch.dtype) -> Window | None:
         for guard in self._at(step):
             if isinstance(guard, WindowGuard) and (found := guard.window(step, real)):
-                return found
+                return _silent(found) if id(guard) in self.unheard else found
         return None
 
     def touch(self, step: int, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
@@ -268,8 +275,18 @@ class _Guards(torch.nn.Module):
         for guard in self._at(step):
             if isinstance(guard, LocalGuard):
                 values, more = guard.touch(step, values, place)
-                alarm = alarm | more
+                alarm = alarm if id(guard) in self.unheard else alarm | more
         return values, alarm
+
+
+def _silent(window: Window) -> Window:
+    """The same without alarms."""
+
+    def judge(values: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        found, alarm = window.judge(values, positions)
+        return found, torch.zeros_like(alarm)
+
+    return window._replace(judge=judge)
 
 
 def joined(protections: Sequence[Protection], workload: Workload) -> StepGuard | None:

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator
-from radhard.engine.guard import Bounds, Guard
+from radhard.engine.guard import Bounds, Guard, OfLayers, StepGuard
 from radhard.engine.trace import record
 from radhard.network.workload import HOST, Workload
 from radhard.protect.area import guarding
+from radhard.protect.names import check_layers
 from radhard.protect.protection import Cost, Protection
 
 #: Images whose values are held while ranges are learned.
@@ -29,13 +30,15 @@ class RangeDetector(Protection):
         cushion: by which share of its magnitude each end of a range is moved outwards, at least 0.
         ranges: lowest and highest output of each layer, from `learned`; where empty, `guard` learns
             them from the workload's own images.
+        layers: names of the layers that are watched, such as the last one; of none given, all.
 
     Raises:
-        ValueError: for a negative cushion.
+        ValueError: for a negative cushion; from `guard` and `cost`, for a layer that is not there.
     """
 
     cushion: float = 0.1
     ranges: tuple[tuple[float, float], ...] = ()
+    layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.cushion >= 0:
@@ -52,7 +55,7 @@ class RangeDetector(Protection):
         ends = (zip(*layer, strict=True) for layer in zip(*found, strict=True))
         return replace(self, ranges=tuple((min(low), max(high)) for low, high in ends))
 
-    def guard(self, workload: Workload) -> Guard:
+    def guard(self, workload: Workload) -> Guard | StepGuard:
         """What watches a run of ``workload``.
 
         Raises:
@@ -64,21 +67,27 @@ class RangeDetector(Protection):
                 f"ranges of {len(ranges)} layers do not fit {len(workload.layers)} layers: learn "
                 "them on the same network"
             )
+        check_layers(workload, self.layers, "RangeDetector")
         grown = 1 + self.cushion
-        return _Ranges(
-            tuple(
-                (
-                    low * grown if low < 0 else low / grown,
-                    high * grown if high > 0 else high / grown,
-                )
-                for low, high in ranges
-            )
+        limits = tuple(
+            (low * grown if low < 0 else low / grown, high * grown if high > 0 else high / grown)
+            for low, high in ranges
         )
+        if not self.layers:
+            return _Ranges(limits)
+        steps = {
+            layer.step: number
+            for number, layer in enumerate(workload.layers)
+            if layer.name in self.layers
+        }
+        return OfLayers(_Ranges(limits), steps)
 
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Two comparisons per output; two bounds per layer."""
-        outputs = sum(layer.channels * layer.positions for layer in workload.layers)
-        found = guarding(2 * outputs, 64 * len(workload.layers), chip, workload)
+        check_layers(workload, self.layers, "RangeDetector")
+        own = [x for x in workload.layers if not self.layers or x.name in self.layers]
+        outputs = sum(layer.channels * layer.positions for layer in own)
+        found = guarding(2 * outputs, 64 * len(own), chip, workload)
         return replace(found, rerun=1.0, detection=1.0)
 
 

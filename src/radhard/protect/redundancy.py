@@ -94,10 +94,8 @@ class Redundancy(Protection):
         for place, name in enumerate(names):
             here = struck.layer == numbers[name]
             if self.channels:
-                layer = workload.layers[numbers[name]]
-                own = np.isin(np.arange(layer.channels), self.channels[place])
-                channel = _channel(layer, faults)
-                here &= (channel >= 0) & own[np.maximum(channel, 0)]
+                channel = channel_of(workload.layers[numbers[name]], faults)
+                here &= np.isin(channel, self.channels[place])
             covered |= here
         covered &= faults.latch | ~np.isin(struck.operand, ("weight", "input"))
         alarmed = covered & activated(workload, struck) & (self.copies == 2)
@@ -137,7 +135,7 @@ class Redundancy(Protection):
         return Cost(macs, operations, bits, area, macs / own * cycles, False, again, again)
 
 
-def _channel(layer: Layer, faults: Struck) -> NDArray[np.int64]:
+def channel_of(layer: Layer, faults: Struck) -> NDArray[np.int64]:
     """The only output channel that a corruption of a layer can change, (n,); -1 for several."""
     struck = faults.corruption
     of_output = np.isin(struck.operand, ("output", "psum", "product"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,99 +18,35 @@ from radhard.campaign.campaign import Campaign
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
 from radhard.campaign.shard import shards_of
+from radhard.campaign.strike import alarm_at
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip
 from radhard.faults.space import SiteSpace
-from radhard.protect.checksum import Checksum
-from radhard.protect.protection import Cost, Flags, Protection, Struck, hardened, stopped_by
-from radhard.protect.ranges import RangeDetector
+from radhard.protect.protection import Flags, Protection, Struck, hardened, stopped_by
 from radhard.protect.storage import SECDED, Parity
 from radhard.sampling.gradient import GradientImportance
 from radhard.sampling.sampler import Sampler
 from radhard.sampling.tally import Tally
+from radhard.search.clean import layer_of
+from radhard.search.part import Option, Watched
 
 Reals = NDArray[np.float64]
 #: Outcomes of a run that are kept.
-_METRICS = ("sdc1", "correct", "lost", "gained", "sdc1_undetected", "detected")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Watched:
-    """A guard of the run, or none.
-
-    Attributes:
-        name: for tables.
-        protections: one or none.
-        cost: what it takes.
-    """
-
-    name: str
-    protections: tuple[Protection, ...]
-    cost: Cost
-
-    @property
-    def failure(self) -> str:
-        """The outcome that is a failure: what a detector sees is repaired by repetition."""
-        detects = any(isinstance(part, RangeDetector | Checksum) for part in self.protections)
-        return "sdc1_undetected" if detects else "sdc1"
-
-    @property
-    def corrects(self) -> bool:
-        """Whether it changes what is computed, rather than raise an alarm."""
-        return bool(self.protections) and self.failure == "sdc1"
-
-
-#: Nothing watches.
-PLAIN = Watched("no guard", (), Cost())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Option:
-    """A protection that can be added, one per slot; what it does to faults needs no run.
-
-    Attributes:
-        slot: what it protects; another option of the same slot replaces it.
-        name: for tables.
-        protection: the thing itself.
-        cost: what it takes.
-        repeats: whether it needs the inference to be run again.
-        by: the guard whose alarms in the option's layer are its own, where it is a checksum.
-    """
-
-    slot: str
-    name: str
-    protection: Protection
-    cost: Cost
-    repeats: bool
-    by: Watched | None = None
+_METRICS = ("sdc1", "correct", "lost", "gained")
 
 
 class Seen(NamedTuple):
     """What faults do under a guard.
 
     Attributes:
-        columns: failures as ``sdc1``, and right answers that are ``lost`` and ``gained``, (n,); a
-            fault that a detector sees counts as harmless.
+        columns: failures as ``sdc1``, and right answers that are ``lost`` and ``gained``, (n,).
         right: whether the fault-free answer is, (n,).
-        detected: the guard's alarms, (n,); of a guard that does not correct, where the fault does
-            harm without it.
+        alarms: of a check, (n,) by the name of the layer, where the fault does harm without it.
     """
 
     columns: dict[str, Flags]
     right: Flags
-    detected: Flags
-
-
-class Clean(NamedTuple):
-    """A guarded network without a fault, over all images of a campaign.
-
-    Attributes:
-        accuracy: share of right answers.
-        alarms: share of images with an alarm, which is a false one.
-    """
-
-    accuracy: float
-    alarms: float
+    alarms: dict[str, Flags]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +59,6 @@ class Common:
         space: what of it the faults are drawn from: the strata of ``plain`` with less exposure.
         faults: drawn from ``space``.
         store: folder in which outcomes are kept.
-        cleans: networks without a fault, by guard, as far as they were asked for.
     """
 
     campaign: Campaign
@@ -131,10 +66,9 @@ class Common:
     space: SiteSpace
     faults: Faults
     store: Path | None = None
-    cleans: dict[str, Clean] = field(default_factory=dict)
     _seen: dict[str, Seen] = field(default_factory=dict, repr=False)
-    _passes: dict[int, Reals] = field(default_factory=dict, repr=False)
-    _left: dict[int, Reals] = field(default_factory=dict, repr=False)
+    _passes: dict[Option, Reals] = field(default_factory=dict, repr=False)
+    _left: dict[Option, Reals] = field(default_factory=dict, repr=False)
 
     @classmethod
     def drawn(
@@ -168,65 +102,49 @@ class Common:
         return self._seen[guard.name]
 
     def _run(self, guard: Watched) -> Seen:
-        columns = self._kept(guard, self._digest, lambda: self._outcomes(guard))
-        seen = columns["detected"] & (guard.failure != "sdc1")
-        kept = {
-            "sdc1": columns[guard.failure],
-            "lost": columns["lost"] & ~seen,
-            "gained": columns["gained"] & ~seen,
-        }
+        columns = self._kept(guard)
         right = columns["lost"] | (columns["correct"] & ~columns["gained"])
-        return Seen(kept, right, columns["detected"])
-
-    def clean(self, guard: Watched) -> Clean:
-        """What the network does without a fault, with the guard on."""
-        if guard.name not in self.cleans:
-
-            def measured() -> dict[str, np.ndarray]:
-                guarded = self._guarded(guard)
-                return {"clean": np.array(guarded.clean())}
-
-            found = self._kept(guard, "clean", measured)["clean"]
-            self.cleans[guard.name] = Clean(*found.tolist())
-        return self.cleans[guard.name]
+        own = {name: columns.pop(name) for name in _METRICS}
+        del own["correct"]
+        return Seen(own, right, columns)
 
     def _guarded(self, guard: Watched) -> Campaign:
         return self.campaign.with_(protections=guard.protections, name=self.campaign.name)
 
-    def _kept(
-        self, guard: Watched, what: str, make: Callable[[], dict[str, np.ndarray]]
-    ) -> dict[str, np.ndarray]:
-        """Arrays from the store, or made and put there."""
+    def _kept(self, guard: Watched) -> dict[str, Flags]:
+        """Outcomes from the store, or found out and put there."""
         if self.store is None:
-            return make()
-        path = self.store / f"{self._guarded(guard).id[:16]}-{what}.npz"
+            return self._outcomes(guard)
+        path = self.store / f"{self._guarded(guard).id[:16]}-{self._digest}.npz"
         found = reusable_arrays(path)
         if found is None:
-            found = make()
+            found = self._outcomes(guard)
             keep_arrays(path, found)
         return found
 
     def _telling(self, guard: Watched) -> Flags:
-        """The faults to run: a guard that does not correct needs those alone that do harm, (n,)."""
-        if guard.corrects or not guard.protections:
+        """The faults to run, (n,): a check has to see those alone that do harm without it."""
+        if guard.below is None:
             return np.ones(len(self.faults), bool)
-        harm = self.under(PLAIN).columns
+        harm = self.under(guard.below).columns
         return harm["sdc1"] | harm["lost"] | harm["gained"]
 
     def _outcomes(self, guard: Watched) -> dict[str, Flags]:
-        """Of the telling faults, window by window; of the others those without protections."""
+        """Of the telling faults, window by window; of the others those without the check."""
         guarded, chosen = self._guarded(guard), self._telling(guard)
         golden = guarded.golden()
         ends = np.cumsum([0, *(count for _, count in shards_of(len(self.faults)))])
         found = {metric: np.zeros(len(self.faults), bool) for metric in _METRICS}
-        if not chosen.all():
-            found["correct"] = self.under(PLAIN).right.copy()
+        if guard.below is not None:
+            found["correct"] = self.under(guard.below).right.copy()
+            found |= {name: np.zeros(len(self.faults), bool) for name in guard.checked}
         for start, end in itertools.pairwise(ends):
             own = start + np.flatnonzero(chosen[start:end])
             if len(own):
-                part = guarded.outcomes(self.plain, golden, self.faults[own])
-                for metric in _METRICS:
-                    found[metric][own] = part[metric]
+                faults = self.faults[own]
+                part = guarded.strike.outcomes(self.plain, golden, faults, guard.below is not None)
+                for name in found:
+                    found[name][own] = part[name if name in _METRICS else alarm_at(name)]
         return found
 
     @cached_property
@@ -245,37 +163,41 @@ class Common:
 
     def passes(self, option: Option) -> Reals:
         """Share of each fault that still strikes, (n,): 0 where it is stopped."""
-        if id(option) not in self._passes:
-            self._passes[id(option)] = self._passed(option)
-        return self._passes[id(option)]
+        if option not in self._passes:
+            self._passes[option] = self._passed(option)
+        return self._passes[option]
 
     def _passed(self, option: Option) -> Reals:
         if option.by is not None:
-            assert isinstance(option.protection, Checksum)
-            names = [layer.name for layer in self.campaign.network.layers]
-            own = names.index(option.protection.layers[0])
-            seen = self.under(option.by).detected & (self.struck.corruption.layer == own)
-            return np.where(seen, 0.0, 1.0)
+            return np.where(self.under(option.by).alarms[layer_of(option)], 0.0, 1.0)
         stopped = stopped_by([option.protection], self.campaign.network, self.struck).harmless
         return np.where(
             stopped, 0.0, share_left([option.protection], self.plain)[self.faults.stratum]
         )
 
+    def failing(self, guard: Watched) -> Reals:
+        """Weighted failures under a guard alone, (n,); sums are proportional to rates."""
+        found: Reals = self.under(guard).columns["sdc1"] * self.faults.weight
+        return found
+
     def weight(self, guard: Watched, chosen: Sequence[Option]) -> float:
-        """Weighted failures that are left; proportional to the rate."""
-        left = self.under(guard).columns["sdc1"] * self.faults.weight
+        """Weighted failures that are left."""
+        left = self.failing(guard)
         for option in chosen:
             left = left * self.passes(option)
         return float(left.sum())
+
+    def left(self, option: Option) -> Reals:
+        """Which share of each stratum's strikes can still do something, (strata,)."""
+        if option not in self._left:
+            self._left[option] = left_open([option.protection], self.campaign, self.plain)
+        return self._left[option]
 
     def open_share(self, chosen: Sequence[Option]) -> float:
         """Share of all strikes that can still do something, whatever the faults have shown."""
         left = self.plain.probability
         for option in chosen:
-            if id(option) not in self._left:
-                found = left_open([option.protection], self.campaign, self.plain)
-                self._left[id(option)] = found
-            left = left * self._left[id(option)]
+            left = left * self.left(option)
         return float(left.sum())
 
     def tally(self, guard: Watched, chosen: Sequence[Option]) -> Tally:
@@ -303,11 +225,11 @@ class Common:
         rng = np.random.default_rng([int(self._digest, 16), len(self.faults)])
         return rng.random(len(self.faults))
 
-    def result(self, guard: Watched, tally: Tally, confidence: float = 0.95) -> Result:
-        """A design's answer; failures are its ``sdc1``."""
+    def result(self, tally: Tally, accuracy: float, confidence: float = 0.95) -> Result:
+        """A design's answer, with its accuracy without a fault; failures are its ``sdc1``."""
         return Result(
             self.campaign.id, self.campaign.name, self.space, self.campaign.sampler, tally,
-            self.clean(guard).accuracy, confidence, False, 0.0,
+            accuracy, confidence, False, 0.0,
             images=self.campaign.windows.sample,
         )  # fmt: skip
 

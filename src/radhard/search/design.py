@@ -1,21 +1,35 @@
-"""Sets of protections: found one after the other, on the same faults for all."""
+"""Sets of protections, with what they cost and leave on the faults on which they were found."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.result import Result
 from radhard.faults.space import SiteSpace
+from radhard.network.workload import Workload
 from radhard.protect.area import cycles_of
-from radhard.protect.checksum import Checksum
 from radhard.protect.protection import Cost, Protection
-from radhard.search.common import PLAIN, Clean, Common, Option, Reals, Watched, left_open
+from radhard.search.clean import Cleans
+from radhard.search.common import Common, Reals, left_open
+from radhard.search.part import PLAIN, Option, Watched, named
 from radhard.stats.estimate import Estimate
 
 #: What a comparison or a vote on one value counts, in multiply-accumulates.
 OPERATION = 0.1
+
+
+def work_of(cost: Cost, work: Workload) -> float:
+    """Work that is added, as a share of the network's multiply-accumulates."""
+    return (cost.macs + OPERATION * cost.operations) / sum(layer.macs for layer in work.layers)
+
+
+def longer_by(cost: Cost, campaign: Campaign) -> float:
+    """Latency that is added without an alarm, as a share of an inference's."""
+    base = cycles_of(campaign.chip, campaign.network)
+    macs = sum(layer.macs for layer in campaign.network.layers)
+    return cost.cycles / base if base else cost.macs / macs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,8 +44,10 @@ class Design:
         cost: the whole record.
         weight: of the failures that it leaves of the faults on which it was found.
         open: share of all strikes that its options don't stop, whatever these do.
-        clean: what it does without a fault, on images that nothing was learned from.
-        loss: of accuracy without a fault, against no protections.
+        accuracy: without a fault, on images that neither taught nor chose anything.
+        loss: of that, against no protections.
+        changed: share of these images that its guard changes, or that raise an alarm.
+        reruns: share of these images for which the inference is run again.
         latency: added without a fault, as a share of an inference's: what is computed more, and
             inferences that are run again for false alarms.
     """
@@ -43,49 +59,43 @@ class Design:
     cost: Cost
     weight: float
     open: float
-    clean: Clean
+    accuracy: float
     loss: float
+    changed: float
+    reruns: float
     latency: float
 
     @classmethod
-    def of(cls, common: Common, guard: Watched, options: Sequence[Option]) -> Design:
+    def of(
+        cls, common: Common, cleans: Cleans, guard: Watched, options: Sequence[Option]
+    ) -> Design:
         """With what it costs and leaves."""
         cost = sum((option.cost for option in options), guard.cost)
-        macs = sum(layer.macs for layer in common.campaign.network.layers)
-        work = (cost.macs + OPERATION * cost.operations) / macs
-        weight = common.weight(guard, options)
-        left = common.open_share(options)
-        clean, plain = common.clean(guard), common.clean(PLAIN)
-        alarms = max([clean.alarms if guard.failure != "sdc1" else 0.0,
-                      *(common.clean(one.by).alarms for one in options if one.by)])  # fmt: skip
-        again = alarms * cost.rerun
-        base = cycles_of(common.campaign.chip, common.campaign.network)
-        longer = cost.cycles / base if base else cost.macs / macs
+        clean, plain, reruns = (
+            cleans.under(guard), cleans.under(PLAIN).accuracy, cleans.false_alarms(options),
+        )  # fmt: skip
+        longer = longer_by(cost, common.campaign)
         return cls(
-            guard, tuple(options), cost.area, work, cost, weight, left,
-            Clean(clean.accuracy, max(clean.alarms, alarms)), plain.accuracy - clean.accuracy,
-            longer + again * (1 + longer),
+            guard, tuple(options), cost.area, work_of(cost, common.campaign.network), cost,
+            common.weight(guard, options), common.open_share(options), clean.accuracy,
+            plain - clean.accuracy, max(float(clean.changed.mean()), reruns), reruns,
+            longer + reruns * (1 + longer),
         )  # fmt: skip
 
     @property
     def name(self) -> str:
         """The parts."""
-        return ", ".join([self.guard.name, *(option.name for option in self.options)])
+        return named(self.guard, self.options)
 
     @property
     def protections(self) -> tuple[Protection, ...]:
-        """The parts."""
-        return (*self.guard.protections, *(option.protection for option in self.options))
+        """The parts; checks see values before a guard corrects them."""
+        return (*(option.protection for option in self.options), *self.guard.protections)
 
     @property
     def repeats(self) -> bool:
         """Whether a part needs inferences to be run again."""
-        return self.guard.failure != "sdc1" or any(option.repeats for option in self.options)
-
-    @property
-    def false_reruns(self) -> float:
-        """Share of images without a fault for which the inference is run again, at most."""
-        return self.clean.alarms if self.repeats and not self.guard.corrects else 0.0
+        return any(option.repeats for option in self.options)
 
     @property
     def overhead(self) -> float:
@@ -97,7 +107,7 @@ class Design:
         tally = batches[0].tally(self.guard, self.options)
         for more in batches[1:]:
             tally = tally + more.tally(self.guard, self.options)
-        return batches[0].result(self.guard, tally, confidence)
+        return batches[0].result(tally, self.accuracy, confidence)
 
     def open_strata(self, campaign: Campaign, space: SiteSpace) -> Reals:
         """Which share of each stratum's strikes can still do something, (strata,)."""
@@ -107,66 +117,3 @@ class Design:
 def rate_of(found: Result) -> Estimate:
     """Rate of failures in FIT, or their probability where the chip has no raw rates."""
     return found.fit("sdc1") if found.space.rate_fit is not None else found["sdc1"]
-
-
-def grown(common: Common, guard: Watched, options: Sequence[Option]) -> Iterator[Design]:
-    """Designs that begin with a guard: the best option for its overhead is added each time.
-
-    That is what lowers the failures most; where none does, what closes most of the chip: faults
-    that few of the common ones are like do harm too.
-    """
-    if guard.corrects:
-        # its alarms say that it has corrected, not that a run must be repeated
-        options = [one for one in options if not isinstance(one.protection, Checksum)]
-    last = Design.of(common, guard, [])
-    yield last
-    for left in (failing, still_open):
-        for design in added(common, last, options, left):
-            yield design
-            last = design
-
-
-def failing(design: Design) -> float:
-    """What a design leaves of the failures on common faults."""
-    return design.weight
-
-
-def still_open(design: Design) -> float:
-    """What a design leaves open, whatever the common faults have shown."""
-    return design.open
-
-
-def added(
-    common: Common, now: Design, options: Sequence[Option], left: Callable[[Design], float]
-) -> Iterator[Design]:
-    """More and more added to a design, as long as it lowers what is ``left``, cheapest gain first.
-
-    Args:
-        common: the faults on which designs are found.
-        now: where to begin.
-        options: what can be added, one per slot.
-        left: what each addition should lower most for its overhead.
-    """
-    while True:
-        best: tuple[float, Design] | None = None
-        chosen = {option.slot: option for option in now.options}
-        for option in options:
-            tried = Design.of(common, now.guard, [*({**chosen, option.slot: option}).values()])
-            gain = left(now) - left(tried)
-            if gain > 1e-12 * max(left(now), 1e-300):
-                worth = gain / max(tried.overhead - now.overhead, 1e-9)
-                if best is None or worth > best[0]:
-                    best = worth, tried
-        if best is None:
-            return
-        now = best[1]
-        yield now
-
-
-def front(designs: Sequence[Design]) -> list[Design]:
-    """Those that no other beats in both weight and overhead, cheapest first."""
-    found: list[Design] = []
-    for design in sorted(designs, key=lambda d: (d.overhead, d.weight)):
-        if not found or design.weight < found[-1].weight:
-            found.append(design)
-    return found

@@ -15,7 +15,7 @@ from radhard.protect.protection import Cost
 from radhard.protect.storage import BitTriplication
 from radhard.rtl.design import ArrayDesign, Protect, Value
 from radhard.rtl.hardware import measured
-from radhard.search.common import Option, Watched
+from radhard.search.part import Option, Watched
 
 #: Whose bits a protection of arrays keeps three times.
 _VOTED: dict[Protect, tuple[Value, str]] = {
@@ -82,8 +82,8 @@ def measured_options(campaign: Campaign) -> Iterator[Option]:
             continue  # the top bits of some layers would be others than those that vote
         (width,) = widths
         top = BitTriplication(tuple(range(width - copies, width)), (component,))
-        name = f"top {copies} bits of {component} tripled, measured"
-        yield Option(f"component {component}", name, top, Cost(area=area), False)
+        what, slot = f"top {copies} bits of {{}} tripled, measured", f"component {component}"
+        yield Option(slot, what, component, top, Cost(area=area), False)
 
 
 def ports(work: Workload) -> tuple[list[int], list[int]]:

@@ -15,6 +15,8 @@ from radhard.view.plot import COLOURS, SHARES, styled
 from radhard.view.study import study_table, study_written
 from radhard.view.wording import percent
 
+#: Members of a design that are worth being told apart.
+_SEVERAL = 2
 #: What intervals of fresh faults are worth.
 TOGETHER = (
     f"All intervals of fresh faults together hold with {100 * JOINT:g} % probability, so that the "
@@ -36,21 +38,47 @@ def goal_words(goal: Goal, unit: str) -> str:
         parts.append(f"storage area + {percent(goal.area)} at most")
     if goal.macs is not None:
         parts.append(f"work + {percent(goal.macs)} at most")
+    if goal.latency is not None:
+        parts.append(f"latency + {percent(goal.latency)} at most")
     parts.append(f"accuracy without a fault - {100 * goal.accuracy_loss:.3g} points at most")
     parts.append(f"false alarms that run again {percent(goal.false_alarms)} at most")
     return ", ".join(parts)
 
 
+def _slug(goal: Goal) -> str:
+    """A goal in the name of a file.
+
+    >>> _slug(Goal(rate=0.5, area=0.05))
+    '-fit-0.5-area-0.05'
+    """
+    usual = Goal(0.0)
+    asked = {
+        "fit": goal.rate, "area": goal.area, "macs": goal.macs, "latency": goal.latency,
+        "loss": goal.accuracy_loss if goal.accuracy_loss != usual.accuracy_loss else None,
+        "alarms": goal.false_alarms if goal.false_alarms != usual.false_alarms else None,
+    }  # fmt: skip
+    return "".join(f"-{name}-{value:g}" for name, value in asked.items() if value is not None)
+
+
 def beaten_words(found: Choice) -> str:
-    """What became of the designs that were not judged."""
+    """Of what the designs are the best."""
     tried = (
-        " As no other met the goal, those within the budgets were tried on fresh faults too; one "
-        "that is not shown has an upper end that a cheaper one stays below."
+        " As no other met the goal, the cheapest that leave less of the chip open were tried on "
+        "fresh faults too."
     )
     return (
-        f"{found.beaten} more designs were found; on the {found.common:,} common faults another "
-        f"one was no worse in either rate or overhead.{tried if found.searched else ''}"
+        f"On the {found.common:,} common faults no other set of up to {found.options:,} options, "
+        f"with any of {found.guards} guards, leaves so few failures for so little within the "
+        f"limits.{tried if found.searched else ''}"
     )
+
+
+def member_words(found: Choice) -> str:
+    """What each part of the chosen design does alone; nothing where it has a single one."""
+    if len(found.members) < _SEVERAL:
+        return ""
+    parts = (f"{part.name} {part.does}, which leaves {part.rate}" for part in found.members)
+    return f"Each part of the chosen design alone, on other fresh faults: {'; '.join(parts)}."
 
 
 def missed_words(found: Choice, goal: Goal, repeat: bool) -> str:
@@ -91,14 +119,14 @@ def _up(number: float) -> float:
 
 def _over_words(found: Choice, goal: Goal) -> str:
     """Which overhead would do; where no design is sure to, that there are some over the budgets."""
-    closed = next((design for design in found.over if design.open == 0), None)
-    if closed is not None:
+    closed = found.closed
+    if closed is not None and goal.exceeded(closed):
         return (
             f"allow {percent(closed.area)} of area and {percent(closed.work)} of work for "
             f"{closed.name}, which leaves nothing open"
         )
-    few = f"allow more overhead, designs over the budgets: {len(found.over)}"
-    return few if found.over and goal.rate else ""
+    limited = any(most is not None for most in (goal.area, goal.macs, goal.latency))
+    return "allow more overhead" if limited and goal.rate else ""
 
 
 def _more_words(found: Choice, goal: Goal) -> str:
@@ -116,7 +144,7 @@ def _more_words(found: Choice, goal: Goal) -> str:
 
 
 def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:
-    """Write ``protect.html`` into a folder; gives its path."""
+    """Write a page into a folder, by the name of its goal; gives its path."""
     unit = rate_words(found.plain)
     asked = f"Asked for: {goal_words(goal, unit)}."
     rows = {trial.design.name: trial for trial in found.trials}
@@ -134,7 +162,7 @@ def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:
             "them, and judged on fresh ones. Area is a share of the chip's storage, work of the "
             "network's multiply-accumulates; a comparison counts a tenth. Latency is what is added "
             "without a fault, false alarms that run an inference again among it. "
-            + beaten_words(found),
+            + " ".join(filter(None, (beaten_words(found), member_words(found)))),
             **study_table(
                 "protections", list(rows), _columns(unit),
                 lambda row, column: _cells(rows[row], unit)[column],
@@ -145,7 +173,11 @@ def choice_page(found: Choice, goal: Goal, name: str, store: Path) -> Path:
     lead = f"{name}: failure rate against what protections take."
     note = f"Square brackets hold intervals; of common faults 95 % each, for itself. {TOGETHER}"
     return study_written(
-        store / "protect.html", [{"title": name, "entries": entries}], title, lead, note
+        store / f"protect{_slug(goal)}.html",
+        [{"title": name, "entries": entries}],
+        title,
+        lead,
+        note,
     )
 
 

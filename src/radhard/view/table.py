@@ -135,7 +135,7 @@ def show_suppression(found: Sequence[Curves]) -> None:
 
 def show_choice(found: Choice, goal: Goal, name: str) -> None:
     """Print the designs that were judged, why each other one was not chosen, and the winner."""
-    from radhard.view.choice import TOGETHER, beaten_words, goal_words, rate_words
+    from radhard.view.choice import TOGETHER, beaten_words, goal_words, member_words, rate_words
 
     unit = rate_words(found.plain)
     table = _table(f"{name}: {unit} on fresh faults", ("", "design"), _CHOICE_HEADS)
@@ -152,7 +152,7 @@ def show_choice(found: Choice, goal: Goal, name: str) -> None:
     print(f"asked for: {goal_words(goal, unit)}")
     for number, trial in enumerate(found.trials, 1):
         print(f"{number:>2}: {trial.verdict}")
-    print(f"{beaten_words(found)} {TOGETHER}")
+    print(" ".join(filter(None, (beaten_words(found), member_words(found), TOGETHER))))
     if found.winner is not None:
         winner = found.winner
         print(f"chosen: {winner.design.name}")
