@@ -26,6 +26,29 @@ def work(residual: nn.Module, images: Tensor, labels: Tensor) -> rh.Workload:
     return rh.capture(residual, images, labels)
 
 
+@pytest.mark.parametrize("outside", [0.0, 0.001, 0.05])
+def test_bounds_leave_a_share_outside(work: rh.Workload, outside: float) -> None:
+    """That of all values, sorted; batches of images make no difference."""
+    many = work.with_(torch.randn(150, *work.images.shape[1:]), torch.zeros(150, dtype=torch.int64))
+    learned = RangeRestriction().learned(many, outside).fitted.tensors
+    clipped = ClippedActivation().learned(many, outside).thresholds.tensors
+    steps = tapped(many, Tap.ACTIVATION, last=False)
+    seen: dict[int, list[Tensor]] = {}
+    for values, _ in observed(many, steps):
+        for step, part in values.items():
+            seen.setdefault(step, []).append(part.flatten())
+    for step, parts in seen.items():
+        ordered = torch.cat(parts).sort().values
+        beyond = int(outside * len(ordered))
+        low, high = learned[step]
+        assert (float(low), float(high)) == (float(ordered[beyond]), float(ordered[-1 - beyond]))
+        if step in clipped:
+            assert clipped[step][0] == high
+    for wrong in (-0.1, 0.5, float("nan")):
+        with pytest.raises(ValueError, match="outside can't be: use one from 0 to"):
+            ClippedActivation().learned(many, wrong)
+
+
 def test_clamping_and_zeroing() -> None:
     values = torch.tensor([[[-3.0, 0.5, 7.0, torch.nan, torch.inf, -torch.inf]]])
     low, high = torch.tensor(-1.0), torch.tensor(2.0)

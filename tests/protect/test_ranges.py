@@ -72,6 +72,25 @@ def test_ranges_are_learned_part_by_part_as_on_all_images(work) -> None:
     assert rh.RangeDetector().learned(several).ranges == rh.record(several).ranges
 
 
+def test_some_layers_are_watched_at_their_own_cost(work) -> None:
+    """What all watch is what each does: alarms are a union, and costs a sum."""
+    whole = rh.RangeDetector(0.0).learned(work)
+    names = [layer.name for layer in work.layers]
+    scale = torch.linspace(0.8, 1.3, len(work.images))[:, None, None, None]
+    wrong = work.with_(scale * work.images, work.labels)
+    parts = [replace(whole, layers=(name,)) for name in names]
+    alarms = [rh.record(wrong, part.guard(wrong)).detected for part in parts]
+    assert torch.equal(torch.stack(alarms).any(0), rh.record(wrong, whole.guard(wrong)).detected)
+    assert not all(torch.equal(alarms[0], own) for own in alarms[1:])
+    costs = [part.cost(work, rh.chips.EYERISS) for part in parts]
+    together = whole.cost(work, rh.chips.EYERISS)
+    assert sum(cost.operations for cost in costs) == together.operations
+    assert sum(cost.memory_bits for cost in costs) == together.memory_bits
+    for use in (lambda d: d.guard(work), lambda d: d.cost(work, rh.chips.EYERISS)):
+        with pytest.raises(ValueError, match="RangeDetector: no layer 'nowhere'"):
+            use(replace(whole, layers=("nowhere",)))
+
+
 def test_ranges_of_another_network_are_refused(work) -> None:
     with pytest.raises(ValueError, match="learn them on the same network"):
         rh.RangeDetector(0.1, ((0.0, 1.0),)).guard(work)

@@ -131,6 +131,21 @@ def test_copies_help_where_they_compute_but_not_against_memory(work) -> None:
     assert (twice.alarmed == twice.harmless).all()  # latches are always read
 
 
+def test_channels_of_one_layer_are_no_channels_of_another(work) -> None:
+    """Faults of a layer with more channels are told from those of the layer that has copies."""
+    _, _, seen = struck(work, rh.chips.EYERISS)
+    whole = [Redundancy(2, (layer.name,)).stops(work, seen).harmless for layer in work.layers]
+    for number, layer in enumerate(work.layers):
+        every = tuple(range(layer.channels))
+        some = [
+            Redundancy(2, (layer.name,), (part,)).stops(work, seen).harmless
+            for part in (every[: len(every) // 2], every[len(every) // 2 :])
+        ]
+        assert not (some[0] & some[1]).any()
+        assert ((some[0] | some[1]) <= whole[number]).all()
+        assert (some[0] | some[1]).any()
+
+
 def test_codes_are_checked_by_what_reads(work) -> None:
     """A wrong value that nothing reads any more raises no alarm."""
     _, _, seen = struck(work, rh.chips.SYSTOLIC(8, 8))

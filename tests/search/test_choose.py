@@ -10,6 +10,7 @@ from torch import nn
 
 import radhard as rh
 from radhard.campaign.ask import asked
+from radhard.campaign.strike import Strike
 from radhard.network.source import subject
 from radhard.protect.learn import apart_from, halves
 from radhard.search.choose import Choice, choose
@@ -122,13 +123,20 @@ def test_without_repetition_nothing_repeats(campaign: rh.Campaign) -> None:
 
 
 def test_what_was_tried_is_kept(campaign, tmp_path: Path, monkeypatch) -> None:
+    """The same goal again runs nothing; another one leaves what was found, and has its own."""
     goal = Goal(macs=0.01)
     first = choose(campaign, learning(campaign), goal, 200, 200, store=tmp_path)
-    monkeypatch.setattr(rh.Campaign, "outcomes", lambda *_: pytest.fail("run again"))
-    second = choose(campaign, learning(campaign), goal, 200, 200, store=tmp_path)
+    held = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patched:
+        patched.setattr(Strike, "outcomes", lambda *_: pytest.fail("run again"))
+        second = choose(campaign, learning(campaign), goal, 200, 200, store=tmp_path)
     assert [t.design.name for t in first.trials] == [t.design.name for t in second.trials]
     assert [t.rate for t in first.trials] == [t.rate for t in second.trials]
     assert first.winner.design.work <= 0.01
+    other = choose(campaign, learning(campaign), Goal(macs=0.0001), 200, 200, store=tmp_path)
+    assert other.winner.design.name != first.winner.design.name
+    assert all(path.read_bytes() == content for path, content in held.items())
+    assert len(list(tmp_path.glob("winner/*/campaign.toml"))) == 2
 
 
 def test_chips_without_rates_have_probabilities(campaign: rh.Campaign) -> None:
