@@ -28,6 +28,8 @@ _SURE = 0.5
 _MANY, _LARGE = 8, 2**17
 
 
+#: No image.
+NONE = torch.zeros(0, dtype=torch.int64)
 #: From rows (n, elements) of a step, and a function that gives values of earlier steps, to the
 #: images in which a guard may find something, (k,), ascending; ``None`` for any of them.
 Scout = Callable[[Tensor, Callable[[int], Any]], Tensor | None]
@@ -53,8 +55,11 @@ def outside(
     if bounds is None or bounds.low.numel() != 1 or bounds.high.numel() != 1:
         return None
     low, high = (end.to(rows.dtype).item() for end in (bounds.low, bounds.high))
+    least, most = torch.aminmax(rows)
+    if least.item() >= low and most.item() <= high:  # neither, where one is no number
+        return NONE
     fine = (rows.amin(1) >= low).logical_and_(rows.amax(1) <= high)
-    return torch.nonzero(fine.logical_not_())[:, 0]  # where one is no number, neither is the least
+    return torch.nonzero(fine.logical_not_())[:, 0]
 
 
 def unequal(
