@@ -71,7 +71,7 @@ def faulty(module: Protected, seed: int) -> Iterator[tuple[str, Tensor]]:
 def test_quick_looks_agree_with_guards_and_with_the_engine(
     residual: nn.Module, wide: nn.Module, images: Tensor, labels: Tensor, name: str
 ) -> None:
-    for model in (residual, wide):
+    for model in (residual, wide) if name in {"clamp", "corrected"} else (residual,):
         work = rh.capture(model, images, labels)
         learned = PROTECTIONS[name].learned(work)
         module = harden(model, [learned], images, labels, alarms=True)
@@ -86,8 +86,8 @@ def test_quick_looks_agree_with_guards_and_with_the_engine(
             torch.testing.assert_close(found, expected, equal_nan=True, rtol=1e-5, atol=1e-5)
             assert torch.equal(found[1][key], expected[1][key])
             fired += int(found[1][key].sum())
-            if not weight.isfinite().all() and layer != "left":
-                continue
+            if not weight.isfinite().all():
+                continue  # which the engine is tried with elsewhere
             number = [x.name for x in work.layers].index(layer)
             wrong = _with_weight(work, number, weight)
             engine = run_noisy(wrong, rh.NeuronErrors(0.0), {}, (0, 0), guard)
