@@ -155,7 +155,7 @@ print(result.fit("sdc1"), result.cost)
 ```
 
 `radhard protect MODEL --target-fit F` searches them; `rh.harden(model, protections)` puts those of the
-run into a module that exports and saves.
+run into a module that tells of alarms, exports and saves: [protected networks in products](products.md).
 
 | name | changes | needs | what |
 |---|---|---|---|"""

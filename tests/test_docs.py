@@ -65,6 +65,14 @@ def test_lines_on_permanent_faults_run(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert names["better"].computing == names["chip"].computing
 
 
+def test_lines_on_products_run(capsys) -> None:
+    text = (ROOT / "docs" / "products.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    torch.manual_seed(0)
+    exec(code, {})
+    assert capsys.readouterr().out == "2 False True\n"
+
+
 def test_lines_on_quantisation_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
     import radhard as rh
 

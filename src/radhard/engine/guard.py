@@ -237,6 +237,12 @@ def watched_steps(guard: StepGuard | None) -> list[int]:
 
 def guarded(guard: StepGuard, workload: Workload, seen: Seen) -> tuple[Tensor, Tensor]:
     """Let ``guard`` see a step; gives rows to go on with, and alarms."""
+    output, alarm = guard.look(sight_of(workload, seen))
+    return rows_of(workload, seen.step, output), alarm
+
+
+def sight_of(workload: Workload, seen: Seen) -> Sight:
+    """What a guard sees of a step."""
     rows = seen.rows
     output = by_channel(workload, seen.step, rows)
     clean = output if seen.clean is rows else by_channel(workload, seen.step, seen.clean)
@@ -249,9 +255,7 @@ def guarded(guard: StepGuard, workload: Workload, seen: Seen) -> tuple[Tensor, T
         layout, value = workload.program.rows[source], seen.values(source)
         return value if layout is None else layout.apart(layout.split(value))
 
-    sight = Sight(seen.step, output, clean, inputs, shared, seen.wrong, seen.weight)
-    output, alarm = guard.look(sight)
-    return rows_of(workload, seen.step, output), alarm
+    return Sight(seen.step, output, clean, inputs, shared, seen.wrong, seen.weight)
 
 
 def by_channel(workload: Workload, step: int, rows: Tensor) -> Tensor:

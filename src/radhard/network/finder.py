@@ -7,12 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from radhard.network.layer import Layer
 from radhard.network.operation import Geometry
-from radhard.network.product import Sliding, attention, convolution
+from radhard.network.product import Sliding
+from radhard.network.products import (
+    Attending,
+    Convolving,
+    LookingUp,
+    Multiplying,
+    Transposing,
+)
 from radhard.network.program import Program, Ref, Step, references
 from radhard.network.sharing import overlap
 
@@ -92,16 +97,7 @@ def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
         "r": r * math.prod(thick), "s": s, "groups": groups,
     }  # fmt: skip
 
-    def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
-        n = len(x)
-        group = channel // (channels // groups)
-        each = torch.arange(n, device=group.device)
-        parts = x.view(n, maps, groups, weight[1], *source[2:])[each, :, group]
-        kernels = weights.view(n, *weight[1:])
-        beside = parts.transpose(0, 1).reshape(maps, -1, *source[2:])
-        sums = convolution(beside, kernels, None, sliding, n)
-        return sums.view(maps, n, -1).transpose(0, 1).reshape(n, -1)
-
+    product = Convolving(maps, weight, source[2:], sliding, groups)
     return Layer(
         name=_name(program, w, step),
         kind="conv",
@@ -112,8 +108,8 @@ def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
         macs=math.prod(bounds[key] for key in "mcefrs"),
         inner=math.prod(out[2:]),
         weight_first=True,
-        product=lambda x, w, b: convolution(x, w, b, sliding, groups),
-        one_channel=one_channel,
+        product=product,
+        one_channel=product.one_channel,
         geometry=_plane_geometry(weight, sliding) if axes == 2 and maps == 1 else None,
         plane=source[2:],
     )
@@ -142,16 +138,8 @@ def _transposed(program: Program, index: int, shapes: Shapes) -> Layer:
         "r": math.prod(weight[2:-1]), "s": weight[-1], "groups": groups,
     }  # fmt: skip
 
-    def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
-        n = len(x)
-        group = channel // (channels // groups)
-        each = torch.arange(n, device=x.device)
-        parts = x.view(n, maps, groups, own, *source[2:])[each, :, group]
-        beside = parts.transpose(0, 1).reshape(maps, -1, *source[2:])
-        kernels = weights.reshape(n * own, 1, *weight[2:])
-        sums: Tensor = op(beside, kernels, None, stride, padding, more, n, dilation)
-        return sums.view(maps, n, -1).transpose(0, 1).reshape(n, -1)
-
+    sliding = stride, padding, dilation
+    product = Transposing(op, maps, out[1], weight, source[2:], sliding, more, groups)
     return Layer(
         name=_name(program, w, step),
         kind="transposed",
@@ -162,8 +150,8 @@ def _transposed(program: Program, index: int, shapes: Shapes) -> Layer:
         macs=maps * math.prod(source[2:]) * math.prod(weight),
         inner=math.prod(out[2:]),
         weight_first=False,
-        product=lambda x, w, b: op(x, w, b, stride, padding, more, groups, dilation),
-        one_channel=one_channel,
+        product=product,
+        one_channel=product.one_channel,
     )
 
 
@@ -173,9 +161,7 @@ def _embedding(program: Program, index: int, shapes: Shapes) -> Layer:
     w, x = step.args[:2]
     rows, width = shapes(w.step)
 
-    def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
-        return weights.gather(1, x.to(torch.int64))
-
+    product = LookingUp()
     return Layer(
         name=_name(program, w, step),
         kind="embedding",
@@ -186,8 +172,8 @@ def _embedding(program: Program, index: int, shapes: Shapes) -> Layer:
         macs=0,
         inner=1,
         weight_first=False,
-        product=lambda x, w, b: F.embedding(x.to(torch.int64), w),
-        one_channel=one_channel,
+        product=product,
+        one_channel=product.one_channel,
     )
 
 
@@ -230,15 +216,7 @@ def _dense(
     e = math.prod(out) // (m * groups) if constant or linear or one else out[-2]
     groups = groups if constant else 1
 
-    def one_channel(x: Tensor, weights: Tensor, channel: Tensor) -> Tensor:
-        rows = x.view(len(x), groups, e, c)[torch.arange(len(x), device=x.device), channel // m]
-        return (rows @ weights.unsqueeze(2)).squeeze(2)
-
-    def product(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
-        if linear:
-            return F.linear(x, w, b)
-        return torch.matmul(x, w) if b is None else torch.matmul(x, w) + b
-
+    product = Multiplying(linear, groups, e, c, m)
     return Layer(
         name=_name(program, w, step),
         kind="linear" if linear else "matmul",
@@ -253,7 +231,7 @@ def _dense(
         inner=1,
         weight_first=linear,
         product=product,
-        one_channel=one_channel if constant else None,
+        one_channel=product.one_channel if constant else None,
         apart=groups,
     )
 
@@ -280,7 +258,7 @@ def _attention(program: Program, index: int, shapes: Shapes) -> Layer:
         macs=math.prod(out[:-1]) * length * (depth + out[-1]),
         inner=1,
         weight_first=False,
-        product=lambda q, others, _: attention(q, others, rest, named),
+        product=Attending(rest, named),
         one_channel=None,
         mask=mask.step if mask is not None else None,
     )

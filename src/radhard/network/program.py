@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
+
+
+def _overload(name: str) -> Any:
+    """An operation by its name, as ``aten.relu.default``."""
+    found: Any = torch.ops
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _by_name(op: OpOverload) -> tuple[Callable[[str], Any], tuple[str]]:
+    return _overload, (str(op),)
+
+
+copyreg.pickle(OpOverload, _by_name)  # which has no pickle of its own; copies stay the same object
 
 
 @dataclass(frozen=True, slots=True)

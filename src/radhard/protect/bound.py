@@ -18,6 +18,7 @@ from radhard.protect.area import guarding
 from radhard.protect.extremes import extremes
 from radhard.protect.instead import Instead, check_instead, ends, means, nearest
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
+from radhard.protect.rounding import slack
 from radhard.protect.tap import Tap, TapGuard, observed, placed, rectified, tapped
 from radhard.stats.moments import ArrayMoments
 
@@ -46,6 +47,13 @@ class Bounded(nn.Module):
             return torch.where(inside, values, self.instead.to(values.dtype))
         near = torch.where(values > high, high, low)
         return torch.where(inside, values, near)
+
+    def convert(self, dtype: torch.dtype) -> None:
+        """See `radhard.protect.rounding.Converting`."""
+        reach = slack(dtype) * torch.maximum(self.low.abs(), self.high.abs())
+        largest = min(torch.finfo(dtype).max, torch.finfo(self.high.dtype).max)
+        self.low = (self.low - reach).clamp(min=-largest)
+        self.high = (self.high + reach).clamp(max=largest)
 
     def touch(self, values: Tensor, place: Tensor) -> Tensor:
         """See `radhard.protect.tap.Pointwise`."""

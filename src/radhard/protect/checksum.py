@@ -20,7 +20,8 @@ from radhard.protect.area import cycles_of, share, stream_logic
 from radhard.protect.names import check_layers
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.reads import Gap, Parts, gap_of, reading, seen_by_checker
-from radhard.protect.sums import Sums
+from radhard.protect.rounding import NARROW, seen_as
+from radhard.protect.sums import Difference, Sums
 from radhard.protect.tap import observed_there
 
 #: Formats in which sums are exact.
@@ -144,30 +145,6 @@ class Checksum(Protection):
         return Cost(macs, operations, kept + held, area, macs / own * cycles, False, 1.0, 1.0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Difference:
-    """Sums that were found less those expected, with the scale of rounding, (n, places)."""
-
-    gap: Tensor
-    scale: Tensor
-
-    def largest(self, terms: int) -> Tensor:
-        """The largest relative gap, and a floor for the scale: a tenth of its mean.
-
-        It is that of the rounding of so many ``terms`` at least: sums of one output happen to agree
-        where both are formed alike.
-        """
-        floor = 0.1 * self.scale.mean()
-        largest = (self.gap.abs() / (self.scale + floor)).max().nan_to_num(nan=0.0)
-        least = torch.finfo(largest.dtype).eps * terms**0.5
-        return torch.stack([largest.clamp(min=least), floor])
-
-    def beyond(self, tolerance: Tensor, margin: float) -> Tensor:
-        """Where the gap is larger than it may be, (n, places); not-a-number is."""
-        allowed = margin * tolerance[0] * (self.scale + tolerance[1])
-        return ~(self.gap.abs() <= allowed) | ~torch.isfinite(self.scale)
-
-
 class LayerCheck(nn.Module):
     """The checks of one layer."""
 
@@ -193,12 +170,12 @@ class LayerCheck(nn.Module):
     ) -> Difference:
         """Output (n, m, positions) summed over channels; ``more`` is what else the checker has."""
         expected = self.sums.at_positions(self.how.input.round(inputs))
-        return _difference(output, expected if more is None else expected + more, 1)
+        return Difference.of(output, expected if more is None else expected + more, 1)
 
     def of_channels(self, output: Tensor, inputs: Tensor, more: Tensor | None = None) -> Difference:
         """Output summed over positions."""
         expected = self.sums.of_channels(self.how.input.round(inputs))
-        return _difference(output, expected if more is None else expected + more, 2)
+        return Difference.of(output, expected if more is None else expected + more, 2)
 
     def also_read(self, sight: Sight) -> tuple[Tensor | None, Tensor | None]:
         """What wrong inputs add to the checker's own sums: at positions, and of channels."""
@@ -266,10 +243,6 @@ class LayerCheck(nn.Module):
         return self.how.finished(sums if wide else sums.double(), own)
 
 
-def _difference(output: Tensor, expected: Tensor, axis: int) -> Difference:
-    return Difference(output.sum(axis) - expected, torch.linalg.vector_norm(output, dim=axis))
-
-
 class ChecksumGuard(nn.Module):
     """Raises an alarm where sums disagree; corrects a single wrong output where it is asked to."""
 
@@ -293,12 +266,14 @@ class ChecksumGuard(nn.Module):
 
     def suspects(self, sight: Sight) -> tuple[Tensor | None, Tensor | None]:
         """Positions (n, positions) and channels (n, m) whose sums disagree; ``None``: unasked."""
-        check, asked = self._check(sight), self.asked
+        check, asked = self.check(sight.step), self.asked
         if check.exact is not None:
             gap = check.gap(sight, self._written)
             found = gap.positions != 0, gap.channels != 0
             return found[0] if asked.positions else None, found[1] if asked.channels else None
-        inputs, tolerance = sight.inputs(), getattr(self, f"tolerance_{sight.step}")
+        tolerance = self.tolerance(sight.step)
+        sight = seen_as(sight, check.sums.summed.dtype)
+        inputs = sight.inputs()
         at_positions, of_channels = check.also_read(sight)
         rows = columns = None
         if asked.positions:
@@ -310,10 +285,21 @@ class ChecksumGuard(nn.Module):
             columns = gaps.beyond(tolerance[1], asked.margin)
         return rows, columns
 
-    def _check(self, sight: Sight) -> LayerCheck:
-        check = self.checks[str(sight.step)]
+    def check(self, step: int) -> LayerCheck:
+        """That of a layer, by its step."""
+        check = self.checks[str(step)]
         assert isinstance(check, LayerCheck)
         return check
+
+    def tolerance(self, step: int) -> Tensor:
+        """(2 kinds of sums, gap and floor) of a layer."""
+        held: Tensor = getattr(self, f"tolerance_{step}")
+        return held
+
+    def convert(self, dtype: torch.dtype) -> None:
+        """See `radhard.protect.rounding.Converting`."""
+        for step in self._steps if dtype in NARROW else ():
+            self.tolerance(step)[:, 0].clamp_(min=torch.finfo(dtype).eps)
 
     def fired(self, sight: Sight) -> Tensor:
         """(n,) whether all kinds of sums that are checked disagree somewhere."""
@@ -328,15 +314,17 @@ class ChecksumGuard(nn.Module):
             return sight.output, alarm
         alone = (rows.sum(1) == 1) & (columns.sum(1) == 1)
         place = alone[:, None, None] & columns[:, :, None] & rows[:, None, :]
-        check = self._check(sight)
+        check = self.check(sight.step)
         if check.exact is not None:
             if sight.weight is not None:  # sums are wrong in many places, and none is alone
                 return sight.output, alarm
             return check.restored(sight, check.gap(sight, self._written), place), alarm
-        others = torch.where(place, 0.0, sight.output).sum(1)
-        more = check.also_read(sight)[0]
-        expected = check.sums.at_positions(check.how.input.round(sight.inputs()))
+        wide = seen_as(sight, check.sums.summed.dtype)
+        others = torch.where(place, 0.0, wide.output).sum(1)
+        more = check.also_read(wide)[0]
+        expected = check.sums.at_positions(check.how.input.round(wide.inputs()))
         restored = expected - others if more is None else expected + more - others
+        restored = restored.to(sight.output.dtype)
         return torch.where(place, restored[:, None, :], sight.output), alarm
 
     @property

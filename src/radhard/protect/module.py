@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from radhard.engine.guard import Seen, StepGuard, guarded
+from radhard.engine.guard import StepGuard
 from radhard.formats.catalogue import FLOAT32
 from radhard.network.capture import capture
-from radhard.network.fit import activations_as_weight, parameters_of
-from radhard.network.program import Evaluate
-from radhard.network.sums import whole
 from radhard.network.workload import HOST, Workload
+from radhard.protect.checksum import ChecksumGuard
+from radhard.protect.gradient import Gate, GatedGuard, NeuronGradientSuppressor
+from radhard.protect.protected import Alarms, Policy, Protected
 from radhard.protect.protection import Protection, joined, retuned
 
 
@@ -26,24 +27,38 @@ def harden(
     protections: Sequence[Protection],
     images: Tensor | None = None,
     labels: Tensor | None = None,
-) -> nn.Module:
+    *,
+    alarms: bool = False,
+    on_alarm: Callable[[Alarms], None] | None = None,
+    policy: Policy | str = Policy.KEEP,
+) -> Protected:
     """The network with its protections inside, as a module that runs, exports and saves.
 
     The module computes in the model's own floating point; a captured network with arithmetic of its
     own (`Datapath`) in its formats, by that. Protections of the hardware (hardened
     latches, codes, copies) change nothing in it; those of the run, and retuned weights, are part of
-    it. ``torch.export.save(torch.export.export(module, (images,)), path)`` keeps it, but
-    for arithmetic of multipliers and arrays, which is no graph of PyTorch's operations; so does
-    ``torch.save(module.state_dict(), path)`` for a module made in the same way.
+    it. It moves and converts as modules do (``to``, ``half``), always computes what the model does
+    in evaluation mode, and can be copied, pickled (``torch.save(module, path)``) and exported:
+    ``torch.export.save(torch.export.export(module, (images,)), path)``, but for arithmetic of
+    multipliers and arrays, which is no graph of PyTorch's operations. A module that was made in the
+    same way takes its ``state_dict``.
 
     Args:
         model: as for `radhard.capture`, or what `capture` gave.
         protections: in their order. What has learned nothing yet learns from ``images``.
         images: (b, ...) that the model takes; not needed with a captured network.
         labels: (b,); zeros where none are given.
+        alarms: whether it gives ``(outputs, alarms)``, the second by name of the protection, (b,)
+            of bool for the images, as they are after the ``policy``.
+        on_alarm: is given the alarms of each run that raised any, before the policy acts; what it
+            raises ends the run. Not part of exported graphs.
+        policy: what becomes of images with an alarm, see `Policy`. Graphs are exported with
+            ``keep`` only.
 
     Raises:
-        ValueError: where images are missing.
+        ValueError: where images are missing, checksums of integers are asked for, or for a policy
+            that is none.
+        TypeError: for a gate that no software can have (`Gate.ORACLE`).
 
     >>> import torch, radhard as rh
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 8), torch.nn.ReLU(),
@@ -52,7 +67,20 @@ def harden(
     >>> safe = rh.harden(model, [rh.RangeRestriction()], images)
     >>> bool(torch.allclose(safe(images), model(images)))
     True
+
+    Weights that become wrong in memory are found by sums of what they were, and put back:
+
+    >>> safe = rh.harden(model, [rh.Checksum()], images, alarms=True, policy="reset",
+    ...                  on_alarm=lambda alarms: print(alarms["Checksum"].any().item()))
+    >>> safe.weights("1").data[0, 0] += 100
+    >>> outputs, alarms = safe(images)
+    True
+    True
+    >>> alarms["Checksum"].any().item(), bool(torch.allclose(outputs, model(images)))
+    (False, True)
     """
+    policy = _policy(policy)
+    dtype = None
     if isinstance(model, Workload):
         workload = model.on(HOST)
         workload = workload if workload.datapaths else workload.with_(format=FLOAT32)
@@ -60,9 +88,63 @@ def harden(
         if images is None:
             raise ValueError("images are needed to follow the model: harden(model, [...], images)")
         labels = torch.zeros(len(images), dtype=torch.int64) if labels is None else labels
-        workload = capture(model, images, labels)
+        dtype = _precision(model)
+        with warnings.catch_warnings():
+            if dtype in {torch.float16, torch.bfloat16}:  # which float32 holds
+                warnings.filterwarnings("ignore", "parameters of .* are taken as float32")
+            workload = capture(model, images, labels)
     workload = retuned(protections, workload)
-    return Protected(workload, joined(protections, workload))
+    guards = _named(protections, workload)
+    module = Protected(workload, guards, alarms, on_alarm, policy)
+    return module if dtype is None else module.to(dtype)
+
+
+def _policy(given: Policy | str) -> Policy:
+    try:
+        return Policy(given)
+    except ValueError:
+        raise ValueError(f"policy {given!r} can't be: use {', '.join(Policy)}") from None
+
+
+def _precision(model: nn.Module | ExportedProgram) -> torch.dtype | None:
+    """The one type of a model's parameters, where that is not float32."""
+    if not isinstance(model, nn.Module):
+        return None
+    found = {value.dtype for value in model.parameters() if value.is_floating_point()}
+    return found.pop() if len(found) == 1 and torch.float32 not in found else None
+
+
+def _named(protections: Sequence[Protection], workload: Workload) -> dict[str, StepGuard]:
+    """The guards of the run by the names of their protections, with numbers from the second on.
+
+    Raises:
+        TypeError, ValueError: for those that only hardware, or nothing, can have.
+    """
+    found: dict[str, StepGuard] = {}
+    seen = Counter[str]()
+    for protection in protections:
+        name = type(protection).__name__
+        if isinstance(protection, NeuronGradientSuppressor) and protection.gate == Gate.ORACLE:
+            raise TypeError(
+                "the oracle gate opens exactly when a fault has struck, which nothing that runs "
+                "can know: it is a limit to compare with. Take NeuronGradientSuppressor("
+                "gate=Gate.ROW_CHECKSUM, tap=Tap.OUTPUT)"
+            )
+        guard = joined([protection], workload)
+        if guard is None:
+            continue
+        checks = guard.checks if isinstance(guard, GatedGuard) else guard
+        if isinstance(checks, ChecksumGuard) and any(
+            checks.check(step).exact is not None for step in checks.steps
+        ):
+            raise ValueError(
+                f"{name} compares sums of integers in the accumulators of {workload.computing}, "
+                "which a module of PyTorch's operations has not: harden the network in floating "
+                "point (capture without format and arithmetic), or use RangeRestriction"
+            )
+        seen[name] += 1
+        found[name if seen[name] == 1 else f"{name}-{seen[name]}"] = deepcopy(guard)
+    return found
 
 
 def in_floats(workload: Workload) -> Protected:
@@ -89,70 +171,4 @@ def in_floats(workload: Workload) -> Protected:
                 "(bias=True), or retune without compensation"
             )
     plain = replace(workload, stored=False).with_(format=FLOAT32, arithmetic={})
-    return Protected(plain.with_constants(constants), None)
-
-
-class Protected(nn.Module):
-    """A captured network that runs under a guard, with copies of all weights and bounds."""
-
-    def __init__(self, workload: Workload, guard: StepGuard | None) -> None:
-        super().__init__()
-        self.workload, self.guard = workload, deepcopy(guard)  # nothing is shared with the user's
-        self.parts = self.guard if isinstance(self.guard, nn.Module) else nn.Module()
-        for k, step in enumerate(workload.program.steps):
-            if isinstance(step.constant, Tensor):
-                self.register_buffer(f"constant_{k}", step.constant.clone())
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (b, classes)."""
-        program = self.workload.program
-        constants = {
-            k: getattr(self, f"constant_{k}", step.constant)
-            for k, step in enumerate(program.steps)
-            if step.op is None
-        }
-        by = self._evaluate if self.workload.datapaths else None
-        return run_steps_guarded(self.workload, self.guard, images, constants, by)
-
-    def _evaluate(self, index: int, values: Callable[[int], Any]) -> Any:
-        """The value of a step by the layers' arithmetic, with the weights of the module."""
-        work = self.workload
-        if (number := work.numbers.get(index)) is None:
-            return work.program.steps[index].run(values)
-        layer, how = work.layers[number], work.arithmetic[number]
-        constant = work.parameters[number] is not None
-        given = (
-            parameters_of(layer, how, values)
-            if constant
-            else activations_as_weight(how, layer, values)
-        )
-        own = work.parameters[number]
-        if own is not None and layer.bias is None:  # one that retuning gave
-            given = replace(given, bias=own.bias)
-        return how.run(whole(layer, how), values(layer.operands[0]), given)
-
-
-def run_guarded(workload: Workload, guard: StepGuard | None, images: Tensor) -> Tensor:
-    """Logits (b, classes) of a network in its model's own arithmetic, under a guard."""
-    constants = {k: step.constant for k, step in enumerate(workload.program.steps)}
-    return run_steps_guarded(workload, guard, images, constants)
-
-
-def run_steps_guarded(
-    workload: Workload, guard: StepGuard | None, images: Tensor, constants: dict[int, Any],
-    evaluate: Evaluate | None = None,
-) -> Tensor:  # fmt: skip
-    """The same with other constants, by step, and other ways to compute steps."""
-    program = workload.program
-
-    def touched(step: int, found: Any, value: Callable[[int], Any]) -> Any:
-        if guard is None or step not in guard.steps:
-            return found
-        layout = program.rows[step]
-        assert layout is not None
-        rows = layout.split(found)
-        corrected, _ = guarded(guard, workload, Seen(step, rows, rows, value))
-        return layout.join(corrected)
-
-    result: Tensor = program.output_of(images, touched, evaluate, constants.__getitem__)
-    return result
+    return Protected(plain.with_constants(constants), {})

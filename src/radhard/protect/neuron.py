@@ -14,7 +14,7 @@ from radhard.network.workload import HOST, Workload
 from radhard.protect.area import guarding
 from radhard.protect.bound import element_cost
 from radhard.protect.extremes import extremes
-from radhard.protect.module import run_guarded
+from radhard.protect.guarded import run_guarded
 from radhard.protect.protection import UNFITTED, Cost, Fitted, Protection
 from radhard.protect.tap import SmoothCorrection, TapGuard, placed, rectified
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -47,6 +49,12 @@ class Sums(nn.Module):
         own = bias.reshape(-1) if bias is not None else rows.new_zeros(len(rows))
         self.register_buffer("bias", own)
 
+    def convert(self, dtype: torch.dtype) -> None:
+        """See `radhard.protect.rounding.Converting`: weights are rounded, so their sums change."""
+        self.bias.copy_(self.bias.to(dtype))
+        self.kernels.copy_(self.kernels.to(dtype))
+        self.summed.copy_(self.kernels.unflatten(0, (self.groups, -1)).sum(1))
+
     def _maps(self, inputs: Tensor) -> Tensor:
         """Inputs (n, c, h, w); vectors (n, ..., c) become columns of positions."""
         if not self.dense:
@@ -88,3 +96,32 @@ class Sums(nn.Module):
         kernels = self.kernels.flatten(2).unflatten(0, (self.groups, -1))
         found = torch.einsum("ngct,gmct->ngm", grouped, kernels).flatten(1)
         return found + positions * self.bias
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Difference:
+    """Sums that were found less those expected, with the scale of rounding, (n, places)."""
+
+    gap: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, output: Tensor, expected: Tensor, axis: int) -> Difference:
+        """Of outputs (n, m, positions) that are summed over an axis."""
+        return cls(output.sum(axis) - expected, torch.linalg.vector_norm(output, dim=axis))
+
+    def largest(self, terms: int) -> Tensor:
+        """The largest relative gap, and a floor for the scale: a tenth of its mean.
+
+        It is that of the rounding of so many ``terms`` at least: sums of one output happen to agree
+        where both are formed alike.
+        """
+        floor = 0.1 * self.scale.mean()
+        largest = (self.gap.abs() / (self.scale + floor)).max().nan_to_num(nan=0.0)
+        least = torch.finfo(largest.dtype).eps * terms**0.5
+        return torch.stack([largest.clamp(min=least), floor])
+
+    def beyond(self, tolerance: Tensor, margin: float) -> Tensor:
+        """Where the gap is larger than it may be, (n, places); not-a-number is."""
+        allowed = margin * tolerance[0] * (self.scale + tolerance[1])
+        return ~(self.gap.abs() <= allowed) | ~torch.isfinite(self.scale)

@@ -12,8 +12,8 @@ from radhard.engine.guard import StepGuard
 from radhard.network.multiplied import Multiplied
 from radhard.network.sums import per_group_of, whole
 from radhard.network.workload import HOST, Workload
+from radhard.protect.guarded import run_steps_guarded
 from radhard.protect.held import applied, broken, with_learned
-from radhard.protect.module import run_steps_guarded
 from radhard.protect.slopes import Sloped, Slopes, TableSlopes
 
 _BATCH = 128
