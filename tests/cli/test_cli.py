@@ -347,7 +347,7 @@ def test_training_from_the_command_line(folder: Path) -> None:
 
 
 def test_protections_are_chosen_from_the_command_line(folder: Path) -> None:
-    few = ("--images", "16", "--faults", "500", "--most", "1000")
+    few = ("--images", "16", "--faults", "500", "--most", "500")
     arguments = ("protect", "digits-cnn", *few, "--format", "fp16")
     done = run(folder, *arguments, "--target-fit", "5", "--out", "p", "--json")
     assert done.returncode == 0, done.stderr
