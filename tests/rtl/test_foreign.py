@@ -218,6 +218,14 @@ def test_what_a_file_says(mapping: Path) -> None:
         ("width = 1", "width = 0", "others.mute.width"),
         ("bits = 4", "bits = 40", "2 to 16"),
         ('module = "tpu"', "module = tpu", "can't be read"),
+        ('module = "tpu"', 'module = "tpu; x"', "no name of Verilog's"),
+        ('load = "shift_in"', 'load = "a), .b(c"', "no name of Verilog's"),
+        ('sources = ["tpu.sv"]', 'sources = ["../tpu.sv"]', "outside its folder"),
+        ("pipelined = true", 'pipelined = "yes"', "give true or false"),
+        ("rows = 2", "rows = true", "give an integer"),
+        ('product = "line[{row}]', 'product = "line[{line}]', "is no path"),
+        ('product = "line[{row}]', 'product = "line[{row.x}]', "is no path"),
+        ('product = "line[{row}]', 'product = "a ^= 0; line[{row}]', "is no path"),
     ],
 )
 def test_files_that_cannot_be(mapping: Path, line: str, instead: str, said: str) -> None:

@@ -277,3 +277,30 @@ def test_the_command(at_the_command_line) -> None:
     found = json.loads(out)
     assert found["disagreements"] == 0
     assert found["registers"]["step"] > 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("rtl --permanent single --control", "--permanent and --control can't be together"),
+        ("rtl --netlist --control", "ask for one of them"),
+        ("rtl --permanent single --netlist", "ask for one of them"),
+        ("rtl --permanent single --faults 10", "use --maps"),
+        ("rtl --netlist --engine twin", "only its gates"),
+        ("rtl --control --engine twin", "only its text"),
+        ("rtl --control --multiplier mul8s_1L2H@v1", "exact products"),
+        ("rtl --permanent single --protect psum", "use no protection"),
+    ],
+)
+def test_questions_that_exclude_each_other(at_the_command_line, asked: str, said: str) -> None:
+    code, out, told = at_the_command_line("validate", *asked.split())
+    assert (code, out) == (2, "")
+    assert said in told
+
+
+@pytest.mark.parametrize(
+    "line", ["p[0,0].1@99999999999999999999", "p[0,0].1@\u0661", "p[0,0]@1", "q[0,0].1@1"]
+)
+def test_lines_that_are_no_flips(line: str) -> None:
+    with pytest.raises(ValueError, match="is no flip"):
+        Flips.read(ArrayDesign(2, 2), [line])

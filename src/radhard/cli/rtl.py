@@ -91,11 +91,12 @@ def rtl(
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder for texts and netlists.")] = Path("rtl"),
     size: Annotated[
-        int, typer.Option(help="simulate, --control: of the axis that is left free.")
+        int,
+        typer.Option(min=1, help="simulate, emit --control: of the axis that is left free."),
     ] = 64,
-    tiles: Annotated[int, typer.Option(help="simulate: one after the other.")] = 1,
+    tiles: Annotated[int, typer.Option(min=1, help="simulate: one after the other.")] = 1,
     faults: Annotated[int, typer.Option(help="simulate: flips.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="simulate: of operands and flips.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="simulate: of operands and flips.")] = 0,
     family: Annotated[FamilyName, typer.Option(help="synth: device.")] = FamilyName.ecp5,
     dsp: Annotated[bool, typer.Option(help="synth: multipliers in DSP blocks.")] = True,
     seeds: Annotated[
@@ -106,6 +107,8 @@ def rtl(
     """Emit, simulate or synthesise a systolic array, protected or not."""
     from radhard.rtl.design import ArrayDesign
 
+    if control and step is not Step.emit:
+        raise ValueError(f"--control can't be with {step.value}: use emit, or radhard validate rtl")
     widths = bits, weight_bits, psum_bits
     design = ArrayDesign(
         rows, cols, *widths, dataflow.value, protect.value, multiplier or ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as text
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,7 +65,7 @@ def validate(
     engine: Annotated[
         EngineName, typer.Option(help="verilator, the numpy twin, or auto: what there is.")
     ] = EngineName.auto,
-    seed: Annotated[int, typer.Option(help="Of operands and flips.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of operands and flips.")] = 0,
     permanent: Annotated[
         str | None,
         typer.Option(
@@ -108,6 +109,16 @@ def validate(
     by the fault model and by hardware, logits are compared, and RA by model, by RTL and by uniform
     faults of software is printed.
     """
+    asked = {"model": model, "design": design, "permanent": permanent, "netlist": netlist}
+    _one_of(asked | {"control": control})
+    if permanent is not None and faults != "all":
+        raise ValueError(f"--faults {faults} can't be with --permanent: use --maps")
+    if engine == EngineName.twin and netlist:
+        raise ValueError("--engine twin can't be with --netlist: only its gates run it")
+    if control and multiplier:
+        raise ValueError(
+            f"--multiplier {multiplier} can't be with --control, which is tried with exact products"
+        )
     if model is not None:
         chip = f"clocked:{rows}x{cols}:{dataflow.value}"
         fields = {
@@ -166,6 +177,13 @@ def validate(
         "lines": list(found.disagreements[:_PRINTED]),
     }  # fmt: skip
     _show(shown, json)
+
+
+def _one_of(given: Mapping[str, object]) -> None:
+    """Refuse questions that exclude each other."""
+    asked = [f"--{name}" for name, value in given.items() if value]
+    if len(asked) > 1:
+        raise ValueError(f"{' and '.join(asked)} can't be together: ask for one of them")
 
 
 def _show(shown: dict[str, Any], json: bool) -> None:
@@ -242,7 +260,12 @@ def _of_foreign(
     array, (tiles, size, seed) = read_foreign(path), drawn
     operands = Operands.drawn(array, tiles, size, seed)
     with TemporaryDirectory() as made, counted("flips") as watch:
-        compiled = Compiled(array, out or Path(made))
+        try:
+            compiled = Compiled(array, out or Path(made))
+        except RuntimeError as error:
+            raise ValueError(
+                f"mapping file {path}: its text does not compile with the names in it: {error}"
+            ) from error
         golden = compiled.run(operands)[0]
         plain = operands.a @ operands.w
         flips = closed(array, operands, None if faults == "all" else _number(faults), seed)

@@ -12,7 +12,7 @@ import numpy as np
 from radhard.rtl.design import Register
 from radhard.rtl.schedule import Integers
 
-_LINE = re.compile(r"(\w+)\[(\d+),(\d+)\]\.(\d+)@(\d+)")
+_LINE = re.compile(r"(\w+)\[(\d{1,9}),(\d{1,9})\]\.(\d{1,9})@(\d{1,9})", re.ASCII)
 
 
 class Registered(Protocol):
@@ -129,7 +129,8 @@ class Flips:
         """What `lines` wrote.
 
         Raises:
-            ValueError: for a line that is none, or a register that is not there.
+            ValueError: for a line that is none, or a register that is not there; elements, bits and
+                edges that are not are refused where flips run.
         """
         names = {one.name: number for number, one in enumerate(design.registers)}
         found = []

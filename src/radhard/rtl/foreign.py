@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,22 @@ _REGISTERS = ("a", "w", "p", "product")
 _OTHER = ("path", "width", "rows", "cols")
 #: What registers hold whose flips have no closed form.
 OTHER = "other"
+
+#: Kinds of values, and what they are called.
+_KINDS: Mapping[str, type] = {
+    "module": str, "rows": int, "cols": int, "bits": int, "weight_bits": int, "psum_bits": int,
+    "dataflow": str, "own": bool, "pipelined": bool, "signed": bool, "unpacked": list,
+}  # fmt: skip
+_CALLED: Mapping[type, str] = {
+    str: "a text", int: "an integer", bool: "true or false", list: "a list of ports",
+}  # fmt: skip
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+#: Names with dots between them, each with places behind it.
+_PLACE = re.compile(
+    r"[A-Za-z_][A-Za-z0-9_]*(\[(\{row\}|\{col\}|[0-9]+)\])*"
+    r"(\.[A-Za-z_][A-Za-z0-9_]*(\[(\{row\}|\{col\}|[0-9]+)\])*)*",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +160,14 @@ def read_foreign(path: Path) -> ForeignArray:
     _check(path, "ports.", _table(path, "ports", held), _PORTS, _NEEDED)
     _check(path, "registers.", _table(path, "registers", held), _REGISTERS, _REGISTERS[:3])
     fields = dict(held)
+    _check_kinds(path, held)
     others = _table(path, "others", held)
     fields["others"] = tuple(_other(path, name, one) for name, one in others.items())
     for name, value in _table(path, "constants", held).items():
         if type(value) is not int:
             raise ValueError(f"mapping file {path}: constants.{name} = {value!r} is no integer")
+    for name, register in _table(path, "registers", held).items():
+        _check_place(path, f"registers.{name}", register)
     fields["text"] = "\n".join(_sources(path, fields.pop("sources")))
     fields["unpacked"] = tuple(held.get("unpacked", ()))
     for name, field_of_it in (
@@ -168,17 +188,42 @@ def _other(path: Path, name: str, given: Any) -> tuple[str, str, int, int, int]:
     held = {"rows": 1, "cols": 1, **(given if isinstance(given, dict) else {"path": given})}
     _check(path, f"others.{name}.", held, _OTHER, _OTHER)
     place, width, rows, cols = (held[key] for key in _OTHER)
-    if not isinstance(place, str) or name in _REGISTERS:
-        raise ValueError(
-            f"mapping file {path}: others.{name} = {given!r} can't be: give it a name of its own, "
-            "and a path"
-        )
+    if name in _REGISTERS:
+        raise ValueError(f"mapping file {path}: others.{name} can't be: give it a name of its own")
+    _check_place(path, f"others.{name}", place)
     for key, value in (("width", width), ("rows", rows), ("cols", cols)):
         if type(value) is not int or not 1 <= value <= 4096:
             raise ValueError(
                 f"mapping file {path}: others.{name}.{key} = {value!r} can't be: use 1 or more"
             )
     return name, place, width, rows, cols
+
+
+def _check_kinds(path: Path, held: Mapping[str, Any]) -> None:
+    """Refuse values of another kind, and names that are none, which would stand in texts."""
+    for name, value in held.items():
+        wanted = _KINDS.get(name)
+        if wanted is not None and type(value) is not wanted:
+            raise ValueError(
+                f"mapping file {path}: {name} = {value!r} can't be: give {_CALLED[wanted]}"
+            )
+    names = {"module": held["module"]}
+    for table in ("ports", "constants"):
+        part = _table(path, table, held)
+        named = part.items() if table == "ports" else zip(part, part, strict=True)
+        names |= {f"{table}.{key}": value for key, value in named}
+    for where, name in names.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(f"mapping file {path}: {where} = {name!r} is no name of Verilog's")
+
+
+def _check_place(path: Path, where: str, place: Any) -> None:
+    """Refuse what is no path of names to a register."""
+    if not isinstance(place, str) or not _PLACE.fullmatch(place):
+        raise ValueError(
+            f"mapping file {path}: {where} = {place!r} is no path: write names, dots between "
+            "them, and [{row}], [{col}] or a number behind, such as rows[{row}].cols[{col}].acc"
+        )
 
 
 def _table(path: Path, name: str, held: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,8 +249,13 @@ def _check(
 def _sources(path: Path, names: Any) -> Iterator[str]:
     if not isinstance(names, list) or not names:
         raise ValueError(f"mapping file {path}: sources = {names!r} can't be: list files")
+    folder = path.parent.resolve()
     for name in names:
         own = path.parent / str(name)
+        if not own.resolve().is_relative_to(folder):
+            raise ValueError(
+                f"mapping file {path}: source {name} lies outside its folder: put it there"
+            )
         try:
             yield own.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

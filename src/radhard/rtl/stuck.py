@@ -128,11 +128,6 @@ def stuck_agreement(
     >>> stuck_agreement(design, operands, [array])
     StuckAgreement(chips=1, changing=1, disagreements=())
     """
-    if design.protect != "none" or design.widths["a"] != design.widths["w"]:
-        raise ValueError(
-            f"permanent faults of {design.name} can't be compared: use no protection, and operands "
-            "of one width"
-        )
     arrays = [array_of(design, _placed(design, one.defects)) for one in arrays]
     found = hardware(design, operands, held_by(design, arrays))
     told = np.stack([_by_rules(design, operands, one) for one in arrays])
@@ -144,7 +139,16 @@ def stuck_agreement(
 
 
 def array_of(design: ArrayDesign, defects: Sequence[Defect]) -> Array:
-    """An array of the design's shape, with defects."""
+    """An array of the design's shape, with defects.
+
+    Raises:
+        ValueError: for a design that protects itself, or with operands of several widths.
+    """
+    if design.protect != "none" or design.widths["a"] != design.widths["w"]:
+        raise ValueError(
+            f"permanent faults of {design.name} can't be compared: use no protection, and operands "
+            "of one width"
+        )
     shape = design.rows, design.cols, design.dataflow
     return Array(*shape, tuple(defects), psum_bits=design.widths["p"])
 
