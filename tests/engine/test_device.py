@@ -153,7 +153,7 @@ def test_errors_at_a_rate_are_those_of_the_host(
     assert host.detected.any()
 
 
-CHIPS = {chip.name: chip for chip in (rh.chips.EYERISS, rh.chips.NVDLA_SMALL, rh.chips.SOFTWARE)}
+CHIPS = {chip.name: chip for chip in (rh.chips.EYERISS, rh.chips.SOFTWARE)}
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def test_what_depends_on_the_place_in_a_batch_is_told(
         place = torch.arange(len(found), device=found.device).view(-1, *[1] * (found.dim() - 1))
         return found * (1 + 2.0**-20 * (place % 3))
 
-    monkeypatch.setattr("radhard.network.finder.convolution", shaky)
+    monkeypatch.setattr("radhard.network.products.convolution", shaky)
     with elsewhere() as there, pytest.warns(RuntimeWarning, match="where in a batch"):
         rh.record(work.on(there))
 

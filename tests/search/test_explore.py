@@ -108,7 +108,7 @@ def test_faults_in_activations_are_those_of_plain_flips(words: str, tmp_path: Pa
 
 def test_votes_on_the_array_are_those_of_a_hardened_campaign(tmp_path: Path) -> None:
     """What is left of one campaign's faults, against campaigns on hardened chips."""
-    plan = Plan(("6",), ((2, 3),), ("none", "msb", "psum", "voted"), faults=8000)
+    plan = Plan(("6",), ((2, 3),), ("none", "msb", "psum", "voted"), faults=4000)
     points = {p.design.protect: p for p in explore(plan, quantised, tmp_path)}
     design = points["msb"].design
     work, _ = quantised("6")
@@ -118,7 +118,7 @@ def test_votes_on_the_array_are_those_of_a_hardened_campaign(tmp_path: Path) -> 
         top = points[kind].design.voted("a" if kind == "msb" else "p")
         bits = tuple(range(width - top, width))
         guard = rh.BitTriplication(bits, (part,))
-        own = rh.Campaign(held, chip, protections=[guard], seed=9).run(until=20_000)
+        own = rh.Campaign(held, chip, protections=[guard], seed=9).run(until=8_000)
         for metric, found in (("sdc1", points[kind].sdc1), ("ra", points[kind].ra)):
             assert own[metric].low <= found.high, (kind, metric)
             assert found.low <= own[metric].high, (kind, metric)

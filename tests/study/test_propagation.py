@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def findings(folder):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(propagation, "_FOLLOWED", 2500)
+        patch.setattr(propagation, "_FOLLOWED", 1200)
         patch.setattr(propagation, "_FOLLOWED_FIRST", 100)
         patch.setattr(latches, "_DRAWS", 20)
         yield list(study(EYERISS, [Ask(model="digits-cnn", images=8)], 300, folder))
@@ -42,10 +42,10 @@ def test_formats_and_parts_are_all_there(findings) -> None:
             assert result.n == 300
         assert found.datapath.n == found.guarded.n == 300
         assert len(found.guarded.space.strata) > len(found.datapath.space.strata)
-        assert len(found.spread.faults) == 2500
+        assert len(found.spread.faults) == 1200
         assert set(found.first.layer) == {next(iter(found.ranges))}
         n, hits = found.latches
-        assert n.sum() == 2500
+        assert n.sum() == 1200
         assert hits.sum() == found.spread.outcomes["sdc1"].sum()
         parts = [result.fit("sdc1").value for result in found.buffers.values()]
         assert found.buffer_fit.value == pytest.approx(sum(parts))
