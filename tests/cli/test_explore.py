@@ -88,7 +88,7 @@ def test_no_design_is_good_enough(at_the_command_line, tmp_path: Path) -> None:
 
 def test_trained_widths_are_kept(at_the_command_line, tmp_path: Path) -> None:
     given = ("explore", "digits-cnn", "--bits", "3,qat3", "--arrays", "4x4", "--protect", "none",
-             "--multipliers", "exact,mul8s_1KVL@v1", "--faults", "100", "--out", str(tmp_path),
+             "--multipliers", "exact,mul8s_1KVL@v1", "--faults", "40", "--out", str(tmp_path),
              "--json")  # fmt: skip
     code, out, _ = at_the_command_line(*given)
     assert code == 0

@@ -164,7 +164,7 @@ def test_made_up_networks(name: str, seed: int) -> None:
         model = seeded(Mixed(parts), seed)
         images = torch.randn(3, 2, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
         work = rh.capture(model, images, torch.tensor([0, 1, 2]), format=rh.format_named(name))
-        agrees(model, work, faults_of_all(work, 8, seed))
+        agrees(model, work, faults_of_all(work, 4, seed))
 
 
 class Recurrent(nn.Module):

@@ -446,11 +446,11 @@ def one(work: rh.Workload) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("seed", range(1))
 def test_the_interval_of_the_winner_holds(tiny: rh.Campaign, seed: int) -> None:
-    """A share of what `benchmarks/choose.py` does: the printed interval against 40,000 faults."""
+    """A share of what `benchmarks/choose.py` does: the printed interval against 20,000 faults."""
     chosen = choose(tiny.with_(seed=seed), learning(tiny), Goal(rate=12.0), 500, 4000)
     winner = chosen.winner
     assert winner is not None
     space = tiny.space()
-    many = Common.drawn(tiny.with_(seed=1000), space, space, 40_000, None)
+    many = Common.drawn(tiny.with_(seed=1000), space, space, 20_000, None)
     truth = rate_of(winner.design.measured([many])).value
     assert winner.rate.low <= truth <= winner.rate.high

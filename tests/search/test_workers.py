@@ -17,7 +17,7 @@ from radhard.search.explore import explore
 from radhard.search.plan import Plan
 from radhard.search.point import Point
 
-PLAN = Plan(("6", "3"), ((2, 2),), ("none", "clamp", "psum"), faults=200, images=None)
+PLAN = Plan(("6", "3"), ((2, 2),), ("none", "clamp"), faults=100, images=None)
 
 
 def quantised(words: str) -> tuple[Workload, Workload]:
