@@ -128,10 +128,11 @@ def stuck_agreement(
     >>> stuck_agreement(design, operands, [array])
     StuckAgreement(chips=1, changing=1, disagreements=())
     """
+    whole = array_of(design, ())
     arrays = [array_of(design, _placed(design, one.defects)) for one in arrays]
     found = hardware(design, operands, held_by(design, arrays))
     told = np.stack([_by_rules(design, operands, one) for one in arrays])
-    plain = _by_rules(design, operands, array_of(design, ()))
+    plain = _by_rules(design, operands, whole)
     wrong = np.flatnonzero((found != told).reshape(len(arrays), -1).any(1))
     changing = int((found != plain).reshape(len(arrays), -1).any(1).sum())
     lines = tuple("; ".join(map(_words, arrays[k].defects)) for k in wrong.tolist())
