@@ -22,9 +22,10 @@ from benchmarks.engine import neurons_struck, rate
 from benchmarks.networks import network
 from radhard.engine.memory import keep_freed_memory
 from radhard.network.workload import Workload
-from radhard.protect.bound import BoundedNeuron, ClippedActivation, RangeRestriction, ValueThreshold
+from radhard.protect.bound import ClippedActivation, RangeRestriction, ValueThreshold
 from radhard.protect.gradient import NeuronGradientSuppressor
 from radhard.protect.median import MedianFeature
+from radhard.protect.neuron import BoundedNeuron
 from radhard.protect.protection import Protection, joined
 from radhard.protect.ranges import RangeDetector
 
