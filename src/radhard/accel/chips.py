@@ -21,10 +21,9 @@ from radhard.arith.array import Stationary
 
 __all__ = [
     "CLOCKED", "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "PUBLISHED_MIX", "SEQUENCED", "SIMT",
-    "SOFTWARE",
-    "SYSTOLIC", "Accelerator", "Buffer", "Chip", "ClockedArray", "Component", "Held", "Kept",
-    "RowStationary", "SequencedArray", "Software",
-    "StorageClass", "StorageMix", "Systolic", "chip_named", "chips", "read_chip",
+    "SOFTWARE", "SYSTOLIC", "Accelerator", "Buffer", "Chip", "ClockedArray", "Component", "Held",
+    "Kept", "RowStationary", "SequencedArray", "Software", "StorageClass", "StorageMix", "Systolic",
+    "chip_named", "chips", "read_chip",
 ]  # fmt: skip
 
 #: Raw rate of memory at 16 nm in FIT per 2^20 bytes (Li et al., SC'17: 20.49 per 2^20 bits).

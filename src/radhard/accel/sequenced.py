@@ -8,7 +8,7 @@ import numpy as np
 
 from radhard.accel.clocked import ClockedArray
 from radhard.accel.dataflow import layer_with_windows
-from radhard.accel.matrices import Matrices, check_multiplied, streams
+from radhard.accel.matrices import Matrices, Tile, check_multiplied, streams
 from radhard.accel.sequencer import Sequencer, Strikes
 from radhard.accel.systolic import FLIP_FLOP
 from radhard.accel.tiling import Flags, Place
@@ -189,8 +189,10 @@ class SequencedArray:
         at = Place(group, up, across, edge, np.zeros_like(place), place)
         return at, Strikes(bank, place, bit, edge)
 
-    def replay(self, plan: Sequencer, matrices: Matrices, at: Place, strikes: Strikes) -> Integers:
-        """The results of n struck tiles, (n, M, N), not wrapped round.
+    def replay(
+        self, plan: Sequencer, matrices: Matrices, at: Place, strikes: Strikes
+    ) -> tuple[list[Tile], Integers]:
+        """Struck tiles, and their results (n, M, N), not wrapped round.
 
         Args:
             plan: what sequences the layer.
@@ -198,15 +200,14 @@ class SequencedArray:
             at: the tiles.
             strikes: one of each.
         """
-        found = []
-        for k in range(len(at.group)):
-            place = int(at.group[k]), int(at.up[k]), int(at.across[k])
-            found.append((matrices.tile(self, *place), matrices.before(self, *place)))
-        given = [streams(self.dataflow, tile.a, tile.w) for tile, _ in found]
+        places = [tuple(map(int, place)) for place in zip(*at[:3], strict=True)]
+        tiles = [matrices.tile(self, *place) for place in places]
+        given = [streams(self.dataflow, tile.a, tile.w) for tile in tiles]
         moving, held = (np.stack([one[k] for one in given]) for k in range(2))
-        before = np.stack([streams(self.dataflow, tile.a, tile.w)[1] for _, tile in found])
+        earlier = (matrices.before(self, *place) for place in places)
+        before = np.stack([streams(self.dataflow, tile.a, tile.w)[1] for tile in earlier])
         results = plan.replay(moving, held, before, strikes).results
-        return results.swapaxes(1, 2) if self.dataflow == "is" else results
+        return tiles, results.swapaxes(1, 2) if self.dataflow == "is" else results
 
     def _free(self, layer: Layer) -> int:
         shape = self.array.shape(layer)

@@ -260,14 +260,14 @@ class _Run:
         on = now["enable"][:, 0] > 0
         if on.any():
             entering = self._read(self.moving, now["read"], now["valid"][:, :rows] > 0)
-            came = _shifted(self.right, entering, 2)
-            sums = _shifted(self.sums, np.zeros_like(self.sums[:, 0]), 1) + came * self.down
+            came = shifted(self.right, entering, 2)
+            sums = shifted(self.sums, np.zeros_like(self.sums[:, 0]), 1) + came * self.down
             self.right, self.sums = _where(on, came, self.right), _where(on, sums, self.sums)
         load = now["load"][:, 0] > 0
         if load.any():
             row = rows - 1 - now["hold"][:, 0]
             entering = self.held[np.arange(len(row)), np.where(row < 0, rows, row)]
-            self.down = _where(load, _shifted(self.down, entering, 1), self.down)
+            self.down = _where(load, shifted(self.down, entering, 1), self.down)
 
     def _output_stationary(self, now: Mapping[str, Integers]) -> None:
         """Two waves meet; sums are made where they stay, or move down."""
@@ -276,9 +276,9 @@ class _Run:
             return
         rows, cols = self.sequencer.rows, self.sequencer.cols
         valid = now["valid"] > 0
-        right = _shifted(self.right, self._read(self.moving, now["read"], valid[:, :rows]), 2)
-        down = _shifted(self.down, self._read(self.held, now["fetch"], valid[:, :cols]), 1)
-        above = _shifted(self.sums, np.zeros_like(self.sums[:, 0]), 1)
+        right = shifted(self.right, self._read(self.moving, now["read"], valid[:, :rows]), 2)
+        down = shifted(self.down, self._read(self.held, now["fetch"], valid[:, :cols]), 1)
+        above = shifted(self.sums, np.zeros_like(self.sums[:, 0]), 1)
         sums = _where(drain, above, self.sums + right * down)
         none = np.zeros_like(sums)
         right, down, sums = (_where(clear, none, one) for one in (right, down, sums))
@@ -293,7 +293,7 @@ def _where(which: Flags, one: Integers, other: Integers) -> Integers:
     return np.where(which[:, None, None], one, other) if which.any() else other
 
 
-def _shifted(held: Integers, entering: Integers, axis: int) -> Integers:
+def shifted(held: Integers, entering: Integers, axis: int) -> Integers:
     """What neighbours hand on along an axis, and what enters at its edge."""
     found = np.empty_like(held)
     if axis == 2:

@@ -34,10 +34,11 @@ def replayed(chip: Accelerator, space: SiteSpace) -> Flags:
 
 def replaying(chip: Accelerator, space: SiteSpace, faults: Faults) -> Run | None:
     """What runs faults of which some are replayed; ``None`` where none is."""
-    again = replayed(chip, space)[faults.stratum]
+    if not isinstance(chip, SequencedArray):
+        return None
+    again = chip.replayed(space)[faults.stratum]
     if not again.any():
         return None
-    assert isinstance(chip, SequencedArray)
 
     def run(trace: Trace, chosen: Integers, part: Corruption) -> Resumed:
         own, mine = replace(faults[chosen], image=part.image), again[chosen]
@@ -63,10 +64,8 @@ def _outputs(
     work = trace.workload
     layer, how, given = work.layers[number], work.arithmetic[number], work.parameters[number]
     assert given is not None
-    rows, plan = (
-        trace.golden(layer.step, torch.from_numpy(faults.image)),
-        chip.sequencer(work, number),
-    )
+    rows = trace.golden(layer.step, torch.from_numpy(faults.image))
+    plan, width = chip.sequencer(work, number), how.latch.width
     at, strikes = chip.struck(work, space, faults, number)
     for image in np.unique(faults.image).tolist():
         x = trace.golden(layer.operands[0], torch.tensor([image]))
@@ -74,9 +73,10 @@ def _outputs(
         for start in range(0, len(own), _LANES):
             which = own[start : start + _LANES]
             here = Place(*(part[which] for part in at))
-            found = chip.replay(plan, matrices, here, Strikes(*(one[which] for one in strikes)))
-            for k, result in zip(which.tolist(), found, strict=True):
-                tile = matrices.tile(chip, int(at.group[k]), int(at.up[k]), int(at.across[k]))
-                wrong = wrapped(result, how.latch.width) - wrapped(tile.a @ tile.w, how.latch.width)
+            when = Strikes(*(one[which] for one in strikes))
+            for k, tile, result in zip(
+                which.tolist(), *chip.replay(plan, matrices, here, when), strict=True
+            ):
+                wrong = wrapped(result, width) - wrapped(tile.a @ tile.w, width)
                 matrices.put(rows[k], layer, tile, wrong)
     return rows
