@@ -288,12 +288,13 @@ POPULATIONS: dict[str, Callable[[], Population]] = {
         f"{name} {format} {chip}": lambda a=name, b=format, c=chip: network(a, b, c)
         for name, format, chip in (
             ("four-bits", "fp32", "software"),
-            ("four-bits", "int8", "systolic"),
+            ("four-bits", "int8", "published"),
             ("binary", "fp32", "software"),
             ("binary", "int8", "nvdla"),
+            ("conv", "int8", "published"),
             ("conv", "int8", "systolic"),
             ("conv", "int8", "nvdla"),
-            ("conv", "16b_rb10", "systolic"),
+            ("conv", "16b_rb10", "published"),
             ("conv", "16b_rb10", "nvdla"),
             ("attention", "fp16", "software"),
             ("attention", "int8", "software"),

@@ -10,14 +10,14 @@ import radhard as rh
 from oracles.bench import NUMBERS, Bench
 from oracles.held import Word
 from oracles.tiles import tiled
-from radhard.accel.chips import Buffer, Kept, Systolic, chip_named, read_chip
+from radhard.accel.chips import Buffer, Kept, Published, chip_named, read_chip
 from radhard.accel.readers import activated
 from radhard.testing import check_chip
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_array.toml"
 
 
-def sums(bench: Bench, chip: Systolic, held: Kept, faults: rh.Faults, bits: np.ndarray):
+def sums(bench: Bench, chip: Published, held: Kept, faults: rh.Faults, bits: np.ndarray):
     """Of each fault, tile by tile, (n, m, positions)."""
     array = chip.rows, chip.cols
     sites = zip(faults.image.tolist(), faults.index.tolist(), bits.tolist(), strict=True)
@@ -33,7 +33,7 @@ def test_a_struck_value_is_what_later_tiles_fetch(name: str, dataflow: str, held
     changes = 0
     for numbers in NUMBERS:
         bench = Bench.of(name, numbers)
-        chip = Systolic(2, 3, dataflow, buffers=(Buffer("it", held, 1, 1.0),))
+        chip = Published(2, 3, dataflow, buffers=(Buffer("it", held, 1, 1.0),))
         space = chip.sites(bench.work)
         space = space.only(np.array([s.component == "it" for s in space.strata]))
         faults = rh.Importance().draw(space, 60, np.random.default_rng(len(name)))
@@ -73,7 +73,7 @@ def rates(space: rh.SiteSpace) -> dict[str, float]:
 
 def test_rates_follow_from_rows_columns_and_widths(residual, images, labels) -> None:
     work = rh.capture(residual, images, labels, format=rh.INT8)
-    space = chip_named("systolic:16x8:ws").sites(work)
+    space = chip_named("published:16x8:ws").sites(work)
     datapath = 16 * 8 * (8 + 8 + 32) * 75 / 2**20  # 600 FIT per 2^20 bytes, Tyagi et al.
     found = rates(space)
     assert found["control"] == pytest.approx(datapath * 0.1701 / 0.8299)

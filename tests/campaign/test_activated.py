@@ -43,7 +43,7 @@ class Population:
             part.data = torch.randn(part.shape, generator=random)
         images = torch.randn(1, 1, 3, 3, generator=random)
         work = rh.capture(model, images, torch.tensor([0]), format=rh.INT4)
-        campaign = rh.Campaign(work, rh.chips.SYSTOLIC(3, 4, "ws"))
+        campaign = rh.Campaign(work, rh.chips.PUBLISHED(3, 4, "ws"))
         space = campaign.space()
         sizes = space.sizes * space.images
         stratum = np.repeat(np.arange(len(sizes)), sizes)
@@ -76,7 +76,7 @@ def test_what_nothing_reads_changes_nothing(population: Population) -> None:
         assert not population.columns[name][unread].any()
 
 
-@pytest.mark.parametrize("chip", [rh.chips.EYERISS, rh.chips.SYSTOLIC(4, 4), rh.chips.NVDLA_SMALL])
+@pytest.mark.parametrize("chip", [rh.chips.EYERISS, rh.chips.PUBLISHED(4, 4), rh.chips.NVDLA_SMALL])
 def test_so_it_is_on_every_chip(residual, images, labels, chip) -> None:
     work = rh.capture(residual, images, labels, format=rh.FLOAT16)
     campaign = rh.Campaign(work, chip, rh.Importance())
@@ -128,7 +128,7 @@ def test_only_outcomes_that_take_a_read_have_such_a_rate(population: Population)
 
 
 def test_both_rates_are_printed(tmp_path) -> None:
-    given = ["assess", "digits-cnn", "--chip", "systolic:4x4", "--format", "int8"]
+    given = ["assess", "digits-cnn", "--chip", "published:4x4", "--format", "int8"]
     given += ["--images", "8", "--faults", "300", "--out", str(tmp_path)]
     given += ["--sampler", "importance"]
     table = CliRunner().invoke(app, given)

@@ -34,7 +34,7 @@ class Population:
         images = torch.randn(3, 1, 3, 3, generator=random)
         labels = torch.tensor([0, 1, 2])
         self.work = rh.capture(model, images, labels, format=rh.INT4)
-        self.chip = rh.chips.Systolic(2, 3)
+        self.chip = rh.chips.Published(2, 3)
         self.space = replace(self.chip.sites(self.work), known=KNOWN)
         sizes = self.space.sizes * self.space.images
         stratum = np.repeat(np.arange(len(sizes)), sizes)

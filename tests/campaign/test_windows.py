@@ -199,7 +199,7 @@ def test_only_a_window_is_recorded(many: rh.Workload, monkeypatch) -> None:
 
 
 def test_a_run_in_pieces_is_one_run(many: rh.Workload, tmp_path: Path) -> None:
-    campaign = rh.Campaign(many, rh.chips.Systolic(2, 2), images=10, name="many")
+    campaign = rh.Campaign(many, rh.chips.Published(2, 2), images=10, name="many")
     for until in (70, 150, 420):
         pieces = next(rh.collect([campaign], until, tmp_path / "pieces"))
     whole = next(rh.collect([campaign], 420, tmp_path / "whole"))
@@ -277,7 +277,7 @@ PROTECTIONS = {
 @pytest.mark.parametrize("sampler", [rh.Importance(), rh.GradientImportance(candidates=10)])
 def test_protections_do_not_choose_the_faults(many, sampler: Sampler, name: str) -> None:
     few = many.with_(many.images[:5], many.labels[:5])
-    plain = rh.Campaign(many, rh.chips.Systolic(2, 2), sampler, images=10)
+    plain = rh.Campaign(many, rh.chips.Published(2, 2), sampler, images=10)
     guarded = plain.with_(protections=(PROTECTIONS[name](few),))
     judged = plain.with_(confidence_of="top-score")
     assert len({plain.id, guarded.id, judged.id}) == 3

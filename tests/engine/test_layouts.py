@@ -120,7 +120,7 @@ def test_attention_is_software_only() -> None:
     _, work = captured(seeded(MODULES["causal"]()), "fp32")
     result = rh.Campaign(work, rh.chips.SOFTWARE).run(until=100)
     assert 0 <= result["sdc1"].low <= result["sdc1"].high <= 1
-    for chip in (rh.chips.EYERISS, rh.chips.Systolic(4, 4), rh.chips.NVDLA_SMALL):
+    for chip in (rh.chips.EYERISS, rh.chips.Published(4, 4), rh.chips.NVDLA_SMALL):
         with pytest.raises(
             ValueError, match=r"layer \S+ \(attention\) is neither .* chip software"
         ):
@@ -142,7 +142,7 @@ class Sequence(nn.Module):
 
 
 CHIPS = (
-    rh.chips.SOFTWARE, rh.chips.EYERISS, rh.chips.Systolic(3, 4), rh.chips.Systolic(4, 2, "ws"),
+    rh.chips.SOFTWARE, rh.chips.EYERISS, rh.chips.Published(3, 4), rh.chips.Published(4, 2, "ws"),
     rh.chips.NVDLA_SMALL, rh.chips.SIMT,
 )  # fmt: skip
 

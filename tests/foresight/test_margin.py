@@ -53,7 +53,7 @@ def moved(work: Workload, corruption: Corruption) -> np.ndarray:
     return ((margins[0] - margins[1]).abs() / margins[1].abs()).numpy()
 
 
-@pytest.mark.parametrize("chip", [rh.chips.Software(("activation",)), rh.chips.SYSTOLIC(4, 4)])
+@pytest.mark.parametrize("chip", [rh.chips.Software(("activation",)), rh.chips.PUBLISHED(4, 4)])
 def test_one_wrong_output_moves_the_margin_as_the_score_says(work, chip) -> None:
     """Where the rest is linear and there is one image, scores of outputs and sums are exact.
 
@@ -75,7 +75,7 @@ def test_one_wrong_output_moves_the_margin_as_the_score_says(work, chip) -> None
     assert (said[truth == 0] < 1e-4).mean() > 0.99
 
 
-@pytest.mark.parametrize("chip", [rh.chips.SYSTOLIC(4, 4), rh.chips.NVDLA_SMALL])
+@pytest.mark.parametrize("chip", [rh.chips.PUBLISHED(4, 4), rh.chips.NVDLA_SMALL])
 def test_shared_values_are_judged_by_some_of_their_reads(work, chip) -> None:
     """Wrong weights and inputs that many outputs read: sums of sizes, so no less than the truth."""
     corruption = struck(work, chip)
@@ -108,7 +108,7 @@ def test_logits_that_change_together_are_judged_each_for_itself() -> None:
 def test_scores_rank_faults_in_every_format(residual, images, labels, format) -> None:
     """Faults that change the answer were given a higher chance than most that don't."""
     work = rh.capture(residual, images, labels, format=format)
-    for chip in (rh.chips.EYERISS, rh.chips.SYSTOLIC(4, 4)):
+    for chip in (rh.chips.EYERISS, rh.chips.PUBLISHED(4, 4)):
         corruption = struck(work, chip, 3000)
         chance = Margins.of(work).chance(rh.record(work), corruption)
         assert ((chance >= 0) & (chance < 1)).all()

@@ -35,8 +35,8 @@ FORMATS = {
 }
 CHIPS = {
     "software": rh.chips.SOFTWARE,
-    "array": rh.chips.SYSTOLIC(4, 4),
-    "weights-stay": rh.chips.SYSTOLIC(4, 4, "ws"),
+    "array": rh.chips.PUBLISHED(4, 4),
+    "weights-stay": rh.chips.PUBLISHED(4, 4, "ws"),
     "eyeriss": rh.chips.EYERISS,
     "nvdla": rh.chips.NVDLA_SMALL,
 }

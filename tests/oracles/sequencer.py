@@ -4,7 +4,9 @@ Tiles follow each other as fast as a caller can start them that waits until each
 two edges more for its last results. Nothing is vectorised, and no tile knows of another.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import mul
 
 
 @dataclass
@@ -16,6 +18,7 @@ class Machine:
     flow: str
     widths: dict[str, int]  # a, w, p, and counters
     held: dict[tuple, int] = field(default_factory=dict)
+    multiply: Callable[[int, int], int] = mul  # an activation and a weight
 
     def get(self, name: str, *place: int) -> int:
         return self.held.get((name, *place), 0)
@@ -34,6 +37,10 @@ class Machine:
         """A register of an element, as a number with a sign."""
         code, width = self.get(name, *place), self.width(name)
         return code - (1 << width) if code >> (width - 1) else code
+
+    def product(self, across: int, above: int) -> int:
+        """Of what moves right and what comes from above."""
+        return self.multiply(above, across) if self.flow == "is" else self.multiply(across, above)
 
     def flip(self, name: str, place: tuple, bit: int) -> None:
         self.held[(name, *place)] = self.get(name, *place) ^ (1 << bit)
@@ -72,7 +79,7 @@ class Machine:
                 above = self.number(down, r - 1, c) if r else above
                 sums = self.number("p", r - 1, c) if r else 0
                 if stays and self.get("enable"):
-                    total = self.number("p", r, c) + came * above
+                    total = self.number("p", r, c) + self.product(came, above)
                     p = sums if self.get("drain") else total
                     clear = self.get("clear")
                     new |= {
@@ -82,7 +89,7 @@ class Machine:
                     new["p", r, c] = 0 if clear else p
                 if not stays and self.get("enable"):
                     new[right, r, c] = came
-                    new["p", r, c] = sums + came * self.number(down, r, c)
+                    new["p", r, c] = sums + self.product(came, self.number(down, r, c))
                 if not stays and self.get("load"):
                     new[down, r, c] = above
         # what is next

@@ -14,7 +14,7 @@ from oracles.grid import Grid
 from oracles.loopnest import Events
 from oracles.tiles import tiled
 from radhard.accel.buffer import Buffer, Kept
-from radhard.accel.chips import SYSTOLIC, Chip, Component
+from radhard.accel.chips import PUBLISHED, Chip, Component
 from radhard.accel.dataflow import Held, RowStationary
 from radhard.faults.fault import Faults
 from radhard.protect.checksum import Checksum, Formed
@@ -84,7 +84,7 @@ def on_array(
     bench: Bench, array: tuple[int, int], dataflow: str, operand: str, count: int
 ) -> dict[str, int]:
     """Registers of a systolic array, whose checker is one column, or step of the stream, more."""
-    chip, s = SYSTOLIC(*array, dataflow), bench.shape
+    chip, s = PUBLISHED(*array, dataflow), bench.shape
     own, terms = s.m // s.groups, bench.w[0].size
     size = s.out[0] * s.out[1], terms, own
     more, grid = (*size[:2], own + 1), Grid(*array, dataflow)
@@ -146,7 +146,7 @@ def test_outcomes_of_buffers_are_those_of_what_tiles_are_fetched(dataflow: str, 
     total: dict[str, int] = {}
     for name, array in (("strided", (4, 3)), ("grouped", (3, 2)), ("vectors", (4, 4))):
         bench, count = Bench.of(name, "int8"), 250 if EXHAUSTIVE else 20
-        chip = SYSTOLIC(*array, dataflow, buffers=(Buffer("it", held, 1.0, 1.0),))
+        chip = PUBLISHED(*array, dataflow, buffers=(Buffer("it", held, 1.0, 1.0),))
         space, rng = chip.sites(bench.work), np.random.default_rng(count)
         strata = [k for k, x in enumerate(space.strata) if x.component == "it"]
         index = rng.integers(0, space.strata[strata[0]].size, count)

@@ -120,7 +120,7 @@ def test_notes_tell_what_guards_mean_for_proofs_and_control(work) -> None:
     """Wide intervals where a guard corrects and proofs were wanted; control where it is known."""
     wide, left = "proof that a fault is harmless holds", "known, not sampled"
     clamp, detector = rh.RangeRestriction().learned(work), rh.RangeDetector().learned(work)
-    array, soft = rh.chips.Systolic(rows=4, cols=4), rh.chips.SOFTWARE
+    array, soft = rh.chips.Published(rows=4, cols=4), rh.chips.SOFTWARE
     unproving = rh.GradientImportance(proofs=False)
     for chip, sampler, guard, expected in (
         (soft, rh.GradientImportance(), clamp, [wide]),

@@ -148,7 +148,7 @@ def test_channels_of_one_layer_are_no_channels_of_another(work) -> None:
 
 def test_codes_are_checked_by_what_reads(work) -> None:
     """A wrong value that nothing reads any more raises no alarm."""
-    _, _, seen = struck(work, rh.chips.SYSTOLIC(8, 8))
+    _, _, seen = struck(work, rh.chips.PUBLISHED(8, 8))
     read = activated(work, seen.corruption)
     assert 0.3 < read.mean() < 1
     found = Parity().stops(work, seen)

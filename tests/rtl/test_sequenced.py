@@ -1,7 +1,9 @@
 """Control of an array: what campaigns take its flips to do, against the array."""
 
 import json
+from dataclasses import replace
 from itertools import product
+from operator import mul
 
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ from torch import nn
 import radhard as rh
 from oracles.sequencer import Machine
 from radhard.accel.matrices import streams, wrapped
-from radhard.accel.sequenced import SequencedArray
 from radhard.accel.sequencer import Sequencer, Strikes
+from radhard.accel.systolic import Systolic
 from radhard.rtl.bench import Bench, Sequenced, believed, sequenced_agreement
 from radhard.rtl.compiled import lint, missing
 from radhard.rtl.design import ArrayDesign
@@ -39,7 +41,7 @@ def edges_of(array: Sequenced, operands: Operands, flips: Flips) -> Integers:
     moving, held = streams(flow, operands.a[1], operands.w[1])
     before = streams(flow, operands.a[0], operands.w[0])[1]
     given = (np.broadcast_to(one, (len(own), *one.shape)) for one in (moving, held, before))
-    strikes = Strikes(part.register - data, part.col, part.bit, part.cycle)
+    strikes = Strikes.flips(part.register - data, part.col, part.bit, part.cycle)
     found[own] = array.sequencer.replay(*given, strikes).edges
     return found
 
@@ -153,18 +155,27 @@ def tiny(format: rh.NumberFormat = rh.INT8) -> rh.Workload:
     return rh.capture(Tiny().eval(), images, torch.arange(5), format, "tiny")
 
 
+def of_control(campaign: rh.Campaign, layer: str, count: int) -> rh.Faults:
+    """Faults in control of a layer."""
+    space = campaign.space()
+    own = np.array([s.storage == "control" and s.layer == layer for s in space.strata])
+    drawn = rh.Uniform().draw(space.only(own), count, np.random.default_rng(1))
+    return replace(drawn, stratum=np.flatnonzero(own)[drawn.stratum])
+
+
 @pytest.mark.parametrize("dataflow", FLOWS)
-def test_outcomes_of_a_network_are_those_of_its_layers_on_the_array(dataflow: str) -> None:
+@pytest.mark.parametrize("multiplier", [None, "mul8s_1L2H@v1"])
+def test_outcomes_of_a_network_are_those_of_its_layers_on_the_array(
+    dataflow: str, multiplier: str | None
+) -> None:
     """The linear layer ends the network: its logits are sums of tiles, one after the other."""
-    work, chip = tiny(), SequencedArray(3, 2, dataflow)
+    work, chip = tiny(), Systolic(3, 2, dataflow)
+    multiply = mul
+    if multiplier:
+        circuit = rh.multiplier_named(multiplier)
+        work, multiply = work.with_(multiplier=circuit), lambda a, w: int(circuit.product(a, w))
     campaign = rh.Campaign(work, chip, sampler=rh.Uniform(), seed=3)
-    space, golden = campaign.space(), campaign.golden()
-    own = np.array([s.storage == "control" and s.layer == "last" for s in space.strata])
-    drawn = rh.Uniform().draw(space.only(own), 150, np.random.default_rng(1))
-    faults = drawn.__class__(**{
-        **{name: getattr(drawn, name) for name in drawn.__dataclass_fields__},
-        "stratum": np.flatnonzero(own)[drawn.stratum],
-    })  # fmt: skip
+    space, golden, faults = campaign.space(), campaign.golden(), of_control(campaign, "last", 150)
     run, _ = campaign.strike.runs(space, golden, faults)
     number = [layer.name for layer in work.layers].index("last")
     layer, how, given = work.layers[number], work.arithmetic[number], work.parameters[number]
@@ -182,7 +193,12 @@ def test_outcomes_of_a_network_are_those_of_its_layers_on_the_array(dataflow: st
         time, place = divmod(int(faults.index[k]), count)
         tile, edge = divmod(time, plan.edges)
         strike = edge, kind, (place,) if kind in several(dataflow) else (), stratum.bit
-        sums = _tiled(a, w, chip, plan, tile, strike) + bias
+        clean = [multiply(int(a[0, q]), int(w[q, m])) for m in range(w.shape[1])
+                 for q in range(len(w))]  # fmt: skip
+        sums = np.reshape(clean, (w.shape[1], -1)).sum(1) + bias
+        if multiplier:  # which makes something of zeros: only what a fault changes counts
+            sums = sums - _tiled(a, w, chip, plan, tile, None, multiply)
+        sums = (sums if multiplier else bias) + _tiled(a, w, chip, plan, tile, strike, multiply)
         width = how.latch.width
         scale = given.scale.reshape(-1)
         own_given = type(given)(given.weight, None, scale)
@@ -192,11 +208,11 @@ def test_outcomes_of_a_network_are_those_of_its_layers_on_the_array(dataflow: st
     assert 20 < changed < 130
 
 
-def _tiled(a, w, chip, plan, struck, strike) -> np.ndarray:
+def _tiled(a, w, chip, plan, struck, strike, multiply) -> np.ndarray:
     """A [1, K] by W [K, N], tile after tile on one machine."""
     rows, cols, flow = chip.rows, chip.cols, chip.dataflow
-    widths = {"a": 8, "w": 8, "p": 24, "counter": plan.bits}
-    machine = Machine(rows, cols, flow, widths)
+    widths = {"a": 8, "w": 8, "p": 32, "counter": plan.bits}
+    machine = Machine(rows, cols, flow, widths, multiply=multiply)
     q, n = w.shape
     up, across = {"ws": (q, n), "is": (q, 1), "os": (1, n)}[flow]
     total = np.zeros((1, n), np.int64)
@@ -219,8 +235,51 @@ def _tiled(a, w, chip, plan, struck, strike) -> np.ndarray:
     return total
 
 
+@pytest.mark.parametrize("dataflow", FLOWS)
+def test_all_arithmetic_agrees_where_numbers_are_whole(dataflow: str) -> None:
+    """What floats, fixed point, and fixed point that saturates step by step hold exactly."""
+    torch.manual_seed(0)
+    model = Tiny().eval()
+    with torch.no_grad():
+        for part in model.parameters():
+            part.copy_(torch.randint(-3, 4, part.shape))
+    images = torch.randint(-2, 3, (3, 2, 4, 4)).float()
+    fixed = rh.format_named("32b_rb10")
+    formats = rh.FLOAT32, rh.FLOAT64, fixed, replace(rh.Formats.of(fixed), rounding="each-step")
+    found = []
+    for format in formats:
+        work = rh.capture(model, images, torch.arange(3), format, "whole")
+        campaign = rh.Campaign(work, Systolic(3, 2, dataflow), sampler=rh.Uniform())
+        parts = [of_control(campaign, layer, 150) for layer in ("conv", "last")]
+        space, golden = campaign.space(), campaign.golden()
+        runs = [campaign.strike.runs(space, golden, part)[0] for part in parts]
+        found.append(torch.cat([run.logits for run in runs]).double())
+        assert 50 < sum(int((run.logits != run.golden).any(1).sum()) for run in runs) < 290
+    for other in found[1:]:
+        assert torch.equal(other, found[0])
+
+
+def test_bits_of_control_that_are_stuck_and_values_that_are_random() -> None:
+    campaign = rh.Campaign(tiny(), Systolic(3, 2, "ws"), sampler=rh.Uniform())
+    faults = of_control(campaign, "last", 200)
+    ran, golden = {}, campaign.golden()
+    for value in (0, 1):
+        stuck = campaign.with_(model=rh.StuckAt(value))
+        bit = np.array([s.bit for s in stuck.space().strata])[faults.stratum]
+        mask = np.int64(1) << bit
+        own = replace(faults, keep=~mask, flip=mask * value)
+        ran[value] = stuck.strike.runs(stuck.space(), golden, own)[0].logits
+    flipped = campaign.strike.runs(campaign.space(), golden, faults)[0]
+    same = [(one == flipped.golden).all(1) for one in ran.values()]
+    as_flips = [(one == flipped.logits).all(1) for one in ran.values()]
+    assert bool(((same[0] & as_flips[1]) | (same[1] & as_flips[0])).all())
+    assert int((same[0] ^ same[1]).sum()) > 20
+    random = campaign.with_(model=rh.RandomValue()).run(until=100)
+    assert random.n == 100
+
+
 def test_shares_of_control_are_its_bits() -> None:
-    work, chip = tiny(), SequencedArray(4, 4)
+    work, chip = tiny(), Systolic(4, 4, "ws")
     space, bits = chip.sites(work), chip.storage_bits(work)
     control = sum(s.exposure for s in space.strata if s.storage == "control")
     of_control = sum(count for name, count in bits.items() if name.startswith("control-"))
@@ -231,30 +290,24 @@ def test_shares_of_control_are_its_bits() -> None:
 
 def test_campaigns_on_it_are_asked_again_and_cover() -> None:
     work = tiny()
-    check_chip(SequencedArray(3, 2, "os"), work)
-    campaign = rh.Campaign(work, SequencedArray(2, 2), seed=1)
+    check_chip(Systolic(3, 2, "os"), work)
+    campaign = rh.Campaign(work, Systolic(2, 2, "ws"), seed=1)
     scored, plain = campaign.run(until=600), campaign.with_(sampler=rh.Uniform()).run(until=4000)
     assert scored["sdc1"].low <= plain["sdc1"].high
     assert plain["sdc1"].low <= scored["sdc1"].high
-    assert rh.chips.chip_named("sequenced:2x2:ws") == SequencedArray(2, 2)
+    assert rh.chips.chip_named("systolic:2x2:ws") == Systolic(2, 2, "ws")
+    assert rh.chips.chip_named("systolic") == Systolic() == Systolic(32, 32, "os")
 
 
-@pytest.mark.parametrize("format", [rh.FLOAT16, rh.UINT8])
-def test_formats_that_no_array_multiplies(format: rh.NumberFormat) -> None:
-    with pytest.raises(ValueError, match="two's complement"):
-        SequencedArray(2, 2).sites(tiny(format))
-
-
-def test_faults_that_are_no_flips_of_one_bit() -> None:
-    with pytest.raises(ValueError, match="clocked:2x2:ws"):
-        rh.Campaign(tiny(), SequencedArray(2, 2), model=rh.StuckAt(1), sampler=rh.Uniform()).run(
-            until=50
-        )
+def test_elements_of_which_no_single_product_is_known() -> None:
+    array = rh.Array(2, 2, "ws", (rh.Defect(0, 0, "product", 1, 3),))
+    with pytest.raises(ValueError, match="clocked"):
+        Systolic(2, 2, "ws").sites(tiny().with_(array=array))
 
 
 def test_faults_of_control_are_no_values_to_follow() -> None:
     with pytest.raises(ValueError, match="clocked"):
-        rh.follow(rh.Campaign(tiny(), SequencedArray(2, 2)), 10)
+        rh.follow(rh.Campaign(tiny(), Systolic(2, 2)), 10)
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "there")

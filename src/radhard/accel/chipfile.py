@@ -12,7 +12,7 @@ from radhard.accel.buffer import Buffer, Kept
 from radhard.accel.chip import Chip
 from radhard.accel.component import Component
 from radhard.accel.dataflow import Held, RowStationary
-from radhard.accel.systolic import Systolic
+from radhard.accel.published import Published
 
 _Rate = Annotated[float, Field(ge=0)]
 
@@ -63,12 +63,12 @@ class _Array(_Table):
     cols: Annotated[int, Field(ge=1)]
     dataflow: Literal["os", "ws", "is"]
     rate_fit_per_mbit: _Rate | None = None
-    control_share: Annotated[float, Field(ge=0, lt=1)] = Systolic().control_share
-    control_accuracy: Annotated[float, Field(ge=0, le=1)] = Systolic().control_accuracy
+    control_share: Annotated[float, Field(ge=0, lt=1)] = Published().control_share
+    control_accuracy: Annotated[float, Field(ge=0, le=1)] = Published().control_accuracy
     buffer: list[_Buffer] = []
 
-    def made(self) -> Systolic:
-        return Systolic(
+    def made(self) -> Published:
+        return Published(
             self.rows, self.cols, self.dataflow, self.rate_fit_per_mbit,
             tuple(Buffer(**part.model_dump()) for part in self.buffer),
             self.control_share, self.control_accuracy, title=self.name, line=self.about,
@@ -80,7 +80,7 @@ _OF_ARRAYS = {"rows", "cols", "dataflow", "buffer"}
 _TABLES: dict[str, type[_Table]] = {"component": _Component, "buffer": _Buffer}
 
 
-def read_chip(path: Path) -> Chip | Systolic:
+def read_chip(path: Path) -> Chip | Published:
     """The chip that a file describes; docs/chip-file.md has its keys.
 
     Raises:

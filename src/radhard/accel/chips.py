@@ -15,14 +15,14 @@ from radhard.accel.clocked import ClockedArray
 from radhard.accel.component import Component
 from radhard.accel.dataflow import Held, RowStationary
 from radhard.accel.mix import StorageClass, StorageMix
-from radhard.accel.sequenced import SequencedArray
-from radhard.accel.systolic import PUBLISHED_MIX, Systolic
+from radhard.accel.published import PUBLISHED_MIX, Published
+from radhard.accel.systolic import Systolic
 from radhard.arith.array import Stationary
 
 __all__ = [
-    "CLOCKED", "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "PUBLISHED_MIX", "SEQUENCED", "SIMT",
+    "CLOCKED", "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "PUBLISHED", "PUBLISHED_MIX", "SIMT",
     "SOFTWARE", "SYSTOLIC", "Accelerator", "Buffer", "Chip", "ClockedArray", "Component", "Held",
-    "Kept", "RowStationary", "SequencedArray", "Software", "StorageClass", "StorageMix", "Systolic",
+    "Kept", "Published", "RowStationary", "Software", "StorageClass", "StorageMix", "Systolic",
     "chip_named", "chips", "read_chip",
 ]  # fmt: skip
 
@@ -66,17 +66,17 @@ SIMT = StorageMix(
         StorageClass("collector-weight", "weight", 1 / 1024, SRAM_16NM, reuse=16),
     ),
 )
-#: Makes arrays as ``radhard rtl`` emits them: ``CLOCKED(rows, cols, dataflow)``.
-CLOCKED = ClockedArray
-#: The same with control: ``SEQUENCED(rows, cols, dataflow)``.
-SEQUENCED = SequencedArray
-#: Makes systolic arrays: ``SYSTOLIC(rows, cols, dataflow)``.
+#: Makes systolic arrays as ``radhard rtl`` emits them: ``SYSTOLIC(rows, cols, dataflow)``.
 SYSTOLIC = Systolic
+#: The same without control: ``CLOCKED(rows, cols, dataflow)``.
+CLOCKED = ClockedArray
+#: Systolic arrays by published formulas, control assumed: ``PUBLISHED(rows, cols, dataflow)``.
+PUBLISHED = Published
 
 
 def chips() -> tuple[Accelerator, ...]:
     """All chips that have names."""
-    return (EYERISS, EYERISS_65NM, Systolic(), NVDLA_SMALL, SIMT, SOFTWARE)
+    return (EYERISS, EYERISS_65NM, Systolic(), Published(), NVDLA_SMALL, SIMT, SOFTWARE)
 
 
 def chip_named(name: str) -> Accelerator:
@@ -93,17 +93,17 @@ def chip_named(name: str) -> Accelerator:
         return known[name]
     if name.endswith(".toml"):
         return read_chip(Path(name))
-    array = re.fullmatch(r"(systolic|clocked|sequenced):(\d+)x(\d+)(?::(\w+))?", name)
+    array = re.fullmatch(r"(systolic|clocked|published):(\d+)x(\d+)(?::(\w+))?", name)
     if array:
         kind, rows, cols, dataflow = array.groups()
         makers: dict[str, Callable[[int, int, Stationary], Accelerator]] = {
-            "systolic": Systolic, "clocked": ClockedArray, "sequenced": SequencedArray,
+            "systolic": Systolic, "clocked": ClockedArray, "published": Published,
         }  # fmt: skip
-        flow = dataflow or ("os" if kind == "systolic" else "ws")
+        flow = dataflow or ("ws" if kind == "clocked" else "os")
         return makers[kind](int(rows), int(cols), cast("Stationary", flow))
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or list(known)
     raise ValueError(
         f"no chip {name!r}: did you mean {', '.join(near)}? `radhard list chips` shows all; "
-        "a chip of your own is a .toml file; systolic:16x16:ws names an array, and "
-        "clocked:16x16:ws one as it is emitted, sequenced:16x16:ws one with its control"
+        "a chip of your own is a .toml file; systolic:16x16:ws names an array, clocked:16x16:ws "
+        "one without control, and published:16x16:ws one by published formulas"
     )

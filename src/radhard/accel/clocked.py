@@ -7,6 +7,7 @@ from math import ceil
 
 import numpy as np
 
+from radhard.accel.component import FLIP_FLOP
 from radhard.accel.dataflow import (
     Reads,
     broadcast_input,
@@ -16,7 +17,6 @@ from radhard.accel.dataflow import (
     weight_element,
     zeros,
 )
-from radhard.accel.systolic import FLIP_FLOP
 from radhard.accel.tiling import Flags, Held, Place, Shape, tile_edges
 from radhard.arith.array import Stationary
 from radhard.faults.corruption import Corruption, Operand, whole_box
@@ -38,7 +38,7 @@ REGISTERS: dict[str, Operand] = {
 class ClockedArray:
     """A systolic array, struck right after any clock edge, in any register.
 
-    What `Systolic` counts by published formulas is here as `radhard.rtl` emits and simulates it:
+    What `Published` counts by formulas is here as `radhard.rtl` emits and simulates it:
     held operands are loaded through the rows, an element multiplies what comes in rather than what
     it holds, and tiles follow each other without overlap. Every flip has the effect that it has in
     the emitted text, bit for bit (`radhard validate rtl`). Its control lies outside and is not

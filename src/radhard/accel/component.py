@@ -7,6 +7,9 @@ from typing import Literal
 
 from radhard.accel.dataflow import Held
 
+#: Raw rate of flip-flops in FIT per 2^20 bits: 600 per 2^20 bytes (Tyagi et al., arXiv 2212.02649).
+FLIP_FLOP = 75.0
+
 
 @dataclass(frozen=True, slots=True)
 class Component:

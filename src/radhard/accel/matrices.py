@@ -1,19 +1,26 @@
-"""A layer of integers as the matrix products of an array, tile by tile."""
+"""A layer as the matrix products of an array, tile by tile."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from radhard.accel.sequencer import Elements, Numbers
 from radhard.arith.array import Stationary
+from radhard.arith.latch import cut_products
 from radhard.faults.model import Integers
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
+from radhard.network.multiplied import Multiplied
+from radhard.network.stepwise import Latched
+from radhard.network.sums import whole
 from radhard.network.terms import taps_of
+from radhard.network.workload import Workload
 
 
 class Array(Protocol):
@@ -43,42 +50,54 @@ class Tile(NamedTuple):
         positions, channels: of the layer, those of its rows and columns that are not filling.
     """
 
-    a: Integers
-    w: Integers
+    a: Numbers
+    w: Numbers
     positions: Integers
     channels: Integers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matrices:
-    """A layer of integers as matrix products, for one image.
+    """A layer as matrix products, for one image: of integers where these are exact, else of reals.
 
     Attributes:
-        how, given: its arithmetic and parameters.
+        layer, how, given: the layer, its arithmetic and parameters.
         a: inputs of each group, (groups, positions, terms).
         w: its weights, (groups, terms, channels of a group).
-        bias: as it is added to sums, (channels of the layer or 1, 1).
-        sums: with the bias, (channels of the layer, positions).
+        sums: as its arithmetic makes them, with the bias, (elements,).
     """
 
+    layer: Layer
     how: Arithmetic
     given: Parameters
-    a: Integers
-    w: Integers
-    bias: Integers
-    sums: Integers
+    a: Numbers
+    w: Numbers
+    sums: Numbers
 
     @classmethod
-    def of(cls, layer: Layer, how: Arithmetic, given: Parameters, x: Tensor) -> Matrices:
-        """Of a layer with windows, and its inputs ``x`` (elements,) as real values."""
-        held = np.append(_integers(how.operand(x)), 0)  # the last is what padding reads
+    def of(cls, work: Workload, number: int, x: Tensor) -> Matrices:
+        """Of a layer with windows, by its number, and its inputs ``x`` (elements,), real values."""
+        layer, how, given = work.layers[number], work.arithmetic[number], work.parameters[number]
+        enters, leaves = (work.program.rows[step] for step in (layer.operands[0], layer.step))
+        assert given is not None
+        assert enters is not None
+        assert leaves is not None
+        kind = np.int64 if how.exact else np.float64
+        held = np.append(_numbers(how.operand(x), kind), 0)  # the last is what padding reads
         a = held[taps_of(layer, x.device).numpy()].swapaxes(0, 1)
-        rows = _integers(layer.weight_rows(given.weight))
+        rows = _numbers(layer.weight_rows(given.weight), kind)
         w = rows.reshape(len(a), -1, layer.fan_in).swapaxes(1, 2)
-        sums = (a.astype(np.float64) @ w).swapaxes(1, 2).reshape(layer.channels, -1)
-        added = how.bias(given)
-        bias = np.zeros((1, 1), np.int64) if added is None else _integers(added.reshape(-1, 1))
-        return cls(how, given, a, w, bias, sums.astype(np.int64) + bias)
+        sums = how.sums(whole(layer, how), how.operand(enters.join(x[None])), given)
+        return cls(layer, how, given, a, w, _numbers(leaves.split(sums)[0], kind))
+
+    @property
+    def elements(self) -> Elements:
+        """What processing elements make of operands.
+
+        Raises:
+            ValueError: for arithmetic of which no single product is known.
+        """
+        return elements_of(self.layer, self.how)
 
     def tile(self, array: Array, group: int, up: int, across: int) -> Tile:
         """One of a group, by its place along rows and columns of the array."""
@@ -112,28 +131,24 @@ class Matrices:
         up, across = {"ws": (q, m), "is": (q, p), "os": (p, m)}[array.dataflow]
         return -(-up // array.rows), -(-across // array.cols)
 
-    def finished(self, sums: Integers, channel: Integers) -> Tensor:
-        """Outputs (k,) from sums of these channels."""
-        scale = self.given.scale.reshape(-1)
-        scale = scale[torch.from_numpy(channel)] if len(scale) > 1 else scale
-        own = Parameters(self.given.weight, None, scale)
-        return self.how.finished(torch.from_numpy(sums).to(torch.float64), own)
-
-    def put(self, outputs: Tensor, layer: Layer, tile: Tile, wrong: Integers) -> None:
+    def put(self, outputs: Tensor, tile: Tile, wrong: Numbers) -> None:
         """Into outputs (elements,) of the layer, what changes of a tile's sums make of them.
 
         Args:
             outputs: the golden ones, which are written over.
-            layer: whose.
             tile: of it.
             wrong: what is added to its sums, (M, N).
         """
         inside = wrong[: tile.positions.size, : tile.channels.size]
         p, m = np.nonzero(inside)
         channel, position = tile.channels[m], tile.positions[p]
-        sums = wrapped(self.sums[channel, position] + inside[p, m], self.how.latch.width)
-        element = torch.from_numpy(layer.output_element(channel, position))
-        outputs[element] = self.finished(sums, channel).to(outputs.dtype)
+        element = self.layer.output_element(channel, position)
+        sums = self.how.wrapped(torch.from_numpy(self.sums[element] + inside[p, m]))
+        scale = self.given.scale.reshape(-1)
+        scale = scale[torch.from_numpy(channel)] if len(scale) > 1 else scale
+        own = Parameters(self.given.weight, None, scale)
+        found = self.how.finished(sums.to(torch.float64), own)
+        outputs[torch.from_numpy(element)] = found.to(outputs.dtype)
 
 
 def sizes(array: Array, free: int) -> tuple[int, int, int]:
@@ -149,7 +164,7 @@ def sizes(array: Array, free: int) -> tuple[int, int, int]:
     ]
 
 
-def streams(dataflow: Stationary, a: Integers, w: Integers) -> tuple[Integers, Integers]:
+def streams(dataflow: Stationary, a: Numbers, w: Numbers) -> tuple[Numbers, Numbers]:
     """What enters the rows of an array, (free, rows), and its columns, from A [M, K] and W [K, N].
 
     The second is (rows, cols) where it stays, and (free, cols) where sums do.
@@ -182,12 +197,38 @@ def check_multiplied(layer: Layer, how: Arithmetic, where: str) -> None:
         )
 
 
-def _integers(held: Tensor) -> Integers:
-    return np.asarray(held.detach().numpy(), np.int64)
+def elements_of(layer: Layer, how: Arithmetic) -> Elements:
+    """What processing elements make of a layer's operands, as its arithmetic has them.
+
+    Sums of formats that round are made in float64, and rounded when all tiles are added up.
+
+    Raises:
+        ValueError: for arithmetic of which no single product is known.
+    """
+    if how.own is not None and not how.own.linear:
+        if not isinstance(how.own, Multiplied) or not how.own.alike:
+            raise ValueError(
+                f"layer {layer.name}: what single elements make of two operands is not known of "
+                f"{how.own.name}: use --chip clocked:ROWSxCOLS:FLOW, an array without control"
+            )
+        return Elements(partial(how.own.products, how), exactly=False)
+    if how.each_step:
+        cut = Latched.of(layer, how).cut
+
+        def within(sums: Numbers, products: Numbers) -> Numbers:
+            return (sums + products).clip(*cut[1:])
+
+        return Elements(partial(cut_products, cut), within, exactly=False)
+    return Elements(exactly=how.exact)
 
 
-def _grown(matrix: Integers, size: tuple[int, ...]) -> Integers:
+def _numbers(held: Tensor, kind: type[np.int64] | type[np.float64]) -> Numbers:
+    found: Numbers = held.detach().cpu().numpy().astype(kind)
+    return found
+
+
+def _grown(matrix: Numbers, size: tuple[int, ...]) -> Numbers:
     """With zeros up to the size of a tile."""
-    found = np.zeros(size, np.int64)
+    found = np.zeros(size, matrix.dtype)
     found[: matrix.shape[0], : matrix.shape[1]] = matrix
     return found

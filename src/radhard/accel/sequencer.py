@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from operator import add, mul
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,19 +30,54 @@ class Bank:
 
 
 class Strikes(NamedTuple):
-    """Flips of n tiles, one each: right before an edge, and until the register is written.
+    """Faults of n tiles, one each: right before an edge, and until the register is written.
 
     Attributes:
         bank: number of the kind.
         place: which one of that kind.
-        bit: 0 is the lowest.
+        keep: bits that stay.
+        flip: bits that are inverted then.
         edge: of the tile.
     """
 
     bank: Integers
     place: Integers
-    bit: Integers
+    keep: Integers
+    flip: Integers
     edge: Integers
+
+    @classmethod
+    def flips(cls, bank: Integers, place: Integers, bit: Integers, edge: Integers) -> Strikes:
+        """Of a bit each, of which 0 is the lowest."""
+        return cls(bank, place, np.full_like(bit, -1), np.int64(1) << bit, edge)
+
+    @property
+    def harmless(self) -> Strikes:
+        """The same, but nothing is struck."""
+        return self._replace(keep=np.full_like(self.keep, -1), flip=np.zeros_like(self.flip))
+
+
+Numbers = NDArray[Any]
+#: What an element makes of two operands, or of a sum and a product.
+Operation = Callable[[Numbers, Numbers], Numbers]
+
+
+class Elements(NamedTuple):
+    """What processing elements compute with.
+
+    Attributes:
+        multiply: an activation and a weight.
+        add: a sum and a product.
+        exactly: whether these are products and sums of integers.
+    """
+
+    multiply: Operation = mul
+    add: Operation = add
+    exactly: bool = True
+
+
+#: Those of integers.
+EXACT = Elements()
 
 
 class Replayed(NamedTuple):
@@ -53,7 +89,7 @@ class Replayed(NamedTuple):
         edges: that each took, (n,): a result that is right may be late, or early.
     """
 
-    results: Integers
+    results: Numbers
     edges: Integers
 
 
@@ -123,8 +159,9 @@ class Sequencer:
         return LEAD + own + (self.dataflow == "os")
 
     def replay(
-        self, moving: Integers, held: Integers, before: Integers, strikes: Strikes
-    ) -> Replayed:
+        self, moving: Numbers, held: Numbers, before: Numbers, strikes: Strikes,
+        elements: Elements = EXACT,
+    ) -> Replayed:  # fmt: skip
         """Run n tiles, each struck once.
 
         Args:
@@ -132,8 +169,10 @@ class Sequencer:
             held: what enters the columns: (n, rows, cols), or (n, free, cols) where sums stay.
             before: what the tile before held, (n, rows, cols); of no use where sums stay.
             strikes: one of each.
+            elements: what they compute with.
         """
-        run, edge, edges = _Run.of(self, moving, held, before), 0, np.zeros(len(moving), np.int64)
+        run = _Run.of(self, elements, moving, held, before)
+        edge, edges = 0, np.zeros(len(moving), np.int64)
         while run.left.any():
             self._strike(run.control, strikes, edge)
             edges += run.left > 0
@@ -146,7 +185,9 @@ class Sequencer:
         for number in np.unique(strikes.bank[lanes]).tolist():
             own = lanes[strikes.bank[lanes] == number]
             where = own, strikes.place[own]
-            control[self.banks[number].name][where] ^= np.int64(1) << strikes.bit[own]
+            bank = self.banks[number]
+            struck = control[bank.name][where] & strikes.keep[own] ^ strikes.flip[own]
+            control[bank.name][where] = struck & (1 << bank.width) - 1
 
     def next(self, now: Mapping[str, Integers], start: Flags) -> tuple[dict[str, Integers], Flags]:
         """The registers after an edge, (n, count) of each kind, and which tiles are done at it."""
@@ -193,6 +234,7 @@ class _Run:
 
     Attributes:
         sequencer: what sequences them.
+        elements: what theirs compute with.
         moving, held: with a row of zeros behind the last one, which stands for all beyond it.
         control: the sequencer's registers.
         right, down, sums: those of the elements, (n, rows, cols).
@@ -202,18 +244,22 @@ class _Run:
     """
 
     sequencer: Sequencer
-    moving: Integers
-    held: Integers
+    elements: Elements
+    moving: Numbers
+    held: Numbers
     control: dict[str, Integers]
-    right: Integers
-    down: Integers
-    sums: Integers
+    right: Numbers
+    down: Numbers
+    sums: Numbers
     start: Flags
     left: Integers
-    found: Integers
+    found: Numbers
 
     @classmethod
-    def of(cls, sequencer: Sequencer, moving: Integers, held: Integers, before: Integers) -> _Run:
+    def of(
+        cls, sequencer: Sequencer, elements: Elements, moving: Numbers, held: Numbers,
+        before: Numbers,
+    ) -> _Run:  # fmt: skip
         n, stays = len(moving), sequencer.dataflow == "os"
         size = n, sequencer.rows, sequencer.cols
         longest = sequencer.rows if stays else sequencer.free
@@ -221,12 +267,12 @@ class _Run:
         control = {
             bank.name: np.full((n, bank.count), after.get(bank.name, 0)) for bank in sequencer.banks
         }
-        down = np.zeros(size, np.int64) if stays else before.astype(np.int64)
+        nothing = np.zeros(size, moving.dtype)
+        down = nothing if stays else before.astype(moving.dtype)
         moving, held = (np.pad(one, ((0, 0), (0, 1), (0, 0))) for one in (moving, held))
         return cls(
-            sequencer, moving, held, control,
-            np.zeros(size, np.int64), down, np.zeros(size, np.int64), np.ones(n, bool),
-            np.full(n, LEAD), np.zeros((n, longest, sequencer.cols), np.int64),
+            sequencer, elements, moving, held, control, nothing, down, nothing, np.ones(n, bool),
+            np.full(n, LEAD), np.zeros((n, longest, sequencer.cols), moving.dtype),
         )  # fmt: skip
 
     def advance(self) -> None:
@@ -249,10 +295,15 @@ class _Run:
         place = rows - 1 - place if stays else place
         self.found[lane, place, col] = self.sums[lane, -1, col]
 
-    def _read(self, memory: Integers, at: Integers, on: NDArray[np.bool_]) -> Integers:
+    def _read(self, memory: Numbers, at: Integers, on: NDArray[np.bool_]) -> Numbers:
         """Of each line its own place in a memory (n, places, lines), zero where it is not read."""
         place = np.where(on, at, memory.shape[1] - 1).clip(max=memory.shape[1] - 1)
-        return np.asarray(np.take_along_axis(memory, place[:, None], 1)[:, 0], np.int64)
+        return np.take_along_axis(memory, place[:, None], 1)[:, 0]
+
+    def _added(self, sums: Numbers, right: Numbers, down: Numbers) -> Numbers:
+        """Sums with a product each; weights move right where inputs stay."""
+        a, w = (down, right) if self.sequencer.dataflow == "is" else (right, down)
+        return self.elements.add(sums, self.elements.multiply(a, w))
 
     def _loaded(self, now: Mapping[str, Integers]) -> None:
         """What stays is loaded, and what moves passes it; from the right and the bottom on."""
@@ -261,7 +312,8 @@ class _Run:
         if on.any():
             entering = self._read(self.moving, now["read"], now["valid"][:, :rows] > 0)
             came = shifted(self.right, entering, 2)
-            sums = shifted(self.sums, np.zeros_like(self.sums[:, 0]), 1) + came * self.down
+            above = shifted(self.sums, np.zeros_like(self.sums[:, 0]), 1)
+            sums = self._added(above, came, self.down)
             self.right, self.sums = _where(on, came, self.right), _where(on, sums, self.sums)
         load = now["load"][:, 0] > 0
         if load.any():
@@ -279,21 +331,21 @@ class _Run:
         right = shifted(self.right, self._read(self.moving, now["read"], valid[:, :rows]), 2)
         down = shifted(self.down, self._read(self.held, now["fetch"], valid[:, :cols]), 1)
         above = shifted(self.sums, np.zeros_like(self.sums[:, 0]), 1)
-        sums = _where(drain, above, self.sums + right * down)
+        sums = _where(drain, above, self._added(self.sums, right, down))
         none = np.zeros_like(sums)
         right, down, sums = (_where(clear, none, one) for one in (right, down, sums))
         self.right, self.down = _where(on, right, self.right), _where(on, down, self.down)
         self.sums = _where(on, sums, self.sums)
 
 
-def _where(which: Flags, one: Integers, other: Integers) -> Integers:
+def _where(which: Flags, one: Numbers, other: Numbers) -> Numbers:
     """Of each lane the one or the other."""
     if which.all():
         return one
     return np.where(which[:, None, None], one, other) if which.any() else other
 
 
-def shifted(held: Integers, entering: Integers, axis: int) -> Integers:
+def shifted(held: Numbers, entering: Numbers, axis: int) -> Numbers:
     """What neighbours hand on along an axis, and what enters at its edge."""
     found = np.empty_like(held)
     if axis == 2:

@@ -143,8 +143,8 @@ def function_named(name: str) -> Any:
     return _named(name, name, None, callable)
 
 
-#: ``package.module:object``, but not a systolic array by its dataflow.
-_OWN = re.compile(r"(?!systolic:)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+#: ``package.module:object``, but not an array by its dataflow.
+_OWN = re.compile(r"(?!(?:systolic|published|clocked):)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 def part_named(name: str, kind: type, listed: Callable[[str], Any]) -> Any:

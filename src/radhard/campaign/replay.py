@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator
-from radhard.accel.matrices import Matrices, wrapped
-from radhard.accel.sequenced import SequencedArray
+from radhard.accel.matrices import Matrices
 from radhard.accel.sequencer import Strikes
+from radhard.accel.systolic import Systolic
 from radhard.accel.tiling import Flags, Place
 from radhard.engine.resume import Resumed, continued, resume
 from radhard.engine.segment import Run, joined
@@ -27,14 +27,14 @@ _LANES = 256
 
 def replayed(chip: Accelerator, space: SiteSpace) -> Flags:
     """Which strata of a chip are replayed, (strata,)."""
-    if isinstance(chip, SequencedArray):
+    if isinstance(chip, Systolic):
         return chip.replayed(space)
     return np.zeros(len(space.strata), bool)
 
 
 def replaying(chip: Accelerator, space: SiteSpace, faults: Faults) -> Run | None:
     """What runs faults of which some are replayed; ``None`` where none is."""
-    if not isinstance(chip, SequencedArray):
+    if not isinstance(chip, Systolic):
         return None
     again = chip.replayed(space)[faults.stratum]
     if not again.any():
@@ -57,26 +57,21 @@ def replaying(chip: Accelerator, space: SiteSpace, faults: Faults) -> Run | None
     return run
 
 
-def _outputs(
-    trace: Trace, chip: SequencedArray, space: SiteSpace, faults: Faults, number: int
-) -> Tensor:
+def _outputs(trace: Trace, chip: Systolic, space: SiteSpace, faults: Faults, number: int) -> Tensor:
     """Outputs of a layer under faults of control in it, (n, elements)."""
     work = trace.workload
-    layer, how, given = work.layers[number], work.arithmetic[number], work.parameters[number]
-    assert given is not None
+    layer, plan = work.layers[number], chip.sequencer(work, number)
     rows = trace.golden(layer.step, torch.from_numpy(faults.image))
-    plan, width = chip.sequencer(work, number), how.latch.width
     at, strikes = chip.struck(work, space, faults, number)
     for image in np.unique(faults.image).tolist():
         x = trace.golden(layer.operands[0], torch.tensor([image]))
-        matrices, own = Matrices.of(layer, how, given, x[0]), np.flatnonzero(faults.image == image)
+        matrices, own = Matrices.of(work, number, x[0]), np.flatnonzero(faults.image == image)
         for start in range(0, len(own), _LANES):
             which = own[start : start + _LANES]
             here = Place(*(part[which] for part in at))
             when = Strikes(*(one[which] for one in strikes))
-            for k, tile, result in zip(
+            for k, tile, wrong in zip(
                 which.tolist(), *chip.replay(plan, matrices, here, when), strict=True
             ):
-                wrong = wrapped(result, width) - wrapped(tile.a @ tile.w, width)
-                matrices.put(rows[k], layer, tile, wrong)
+                matrices.put(rows[k], tile, wrong)
     return rows

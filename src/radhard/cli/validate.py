@@ -110,7 +110,7 @@ def validate(
     faults of software is printed.
     """
     asked = {"model": model, "design": design, "permanent": permanent, "netlist": netlist}
-    _one_of(asked | {"control": control})
+    _one_of(asked if model is not None else asked | {"control": control})
     if permanent is not None and faults != "all":
         raise ValueError(f"--faults {faults} can't be with --permanent: use --maps")
     if engine == EngineName.twin and netlist:
@@ -120,7 +120,7 @@ def validate(
             f"--multiplier {multiplier} can't be with --control, which is tried with exact products"
         )
     if model is not None:
-        chip = f"clocked:{rows}x{cols}:{dataflow.value}"
+        chip = f"{'systolic' if control else 'clocked'}:{rows}x{cols}:{dataflow.value}"
         fields = {
             "model": model, "data": data, "weights": weights, "images": images, "chip": chip,
             "format": f"int{bits}", "seed": seed,

@@ -160,11 +160,11 @@ def bounded(state, image, golden, maps, ends, rule, out):
             for all places, (1,), or channel by channel.
         rule: whether values stay as they are, and whether golden ones are corrected too.
         out: for each entry its value, and whether it differs from the golden one; per run whether
-            something lay outside.
+            something lay outside, and how many golden values did where its entries are.
     """
     boxes, base, start, chan, value = state
     (columns, positions), (low, high, below, above), (stays, corrects) = maps, ends, rule
-    after, kept, alarm = out
+    after, kept, alarm, clean = out
     single, found = len(low) == 1, 0
     for i in range(len(boxes)):
         top, left, height, width = boxes[i]
@@ -180,8 +180,12 @@ def bounded(state, image, golden, maps, ends, rule, out):
                         now = above[e] if v > high[e] else below[e]
                     if stays or now != v:
                         alarm[i] = True
-                if corrects and not low[e] <= other <= high[e]:
-                    other = above[e] if other > high[e] else below[e]
+                if not low[e] <= other <= high[e]:
+                    inside = above[e] if other > high[e] else below[e]
+                    if stays or inside != other:
+                        clean[i] += 1
+                    if corrects:
+                        other = inside
                 after[j], kept[j] = now, now != other
     return found
 

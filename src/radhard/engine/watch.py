@@ -55,14 +55,15 @@ def watched(trace: Trace, step: int, front: Front, detected: Tensor) -> Front:
     window = _window(trace, step)
     if window is not None:
         state, alarm = _surrounded(trace, step, front, window)
-        _note(trace, step, front, alarm, detected)
+        _note(trace, step, front, _or_elsewhere(trace, step, front, alarm), detected)
         return Front(front.fault, front.image, {**front.states, step: state})
     state, bounds = front.states[step], _bounds(trace, step)
     if bounds is None:
-        alarm, changed = _touched(trace, step, front)
+        alarm, clean, changed = _touched(trace, step, front)
     else:
-        alarm, changed = _bounded(trace, step, front, bounds)
-    _note(trace, step, front, alarm, detected)
+        alarm, clean, changed = _bounded(trace, step, front, bounds)
+    elsewhere = _golden_alarms(trace, step)[front.image] > clean
+    _note(trace, step, front, alarm | elsewhere, detected)
     if changed is None:
         return front
     room = State.room(len(front.fault), len(state.start), len(state.value), state.value.dtype)
@@ -71,16 +72,32 @@ def watched(trace: Trace, step: int, front: Front, detected: Tensor) -> Front:
 
 
 def _note(trace: Trace, step: int, front: Front, alarm: Flags, detected: Tensor) -> None:
-    """Note the alarms of a step, of which those of differences are known.
+    """Note which runs raise an alarm at a step."""
+    detected[torch.from_numpy(front.fault), trace.column(step)] = torch.from_numpy(alarm)
 
-    Where the golden run raises one, too, what does not differ may: all of the step is looked at.
-    """
-    place = trace.column(step)
-    also = np.flatnonzero(trace.alarms[front.image, place].numpy())
+
+def _golden_alarms(trace: Trace, step: int) -> NDArray[np.int64]:
+    """How many golden values of each image a guard takes for wrong that judges each by itself."""
+    key = ("alarms", step)
+    if key not in trace.maps:
+        guard: Any = trace.guard
+        found = np.zeros(len(trace.alarms), np.int64)
+        values, raised = trace.unwatched.get(step, trace.values[step]), trace.alarms
+        place = torch.arange(values.shape[1], device=values.device)
+        for image in np.flatnonzero(raised[:, trace.column(step)].numpy()).tolist():
+            found[image] = int(guard.touch(step, values[image], place)[1].sum())
+        trace.maps[key] = found
+    counts: NDArray[np.int64] = trace.maps[key]
+    return counts
+
+
+def _or_elsewhere(trace: Trace, step: int, front: Front, alarm: Flags) -> Flags:
+    """Alarms of what differs, or of what does not: where the golden run raises one, all is seen."""
+    also = np.flatnonzero(trace.alarms[front.image, trace.column(step)].numpy())
     if len(also):
         alarm = alarm.copy()
         alarm[also] = _of_all(trace, step, front.of(also))
-    detected[torch.from_numpy(front.fault), place] = torch.from_numpy(alarm)
+    return alarm
 
 
 def _of_all(trace: Trace, step: int, front: Front) -> Flags:
@@ -95,8 +112,9 @@ def _of_all(trace: Trace, step: int, front: Front) -> Flags:
     return found
 
 
-#: Which runs raise an alarm; what entries become and which differ, ``None`` where none changes.
-_Looked = tuple[Flags, tuple[NDArray[Any], NDArray[np.bool_]] | None]
+#: Which runs raise an alarm, and how many golden values would where these differ; what entries
+#: become and which differ, ``None`` where none changes.
+_Looked = tuple[Flags, NDArray[np.int64], tuple[NDArray[Any], NDArray[np.bool_]] | None]
 
 
 def _bounded(trace: Trace, step: int, front: Front, bounds: Bounds) -> _Looked:
@@ -105,10 +123,11 @@ def _bounded(trace: Trace, step: int, front: Front, bounds: Bounds) -> _Looked:
     state, (_, height, columns) = front.states[step], plane_of(trace, step)
     corrects, ends = step in trace.unwatched, tuple(end.numpy() for end in bounds[:4])
     after, kept = np.empty_like(state.value), np.ones(len(state.value), np.bool_)
-    alarm, maps = np.zeros(len(front.fault), np.bool_), (columns, height * columns)
+    alarm, clean = np.zeros(len(front.fault), np.bool_), np.zeros(len(front.fault), np.int64)
+    maps = columns, height * columns
     given = (state.arrays, front.image, golden, maps, ends, (bounds.stays, corrects))
-    outside = entry.bounded(*given, (after, kept, alarm))
-    return alarm, ((after, kept) if corrects or (outside and not bounds.stays) else None)
+    outside = entry.bounded(*given, (after, kept, alarm, clean))
+    return alarm, clean, ((after, kept) if corrects or (outside and not bounds.stays) else None)
 
 
 def _touched(trace: Trace, step: int, front: Front) -> _Looked:
@@ -122,14 +141,16 @@ def _touched(trace: Trace, step: int, front: Front) -> _Looked:
     raised = run[np.flatnonzero(alarming.numpy())]
     alarm, corrects = np.zeros(len(front.fault), np.bool_), step in trace.unwatched
     alarm[raised[raised >= 0]] = True
-    if not corrects and (after is values or torch.equal(after, values)):
-        return alarm, None  # and nothing differs less than before
     golden = Maps(trace).values(Read(step, unwatched=True), front.image)
     clean = np.zeros_like(state.value)
     entry.golden_entries(state.arrays, front.image, golden, columns, clean)
-    before = torch.from_numpy(clean)
-    before = guard.touch(step, before, where)[0] if corrects else before
-    return alarm, (after.numpy(), (before != after).numpy())
+    before, also = guard.touch(step, torch.from_numpy(clean), where)
+    here = run[np.flatnonzero(also.numpy())]
+    count = np.bincount(here[here >= 0], minlength=len(front.fault))
+    if not corrects and (after is values or torch.equal(after, values)):
+        return alarm, count, None  # and nothing differs less than before
+    before = before if corrects else torch.from_numpy(clean)
+    return alarm, count, (after.numpy(), (before != after).numpy())
 
 
 def _bounds(trace: Trace, step: int) -> Bounds | None:

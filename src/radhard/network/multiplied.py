@@ -113,10 +113,28 @@ class Multiplied:
     @property
     def linear(self) -> bool:
         """Whether products are exact."""
+        return isinstance(self.multiplier, Exact) and self.alike
+
+    @property
+    def alike(self) -> bool:
+        """Whether all its elements multiply as `products` says, and their sums hold any layer's."""
         array = self._array
-        narrow = array.psum_bits < psum_bits_of(self.multiplier)
-        changed = array.defects or array.bypassed or narrow
-        return isinstance(self.multiplier, Exact) and not changed
+        return not (
+            array.defects or array.bypassed or array.psum_bits < psum_bits_of(self.multiplier)
+        )
+
+    def products(
+        self, how: Arithmetic, x: NDArray[np.int64], w: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Single products of integers of one shape, less their zero points."""
+        a, b = port_of(self.multiplier, how.input), port_of(self.multiplier, how.weight)
+        x, w = x + a.zero, w + b.zero
+        if self.multiplier.width <= WIDEST_TABLE:
+            found = self.multiplier.table()[x & a.mask, w & b.mask].astype(np.int64)
+        else:
+            found = self.multiplier.formula(x, w)
+        exact: NDArray[np.int64] = found - b.zero * x - a.zero * w + a.zero * b.zero
+        return exact
 
     @property
     def _array(self) -> Array:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from radhard.accel.chips import SOFTWARE
-from radhard.accel.clocked import ClockedArray
 from radhard.accel.matrices import Matrices
+from radhard.accel.systolic import Systolic
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.result import Result
 from radhard.campaign.runs import tallied
@@ -22,7 +22,7 @@ from radhard.faults.space import SiteSpace
 from radhard.rtl.compiled import built
 from radhard.rtl.cycle import Twin
 from radhard.rtl.design import ArrayDesign
-from radhard.rtl.hybrid import OnArray, design_of, designs
+from radhard.rtl.hybrid import OnArray, array_of, compile_for, design_of
 from radhard.rtl.inference import multiplied
 from radhard.rtl.schedule import Integers, Operands
 
@@ -63,7 +63,7 @@ def network_agreement(
     """Run the first faults of a campaign twice, and compare every logit.
 
     Args:
-        campaign: on a `ClockedArray`.
+        campaign: on a `Systolic`, or a `ClockedArray`.
         count: of faults.
         engine: the hardware.
         whole: whether an inference is timed that runs whole on the simulated array.
@@ -75,10 +75,8 @@ def network_agreement(
     """
     engine = engine or OnArray()
     by_rtl = campaign.with_(engine=engine)
-    assert isinstance(campaign.chip, ClockedArray)
     if engine.used == "verilator":  # so that compiling is not timed
-        for design in designs(campaign.network, campaign.chip):
-            built(design)
+        compile_for(campaign.network, campaign.chip)
     golden, space = campaign.golden(), campaign.space()
     job = campaign.job(golden)
     nothing, wrong = job.nothing, list[str]()
@@ -116,16 +114,19 @@ def _seconds() -> float:
 
 def _lines(campaign: Campaign, space: SiteSpace, faults: Faults) -> list[str]:
     """Faults in words: layer, tile, register, element, bit, edge and image."""
-    chip, layers = campaign.chip, {layer.name: layer for layer in campaign.network.layers}
-    assert isinstance(chip, ClockedArray)
+    chip, layers = campaign.chip, [layer.name for layer in campaign.network.layers]
     found = []
     for k in range(len(faults)):
-        stratum = space.strata[faults.stratum[k]]
-        layer = layers[stratum.layer]
-        at = chip.places(stratum.component, layer, faults.index[k : k + 1])
+        one, stratum = faults[k : k + 1], space.strata[faults.stratum[k]]
+        number = layers.index(stratum.layer)
+        if isinstance(chip, Systolic) and chip.replayed(space)[faults.stratum[k]]:
+            at = chip.struck(campaign.network, space, one, number)[0]
+        else:
+            layer = campaign.network.layers[number]
+            at = array_of(chip).places(stratum.component, layer, one.index)
         group, up, across, edge, row, col = (int(part[0]) for part in at)
         found.append(
-            f"fault {faults.id[k]}, image {faults.image[k]}: {layer.name}, group {group}, tile "
+            f"fault {faults.id[k]}, image {faults.image[k]}: {stratum.layer}, group {group}, tile "
             f"{up},{across}: {stratum.component}[{row},{col}].{stratum.bit}@{edge}"
         )
     return found
@@ -133,8 +134,7 @@ def _lines(campaign: Campaign, space: SiteSpace, faults: Faults) -> list[str]:
 
 def _whole(campaign: Campaign, engine: OnArray) -> float:
     """Seconds of one inference, every tile of every layer on the simulated array."""
-    work, chip = campaign.network, campaign.chip
-    assert isinstance(chip, ClockedArray)
+    work, chip = campaign.network, array_of(campaign.chip)
 
     def tiled(design: ArrayDesign, operands: Operands) -> Integers:
         runs = (
@@ -148,13 +148,16 @@ def _whole(campaign: Campaign, engine: OnArray) -> float:
         how, given = work.arithmetic[number], work.parameters[number]
         assert given is not None
         x = trace.golden(layer.operands[0], torch.tensor([0]))[0]
-        matrices, start = Matrices.of(layer, how, given, x), _seconds()
+        matrices, start = Matrices.of(work, number, x), _seconds()
         design = design_of(chip, how)
         parts = [
             multiplied(design, a, w, tiled) for a, w in zip(matrices.a, matrices.w, strict=True)
         ]
         seconds += _seconds() - start
-        sums = np.stack(parts).swapaxes(1, 2).reshape(layer.channels, -1) + matrices.bias
-        if not np.array_equal(sums, matrices.sums):
+        sums, bias = np.stack(parts).swapaxes(1, 2).reshape(layer.channels, -1), how.bias(given)
+        if bias is not None:
+            sums = sums + bias.reshape(-1, 1).numpy().astype(np.int64)
+        every = layer.output_element(*np.indices(sums.shape))
+        if not np.array_equal(sums, matrices.sums[every]):
             raise RuntimeError(f"layer {layer.name}: the array's sums are not the network's")
     return seconds

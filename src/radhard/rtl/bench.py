@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from radhard.accel.matrices import streams, wrapped
 from radhard.accel.sequencer import LEAD, Sequencer, Strikes
-from radhard.rtl.compiled import PUBLIC, Compiled
+from radhard.rtl.compiled import PUBLIC, Compiled, kept
 from radhard.rtl.design import ArrayDesign, Register
 from radhard.rtl.flip import Flips
 from radhard.rtl.schedule import Integers, Operands
@@ -81,13 +82,25 @@ class Bench(Compiled):
     Args:
         array: what is compiled.
         folder: in which it is built.
+        made: whether it has been built there already.
     """
 
     top = "systolic_bench"
 
-    def __init__(self, array: Sequenced, folder: Path) -> None:
+    def __init__(self, array: Sequenced, folder: Path, made: bool = False) -> None:
         self.array = array
-        super().__init__(array.design, folder)
+        super().__init__(array.design, folder, made)
+
+    @classmethod
+    def kept(cls, array: Sequenced) -> Bench:
+        """One that is kept with the cache, where it was built before or is built now.
+
+        Raises:
+            FileNotFoundError, RuntimeError: as `Compiled` does.
+        """
+        text = emit_bench(array.design, array.free, array.bits)
+        folder = kept(f"{array.name}-{array.free}", text, partial(cls, array))
+        return cls(array, folder, made=True)
 
     def _text(self) -> str:
         return emit_bench(self.design, self.array.free, self.array.bits)
@@ -185,7 +198,7 @@ def believed(array: Sequenced, operands: Operands, flips: Flips) -> Integers:
                 streams(design.dataflow, operands.a[0], operands.w[0])[1],
             )
         )
-        strikes = Strikes(part.register - data, part.col, part.bit, part.cycle)
+        strikes = Strikes.flips(part.register - data, part.col, part.bit, part.cycle)
         ran = array.sequencer.replay(moving, held, before, strikes)
         results = wrapped(ran.results, design.widths["p"])
         found[control] = results.swapaxes(1, 2) if design.dataflow == "is" else results

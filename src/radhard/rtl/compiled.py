@@ -8,8 +8,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache, partial
 from math import ceil
 from pathlib import Path
 
@@ -369,18 +369,29 @@ def built(design: ArrayDesign) -> Compiled:
     Raises:
         FileNotFoundError, RuntimeError: as `Compiled` does.
     """
+    return Compiled(design, kept(design.name, emit(design), partial(Compiled, design)), made=True)
+
+
+def kept(name: str, text: str, make: Callable[[Path], object]) -> Path:
+    """Where a program lies in the cache, made there if it did not yet.
+
+    Args:
+        name: for the folder.
+        text: what is compiled.
+        make: compiles it in a folder.
+    """
     program, root = _tool()
     version = _run([str(program), "--version"], root)[1]
-    text = hashlib.sha256(f"{version}{emit(design)}{_DRIVER}{PUBLIC}".encode()).hexdigest()[:16]
-    folder = cache_place() / "verilator" / f"{design.name}-{text}"
+    told = hashlib.sha256(f"{version}{text}{_DRIVER}{PUBLIC}".encode()).hexdigest()[:16]
+    folder = cache_place() / "verilator" / f"{name}-{told}"
     if not (folder / "array").exists():
         own = folder.with_name(f"{folder.name}.{os.getpid()}")
-        Compiled(design, own)
+        make(own)
         try:
             own.replace(folder)
         except OSError:  # another process was first
             shutil.rmtree(own)
-    return Compiled(design, folder, made=True)
+    return folder
 
 
 def _bits(design: ArrayDesign, operands: Operands) -> Integers:

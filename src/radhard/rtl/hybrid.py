@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from radhard.accel.chip import Accelerator
 from radhard.accel.clocked import ClockedArray
 from radhard.accel.matrices import Matrices, check_multiplied, wrapped
+from radhard.accel.systolic import Systolic
 from radhard.accel.tiling import Place
 from radhard.engine.trace import Trace
 from radhard.faults.fault import Faults
@@ -20,6 +20,7 @@ from radhard.faults.model import BitFlip, FaultModel
 from radhard.faults.space import SiteSpace
 from radhard.network.arithmetic import Arithmetic
 from radhard.network.workload import Workload
+from radhard.rtl.bench import Bench, Sequenced
 from radhard.rtl.compiled import built, missing
 from radhard.rtl.cycle import Twin
 from radhard.rtl.design import ArrayDesign
@@ -34,7 +35,8 @@ _NAMES = {"input-register": "a", "weight-register": "w", "psum-register": "p"}
 class OnArray:
     """`Campaign(..., engine=OnArray())`: struck tiles run in RTL, everything else in software.
 
-    The faults are those of `radhard.chips.CLOCKED`. The tile that a fault strikes runs on the
+    The faults are those of `radhard.chips.SYSTOLIC`, control included, which needs Verilator, or of
+    `radhard.chips.CLOCKED`. The tile that a fault strikes runs on the
     emitted array, register by register and edge by edge; its results take their place among the
     layer's sums, which wrap round, and later layers run as whole tensors. The fault model has no
     part in it, so that both can be compared, fault by fault (`radhard validate rtl --model`).
@@ -77,12 +79,19 @@ class OnArray:
 
     def check(self, network: Workload, chip: Accelerator, model: FaultModel) -> None:
         """See `radhard.campaign.strike.Engine`."""
-        if not isinstance(chip, ClockedArray):
+        if not isinstance(chip, Systolic | ClockedArray):
             raise ValueError(
                 f"engine rtl runs arrays that radhard emits, not {chip.name}: use --chip "
-                "clocked:8x8:ws (rows x columns, and what stays: ws, os or is)"
+                "systolic:8x8:ws (rows x columns, and what stays: ws, os or is), or "
+                "clocked:8x8:ws, without control"
             )
-        if chip.late:
+        if isinstance(chip, Systolic) and self.used == "twin":
+            told = missing() or "the twin was asked for"
+            raise ValueError(
+                f"control of {chip.name} runs in Verilator alone, but {told}: use "
+                f"clocked:{chip.rows}x{chip.cols}:{chip.dataflow}, without control"
+            )
+        if array_of(chip).late:
             raise ValueError(
                 f"engine rtl runs arrays that radhard emits, which {chip.name} is not: validate "
                 "one of your own with radhard validate rtl --design"
@@ -91,13 +100,24 @@ class OnArray:
             raise ValueError(f"engine rtl flips single bits, not {model.name}: use bit-flip")
         for layer, how in zip(network.layers, network.arithmetic, strict=True):
             check_multiplied(layer, how, "engine rtl")
-            design_of(chip, how)
+            design_of(array_of(chip), how)
 
     def outputs(
         self, trace: Trace, chip: Accelerator, space: SiteSpace, faults: Faults, number: int
     ) -> Tensor:
         """See `radhard.campaign.strike.Engine`."""
-        assert isinstance(chip, ClockedArray)
+        if isinstance(chip, Systolic):
+            control = chip.replayed(space)[faults.stratum]
+            if control.any():
+                step = trace.workload.layers[number].step
+                rows = trace.golden(step, torch.from_numpy(faults.image))
+                given = trace, chip, space
+                rows[control] = self._sequenced(*given, faults[np.flatnonzero(control)], number)
+                if not control.all():
+                    rest = faults[np.flatnonzero(~control)]
+                    rows[~control] = self.outputs(*given, rest, number)
+                return rows
+        chip = array_of(chip)
         layer, how = trace.workload.layers[number], trace.workload.arithmetic[number]
         design, place = design_of(chip, how), np.zeros((len(Place._fields), len(faults)), np.int64)
         register = np.zeros(len(faults), np.int64)
@@ -115,26 +135,60 @@ class OnArray:
         flips: Flips,
     ) -> Tensor:  # fmt: skip
         """Outputs of a layer under a flip each in the tiles of these places, (n, elements)."""
-        layer, how = trace.workload.layers[number], trace.workload.arithmetic[number]
-        given = trace.workload.parameters[number]
-        assert given is not None
+        layer = trace.workload.layers[number]
         rows, width = trace.golden(layer.step, torch.from_numpy(image)), design.widths["p"]
         for own in np.unique(image).tolist():
             which = np.flatnonzero(image == own)
             x = trace.golden(layer.operands[0], torch.tensor([own]))
-            matrices = Matrices.of(layer, how, given, x[0])
+            matrices = Matrices.of(trace.workload, number, x[0])
             tiles = [matrices.tile(design, *(int(part[k]) for part in at[:3])) for k in which]
             operands = Operands(np.stack([t.a for t in tiles]), np.stack([t.w for t in tiles]))
             found = self._run(design, operands, flips[which])
             wrong = found - wrapped(operands.a @ operands.w, width)
             for k, tile, change in zip(which.tolist(), tiles, wrong, strict=True):
-                matrices.put(rows[k], layer, tile, change)
+                matrices.put(rows[k], tile, change)
+        return rows
+
+    def _sequenced(
+        self, trace: Trace, chip: Systolic, space: SiteSpace, faults: Faults, number: int
+    ) -> Tensor:
+        """Outputs of a layer under faults in control of its tiles, (n, elements)."""
+        work = trace.workload
+        rows = trace.golden(work.layers[number].step, torch.from_numpy(faults.image))
+        bench, (at, strikes) = (
+            bench_of(chip, work, number),
+            chip.struck(work, space, faults, number),
+        )
+        first, width = len(bench.design.registers), bench.design.widths["p"]
+        bits = np.log2(strikes.flip).astype(np.int64)
+        for k, image in enumerate(faults.image.tolist()):
+            x = trace.golden(work.layers[number].operands[0], torch.tensor([image]))
+            matrices, place = Matrices.of(work, number, x[0]), tuple(int(one[k]) for one in at[:3])
+            tiles = matrices.before(chip, *place), matrices.tile(chip, *place)
+            operands = Operands(np.stack([t.a for t in tiles]), np.stack([t.w for t in tiles]))
+            struck = first + strikes.bank[k], 0, strikes.place[k], bits[k], strikes.edge[k]
+            found = bench.strike(operands, Flips(*(np.array([int(one)]) for one in struck)))
+            matrices.put(rows[k], tiles[1], found[0] - wrapped(tiles[1].a @ tiles[1].w, width))
         return rows
 
     def _run(self, design: ArrayDesign, operands: Operands, flips: Flips) -> Integers:
         if self.used == "twin":
             return Twin(design, operands).each(flips)
         return built(design).each(operands, flips)
+
+
+def array_of(chip: Accelerator) -> ClockedArray:
+    """The registers of data of a chip that is emitted."""
+    if isinstance(chip, Systolic):
+        return chip.array
+    assert isinstance(chip, ClockedArray)
+    return chip
+
+
+def bench_of(chip: Systolic, work: Workload, number: int) -> Bench:
+    """The compiled array with what sequences a layer."""
+    plan, design = chip.sequencer(work, number), design_of(chip.array, work.arithmetic[number])
+    return Bench.kept(Sequenced(design, plan.free, plan.bits))
 
 
 def design_of(chip: ClockedArray, how: Arithmetic) -> ArrayDesign:
@@ -147,6 +201,10 @@ def design_of(chip: ClockedArray, how: Arithmetic) -> ArrayDesign:
     return ArrayDesign(chip.rows, chip.cols, *widths, chip.dataflow)
 
 
-def designs(network: Workload, chip: ClockedArray) -> Iterator[ArrayDesign]:
-    """Those that a network needs, each once."""
-    yield from dict.fromkeys(design_of(chip, how) for how in network.arithmetic)
+def compile_for(network: Workload, chip: Accelerator) -> None:
+    """Make all programs that faults in a network need."""
+    for design in dict.fromkeys(design_of(array_of(chip), how) for how in network.arithmetic):
+        built(design)
+    if isinstance(chip, Systolic):
+        for number in range(len(network.layers)):
+            bench_of(chip, network, number)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from radhard.accel.clocked import ClockedArray
+from radhard.accel.systolic import Systolic
 from radhard.campaign.campaign import Campaign
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
@@ -28,7 +29,7 @@ def array_of(campaign: Campaign) -> ArrayDesign | None:
     """The array whose registers a campaign strikes, as hardware; ``None`` for other chips."""
     chip, work = campaign.chip, campaign.network
     exact = [how for how in work.arithmetic if how.exact]
-    if not isinstance(chip, ClockedArray) or len(exact) < len(work.arithmetic):
+    if not isinstance(chip, Systolic | ClockedArray) or len(exact) < len(work.arithmetic):
         return None
     inputs, weights = map(max, ports(work))
     sums = max(how.latch.width for how in exact)

@@ -12,7 +12,7 @@ import radhard as rh
 from oracles.bench import NUMBERS, Bench
 from oracles.grid import Grid, simulate
 from oracles.loopnest import Events
-from radhard.accel.chips import PUBLISHED_MIX, SYSTOLIC, chip_named
+from radhard.accel.chips import PUBLISHED, PUBLISHED_MIX, chip_named
 from radhard.accel.readers import activated
 from radhard.faults.fault import Faults
 
@@ -31,7 +31,7 @@ def product_of(size: tuple[int, int, int]) -> rh.Workload:
 @pytest.mark.parametrize("array", [(4, 4), (3, 5), (8, 2)])
 @pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
 def test_every_cell_is_that_of_the_grid(dataflow, array, size) -> None:
-    chip = SYSTOLIC(*array, dataflow)
+    chip = PUBLISHED(*array, dataflow)
     cycles, grid = simulate(*array, dataflow, size)
     found, layer = chip.occupancy(*size), product_of(size).layers[0]
     assert found.cycles == cycles
@@ -60,7 +60,7 @@ def test_every_cell_is_that_of_the_grid(dataflow, array, size) -> None:
 
 def disagreements(bench: Bench, array: tuple[int, int], dataflow: str, few: bool) -> list[int]:
     """Of every cell and bit (or one of its bits), how many there are, differ, matter, are read."""
-    chip, shape = SYSTOLIC(*array, dataflow), bench.shape
+    chip, shape = PUBLISHED(*array, dataflow), bench.shape
     own, terms = shape.m // shape.groups, bench.w[0].size
     positions, windows = shape.out[0] * shape.out[1], bench.windows()
     space, grid, counts = chip.sites(bench.work), Grid(*array, dataflow), np.zeros(4, int)
@@ -126,7 +126,7 @@ def test_every_bit_of_every_cell_on_the_grid(name, numbers, dataflow, array) -> 
     ],
 )
 def test_counts_are_the_derived_ones(dataflow, array, size, cycles, cells) -> None:
-    found = SYSTOLIC(*array, dataflow).occupancy(*size)
+    found = PUBLISHED(*array, dataflow).occupancy(*size)
     assert found.cycles == cycles
     assert tuple(found.cells[name] for name in ("input", "weight", "psum")) == cells
 
@@ -137,7 +137,7 @@ def test_utilisation_is_the_derived_one() -> None:
         ((4, 4), (6, 9, 7), (0.45, 0.525, 0.39375)),
         ((3, 5), (7, 6, 11), (0.3889, 0.3667, 0.2852)),
     ):
-        found = SYSTOLIC(*array).occupancy(*size)
+        found = PUBLISHED(*array).occupancy(*size)
         pes = array[0] * array[1]
         got = [found.utilisation(name, pes) for name in ("input", "weight", "psum")]
         assert got == pytest.approx(shares, abs=5e-5)
@@ -145,7 +145,7 @@ def test_utilisation_is_the_derived_one() -> None:
 
 def test_probabilities_sum_to_one_and_idle_time_is_known(residual, images, labels) -> None:
     work = rh.capture(residual, images, labels, format=rh.FLOAT16)
-    chip = SYSTOLIC(4, 4, mix=PUBLISHED_MIX)
+    chip = PUBLISHED(4, 4, mix=PUBLISHED_MIX)
     space = chip.sites(work)
     idle, control = space.known
     whole = space.exposure.sum() + idle.exposure + control.exposure
@@ -160,13 +160,13 @@ def test_probabilities_sum_to_one_and_idle_time_is_known(residual, images, label
 
 
 def test_arrays_have_names() -> None:
-    assert chip_named("systolic") == SYSTOLIC()
-    assert chip_named("systolic:16x8:ws") == SYSTOLIC(16, 8, "ws")
-    assert chip_named("systolic:16x16").name == "systolic-16x16-os"
+    assert chip_named("published") == PUBLISHED()
+    assert chip_named("published:16x8:ws") == PUBLISHED(16, 8, "ws")
+    assert chip_named("published:16x16").name == "published-16x16-os"
     with pytest.raises(ValueError, match="use at least 1 x 1, and os, ws or is"):
-        chip_named("systolic:4x4:rs")
+        chip_named("published:4x4:rs")
     for wrong in ({"control_accuracy": 2}, {"control_share": 1}, {"mix": (0.0, 1, 0, 0)}):
         with pytest.raises(ValueError, match="give shares"):
-            SYSTOLIC(**wrong)
+            PUBLISHED(**wrong)
     with pytest.raises(ValueError, match="use 0 or more"):
-        SYSTOLIC(rate_fit_per_mbit=-1.0)
+        PUBLISHED(rate_fit_per_mbit=-1.0)
