@@ -14,11 +14,9 @@ from radhard.engine import around, entry
 from radhard.engine.guard import (
     BoundingGuard,
     Bounds,
-    Seen,
     Window,
     WindowGuard,
     blocks,
-    guarded,
     is_local,
 )
 from radhard.engine.maps import Maps, Read, plane_of
@@ -55,7 +53,7 @@ def watched(trace: Trace, step: int, front: Front, detected: Tensor) -> Front:
     window = _window(trace, step)
     if window is not None:
         state, alarm = _surrounded(trace, step, front, window)
-        _note(trace, step, front, _or_elsewhere(trace, step, front, alarm), detected)
+        _note(trace, step, front, alarm, detected)
         return Front(front.fault, front.image, {**front.states, step: state})
     state, bounds = front.states[step], _bounds(trace, step)
     if bounds is None:
@@ -91,25 +89,27 @@ def _golden_alarms(trace: Trace, step: int) -> NDArray[np.int64]:
     return counts
 
 
-def _or_elsewhere(trace: Trace, step: int, front: Front, alarm: Flags) -> Flags:
-    """Alarms of what differs, or of what does not: where the golden run raises one, all is seen."""
-    also = np.flatnonzero(trace.alarms[front.image, trace.column(step)].numpy())
-    if len(also):
-        alarm = alarm.copy()
-        alarm[also] = _of_all(trace, step, front.of(also))
-    return alarm
-
-
-def _of_all(trace: Trace, step: int, front: Front) -> Flags:
-    """Which runs raise an alarm, by all values of a step."""
-    assert trace.guard is not None
-    image = torch.from_numpy(front.image)
-    rows = trace.unwatched.get(step, trace.values[step])[image].clone()
-    _, height, columns = plane_of(trace, step)
-    entry.write(front.states[step].arrays, columns, height * columns, rows.numpy())
-    seen = Seen(step, rows, rows, lambda source: trace.value(source, image))
-    found: Flags = guarded(trace.guard, trace.workload, seen)[1].numpy()
-    return found
+def _golden_windows(trace: Trace, step: int, window: _Windows) -> Flags:
+    """Where a guard that looks at windows raises an alarm in golden maps, (images, positions)."""
+    key = ("alarms", step)
+    if key not in trace.maps:
+        every = np.arange(len(trace.alarms))
+        golden = Maps(trace).values(Read(step, unwatched=True), every)
+        count, positions, channels = golden.shape
+        found = np.zeros((count, positions), np.bool_)
+        most = max(1, _WINDOWS // (len(window.reads) * channels))
+        for image in np.flatnonzero(trace.alarms[:, trace.column(step)].numpy()).tolist():
+            for first in range(0, positions, most):
+                here = np.arange(first, min(first + most, positions))
+                reads = (
+                    golden[image][here] if window.along else golden[image][window.reads[:, here]]
+                )
+                values = reads[:, window.reads] if window.along else reads.swapaxes(0, 1)
+                given = torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(here)
+                found[image, here] = window.judge(*given)[1].numpy()
+        trace.maps[key] = found
+    alarms: Flags = trace.maps[key]
+    return alarms
 
 
 #: Which runs raise an alarm, and how many golden values would where these differ; what entries
@@ -218,6 +218,12 @@ def _surrounded(
         alarm[np.searchsorted(places[1], raised, "right")] = True
         begun, those = np.empty(len(here), np.int64), (these, image, clean, columns, places)
         used = around.resolved(*those, after.numpy(), begun, left.arrays, used)
+    clean = _golden_windows(trace, step, window)
+    if clean.any():  # what does not differ may raise an alarm, too
+        here, end = places[0][: places[1][-1]], places[1]
+        own = clean[np.repeat(image, np.diff(end, prepend=0)), here]
+        among = np.diff(np.concatenate([[0], own.cumsum()])[end], prepend=0)
+        alarm |= clean.sum(1)[image] > among
     return left.trimmed(used), alarm
 
 
