@@ -17,10 +17,11 @@ from radhard.protect.column import ColumnClamp
 from radhard.protect.gradient import NeuronGradientSuppressor
 from radhard.protect.hardening import HardenedLatches
 from radhard.protect.idle import idle
+from radhard.protect.neuron import BoundedNeuron
 from radhard.protect.protection import Flags, Protection
 from radhard.protect.ranges import RangeDetector
 from radhard.protect.redundancy import Redundancy, channel_of
-from radhard.protect.storage import SECDED, BitTriplication, Parity
+from radhard.protect.storage import SECDED, BitTriplication, Parity, WeightSignature
 from radhard.protect.tap import has_rectifiers
 from radhard.search.common import Common, Reals
 from radhard.search.measured import measured_guards, measured_options
@@ -28,6 +29,8 @@ from radhard.search.part import PLAIN, Option, Watched, check_before
 
 #: Shares of fault-free values that bounds leave outside, besides none.
 _OUTSIDE = (1e-5, 1e-4)
+#: Images on which thresholds are searched under wrong weights.
+_SEARCHED = 64
 #: Reductions of the latches' rate that are offered.
 _HARDENED = (3.0, 10.0, 30.0, 100.0, 300.0)
 #: Shares of a layer's failures whose channels, the most vulnerable first, are repeated.
@@ -54,6 +57,10 @@ def guards(campaign: Campaign, learning: Workload) -> list[Watched]:
             which = f", {outside:g} outside" if outside else ""
             clipped = ClippedActivation().learned(learning, outside)
             found.append((f"clipped activation{which}", clipped))
+        few = learning.with_(learning.images[:_SEARCHED], learning.labels[:_SEARCHED])
+        searched = ClippedActivation().learned(learning).tuned(few, (1e-4, 1e-3), 1, (2, 3))
+        found.append(("clipped activation, thresholds searched", searched))
+        found.append(("smooth bounds of neurons, trained", BoundedNeuron().trained(learning)))
     found.append(("clamp of all outputs", ColumnClamp().learned(learning)))
     found.append(("value threshold, 8 deviations", ValueThreshold(8.0, 8.0).learned(learning)))
     gradients = NeuronGradientSuppressor(kappa=8.0, kappa_dense=8.0).best(learning)
@@ -125,6 +132,13 @@ class Offer:
             if self.repeat:
                 yield self._option(slot, "parity on {}", name, Parity((name,)), True)
             yield self._option(slot, "SECDED on {}", name, SECDED((name,)))
+            if self.repeat and name == "weight" and self._stored(name):
+                signed = WeightSignature(components=(name,))
+                yield self._option(slot, "signatures of {}", name, signed, True)
+
+    def _stored(self, name: str) -> bool:
+        """Whether a component is the memory from which values are loaded."""
+        return {"value"} == {s.storage for s in self.common.plain.strata if s.component == name}
 
     def _of_bits(self, failing: Reals) -> Iterator[Option]:
         """Bits that are kept three times, each by itself, where faults in them have failed."""
