@@ -122,9 +122,6 @@ class Registers:
         full = np.zeros((rows, count), np.int64), np.zeros((count, cols), np.int64)
         full[0][: len(a)], full[1][:, : w.shape[1]] = a, w
         right, down, sums = (np.zeros(self.shape, np.int64) for _ in range(3))
-        for _ in range(rows + cols):  # it had no work before, and zeros moved through it
-            right = self._passed(right, "activation", np.zeros(rows, np.int64), 1)
-            down = self._passed(down, "weight", np.zeros(cols, np.int64), 0)
         for edge in range(count + rows + cols - 1):
             new = np.zeros_like(sums)
             for row, col in np.ndindex(self.shape):

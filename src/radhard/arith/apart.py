@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from radhard.arith.cell import Cells, Codes, added, extended, product, stuck
+from radhard.arith.cell import Cells, Codes, added, extended, of_codes, product, stuck
 
 _compiled = njit(cache=True, nogil=True)
 
@@ -26,12 +26,15 @@ class Wiring(NamedTuple):
     Attributes:
         cells: of operands, products and sums.
         weight: bits of weights that are kept and set, (2, rows, cols), uint8.
+        own: the same of the registers of activations and of weights alone, (2, 2, rows, cols).
         drain: the same of sums that leave, (2, rows, cols), int64.
-        how: dataflow, 1 where sums start anew for each tile, 1 where idle elements compute, (3,).
+        how: dataflow, 1 where sums start anew for each tile, 1 where idle elements compute, 1 where
+            registers of operands have stuck bits, (4,).
     """
 
     cells: Cells
     weight: Codes
+    own: Codes
     drain: NDArray[np.int64]
     how: NDArray[np.int64]
 
@@ -94,10 +97,9 @@ def _staying(a, w, position, column, kept, wiring):
     cells = wiring.cells
     rows, cols = cells.which.shape
     row, col = position % rows, column % cols
-    before, after = edges(row, col, wiring)
     held = added(np.int64(0), np.int64(0), cells, row, col)
     if not len(kept):
-        held = with_zeros(held, before, row, col, wiring)
+        held = waited(held, row, col, wiring)
     for j in range(len(w)):
         if len(kept) and not kept[j]:
             continue
@@ -105,17 +107,38 @@ def _staying(a, w, position, column, kept, wiring):
         held = added(held, one, cells, row, col)
     if len(kept):
         return held
-    held = with_zeros(held, after, row, col, wiring)
+    held = with_zeros(held, after(row, col, wiring), row, col, wiring)
     return extended(stuck(held, wiring.drain, row, col), cells.bits[1])
 
 
 @_compiled
-def edges(row, col, wiring):
-    """How often an element that works computes with zeros, before its operands come and after."""
-    if not wiring.how[2]:
-        return 0, 0
+def after(row, col, wiring):
+    """How often an element that works computes with zeros after its operands have come."""
     rows, cols = wiring.cells.which.shape
-    return row + col, rows + cols - 2 - row - col
+    return rows + cols - 2 - row - col if wiring.how[2] else 0
+
+
+@_compiled
+def waited(held, row, col, wiring):
+    """A sum when an element's operands come, of the products that it makes until then.
+
+    Its registers were emptied; what is stuck in those of its neighbours comes to it, one more at
+    each edge.
+    """
+    if not wiring.how[2]:
+        return held
+    if not wiring.how[3]:
+        return with_zeros(held, row + col, row, col, wiring)
+    cells = wiring.cells
+    for edge in range(row + col):
+        a, w = np.uint8(0), np.uint8(0)
+        for c in range(max(0, col - edge), col + 1):
+            a = stuck(a, wiring.own[0], row, c)
+        for r in range(max(0, row - edge), row + 1):
+            w = stuck(w, wiring.own[1], r, col)
+        one = of_codes(a, w, cells, row, col)
+        held = added(held, one, cells, row, col)
+    return held
 
 
 @_compiled
@@ -136,7 +159,7 @@ def started(row, wiring, columns):
     for n in range(columns):
         col = n % cells.which.shape[1]
         held = added(np.int64(0), np.int64(0), cells, row, col)
-        found[n] = with_zeros(held, edges(row, col, wiring)[0], row, col, wiring)
+        found[n] = waited(held, row, col, wiring)
     return found
 
 
@@ -146,7 +169,7 @@ def left(sums, row, wiring):
     cells = wiring.cells
     for n in range(sums.shape[1]):
         col = n % cells.which.shape[1]
-        after = edges(row, col, wiring)[1]
+        times = after(row, col, wiring)
         for i in range(len(sums)):
-            held = with_zeros(sums[i, n], after, row, col, wiring)
+            held = with_zeros(sums[i, n], times, row, col, wiring)
             sums[i, n] = extended(stuck(held, wiring.drain, row, col), cells.bits[1])

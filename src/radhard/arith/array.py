@@ -62,7 +62,8 @@ class Array:
     stay (or inputs) are loaded through the registers above, so that all rows below have them wrong,
     too; in an output-stationary array weights are wrong in all rows from that one on, and sums pass
     the accumulators of the rows below when they leave. Elements without work go on
-    computing with zeros, unless they are gated. All rules were checked against a simulation of
+    computing with zeros, unless they are gated; registers of an output-stationary array are emptied
+    before each tile. All rules were checked against a simulation of
     registers, cycle by cycle.
 
     Attributes:

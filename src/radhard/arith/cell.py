@@ -51,8 +51,13 @@ def extended(value, bits):
 
 @_compiled
 def product(a, w, cells, row, col):
-    """What a cell makes of two codes."""
-    a = stuck(a, cells.operand, row, col)
+    """What a cell makes of two codes, of which the first meets what is stuck on its way."""
+    return of_codes(stuck(a, cells.operand, row, col), w, cells, row, col)
+
+
+@_compiled
+def of_codes(a, w, cells, row, col):
+    """What a cell makes of two codes that are in its registers."""
     found = np.int64(cells.tables[cells.which[row, col], w, a])
     return extended(stuck(found, cells.product, row, col), cells.bits[0])
 

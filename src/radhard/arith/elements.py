@@ -191,7 +191,7 @@ class Elements:
             which=cells.which[rows, cols].copy(), operand=cells.operand[at].copy(),
             product=cells.product[at].copy(), psum=cells.psum[at].copy(),
         )  # fmt: skip
-        return wiring._replace(cells=own, weight=wiring.weight[at])
+        return wiring._replace(cells=own, weight=wiring.weight[at], own=wiring.own[:, *at])
 
 
 def elements(array: Array, multiplier: Multiplier) -> Elements | WideElements:
@@ -218,8 +218,10 @@ def _wiring(array: Array, multiplier: Multiplier) -> Wiring:
         np.stack(tables), which, held.activation.astype(np.uint8), held.product.astype(np.int32),
         held.psum, np.array([width, array.psum_bits, through]),
     )  # fmt: skip
-    how = [_DATAFLOWS[array.dataflow], array.restart, not array.gated]
-    return Wiring(cells, held.weight.astype(np.uint8), held.drain, np.array(how, np.int64))
+    passing = any(one.site in ("weight", "activation") for one in array.defects)
+    how = [_DATAFLOWS[array.dataflow], array.restart, not array.gated, passing]
+    weight, own = held.weight.astype(np.uint8), np.stack(held.own).astype(np.uint8)
+    return Wiring(cells, weight, own, held.drain, np.array(how, np.int64))
 
 
 def _full(table: NDArray[np.int32]) -> NDArray[np.int32]:

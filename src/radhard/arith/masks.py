@@ -16,13 +16,21 @@ Masks = NDArray[np.int64]
 
 
 class Stuck(NamedTuple):
-    """What elements make of operands, products and sums; ``drain``: of sums that leave."""
+    """What elements make of operands, products and sums.
+
+    Attributes:
+        weight, activation: all that these meet on their way, that of the element included.
+        product, psum: of the element.
+        drain: of sums that leave.
+        own: of the element's own registers, of activations and of weights.
+    """
 
     weight: Masks
     activation: Masks
     product: Masks
     psum: Masks
     drain: Masks
+    own: tuple[Masks, Masks]
 
 
 def stuck_bits(array: Array, multiplier: Multiplier) -> Stuck:
@@ -39,12 +47,13 @@ def stuck_bits(array: Array, multiplier: Multiplier) -> Stuck:
         for site in ("product", "psum"):
             own[site][(slice(None), *place)] = (-1, 0)
     weight, activation = own["weight"], own["activation"]
+    registers = activation, weight
     if array.dataflow == "is":
         weight, activation = _along(weight, 2), _along(activation, 1)
     else:
         weight, activation = _along(weight, 1), _along(activation, 2)
     drain = _below(own["psum"]) if array.dataflow == "os" else _identity(array)
-    return Stuck(weight, activation, own["product"], own["psum"], drain)
+    return Stuck(weight, activation, own["product"], own["psum"], drain, registers)
 
 
 def circuits(array: Array, multiplier: Multiplier) -> tuple[list[Multiplier], Integers]:

@@ -117,7 +117,7 @@ class WideElements:
         held = self._added(held, _ZERO, *at)
         idle = not self._array.gated and where.kept is None
         if idle:
-            held = self._with_zeros(held, at[0] + at[1], *at)
+            held = self._waited(held, *at)
         for k in range(w.shape[2]):
             one = self._product(a[:, :, k, None], w[:, None, :, k], *at)
             held = _where(where.kept, k, self._added(held, one, *at), held)
@@ -128,9 +128,24 @@ class WideElements:
         found: Integers = extended(_stuck(held, self._stuck.drain, *at), self._array.psum_bits)
         return found
 
+    def _waited(self, held: Integers, row: Integers, col: Integers) -> Integers:
+        """Sums when operands come, after what was stuck in more and more neighbours."""
+        for edge in range(int((row + col).max(initial=0))):
+            a, w = _ZERO, _ZERO
+            for back in range(edge, -1, -1):
+                a = np.where(back <= col, _stuck(a, self._stuck.own[0], row, col - back), a)
+                w = np.where(back <= row, _stuck(w, self._stuck.own[1], row - back, col), w)
+            more = self._added(held, self._of_codes(a, w, row, col), row, col)
+            held = np.where(edge < row + col, more, held)
+        return held
+
     def _product(self, a: Integers, w: Integers, row: Integers, col: Integers) -> Integers:
         """What elements make of codes, which broadcast against each other and their elements."""
         a, w = _stuck(a, self._stuck.activation, row, col), _stuck(w, self._stuck.weight, row, col)
+        return self._of_codes(a, w, row, col)
+
+    def _of_codes(self, a: Integers, w: Integers, row: Integers, col: Integers) -> Integers:
+        """What they make of codes that are in their registers."""
         a, w, which = np.broadcast_arrays(a, w, self._which[row, col])
         width = self._multiplier.width * (1 if self._multiplier.signed else -1)
         found = np.zeros(a.shape, np.int64)

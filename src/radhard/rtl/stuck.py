@@ -109,10 +109,6 @@ def stuck_agreement(
     (r, c + 1) of `Array`, or (r + 1, c) for weights on their way down. The first ones of a row or
     column have no such register, and their defects are left out.
 
-    One difference remains: each tile of an output-stationary array begins with an edge that empties
-    its registers, while `Array` takes stuck bits to have passed on. Where bits of both factors are
-    stuck at 1, idle elements further on then begin some edges later to add up what zeros become.
-
     Args:
         design: the array, unprotected, with operands of equal width.
         operands: of tiles, one after the other.
