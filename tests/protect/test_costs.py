@@ -24,10 +24,10 @@ BY_HAND = {
 }
 
 
-def alone(layer: nn.Module) -> rh.Workload:
+def alone(layer: nn.Module, format: rh.NumberFormat = rh.INT8) -> rh.Workload:
     shape = (2, 64) if isinstance(layer, nn.Linear) else (2, layer.in_channels, 8, 8)
     model = seeded(nn.Sequential(layer, nn.Flatten()))
-    return rh.capture(model, torch.rand(*shape), torch.zeros(2, dtype=torch.long), format=rh.INT8)
+    return rh.capture(model, torch.rand(*shape), torch.zeros(2, dtype=torch.long), format=format)
 
 
 @pytest.mark.parametrize("name", BY_HAND)
@@ -40,14 +40,17 @@ def test_checksums_take_a_channel_of_each_group(name: str) -> None:
     rows = rh.Checksum().cost(work, chip)
     assert rows.macs == filters == windows * it.positions
     assert rows.operations == outputs + it.positions
-    assert rows.memory_bits == 32 * (windows + it.positions)
+    assert rows.memory_bits == 32 * (windows + it.positions + 1)  # and the sum of the biases
     assert rows.cycles == pytest.approx(filters / own * sum(chip.cycles(work)))
     assert (rows.rerun, rows.detection) == (1, 1)
     for formed in Formed:
         columns = rh.Checksum(False, True, inputs=formed).cost(work, chip)
         assert columns.macs == positions
-        assert columns.operations == windows * it.positions + outputs + it.channels
+        assert columns.operations == windows * it.positions + outputs + 2 * it.channels
         assert columns.memory_bits == 32 * (windows + it.channels)
+    rounded = rh.Checksum().cost(alone(layer, rh.FLOAT32), chip)  # squares, roots and a tolerance
+    assert rounded.operations == rows.operations + 2 * outputs + 2 * it.positions
+    assert rounded.memory_bits == rows.memory_bits + 32
     both = rh.Checksum(True, True).cost(work, chip)
     assert both.macs == rows.macs + columns.macs
     assert both.area > rows.area > rows.memory_bits / sum(chip.storage_bits(work).values())

@@ -114,7 +114,8 @@ PROTECTIONS = (
         "before deployment",
         "inputs wrong in memory from the layer's start, unless their sums are formed when "
         "written; in floats, what rounding hides; attention",
-        "a channel per group, or a position, per layer; additions of outputs, and of inputs; sums",
+        "a channel that reads all groups, or a position, per layer; additions of outputs, and of "
+        "inputs; in floats squares, roots and a tolerance; sums",
     ),
     Entry(
         Redundancy,

@@ -41,10 +41,11 @@ class Formed(StrEnum):
 class Checksum(Protection):
     """Compares sums of each layer's outputs with what its inputs and weights say they must be.
 
-    The checker is one more output channel of each group, behind the last one: it has sums of clean
-    weights, and reads inputs where the layer reads them. An input that is wrong in memory is wrong
-    for it too, unless sums of inputs were formed when these were written. In integers and fixed
-    point sums are those of the accumulators, and every change is found exactly. In floats outputs
+    The checker is one more output channel, behind the last one, that reads what all groups read:
+    it has sums of clean weights, and reads inputs where the layer reads them. An input that is
+    wrong in memory is wrong for it too, unless sums of inputs were formed when these were written.
+    In integers and fixed point sums are those of the accumulators, and every change is found
+    exactly. In floats outputs
     are added up, whose sums differ by rounding, so what may differ is learned: per layer, the
     largest difference of a fault-free run in units of the root sum of squares that was added, times
     ``margin``. Attention and products of two activations are not covered, nor are layers whose sums
@@ -120,23 +121,29 @@ class Checksum(Protection):
         """One more filter in each group, or one more position, of each layer; sums of outputs.
 
         Sums of inputs take an addition for each product of one channel of each group, whenever they
-        are formed. Sums of weights are kept for all layers, others for one layer at a time.
+        are formed. In floats each output is also squared and added, and each root multiplied by the
+        tolerance. Sums of weights and biases, and tolerances, are kept for all layers, other sums
+        for one layer at a time.
         """
         checked = self._checked(workload)
         macs = operations = kept = held = 0.0
         width = max(how.latch.width for how in workload.arithmetic)
-        for layer in workload.layers:
+        parts = zip(workload.layers, workload.arithmetic, workload.parameters, strict=True)
+        for layer, how, given in parts:
             if layer.name not in checked:
                 continue
+            biased = given is not None and given.bias is not None
+            rough = not isinstance(how.output, Code) or not how.exact
+            kept += width * rough
             groups, m, p = layer.bounds["groups"], layer.channels, layer.positions
             windows, now = groups * layer.fan_in, 0.0
             if self.positions:
                 macs += windows * p
-                operations += m * p + p
-                kept, now = kept + width * windows, now + width * p
+                operations += m * p + p + rough * (2 * m * p + 2 * p)
+                kept, now = kept + width * (windows + biased), now + width * p
             if self.channels:
                 macs += m * layer.fan_in
-                operations += windows * p + m * p + m
+                operations += windows * p + m * p + m + biased * m + rough * (2 * m * p + 2 * m)
                 now += width * (windows + m)
             held = max(held, now)
         cycles, own = cycles_of(chip, workload), sum(layer.macs for layer in workload.layers)

@@ -12,7 +12,7 @@ from radhard.network.workload import HOST, Workload
 from radhard.protect.protection import Fitted, Protection
 
 #: Of one image every range is a point.
-_LEAST = 2
+LEAST = 2
 #: One part in so many chooses.
 _PARTS = 4
 
@@ -33,7 +33,7 @@ def apart_from(judged: Workload, learning: Workload) -> Workload:
     seen = set(map(_digest, judged.images))
     kept = torch.tensor([_digest(image) not in seen for image in learning.images])
     left = int(kept.sum())
-    if left < _LEAST:
+    if left < LEAST:
         raise ValueError(
             f"{left} of {len(kept)} images to learn from are not among those that are judged: give "
             "two or more others, since bounds of the images themselves say nothing of others"
@@ -68,7 +68,7 @@ def halves(work: Workload) -> tuple[Workload, Workload]:
         ValueError: for fewer than two of these.
     """
     judged = work.with_(work.images[::2], work.labels[::2])
-    if len(work.images) // 2 < _LEAST:
+    if len(work.images) // 2 < LEAST:
         raise ValueError(
             f"{len(work.images)} images can't be told apart into some to learn from and some to be "
             "judged on: give at least 4"

@@ -18,6 +18,7 @@ from radhard.network.capture import capture
 from radhard.network.workload import HOST, Workload
 from radhard.protect.checksum import ChecksumGuard
 from radhard.protect.gradient import Gate, GatedGuard, NeuronGradientSuppressor
+from radhard.protect.learn import LEAST, untaught
 from radhard.protect.protected import Alarms, Policy, Protected
 from radhard.protect.protection import Protection, joined, retuned
 
@@ -56,8 +57,8 @@ def harden(
             ``keep`` only.
 
     Raises:
-        ValueError: where images are missing, checksums of integers are asked for, or for a policy
-            that is none.
+        ValueError: where images are missing or one alone is to be learned from, checksums of
+            integers are asked for, or for a policy that is none.
         TypeError: for a gate that no software can have (`Gate.ORACLE`).
 
     >>> import torch, radhard as rh
@@ -93,6 +94,11 @@ def harden(
             if dtype in {torch.float16, torch.bfloat16}:  # which float32 holds
                 warnings.filterwarnings("ignore", "parameters of .* are taken as float32")
             workload = capture(model, images, labels)
+    if len(workload.images) < LEAST and any(map(untaught, protections)):
+        raise ValueError(
+            f"{len(workload.images)} image is too few to learn from: bounds of one take most "
+            f"others for wrong; give {LEAST} or more, or protections that have learned"
+        )
     workload = retuned(protections, workload)
     guards = _named(protections, workload)
     module = Protected(workload, guards, alarms, on_alarm, policy)
