@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from radhard.accel.edgewise import CUT, TABLE
 from radhard.accel.sequencer import Elements, Numbers
 from radhard.arith.array import Stationary
-from radhard.arith.latch import cut_products
+from radhard.arith.multiplier import WIDEST_TABLE
 from radhard.faults.model import Integers
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
@@ -206,19 +206,15 @@ def elements_of(layer: Layer, how: Arithmetic) -> Elements:
         ValueError: for arithmetic of which no single product is known.
     """
     if how.own is not None and not how.own.linear:
-        if not isinstance(how.own, Multiplied) or not how.own.alike:
+        own = how.own
+        if not (isinstance(own, Multiplied) and own.alike and own.multiplier.width <= WIDEST_TABLE):
             raise ValueError(
                 f"layer {layer.name}: what single elements make of two operands is not known of "
-                f"{how.own.name}: use --chip clocked:ROWSxCOLS:FLOW, an array without control"
+                f"{own.name}: use --chip clocked:ROWSxCOLS:FLOW, an array without control"
             )
-        return Elements(partial(how.own.products, how), exactly=False)
+        return Elements(TABLE, False, *own.table(how))
     if how.each_step:
-        cut = Latched.of(layer, how).cut
-
-        def within(sums: Numbers, products: Numbers) -> Numbers:
-            return (sums + products).clip(*cut[1:])
-
-        return Elements(partial(cut_products, cut), within, exactly=False)
+        return Elements(CUT, False, cut=Latched.of(layer, how).cut)
     return Elements(exactly=how.exact)
 
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from operator import add, mul
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.accel.tiling import Flags, tile_edges
+from radhard.accel.edgewise import LEAD, PLAIN, run_tiles
+from radhard.accel.tiling import tile_edges
 from radhard.arith.array import Stationary
 from radhard.faults.model import Integers
-
-#: Edges before a tile's flips reach its array: it is idle, is told to begin, and passes that on.
-LEAD = 3
-#: States: nothing to do; operands are loaded, or sums cleared; the wave passes; sums move out.
-IDLE, BEGIN, WAVE, DRAIN = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +52,25 @@ class Strikes(NamedTuple):
 
 
 Numbers = NDArray[Any]
-#: What an element makes of two operands, or of a sum and a product.
-Operation = Callable[[Numbers, Numbers], Numbers]
+_NO_TABLE = np.zeros((0, 0), np.int64)
 
 
 class Elements(NamedTuple):
     """What processing elements compute with.
 
     Attributes:
-        multiply: an activation and a weight.
-        add: a sum and a product.
+        how: `PLAIN` products and sums of numbers, products by `TABLE`, or `CUT` ones.
         exactly: whether these are products and sums of integers.
+        table: products of an activation and a weight, by their codes.
+        codes: what is added to an activation for its code, and its mask; the same of weights.
+        cut: bits dropped from a product, lowest and highest value of a sum.
     """
 
-    multiply: Operation = mul
-    add: Operation = add
+    how: int = PLAIN
     exactly: bool = True
+    table: Integers = _NO_TABLE
+    codes: tuple[int, int, int, int] = (0, 0, 0, 0)
+    cut: tuple[int, int, int] = (0, 0, 0)
 
 
 #: Those of integers.
@@ -171,185 +168,16 @@ class Sequencer:
             strikes: one of each.
             elements: what they compute with.
         """
-        run = _Run.of(self, elements, moving, held, before)
-        edge, edges = 0, np.zeros(len(moving), np.int64)
-        while run.left.any():
-            self._strike(run.control, strikes, edge)
-            edges += run.left > 0
-            run.advance()
-            edge += 1
-        return Replayed(run.found, edges)
-
-    def _strike(self, control: Mapping[str, Integers], strikes: Strikes, edge: int) -> None:
-        (lanes,) = np.nonzero(strikes.edge == edge)
-        for number in np.unique(strikes.bank[lanes]).tolist():
-            own = lanes[strikes.bank[lanes] == number]
-            where = own, strikes.place[own]
-            bank = self.banks[number]
-            struck = control[bank.name][where] & strikes.keep[own] ^ strikes.flip[own]
-            control[bank.name][where] = struck & (1 << bank.width) - 1
-
-    def next(self, now: Mapping[str, Integers], start: Flags) -> tuple[dict[str, Integers], Flags]:
-        """The registers after an edge, (n, count) of each kind, and which tiles are done at it."""
-        state, step = now["state"][:, 0], now["step"][:, 0]
-        stays = self.dataflow == "os"
-        begins, waves = state == BEGIN, state == WAVE
-        drains = (state == DRAIN) & stays
-        idle = ~(begins | waves | drains)
-        passed = waves & (step >= self.wave - 1)
-        ready = begins if stays else begins & (step >= self.rows - 1)
-        done = drains & (step >= self.rows - 1) if stays else passed
-        then = np.where(passed, DRAIN if stays else IDLE, state)
-        then = np.where(idle, BEGIN, np.where(ready, WAVE, np.where(done, IDLE, then)))
-        anew = idle | ready | passed | done | ~start
-        valid = np.roll(now["valid"], 1, 1)
-        valid[:, 0] = waves & (step < self.free)
-        found = {
-            "state": np.where(start, then, IDLE)[:, None],
-            "step": np.where(anew, 0, step + 1)[:, None],
-            "enable": (~idle if stays else waves)[:, None].astype(np.int64),
-            "valid": np.where(begins[:, None], 0, valid),
-            "read": now["read"] + now["valid"][:, : self.rows],
-        }
-        if stays:
-            found |= {"clear": begins[:, None].astype(np.int64)}
-            found |= {"drain": drains[:, None].astype(np.int64)}
-            found |= {"fetch": now["fetch"] + now["valid"][:, : self.cols]}
-            found |= {"write": now["write"] + now["drain"]}
-        else:
-            found |= {"load": begins[:, None].astype(np.int64)}
-            found |= {"hold": np.where(now["load"] > 0, now["hold"] + 1, 0)}
-            found |= {"write": now["write"] + now["valid"][:, self.rows :]}
-        for name in ("read", "fetch", "write"):
-            if name in found:
-                found[name] = np.where(begins[:, None], 0, found[name])
-        for bank in self.banks:
-            found[bank.name] &= (1 << bank.width) - 1
-        return found, done & start
-
-
-@dataclass(slots=True, eq=False)
-class _Run:
-    """Tiles on arrays of their own, all at the same edge.
-
-    Attributes:
-        sequencer: what sequences them.
-        elements: what theirs compute with.
-        moving, held: with a row of zeros behind the last one, which stands for all beyond it.
-        control: the sequencer's registers.
-        right, down, sums: those of the elements, (n, rows, cols).
-        start: which are told to run, (n,).
-        left: edges until their results are taken, once they are not, (n,).
-        found: what is written, (n, results of a column, cols).
-    """
-
-    sequencer: Sequencer
-    elements: Elements
-    moving: Numbers
-    held: Numbers
-    control: dict[str, Integers]
-    right: Numbers
-    down: Numbers
-    sums: Numbers
-    start: Flags
-    left: Integers
-    found: Numbers
-
-    @classmethod
-    def of(
-        cls, sequencer: Sequencer, elements: Elements, moving: Numbers, held: Numbers,
-        before: Numbers,
-    ) -> _Run:  # fmt: skip
-        n, stays = len(moving), sequencer.dataflow == "os"
-        size = n, sequencer.rows, sequencer.cols
-        longest = sequencer.rows if stays else sequencer.free
-        after = {"read": sequencer.free, "fetch": sequencer.free, "write": longest}
-        control = {
-            bank.name: np.full((n, bank.count), after.get(bank.name, 0)) for bank in sequencer.banks
-        }
-        nothing = np.zeros(size, moving.dtype)
-        down = nothing if stays else before.astype(moving.dtype)
-        moving, held = (np.pad(one, ((0, 0), (0, 1), (0, 0))) for one in (moving, held))
-        return cls(
-            sequencer, elements, moving, held, control, nothing, down, nothing, np.ones(n, bool),
-            np.full(n, LEAD), np.zeros((n, longest, sequencer.cols), moving.dtype),
-        )  # fmt: skip
-
-    def advance(self) -> None:
-        """One edge: all registers at once, from what they were."""
-        now, self.control = self.control, {}
-        self._write(now)
-        (self._output_stationary if self.sequencer.dataflow == "os" else self._loaded)(now)
-        self.control, done = self.sequencer.next(now, self.start)
-        self.start = self.start & ~done
-        self.left = np.where(self.start, LEAD, (self.left - 1).clip(0))
-
-    def _write(self, now: Mapping[str, Integers]) -> None:
-        """Results that are shown, where and when the sequencer says."""
-        cols, rows = self.sequencer.cols, self.sequencer.rows
-        stays = self.sequencer.dataflow == "os"
-        on = now["drain"].repeat(cols, 1) if stays else now["valid"][:, rows:]
-        at = now["write"].repeat(cols, 1) if stays else now["write"]
-        lane, col = np.nonzero((on > 0) & (at < self.found.shape[1]) & (self.left > 0)[:, None])
-        place = at[lane, col]
-        place = rows - 1 - place if stays else place
-        self.found[lane, place, col] = self.sums[lane, -1, col]
-
-    def _read(self, memory: Numbers, at: Integers, on: NDArray[np.bool_]) -> Numbers:
-        """Of each line its own place in a memory (n, places, lines), zero where it is not read."""
-        place = np.where(on, at, memory.shape[1] - 1).clip(max=memory.shape[1] - 1)
-        return np.take_along_axis(memory, place[:, None], 1)[:, 0]
-
-    def _added(self, sums: Numbers, right: Numbers, down: Numbers) -> Numbers:
-        """Sums with a product each; weights move right where inputs stay."""
-        a, w = (down, right) if self.sequencer.dataflow == "is" else (right, down)
-        return self.elements.add(sums, self.elements.multiply(a, w))
-
-    def _loaded(self, now: Mapping[str, Integers]) -> None:
-        """What stays is loaded, and what moves passes it; from the right and the bottom on."""
-        rows = self.sequencer.rows
-        on = now["enable"][:, 0] > 0
-        if on.any():
-            entering = self._read(self.moving, now["read"], now["valid"][:, :rows] > 0)
-            came = shifted(self.right, entering, 2)
-            above = shifted(self.sums, np.zeros_like(self.sums[:, 0]), 1)
-            sums = self._added(above, came, self.down)
-            self.right, self.sums = _where(on, came, self.right), _where(on, sums, self.sums)
-        load = now["load"][:, 0] > 0
-        if load.any():
-            row = rows - 1 - now["hold"][:, 0]
-            entering = self.held[np.arange(len(row)), np.where(row < 0, rows, row)]
-            self.down = _where(load, shifted(self.down, entering, 1), self.down)
-
-    def _output_stationary(self, now: Mapping[str, Integers]) -> None:
-        """Two waves meet; sums are made where they stay, or move down."""
-        on, clear, drain = (now[name][:, 0] > 0 for name in ("enable", "clear", "drain"))
-        if not on.any():
-            return
-        rows, cols = self.sequencer.rows, self.sequencer.cols
-        valid = now["valid"] > 0
-        right = shifted(self.right, self._read(self.moving, now["read"], valid[:, :rows]), 2)
-        down = shifted(self.down, self._read(self.held, now["fetch"], valid[:, :cols]), 1)
-        above = shifted(self.sums, np.zeros_like(self.sums[:, 0]), 1)
-        sums = _where(drain, above, self._added(self.sums, right, down))
-        none = np.zeros_like(sums)
-        right, down, sums = (_where(clear, none, one) for one in (right, down, sums))
-        self.right, self.down = _where(on, right, self.right), _where(on, down, self.down)
-        self.sums = _where(on, sums, self.sums)
-
-
-def _where(which: Flags, one: Numbers, other: Numbers) -> Numbers:
-    """Of each lane the one or the other."""
-    if which.all():
-        return one
-    return np.where(which[:, None, None], one, other) if which.any() else other
-
-
-def shifted(held: Numbers, entering: Numbers, axis: int) -> Numbers:
-    """What neighbours hand on along an axis, and what enters at its edge."""
-    found = np.empty_like(held)
-    if axis == 2:
-        found[:, :, 1:], found[:, :, 0] = held[:, :, :-1], entering
-    else:
-        found[:, 1:], found[:, 0] = held[:, :-1], entering
-    return found
+        stays, n = self.dataflow == "os", len(moving)
+        found = np.zeros((n, self.rows if stays else self.free, self.cols), moving.dtype)
+        edges, first = np.empty(n, np.int64), 0
+        banks = np.empty((len(self.banks), 3), np.int64)
+        for row, bank in zip(banks, self.banks, strict=True):
+            row[:], first = (first, bank.count, bank.width), first + bank.count
+        shape = stays, self.rows, self.cols, self.free, self.wave
+        tiles = tuple(np.ascontiguousarray(one, moving.dtype) for one in (moving, held, before))
+        struck = tuple(np.ascontiguousarray(one, np.int64) for one in strikes)
+        how, _, *parts = elements
+        given = (how, *parts, self.dataflow == "is")
+        run_tiles(shape, banks, tiles, struck, given, (found, edges))
+        return Replayed(found, edges)

@@ -7,11 +7,7 @@ a product, lowest and highest integer.
 
 from __future__ import annotations
 
-import numpy as np
 from numba import njit
-from numpy.typing import NDArray
-
-Integers = NDArray[np.int64]
 
 _compiled = njit(cache=True, nogil=True)
 
@@ -32,19 +28,6 @@ def _product(x, w, cut):
     if product > most:
         return cut[2]
     return cut[1] if product < -most - 1 else _within(product << -bits, cut)
-
-
-@_compiled
-def _products(x, w, cut, into):
-    for i in range(len(into)):
-        into[i] = _product(x[i], w[i], cut)
-
-
-def cut_products(cut: tuple[int, int, int], x: Integers, w: Integers) -> Integers:
-    """Single products of integers of one shape, as a latch holds them."""
-    into = np.empty(x.size, np.int64)
-    _products(x.ravel(), w.ravel(), cut, into)
-    return into.reshape(x.shape)
 
 
 @_compiled

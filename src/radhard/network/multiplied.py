@@ -117,24 +117,24 @@ class Multiplied:
 
     @property
     def alike(self) -> bool:
-        """Whether all its elements multiply as `products` says, and their sums hold any layer's."""
+        """Whether all its elements multiply as `table` says, and their sums hold any layer's."""
         array = self._array
         return not (
             array.defects or array.bypassed or array.psum_bits < psum_bits_of(self.multiplier)
         )
 
-    def products(
-        self, how: Arithmetic, x: NDArray[np.int64], w: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Single products of integers of one shape, less their zero points."""
+    def table(self, how: Arithmetic) -> tuple[NDArray[np.int64], tuple[int, int, int, int]]:
+        """Single products of activations and weights by their codes, less what zero points add.
+
+        Returns:
+            the table, and what is added to an integer for its code, and the mask: of activations,
+            and of weights.
+        """
         a, b = port_of(self.multiplier, how.input), port_of(self.multiplier, how.weight)
-        x, w = x + a.zero, w + b.zero
-        if self.multiplier.width <= WIDEST_TABLE:
-            found = self.multiplier.table()[x & a.mask, w & b.mask].astype(np.int64)
-        else:
-            found = self.multiplier.formula(x, w)
-        exact: NDArray[np.int64] = found - b.zero * x - a.zero * w + a.zero * b.zero
-        return exact
+        x, w = np.arange(a.mask + 1), np.arange(b.mask + 1)
+        found = self.multiplier.table().astype(np.int64)
+        less = b.zero * x[:, None] + a.zero * w - a.zero * b.zero
+        return found - less, (a.zero, a.mask, b.zero, b.mask)
 
     @property
     def _array(self) -> Array:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from radhard.accel.edgewise import LEAD
 from radhard.accel.matrices import streams, wrapped
-from radhard.accel.sequencer import LEAD, Sequencer, Strikes
+from radhard.accel.sequencer import Sequencer, Strikes
 from radhard.rtl.compiled import PUBLIC, Compiled, kept
 from radhard.rtl.design import ArrayDesign, Register
 from radhard.rtl.flip import Flips

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from radhard.accel.sequencer import shifted
 from radhard.rtl.design import COPIES, ArrayDesign, Value
 from radhard.rtl.flip import Flips
 from radhard.rtl.schedule import Integers, Operands, Schedule, apart, bounds_of, schedule
@@ -96,9 +95,9 @@ class Twin:
         on = dict(zip(design.controls, plan.controls[cycle].tolist(), strict=True))
         held = {value: self.read(state, value) for value in design.widths}
         came = {
-            design.left: shifted(held[design.left], plan.left[cycle], axis=2),
-            design.top: shifted(held[design.top], plan.top[cycle], axis=1),
-            "p": shifted(held["p"], np.zeros(design.cols, np.int64), axis=1),
+            design.left: _shifted(held[design.left], plan.left[cycle], axis=2),
+            design.top: _shifted(held[design.top], plan.top[cycle], axis=1),
+            "p": _shifted(held["p"], np.zeros(design.cols, np.int64), axis=1),
         }
         found = dict(state)
         for value, given in self._next(on, held, came).items():
@@ -181,3 +180,13 @@ def signed(code: Integers, width: int) -> Integers:
     """
     half = 1 << (width - 1)
     return (code ^ half) - half
+
+
+def _shifted(held: Integers, entering: Integers, axis: int) -> Integers:
+    """What neighbours hand on along an axis, and what enters at its edge."""
+    found = np.empty_like(held)
+    if axis == 2:
+        found[:, :, 1:], found[:, :, 0] = held[:, :, :-1], entering
+    else:
+        found[:, 1:], found[:, 0] = held[:, :-1], entering
+    return found
