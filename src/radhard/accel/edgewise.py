@@ -20,6 +20,8 @@ PLAIN, TABLE, CUT = range(3)
 #: ``drain`` and ``load`` is ``clear``. From the sixth on there are several of a kind.
 _STATE, _STEP, _ENABLE, _BEGIN, _HOLD, _VALID, _READ, _FETCH = range(8)
 _DRAIN = _HOLD
+#: Lines that are written before those still of use are moved.
+_ROOM = 512
 
 
 @_compiled
@@ -41,32 +43,41 @@ def run_tiles(
     stays, rows, cols = shape[0], shape[1], shape[2]
     moving, held, before = tiles
     found, edges = into
-    longest = found.shape[1]
-    right, down = np.empty((rows, cols), moving.dtype), np.empty((rows, cols), moving.dtype)
-    sums = np.empty((rows, cols), moving.dtype)
-    size = banks[-1, 0] + banks[-1, 1]
+    longest, kind = found.shape[1], moving.dtype
+    right, down = np.empty((rows, _ROOM + cols), kind), np.empty((_ROOM + rows, cols), kind)
+    sums, size = np.empty((rows, cols), kind), banks[-1, 0] + banks[-1, 1]
     now, then = np.empty(size, np.int64), np.empty(size, np.int64)
     for i in range(len(moving)):
-        right[:] = 0
+        x = y = _ROOM
+        right[:, x:] = 0
         sums[:] = 0
-        if stays:
-            down[:] = 0
-        else:
-            down[:] = before[i]
+        down[y:] = 0
+        if not stays:
+            down[y:] = before[i]
         _rest(shape, banks, longest, now)
         start, left, edge = True, LEAD, 0
         while left > 0:
             if edge == strikes[4][i]:
-                kind = strikes[0][i]
-                at = banks[kind, 0] + strikes[1][i]
+                bank = strikes[0][i]
+                at = banks[bank, 0] + strikes[1][i]
                 struck = now[at] & strikes[2][i] ^ strikes[3][i]
-                now[at] = struck & ((1 << banks[kind, 2]) - 1)
+                now[at] = struck & ((1 << banks[bank, 2]) - 1)
             edge += 1
-            _write(shape, banks, now, sums[rows - 1], found[i])
-            if stays:
-                _meet(shape, banks, now, moving[i], held[i], right, down, sums, elements)
-            else:
-                _load(shape, banks, now, moving[i], held[i], right, down, sums, elements)
+            _write(shape, banks, now, sums, found[i])
+            if now[_ENABLE] > 0:
+                x = _moved(shape, banks, now, moving[i], right, x)
+                if stays:
+                    y = _room(down, y, rows)
+                    for c in range(cols):
+                        down[y, c] = _entering(now, banks[_VALID, 0], banks[_FETCH, 0], c, held[i])
+                    _meet(now, right, x, down, y, sums, elements)
+                else:
+                    _pass(right, x, down, y, sums, elements)
+            if not stays and now[_BEGIN] > 0:
+                y, row = _room(down, y, rows), rows - 1 - now[_HOLD]
+                down[y] = 0
+                if row >= 0:
+                    down[y] = held[i, row]
             done = _next(shape, banks, now, then, start)
             now, then = then, now
             start = start and not done
@@ -86,19 +97,20 @@ def _rest(shape, banks, longest, now):
 
 
 @_compiled
-def _write(shape, banks, now, shown, found):
+def _write(shape, banks, now, sums, found):
     """Results that are shown, where and when the sequencer says."""
     stays, rows, cols = shape[0], shape[1], shape[2]
     longest, write, valid = len(found), banks[-1, 0], banks[_VALID, 0]
     if stays:
         place = now[write]
         if now[_DRAIN] > 0 and place < longest:
-            found[rows - 1 - place] = shown
+            for c in range(cols):
+                found[rows - 1 - place, c] = sums[rows - 1, c]
         return
     for c in range(cols):
         place = now[write + c]
         if now[valid + rows + c] > 0 and place < longest:
-            found[place, c] = shown[c]
+            found[place, c] = sums[rows - 1, c]
 
 
 @_compiled
@@ -111,28 +123,80 @@ def _entering(now, valid, counter, line, memory):
 
 
 @_compiled
-def _moved(shape, banks, now, moving, right, r):
-    """A row of what moves right hands on."""
-    for c in range(shape[2] - 1, 0, -1):
-        right[r, c] = right[r, c - 1]
-    right[r, 0] = _entering(now, banks[_VALID, 0], banks[_READ, 0], r, moving)
+def _room(lines, head, lasting):
+    """Where the next line goes, before those of which so many are still of use."""
+    if head > 0:
+        return head - 1
+    for k in range(lasting):
+        lines[_ROOM + k] = lines[k]
+    return _ROOM - 1
 
 
 @_compiled
-def _add(sums, onto, right, down, elements):
-    """A row of sums: those of ``onto``, and a product each."""
+def _moved(shape, banks, now, moving, right, head):
+    """What moves right has moved by one: element (r, c) holds ``right[r, head + c]``."""
+    head = _room(right.T, head, shape[2])
+    for r in range(shape[1]):
+        right[r, head] = _entering(now, banks[_VALID, 0], banks[_READ, 0], r, moving)
+    return head
+
+
+@_compiled
+def _product(right, down, elements):
+    """A product of whole numbers by a table, or as a latch holds it."""
     how, table, codes, cut, swapped = elements
-    if how == PLAIN:
-        for c in range(len(sums)):
-            sums[c] = onto[c] + right[c] * down[c]
-        return
-    for c in range(len(sums)):
-        a, w = (down[c], right[c]) if swapped else (right[c], down[c])
-        if how == TABLE:
-            x, y = (int(a) + codes[0]) & codes[1], (int(w) + codes[2]) & codes[3]
-            sums[c] = onto[c] + table[x, y]
+    a, w = (int(down), int(right)) if swapped else (int(right), int(down))
+    if how == TABLE:
+        return table[(a + codes[0]) & codes[1], (w + codes[2]) & codes[3]]
+    return _cut(a * w, cut)
+
+
+@_compiled
+def _pass(right, x, down, y, sums, elements):
+    """Sums move down a row, and a product is added to each; from the bottom up."""
+    rows, cols = sums.shape
+    across, at, below = np.uint64(cols), np.uint64(x), np.uint64(y)  # which are never negative
+    for line in range(rows - 1, -1, -1):
+        r, above = np.uint64(line), np.uint64(max(line - 1, 0))
+        for c in range(across):
+            sums[r, c] = sums[above, c] if line else sums.dtype.type(0)
+        if elements[0] == PLAIN:
+            for c in range(across):
+                sums[r, c] += right[r, at + c] * down[below + r, c]
         else:
-            sums[c] = _within(onto[c] + _cut(int(a) * int(w), cut), cut)
+            for c in range(cols):
+                one = _product(right[r, x + c], down[y + line, c], elements)
+                sums[r, c] = _summed(sums[r, c], one, elements)
+
+
+@_compiled
+def _meet(now, right, x, down, y, sums, elements):
+    """Two waves meet; sums are made where they stay, or move down, or all is emptied."""
+    rows, cols = sums.shape
+    if now[_BEGIN] > 0:
+        right[:, x : x + cols] = 0
+        down[y : y + rows] = 0
+        sums[:] = 0
+    elif now[_DRAIN] > 0:
+        for r in range(rows - 1, 0, -1):
+            sums[r] = sums[r - 1]
+        sums[0] = 0
+    elif elements[0] == PLAIN:
+        across, at, below = np.uint64(cols), np.uint64(x), np.uint64(y)  # which are never negative
+        for r in range(np.uint64(rows)):
+            for c in range(across):
+                sums[r, c] += right[r, at + c] * down[below + r, c]
+    else:
+        for r in range(rows):
+            for c in range(cols):
+                one = _product(right[r, x + c], down[y + r, c], elements)
+                sums[r, c] = _summed(sums[r, c], one, elements)
+
+
+@_compiled
+def _summed(total, one, elements):
+    """A sum and a product, where they saturate no further than the latch."""
+    return _within(total + one, elements[3]) if elements[0] == CUT else total + one
 
 
 @_compiled
@@ -147,51 +211,6 @@ def _cut(product, cut):
         most = cut[2] >> -cut[0]
         return _within(min(max(product, -most - 1), most + 1) << -cut[0], cut)
     return _within((product + ((product >> 63) & ((1 << cut[0]) - 1))) >> cut[0], cut)
-
-
-@_compiled
-def _load(shape, banks, now, moving, held, right, down, sums, elements):
-    """What stays is loaded, and what moves passes it; from the bottom up."""
-    rows = shape[1]
-    if now[_ENABLE] > 0:
-        none = np.zeros_like(sums[0])
-        for r in range(rows - 1, -1, -1):
-            _moved(shape, banks, now, moving, right, r)
-            _add(sums[r], sums[r - 1] if r else none, right[r], down[r], elements)
-    if now[_BEGIN] > 0:
-        for r in range(rows - 1, 0, -1):
-            down[r] = down[r - 1]
-        row = rows - 1 - now[_HOLD]
-        if row < 0:
-            down[0] = 0
-        else:
-            down[0] = held[row]
-
-
-@_compiled
-def _meet(shape, banks, now, moving, held, right, down, sums, elements):
-    """Two waves meet; sums are made where they stay, or move down."""
-    if now[_ENABLE] == 0:
-        return
-    rows, cols, clear = shape[1], shape[2], now[_BEGIN] > 0
-    if clear:
-        right[:] = 0
-        down[:] = 0
-        sums[:] = 0
-        return
-    for r in range(rows - 1, -1, -1):
-        _moved(shape, banks, now, moving, right, r)
-        if r:
-            down[r] = down[r - 1]
-        else:
-            for c in range(cols):
-                down[0, c] = _entering(now, banks[_VALID, 0], banks[_FETCH, 0], c, held)
-        if now[_DRAIN] == 0:
-            _add(sums[r], sums[r], right[r], down[r], elements)
-        elif r:
-            sums[r] = sums[r - 1]
-        else:
-            sums[0] = 0
 
 
 @_compiled
