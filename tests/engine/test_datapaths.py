@@ -160,7 +160,7 @@ def drawn(work: rh.Workload, chip: rh.Accelerator, n: int) -> Corruption:
 CHIPS = {
     "software": rh.chips.SOFTWARE,
     "eyeriss": rh.chips.EYERISS,
-    "systolic": rh.chips.chip_named("systolic:4x4:ws"),
+    "array": rh.chips.chip_named("clocked:4x4:ws"),
 }
 
 
