@@ -133,8 +133,9 @@ class WideElements:
         for edge in range(int((row + col).max(initial=0))):
             a, w = _ZERO, _ZERO
             for back in range(edge, -1, -1):
-                a = np.where(back <= col, _stuck(a, self._stuck.own[0], row, col - back), a)
-                w = np.where(back <= row, _stuck(w, self._stuck.own[1], row - back, col), w)
+                left, above = np.maximum(col - back, 0), np.maximum(row - back, 0)
+                a = np.where(back <= col, _stuck(a, self._stuck.own[0], row, left), a)
+                w = np.where(back <= row, _stuck(w, self._stuck.own[1], above, col), w)
             more = self._added(held, self._of_codes(a, w, row, col), row, col)
             held = np.where(edge < row + col, more, held)
         return held
