@@ -141,7 +141,7 @@ def test_what_was_tried_is_kept(campaign, tmp_path: Path, monkeypatch) -> None:
 
 def test_chips_without_rates_have_probabilities(campaign: rh.Campaign) -> None:
     soft = campaign.with_(chip=rh.chips.SOFTWARE)
-    goal = Goal(rate=1e-9, area=0.01)
+    goal = Goal(rate=1e-9, area=0.05)
     chosen = choose(soft, learning(soft), goal, 300, 600)
     assert chosen.plain.rate.unit == ""
     assert chosen.winner is None

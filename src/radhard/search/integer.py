@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ctypes
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +15,21 @@ from scipy.sparse import coo_array
 
 #: Costs further apart than this are not told apart.
 _REACH = 1e7
+
+
+@contextmanager
+def _told_elsewhere() -> Iterator[None]:
+    """What the solver prints by itself goes to standard error: standard output may be JSON."""
+    sys.stdout.flush()
+    held = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)  # which keeps what it prints until then
+        os.dup2(held, 1)
+        os.close(held)
 
 
 class _Row(NamedTuple):
@@ -88,8 +107,9 @@ class Model:
             number, column, factor = (np.array(part) for part in zip(*places, strict=True))
             matrix = coo_array((factor, (number, column)), (len(rows), self._columns))
             limits = [LinearConstraint(matrix.tocsr(), -np.inf, [row.most for row in rows])]
-        found = milp(objective, integrality=integral, bounds=Bounds(0, 1), constraints=limits,
-                     options={"mip_rel_gap": 0.0})  # fmt: skip
+        with _told_elsewhere():
+            found = milp(objective, integrality=integral, bounds=Bounds(0, 1), constraints=limits,
+                         options={"mip_rel_gap": 0.0})  # fmt: skip
         if found.status == 2:  # infeasible
             return None
         if found.status != 0:
