@@ -241,6 +241,13 @@ def test_until_stops_by_precision(folder: Path) -> None:
         ("study approximate-faults --chip eyeriss", "use --chip systolic:128x128:ws"),
         ("study approximate-faults --data digits,mnist", "name one for all, or one for each"),
         ("study approximate-faults --device cuda", "approximate-faults runs on cpu"),
+        ("rtl emit --rows 2 --cols 2 --faults 5", "--faults 5 can't be with emit"),
+        ("rtl emit --size 5", "--size 5 can't be with emit without --control"),
+        ("rtl simulate --out made", "--out made can't be with simulate"),
+        ("validate rtl --maps 5", "--maps 5 can't be without --permanent"),
+        ("validate rtl --whole", "--whole can't be without --model"),
+        ("validate rtl --control --tiles 3", "--tiles 3 can't be with --control"),
+        ("validate rtl --model digits-cnn --bits 8 --psum-bits 24", "--psum-bits 24 can't be with"),
         (
             "protect digits-cnn --target-fit nan",
             "the target rate nan can't be: use a number of 0 or more",

@@ -222,6 +222,7 @@ def test_what_a_file_says(mapping: Path) -> None:
         ('load = "shift_in"', 'load = "a), .b(c"', "no name of Verilog's"),
         ('sources = ["tpu.sv"]', 'sources = ["../tpu.sv"]', "outside its folder"),
         ("pipelined = true", 'pipelined = "yes"', "give true or false"),
+        ("own = true", "own = true\nlatency = -1", "use 0 to 64 edges"),
         ("rows = 2", "rows = true", "give an integer"),
         ('product = "line[{row}]', 'product = "line[{line}]', "is no path"),
         ('product = "line[{row}]', 'product = "line[{row.x}]', "is no path"),
@@ -249,6 +250,27 @@ def test_their_own_text(mapping: Path, tmp_path: Path, at_the_command_line) -> N
     code, out, _ = at_the_command_line(*given)
     assert code == 1
     assert not json.loads(out)["multiplies"]
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "is there")
+def test_results_that_leave_later(mapping: Path, at_the_command_line) -> None:
+    """Two registers behind the columns: the closed forms hold, theirs are learned."""
+    late = TEXT.replace(
+        "        assign sums[j] = ",
+        """        logic signed [11:0] one, two;
+        always_ff @(posedge clock) begin one <= p_wire[2][j]; two <= one; end
+        assign sums[j] = """,
+    ).replace("? p_wire[2][j] : 0", "? two : 0")
+    (mapping.parent / "tpu.sv").write_text(late)
+    given = ("validate", "rtl", "--design", str(mapping), "--size", "4", "--json")
+    code, out, _ = at_the_command_line(*given)
+    assert (code, json.loads(out)["multiplies"]) == (1, False)
+    others = 'one = { path = "ends[{col}].one", width = 12, cols = 3 }\n'
+    mapping.write_text(MAPPING.replace("[ports]", "latency = 2\n[ports]") + others)
+    code, out, _ = at_the_command_line(*given)
+    found = json.loads(out)
+    assert (code, found["disagreements"], found["multiplies"]) == (0, 0, True)
+    assert 0 < found["learned"]["one"]["masked"] < 1
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "is there")

@@ -54,6 +54,28 @@ class Way:
     trust: bool
 
 
+def refuse(context: typer.Context, options: str, why: str) -> None:
+    """Refuse options that say nothing here.
+
+    Args:
+        context: of the command.
+        options: their names, apart by blanks.
+        why: such as ``with --model, which runs on ...``.
+
+    Raises:
+        ValueError: for one that was given.
+    """
+    for name in options.split():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            value = context.params[name]
+            said = "" if isinstance(value, bool) else f" {getattr(value, 'value', value)}"
+            raise ValueError(
+                f"--{name.replace('_', '-')}{said} can't be {why}: it would change nothing, so "
+                "leave it out"
+            )
+
+
 def plain(found: Estimate) -> dict[str, float | int | None]:
     """An estimate as JSON has it, which knows no infinities; nothing stands for what is unknown."""
     ends = {name: getattr(found, name) for name in ("value", "low", "high")}

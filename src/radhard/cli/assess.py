@@ -154,7 +154,7 @@ def assess(
         str | None,
         typer.Option(
             help="What computes struck layers: the fault model, or rtl: the emitted array of a "
-            "chip clocked:ROWSxCOLS:FLOW; or your own."
+            "chip systolic:ROWSxCOLS:FLOW or clocked:...; or your own."
         ),
     ] = None,
     rounding: Annotated[

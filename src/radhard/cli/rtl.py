@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import app
+from radhard.cli.app import app, refuse
 from radhard.cli.assess import Json
 
 if TYPE_CHECKING:
@@ -27,6 +27,14 @@ class Step(StrEnum):
     emit = "emit"
     simulate = "simulate"
     synth = "synth"
+
+
+#: Options that say nothing of a step.
+_UNUSED = {
+    Step.emit: "tiles faults seed family dsp seeds",
+    Step.simulate: "out family dsp seeds",
+    Step.synth: "size tiles faults seed",
+}
 
 
 class Flow(StrEnum):
@@ -71,6 +79,7 @@ MultiplierName = Annotated[
 
 @app.command()
 def rtl(
+    context: typer.Context,
     step: Annotated[
         Step,
         typer.Argument(
@@ -109,6 +118,9 @@ def rtl(
 
     if control and step is not Step.emit:
         raise ValueError(f"--control can't be with {step.value}: use emit, or radhard validate rtl")
+    refuse(context, _UNUSED[step], f"with {step.value}")
+    if step is Step.emit and not control:
+        refuse(context, "size", "with emit without --control")
     widths = bits, weight_bits, psum_bits
     design = ArrayDesign(
         rows, cols, *widths, dataflow.value, protect.value, multiplier or ""

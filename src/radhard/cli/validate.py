@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import app, plain
+from radhard.cli.app import app, plain, refuse
 from radhard.cli.assess import Images, Json
 from radhard.cli.rtl import (
     Bits,
@@ -34,6 +34,19 @@ if TYPE_CHECKING:
 _PRINTED, _IN_NETWORKS = 20, 1000
 
 
+#: Options that say nothing where one is given, or is not (``!``), and why.
+_UNUSED = (
+    ("model", "weight_bits psum_bits multiplier protect",
+     "with --model, which runs on an unprotected array of the network's own widths"),
+    ("model", "size tiles out", "with --model, whose layers are what is run"),
+    ("!model", "data weights images whole", "without --model"),
+    ("!permanent", "maps", "without --permanent"),
+    ("design", "rows cols bits weight_bits psum_bits dataflow protect multiplier",
+     "with --design, whose file says what the array is"),
+    ("control", "tiles", "with --control, which strikes the second of two"),
+)  # fmt: skip
+
+
 class Against(StrEnum):
     """What the model is compared with."""
 
@@ -50,6 +63,7 @@ class EngineName(StrEnum):
 
 @app.command()
 def validate(
+    context: typer.Context,
     against: Annotated[Against, typer.Argument(help="rtl: arrays as radhard rtl emits them.")],
     rows: Rows = 4,
     cols: Rows = 4,
@@ -111,6 +125,9 @@ def validate(
     """
     asked = {"model": model, "design": design, "permanent": permanent, "netlist": netlist}
     _one_of(asked if model is not None else asked | {"control": control})
+    for on, names, why in _UNUSED:
+        if bool(asked.get(on.lstrip("!"), control)) != on.startswith("!"):
+            refuse(context, names, why)
     if permanent is not None and faults != "all":
         raise ValueError(f"--faults {faults} can't be with --permanent: use --maps")
     if engine == EngineName.twin and netlist:
@@ -125,13 +142,9 @@ def validate(
             "model": model, "data": data, "weights": weights, "images": images, "chip": chip,
             "format": f"int{bits}", "seed": seed,
         }  # fmt: skip
-        _refuse(weight_bits, psum_bits, multiplier, protect)
         count = _IN_NETWORKS if faults == "all" else _number(faults)
         _show(_of_network(fields, count, engine, whole), json)
         return
-    for name, given in {"data": data, "weights": weights, "images": images}.items():
-        if given is not None:
-            raise ValueError(f"--{name} {given} can't be without --model: name a network")
     from tempfile import TemporaryDirectory
 
     from radhard.rtl.design import ArrayDesign
@@ -196,20 +209,8 @@ def _show(shown: dict[str, Any], json: bool) -> None:
     else:
         for name, value in shown.items():
             print(f"{name}: {value}")
-    if shown["disagreements"]:
+    if shown["disagreements"] or not shown.get("multiplies", True):
         sys.exit(1)
-
-
-def _refuse(weight_bits: int, psum_bits: int, multiplier: str | None, protect: ProtectName) -> None:
-    """Say what a network decides itself."""
-    given = {"weight-bits": weight_bits, "psum-bits": psum_bits, "multiplier": multiplier}
-    given["protect"] = "" if protect == ProtectName.none else protect.value
-    for name, value in given.items():
-        if value:
-            raise ValueError(
-                f"--{name} {value} can't be with --model, which runs on an unprotected array of "
-                "the network's own widths: leave it out"
-            )
 
 
 def _of_network(
@@ -277,7 +278,7 @@ def _of_foreign(
         "edges": schedule(array, operands).cycles // tiles,
         "multiplies": right, "faults": found.faults, "registers": dict(found.registers),
         "changing": wilson(found.changing, found.faults),
-        "disagreements": len(found.disagreements) + (not right),
+        "disagreements": len(found.disagreements),
         "lines": list(found.disagreements[:_PRINTED]),
         "learned": {name: one._asdict() for name, one in table.items()},
     }  # fmt: skip

@@ -213,7 +213,7 @@ def sequenced_agreement(
     hardware: Hardware,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> Agreement:
-    """Compare what campaigns on `radhard.chips.SEQUENCED` take flips to do with hardware.
+    """Compare what campaigns on `radhard.chips.SYSTOLIC` take flips to do with hardware.
 
     Args:
         array: with its sequencer.

@@ -155,6 +155,11 @@ class ArrayDesign:
         return self.own + self.pipelined
 
     @property
+    def latency(self) -> int:
+        """Edges by which results are shown after their sums are made: none."""
+        return 0
+
+    @property
     def left(self) -> Value:
         """What enters the rows and moves right."""
         return "w" if self.dataflow == "is" else "a"

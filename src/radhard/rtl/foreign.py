@@ -15,19 +15,22 @@ from radhard.rtl.design import ArrayDesign, Register, Value
 #: What a mapping file can say: keys of its top level, and of its tables.
 _KEYS = (
     "module", "sources", "rows", "cols", "bits", "weight_bits", "psum_bits", "dataflow", "own",
-    "pipelined", "unpacked", "signed", "ports", "constants", "registers", "others",
+    "pipelined", "latency", "unpacked", "signed", "ports", "constants", "registers", "others",
 )  # fmt: skip
 _PORTS = ("clk", "en", "load", "left", "top", "y")
 _NEEDED = ("clk", "load", "left", "top", "y")
 _REGISTERS = ("a", "w", "p", "product")
 _OTHER = ("path", "width", "rows", "cols")
+#: Edges by which results may leave later.
+_LATEST = 64
 #: What registers hold whose flips have no closed form.
 OTHER = "other"
 
 #: Kinds of values, and what they are called.
 _KINDS: Mapping[str, type] = {
     "module": str, "rows": int, "cols": int, "bits": int, "weight_bits": int, "psum_bits": int,
-    "dataflow": str, "own": bool, "pipelined": bool, "signed": bool, "unpacked": list,
+    "dataflow": str, "own": bool, "pipelined": bool, "latency": int, "signed": bool,
+    "unpacked": list,
 }  # fmt: skip
 _CALLED: Mapping[type, str] = {
     str: "a text", int: "an integer", bool: "true or false", list: "a list of ports",
@@ -64,6 +67,7 @@ class ForeignArray(ArrayDesign):
         own: whether an element multiplies what its own register holds of the operand that moves,
             rather than what comes in.
         pipelined: whether a product is held in a register before it is added.
+        latency: edges by which ``y`` shows results after the last row has their sums.
 
     Raises:
         ValueError: for what can't be.
@@ -79,9 +83,14 @@ class ForeignArray(ArrayDesign):
     others: tuple[tuple[str, str, int, int, int], ...] = ()
     own: bool = False
     pipelined: bool = False
+    latency: int = 0
 
     def __post_init__(self) -> None:
         ArrayDesign.__post_init__(self)
+        if not 0 <= self.latency <= _LATEST:
+            raise ValueError(
+                f"{self.module}: latency {self.latency} can't be: use 0 to {_LATEST} edges"
+            )
         if self.dataflow == "os" or self.protect != "none" or self.multiplier:
             raise ValueError(
                 f"{self.module}: an array of another's that is {self.dataflow}, protected or of "

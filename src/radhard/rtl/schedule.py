@@ -122,7 +122,8 @@ def tile_cycles(design: ArrayDesign, free: int) -> int:
     >>> tile_cycles(ArrayDesign(8, 8), 64), tile_cycles(ArrayDesign(8, 8, dataflow="os"), 64)
     (87, 86)
     """
-    return tile_edges(design.dataflow, design.rows, design.cols, free) + design.late
+    behind = design.late + design.latency
+    return tile_edges(design.dataflow, design.rows, design.cols, free) + behind
 
 
 def schedule(design: ArrayDesign, operands: Operands) -> Schedule:
@@ -198,7 +199,8 @@ def _held(
     load = np.arange(cycles) < rows
     top = np.zeros((cycles, cols), dtype=np.int64)
     top[:rows] = held[::-1]
-    step = np.arange(cycles)[:, None] - rows - (rows - 1) - np.arange(cols) - design.late
+    behind = design.late + design.latency
+    step = np.arange(cycles)[:, None] - rows - (rows - 1) - np.arange(cols) - behind
     index = (
         np.arange(cols) * free + step if design.dataflow == "is" else step * cols + np.arange(cols)
     )

@@ -111,7 +111,8 @@ class Model:
     def __init__(self, design: ArrayDesign, operands: Operands) -> None:
         self.design, self.operands = design, operands
         shape = design.rows, design.cols, design.dataflow
-        self.chip = ClockedArray(*shape, own=design.own, pipelined=design.pipelined)
+        own, pipelined, latency = design.own, design.pipelined, design.latency
+        self.chip = ClockedArray(*shape, own=own, pipelined=pipelined, latency=latency)
         (_, p, q), m = operands.a.shape, operands.w.shape[2]
         free = {"ws": p, "os": q, "is": m}[design.dataflow]
         self.edges = tile_cycles(design, free)
