@@ -53,7 +53,7 @@ class ClockedArray:
         rate_fit_per_mbit: raw rate of flip-flops in FIT per 2^20 bits.
         own: whether an element multiplies what its own register holds of the operand that moves.
         pipelined: whether a product is held in a register of its own before it is added.
-        latency: edges by which results leave after their sums are made.
+        latency: edges by which results leave after their sums are made; none where ``None``.
 
     Raises:
         ValueError: for fewer than 1 row or column, another dataflow, a negative rate or latency, or
@@ -69,7 +69,7 @@ class ClockedArray:
     rate_fit_per_mbit: float = FLIP_FLOP
     own: bool = False
     pipelined: bool = False
-    latency: int = 0
+    latency: int | None = None
 
     def __post_init__(self) -> None:
         if self.dataflow == "os" and (self.own or self.pipelined or self.latency):
@@ -77,8 +77,8 @@ class ClockedArray:
                 "an array in which sums stay can't keep other conventions: use ws or is, or "
                 "neither own, pipelined nor latency"
             )
-        if self.latency < 0:
-            raise ValueError(f"a latency of {self.latency} can't be: use 0 or more edges")
+        if self.latency is not None and self.latency < 1:
+            raise ValueError(f"a latency of {self.latency} can't be: use 1 edge or more, or None")
         if self.rows < 1 or self.cols < 1 or self.dataflow not in ("os", "ws", "is"):
             raise ValueError(
                 f"a clocked array of {self.rows} x {self.cols}, {self.dataflow!r} can't be: use at "
@@ -117,7 +117,8 @@ class ClockedArray:
         groups = layer.bounds["groups"]
         p, q, m = layer.positions, layer.fan_in, layer.channels // groups
         up, across, free = {"ws": (q, m, p), "is": (q, p, m), "os": (p, m, q)}[self.dataflow]
-        edges = tile_edges(self.dataflow, self.rows, self.cols, free) + self.late + self.latency
+        later = self.late + (self.latency or 0)
+        edges = tile_edges(self.dataflow, self.rows, self.cols, free) + later
         tiles = ceil(up / self.rows), ceil(across / self.cols)
         return Shape(p, q, m, groups, self.rows, self.cols, *tiles, edges)
 

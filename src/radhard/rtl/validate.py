@@ -111,7 +111,7 @@ class Model:
     def __init__(self, design: ArrayDesign, operands: Operands) -> None:
         self.design, self.operands = design, operands
         shape = design.rows, design.cols, design.dataflow
-        own, pipelined, latency = design.own, design.pipelined, design.latency
+        own, pipelined, latency = design.own, design.pipelined, design.latency or None
         self.chip = ClockedArray(*shape, own=own, pipelined=pipelined, latency=latency)
         (_, p, q), m = operands.a.shape, operands.w.shape[2]
         free = {"ws": p, "os": q, "is": m}[design.dataflow]
