@@ -22,7 +22,7 @@ from radhard.rtl.design import ArrayDesign
 from radhard.rtl.emit import emit
 from radhard.rtl.flip import Flips
 from radhard.rtl.schedule import Integers, Operands
-from radhard.rtl.sequenced import emit_control
+from radhard.rtl.sequenced import emit_control, sequencer_of
 from radhard.testing import check_chip
 
 FLOWS = ("ws", "os", "is")
@@ -100,6 +100,31 @@ def test_flips_of_every_register(dataflow: str, size: tuple[int, int], free: int
     assert found.faults == len(flips)
     assert 0.2 < found.changing / found.faults < 0.8
     assert {bank.name for bank in array.sequencer.banks} <= found.registers.keys()
+
+
+@pytest.mark.parametrize("dataflow", FLOWS)
+def test_long_tiles(dataflow: str) -> None:
+    array = Sequenced.of(ArrayDesign(2, 2, 3, 4, 20, dataflow), 600)
+    operands = Operands.drawn(array.design, 3, 600, 2)
+    flips = Flips.drawn(array, array.sequencer.edges, 400, 1)
+    control = np.flatnonzero(flips.register >= len(array.design.registers))
+    found = sequenced_agreement(
+        array, operands, flips[control[:12]], lambda o, f: by_oracle(array, o, f)
+    )
+    assert found.disagreements == ()
+
+
+@pytest.mark.parametrize("dataflow", FLOWS)
+def test_wide_arrays_multiply(dataflow: str) -> None:
+    """What moves through them is still of use when lines that are written are moved."""
+    design = ArrayDesign(3, 700, 4, dataflow=dataflow)
+    plan, operands = sequencer_of(design, 5), Operands.drawn(design, 2, 5, 0)
+    (moving, held), (_, before) = (streams(dataflow, operands.a[k], operands.w[k]) for k in (1, 0))
+    none = Strikes.flips(*np.zeros((4, 1), np.int64)).harmless
+    found = plan.replay(moving[None], held[None], before[None], none)
+    results = found.results[0].T if dataflow == "is" else found.results[0]
+    assert (results == operands.a[1] @ operands.w[1]).all()
+    assert found.edges == plan.edges
 
 
 @pytest.mark.parametrize("dataflow", FLOWS)

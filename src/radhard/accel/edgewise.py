@@ -127,7 +127,7 @@ def _room(lines, head, lasting):
     """Where the next line goes, before those of which so many are still of use."""
     if head > 0:
         return head - 1
-    for k in range(lasting):
+    for k in range(lasting - 1, -1, -1):
         lines[_ROOM + k] = lines[k]
     return _ROOM - 1
 
