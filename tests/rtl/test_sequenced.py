@@ -194,13 +194,13 @@ def test_outcomes_of_a_network_are_those_of_its_layers_on_the_array(
     dataflow: str, multiplier: str | None
 ) -> None:
     """The linear layer ends the network: its logits are sums of tiles, one after the other."""
-    work, chip = tiny(), Systolic(3, 2, dataflow)
+    work, chip, count = tiny(), Systolic(3, 2, dataflow), 40 if multiplier else 150
     multiply = mul
     if multiplier:
         circuit = rh.multiplier_named(multiplier)
         work, multiply = work.with_(multiplier=circuit), lambda a, w: int(circuit.product(a, w))
     campaign = rh.Campaign(work, chip, sampler=rh.Uniform(), seed=3)
-    space, golden, faults = campaign.space(), campaign.golden(), of_control(campaign, "last", 150)
+    space, golden, faults = campaign.space(), campaign.golden(), of_control(campaign, "last", count)
     run, _ = campaign.strike.runs(space, golden, faults)
     number = [layer.name for layer in work.layers].index("last")
     layer, how, given = work.layers[number], work.arithmetic[number], work.parameters[number]
@@ -214,8 +214,8 @@ def test_outcomes_of_a_network_are_those_of_its_layers_on_the_array(
         a = how.operand(x[0]).numpy().astype(np.int64)[None]
         stratum = space.strata[faults.stratum[k]]
         kind = stratum.component.removeprefix("control-")
-        count = next(bank.count for bank in plan.banks if bank.name == kind)
-        time, place = divmod(int(faults.index[k]), count)
+        lines = next(bank.count for bank in plan.banks if bank.name == kind)
+        time, place = divmod(int(faults.index[k]), lines)
         tile, edge = divmod(time, plan.edges)
         strike = edge, kind, (place,) if kind in several(dataflow) else (), stratum.bit
         clean = [multiply(int(a[0, q]), int(w[q, m])) for m in range(w.shape[1])
@@ -230,7 +230,7 @@ def test_outcomes_of_a_network_are_those_of_its_layers_on_the_array(
         logits = how.finished(torch.from_numpy(wrapped(sums, width)).to(torch.float64), own_given)
         assert torch.equal(logits[0].to(run.logits.dtype), run.logits[k])
         changed += not torch.equal(run.logits[k], run.golden[k])
-    assert 20 < changed < 130
+    assert 0.13 < changed / count < 0.9
 
 
 def _tiled(a, w, chip, plan, struck, strike, multiply) -> np.ndarray:
