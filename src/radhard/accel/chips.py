@@ -20,10 +20,10 @@ from radhard.accel.systolic import Systolic
 from radhard.arith.array import Stationary
 
 __all__ = [
-    "CLOCKED", "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "PUBLISHED", "PUBLISHED_MIX", "SIMT",
-    "SOFTWARE", "SYSTOLIC", "Accelerator", "Buffer", "Chip", "ClockedArray", "Component", "Held",
-    "Kept", "Published", "RowStationary", "Software", "StorageClass", "StorageMix", "Systolic",
-    "chip_named", "chips", "read_chip",
+    "ARRAYS", "CLOCKED", "EYERISS", "EYERISS_65NM", "NVDLA_SMALL", "PUBLISHED", "PUBLISHED_MIX",
+    "SIMT", "SOFTWARE", "SYSTOLIC", "Accelerator", "Buffer", "Chip", "ClockedArray", "Component",
+    "Held", "Kept", "Published", "RowStationary", "Software", "StorageClass", "StorageMix",
+    "Systolic", "chip_named", "chips", "read_chip",
 ]  # fmt: skip
 
 #: Raw rate of memory at 16 nm in FIT per 2^20 bytes (Li et al., SC'17: 20.49 per 2^20 bits).
@@ -66,6 +66,8 @@ SIMT = StorageMix(
         StorageClass("collector-weight", "weight", 1 / 1024, SRAM_16NM, reuse=16),
     ),
 )
+#: Chips that are an array of rows x cols, with a dataflow.
+ARRAYS = Systolic | ClockedArray | Published
 #: Makes systolic arrays as ``radhard rtl`` emits them: ``SYSTOLIC(rows, cols, dataflow)``.
 SYSTOLIC = Systolic
 #: The same without control: ``CLOCKED(rows, cols, dataflow)``.

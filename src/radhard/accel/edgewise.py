@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from radhard.arith.latch import latched, within
+
 _compiled = njit(cache=True, nogil=True)
 
 #: States: nothing to do; operands are loaded, or sums cleared; the wave passes; sums move out.
@@ -148,7 +150,7 @@ def _product(right, down, elements):
     a, w = (int(down), int(right)) if swapped else (int(right), int(down))
     if how == TABLE:
         return table[(a + codes[0]) & codes[1], (w + codes[2]) & codes[3]]
-    return _cut(a * w, cut)
+    return latched(a, w, cut)
 
 
 @_compiled
@@ -196,21 +198,7 @@ def _meet(now, right, x, down, y, sums, elements):
 @_compiled
 def _summed(total, one, elements):
     """A sum and a product, where they saturate no further than the latch."""
-    return _within(total + one, elements[3]) if elements[0] == CUT else total + one
-
-
-@_compiled
-def _within(value, cut):
-    return min(max(value, cut[1]), cut[2])
-
-
-@_compiled
-def _cut(product, cut):
-    """A product as its latch holds it, cut toward zero."""
-    if cut[0] < 0:
-        most = cut[2] >> -cut[0]
-        return _within(min(max(product, -most - 1), most + 1) << -cut[0], cut)
-    return _within((product + ((product >> 63) & ((1 << cut[0]) - 1))) >> cut[0], cut)
+    return within(total + one, elements[3]) if elements[0] == CUT else total + one
 
 
 @_compiled

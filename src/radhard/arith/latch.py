@@ -13,21 +13,22 @@ _compiled = njit(cache=True, nogil=True)
 
 
 @_compiled
-def _within(value, cut):
+def within(value, cut):
+    """A sum as its latch holds it, which saturates."""
     value = value if value > cut[1] else cut[1]
     return value if value < cut[2] else cut[2]
 
 
 @_compiled
-def _product(x, w, cut):
+def latched(x, w, cut):
     """A product as its latch holds it, cut toward zero."""
     product, bits = x * w, cut[0]
     if bits >= 0:
-        return _within((product + ((product >> 63) & ((1 << bits) - 1))) >> bits, cut)
+        return within((product + ((product >> 63) & ((1 << bits) - 1))) >> bits, cut)
     most = cut[2] >> -bits
     if product > most:
         return cut[2]
-    return cut[1] if product < -most - 1 else _within(product << -bits, cut)
+    return cut[1] if product < -most - 1 else within(product << -bits, cut)
 
 
 @_compiled
@@ -37,8 +38,8 @@ def _sum(x, w, taps, window, cut):
         part = 0
         for k in range(start, start + window):
             if taps[k] >= 0:
-                part = _within(part + _product(x[taps[k]], w[k], cut), cut)
-        total = _within(total + part, cut)
+                part = within(part + latched(x[taps[k]], w[k], cut), cut)
+        total = within(total + part, cut)
     return total
 
 
@@ -110,19 +111,19 @@ def struck_sums(x, w, terms, masks, width, window, cut, into):
         for start in range(0, x.shape[1], window):
             part = 0
             for k in range(start, start + window):
-                product = _product(x[i, k], w[i, k], cut)
+                product = latched(x[i, k], w[i, k], cut)
                 if of_product and k == first:
                     before, after = product, _flipped(product, keep, flip, width)
                     product = after
-                own = _within(own + product, cut) if first <= k < end else own
-                part = _within(part + product, cut)
+                own = within(own + product, cut) if first <= k < end else own
+                part = within(part + product, cut)
                 if of_window and k == end - 1:
                     before, after = part, _flipped(part, keep, flip, width)
                     part = after
-            total = _within(total + part, cut)
+            total = within(total + part, cut)
             if of_product or of_window or not start < end <= start + window:
                 continue
             before = total if of_all else own
             after = _flipped(before, keep, flip, width)
-            total = after if of_all else _within(total + after - before, cut)
+            total = after if of_all else within(total + after - before, cut)
         into[i, 0], into[i, 1], into[i, 2] = total, before, after

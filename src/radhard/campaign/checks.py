@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from radhard.accel.chip import Accelerator
-from radhard.accel.clocked import ClockedArray
-from radhard.accel.published import Published
-from radhard.accel.systolic import Systolic
+from radhard.accel.chips import ARRAYS
 from radhard.faults.model import FaultModel
 from radhard.network.multiplied import Multiplied
 from radhard.network.workload import Workload
@@ -52,7 +50,7 @@ def check_images(workload: Workload, images: int | None) -> None:
 
 def check_array(workload: Workload, chip: Accelerator) -> None:
     """Raise ``ValueError`` where a systolic array is struck that layers do not run on."""
-    if not isinstance(chip, Systolic | ClockedArray | Published):
+    if not isinstance(chip, ARRAYS):
         return
     for name, own in workload.datapaths.items():
         if not isinstance(own, Multiplied) or own.array.rows * own.array.cols == 1:

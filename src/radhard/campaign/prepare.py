@@ -10,10 +10,7 @@ import numpy as np
 import torch
 
 from radhard.accel.chip import Accelerator
-from radhard.accel.chips import chip_named
-from radhard.accel.clocked import ClockedArray
-from radhard.accel.published import Published
-from radhard.accel.systolic import Systolic
+from radhard.accel.chips import ARRAYS, chip_named
 from radhard.arith.array import Array
 from radhard.arith.multipliers import multiplier_named
 from radhard.campaign.ask import AT_HAND, Ask, Part
@@ -159,7 +156,7 @@ def chips_of(
             f"{', '.join(passing)}: of passing faults; permanent ones have maps, lose and layers"
         )
     chip = part_named(ask.chip, Accelerator, chip_named) if isinstance(ask.chip, str) else None
-    if not isinstance(chip, Systolic | ClockedArray | Published):
+    if not isinstance(chip, ARRAYS):
         raise ValueError(
             f"permanent faults are those of a systolic array, not of {ask.chip}: use --chip "
             "systolic:128x128:ws (rows x columns, and what stays: ws, os or is)"

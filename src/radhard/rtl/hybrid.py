@@ -161,9 +161,12 @@ class OnArray:
         )
         first, width = len(bench.design.registers), bench.design.widths["p"]
         bits = np.log2(strikes.flip).astype(np.int64)
+        layers = dict[int, Matrices]()
         for k, image in enumerate(faults.image.tolist()):
-            x = trace.golden(work.layers[number].operands[0], torch.tensor([image]))
-            matrices, place = Matrices.of(work, number, x[0]), tuple(int(one[k]) for one in at[:3])
+            if image not in layers:
+                x = trace.golden(work.layers[number].operands[0], torch.tensor([image]))
+                layers[image] = Matrices.of(work, number, x[0])
+            matrices, place = layers[image], tuple(int(one[k]) for one in at[:3])
             tiles = matrices.before(chip, *place), matrices.tile(chip, *place)
             operands = Operands(np.stack([t.a for t in tiles]), np.stack([t.w for t in tiles]))
             struck = first + strikes.bank[k], 0, strikes.place[k], bits[k], strikes.edge[k]
