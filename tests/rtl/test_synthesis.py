@@ -105,8 +105,8 @@ def test_the_frame_needs_few_pins() -> None:
 
 
 def test_the_verb(at_the_command_line, tmp_path: Path) -> None:
-    flags = ["--rows", "3", "--cols", "2", "--bits", "4", "--out", str(tmp_path)]
-    code, out, _ = at_the_command_line("rtl", "emit", *flags, "--protect", "psum", "--json")
+    flags, to = ["--rows", "3", "--cols", "2", "--bits", "4"], ["--out", str(tmp_path)]
+    code, out, _ = at_the_command_line("rtl", "emit", *flags, *to, "--protect", "psum", "--json")
     assert code == 0
     assert json.loads(out)["by_formula"]["ffs"] == count(ArrayDesign(3, 2, 4, protect="psum")).ffs
     assert "module systolic" in (tmp_path / "systolic.sv").read_text()
