@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import platformdirs
+
 
 def cache_place() -> Path:
     """``$RADHARD_CACHE``, else radhard's folder in the platform's cache; it need not be there."""
     stated = os.environ.get("RADHARD_CACHE")
     if stated:
         return Path(stated)
-    import pooch
-
-    return Path(pooch.os_cache("radhard"))
+    return Path(platformdirs.user_cache_dir("radhard"))

@@ -6,8 +6,10 @@ import errno
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from typing import TextIO
 
+from radhard.cli.again import command_of, say
 from radhard.cli.app import app
 from radhard.cli.assess import assess
 from radhard.cli.compare import compare_samplers
@@ -51,8 +53,16 @@ _FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 def main() -> None:
     """Run the command line: exit code 2 for wrong use, 1 for failure, 130 when interrupted."""
     warnings.showwarning = _show
+    command = command_of(sys.argv[1:])
+    if command is not None and command.repeated():
+        sys.exit(0)
     try:
-        app()
+        with command.noted() if command is not None else nullcontext():
+            app()
+    except SystemExit as stop:
+        if command is not None and not stop.code:
+            command.keep()
+        raise
     except KeyboardInterrupt:
         print("radhard: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -82,4 +92,4 @@ def _show(
     line: str | None = None,
 ) -> None:
     """A warning in one line, without the place in the code that it came from."""
-    print(f"radhard: {' '.join(str(message).split())}", file=sys.stderr)
+    say(f"radhard: {' '.join(str(message).split())}")

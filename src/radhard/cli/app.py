@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from radhard.cli.again import results_in, say
+
 if TYPE_CHECKING:
     from radhard.stats.estimate import Estimate
     from radhard.view.bar import ProgressBar
@@ -40,7 +42,12 @@ def _options(
 def show_notes(notes: tuple[str, ...]) -> None:
     """Print what should be known before any result."""
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
+
+
+def show_page(page: Path, json: bool) -> None:
+    """Print where the page lies, apart from a JSON object."""
+    (say if json else print)(f"page: {page}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,7 @@ def resumable(store: Path) -> Iterator[ProgressBar]:
 @contextmanager
 def stoppable(store: Path) -> Iterator[None]:
     """Ctrl-C ends with a word on how to go on."""
+    results_in(store)
     try:
         yield
     except KeyboardInterrupt:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import Way, app, plain, resumable, show_notes
+from radhard.cli.app import Way, app, plain, resumable, show_notes, show_page
 from radhard.cli.permanent import answer_permanent
 
 if TYPE_CHECKING:
@@ -247,7 +246,7 @@ def answer(ask: Ask, way: Way) -> None:
             print(f"protected by {words}")
     if out is not None or not json:
         page = report(store)
-        print(f"page: {page}", file=sys.stderr if json else sys.stdout)
+        show_page(page, json)
     if not json and result.space.rate_fit is None:
         print(f"no FIT: chip {campaign.chip.name} has no raw rates (rate_fit_per_mbit)")
     elif not json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import app, plain, resumable, show_notes
+from radhard.cli.app import app, plain, resumable, show_notes, show_page
 from radhard.cli.assess import Images, Json, Output, Trust
 from radhard.cli.rtl import Dataflow, Flow
 
@@ -127,7 +127,7 @@ def explore(
     else:
         show_points(points, plan, chosen)
         print(said)
-    print(f"page: {page}", file=sys.stderr if json else sys.stdout)
+    show_page(page, json)
     if chosen is None:
         raise ValueError(said)
 

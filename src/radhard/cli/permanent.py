@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radhard.cli.app import Way, plain, show_notes, stoppable
+from radhard.cli.app import Way, plain, show_notes, show_page, stoppable
 
 if TYPE_CHECKING:
     from radhard.campaign.ask import Ask
@@ -43,7 +42,7 @@ def answer_permanent(ask: Ask, permanent: str, way: Way) -> None:
         show_chips(found, points)
     if way.out is not None or not way.json:
         page = chips_page(found, points, store)
-        print(f"page: {page}", file=sys.stderr if way.json else sys.stdout)
+        show_page(page, way.json)
 
 
 def _shown(found: UnderDefects, points: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import app, plain, show_notes, stoppable
+from radhard.cli.app import app, plain, show_notes, show_page, stoppable
 from radhard.cli.assess import (
     Device,
     Grey,
@@ -139,7 +139,7 @@ def protect(
         _print_json(found)
     else:
         show_choice(found, goal, campaign.name)
-    print(f"page: {page}", file=sys.stderr if json else sys.stdout)
+    show_page(page, json)
     if found.winner is None:
         raise ValueError(missed_words(found, goal, repeat))
 

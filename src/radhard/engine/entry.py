@@ -207,9 +207,8 @@ def select(state, value, kept, out):
                 entries += kept[j]
         to_start[rows] = entries
         rows += 1
-        to_boxes[i] = boxes[i]
-        if entries == before:
-            to_boxes[i] = 0
+        for n in range(4):  # one by one: numba takes seconds to compile the copy of a row
+            to_boxes[i, n] = boxes[i, n] if entries > before else 0
     return rows, entries
 
 
