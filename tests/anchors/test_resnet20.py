@@ -32,7 +32,7 @@ def test_accuracy_and_bits(weights: Path) -> None:
     work = ready.campaign.workload
     right = rightly_answered(work, work.images[:1000], work.labels[:1000])
     assert sum(right) / 1000 == pytest.approx(0.915, abs=0.002)
-    result = ready.campaign.run(until=2000)
+    result = ready.campaign.run(until=1000)
     top, low = (
         next(p for p in result.by(lambda s, r=bits: (s.bit in r,)) if p.label == (True,))
         for bits in ((30,), range(23))
@@ -42,8 +42,9 @@ def test_accuracy_and_bits(weights: Path) -> None:
 
 @pytest.mark.parametrize("fmt", [rh.INT8, rh.FIXED16_10])
 def test_narrow_formats_keep_most_accuracy(weights: Path, fmt: rh.NumberFormat) -> None:
-    ready = prepare(Ask(model="resnet20", weights=weights, format=fmt.name, images=64))
-    assert ready.campaign.golden_accuracy() > 0.88
+    ready = prepare(Ask(model="resnet20", weights=weights, format=fmt.name, images=16))
+    work = ready.campaign.workload
+    assert sum(rightly_answered(work, work.images[:500], work.labels[:500])) / 500 > 0.88
 
 
 def test_eight_bits_lose_less_than_a_point(weights: Path) -> None:

@@ -62,12 +62,13 @@ compiled = pytest.mark.skipif(
         (PATTERNS, True, "mul8s_1KR8@v1"),
         (TURNED, False, "mul8u_array:b=2,columns=4"),
         (PARTS, False, "mul8u_array:b=2,columns=4"),
+        (f"/*{SIGNED.replace('own', 'older')}*/\n{SIGNED}", True, "mul8s_1KR8@v1"),
     ],
 )
 def test_functions_of_a_checkout(code: str, signed: bool, same: str, tmp_path: Path) -> None:
     path = tmp_path / 'mul "own".c'
     path.write_text(code)
-    found = run_c(path, signed, "v1")
+    found = run_c(str(path), signed, "v1")
     assert found.digest() == rh.multiplier_named(same).digest()
     assert found.name in code
     assert (found.signed, found.release) == (signed, "v1")

@@ -236,6 +236,12 @@ def test_files_of_tables(kind: str, name: str, tmp_path: Path) -> None:
     assert (found.power_mw, found.terms, found.release) == (None, None, "")
 
 
+def npy(shape: str) -> bytes:
+    """A file of numpy that says it had a shape, and ends there."""
+    said = f"{{'descr': '<i2', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(said).to_bytes(2, "little") + said
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -245,6 +251,8 @@ def test_files_of_tables(kind: str, name: str, tmp_path: Path) -> None:
         (np.full((4, 4), 8), r"do not fit the 4 bits"),
         (np.zeros((4, 4)), r"a table of float64: products must be integers"),
         (b"no array", r"numpy.save makes such files"),
+        (npy("(1000000, 1000000)"), r"numpy.save makes such files"),
+        (npy("(" * 3000), r"numpy.save makes such files"),
     ],
 )
 def test_files_that_are_no_tables(content, message: str, tmp_path: Path) -> None:

@@ -92,6 +92,18 @@ def test_cells_sums_and_figures(tmp_path: Path) -> None:
     assert rh.read_netlist(path, True, "v1").release == "v1"
 
 
+def test_slices_and_wires_with_values() -> None:
+    """Other ways to write the same gates."""
+    text = SIGNED.replace("S_1_0, S_1_1,", "S_1_1,").replace(
+        "assign S_1_0 = (A[1] & B[0])", "wire [1:0] low = {(A[2:1] & B[1:0])} ; wire S_1_0 = low[0]"
+    )
+    text = text.replace(
+        "assign O = {T_2, T_1, T_0, S_2_0, S_1_0, 1'b0}",
+        "assign O[5:2] = {T_2, T_1, T_0, S_2_0}; assign O[1:0] = {S_1_0, 1'b0}",
+    )
+    assert np.array_equal(rh.Netlist(text, True).table(), rh.Netlist(SIGNED, True).table())
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -110,6 +122,7 @@ def test_cells_sums_and_figures(tmp_path: Path) -> None:
         ("output [5:0] O", "output [6:0] O", "one output of twice the width"),
         ("input [2:0] B", "input [3:0] B", "A and B of like width"),
         (".C(1'b1), ", "", "an instance of FULL leaves C open"),
+        ("(A[1] & B[1])", "~" * 5000 + "A[1]", "module mul3s_own: .*nested too deeply"),
     ],
 )
 def test_what_can_t_be_read(old: str, new: str, message: str | None, tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ class Array:
         defects: stuck bits, each in its own place.
         restart: whether the sums of an array that keeps weights or inputs start anew from 0 for
             each tile of ``rows`` terms, and tiles are added up outside; else they go on.
-        gated: whether elements without work do nothing.
+        gated: whether elements without work do nothing; those of an output-stationary array still
+            hand on the sums of the rows above.
         psum_bits: of partial sums, 8 to 48; sums of the array wrap round at them.
         bypassed: elements (row, column) whose multiplier and adder sums pass by, as repairs do that
             prune what faulty elements hold (Zhang et al., VTS 2018); their registers pass values on

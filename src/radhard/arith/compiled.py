@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from radhard.arith.tabulated import Tabulated
+from radhard.arith.verilog import COMMENT
 
 #: A function of two integers, whose parameters are named A and B in either order.
 _FUNCTION = re.compile(
@@ -33,7 +34,7 @@ int main(void) {{
 """
 
 
-def run_c(path: Path, signed: bool, release: str = "") -> Tabulated:
+def run_c(path: Path | str, signed: bool, release: str = "") -> Tabulated:
     """The multiplier of 8 x 8 bits in a C file, which is compiled and run.
 
     It is the function that no other one of the file calls. Operands are handed to the parameters of
@@ -49,6 +50,7 @@ def run_c(path: Path, signed: bool, release: str = "") -> Tabulated:
         FileNotFoundError: where there is no file, or no compiler.
         ValueError: where it has no such function, or can't be compiled and run.
     """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: give a .c file of a multiplier")
     compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
@@ -72,8 +74,9 @@ def run_c(path: Path, signed: bool, release: str = "") -> Tabulated:
 def _program(path: Path, signed: bool) -> tuple[str, str]:
     """The function's name, and a program that writes all products."""
     text = path.read_text(encoding="utf-8")
-    every = _FUNCTION.findall(text)
-    parts = [one for one in every if len(re.findall(rf"\b{one[0]}\s*\(", text)) > 1]
+    told = COMMENT.sub(" ", text)
+    every = _FUNCTION.findall(told)
+    parts = [one for one in every if len(re.findall(rf"\b{one[0]}\s*\(", told)) > 1]
     found = [one for one in every if one not in parts]
     if len(found) != 1 or {found[0][2].lower(), found[0][4].lower()} != {"a", "b"}:
         raise ValueError(

@@ -131,7 +131,7 @@ class Netlist(Multiplier):
         return float(found[1]) if found else None
 
 
-def read_netlist(path: Path, signed: bool, release: str = "") -> Netlist:
+def read_netlist(path: Path | str, signed: bool, release: str = "") -> Netlist:
     """The multiplier in a Verilog file, such as one of a checkout of EvoApproxLib.
 
     Args:
@@ -143,6 +143,7 @@ def read_netlist(path: Path, signed: bool, release: str = "") -> Netlist:
         FileNotFoundError: where there is no file.
         ValueError: where it can't be read, or is no multiplier.
     """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: give a .v file of gates")
     try:

@@ -82,7 +82,7 @@ class Tabulated(Multiplier):
         return held, self.name, self.signed, self.release
 
 
-def read_table(path: Path, signed: bool, transposed: bool = False) -> Tabulated:
+def read_table(path: Path | str, signed: bool, transposed: bool = False) -> Tabulated:
     """The multiplier whose products a file holds, by the bit patterns of the operands.
 
     A ``.npy`` holds a square array of integers. A ``.bin`` holds 65,536 products, the second
@@ -98,6 +98,7 @@ def read_table(path: Path, signed: bool, transposed: bool = False) -> Tabulated:
         FileNotFoundError: where there is no file.
         ValueError: where it is no such table.
     """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: numpy.save(path, products) makes one")
     products = _from_bytes(path, signed) if path.suffix == ".bin" else _from_numpy(path)
@@ -118,7 +119,7 @@ def _from_bytes(path: Path, signed: bool) -> NDArray[np.int32]:
 def _from_numpy(path: Path) -> NDArray[np.int32]:
     try:
         found = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # whatever the reader of headers raises
         raise ValueError(f"{path} can't be read: {error}: numpy.save makes such files") from error
     if not isinstance(found, np.ndarray):
         raise ValueError(f"{path} holds several arrays: save the table of products alone")

@@ -198,9 +198,9 @@ class Mitchell(_Unsigned):
 class ErrorTolerant(_Unsigned):
     """Multiplies the upper halves; of the lower ones only the highest bit that is set counts.
 
-    From that bit on, seen from above, and in everything below, the lower part of the product is
-    ones. Where both upper halves are 0 the lower ones are multiplied instead. Unsigned. ETM: Kyaw,
-    Goh and Yeo, EDSSC 2010, as public implementations in SystemVerilog and Chisel read it.
+    With h bits in a half and that bit at place p, the lower part of the product is p + h + 1 ones.
+    Where both upper halves are 0 the lower ones are multiplied instead. Unsigned. ETM: Kyaw, Goh
+    and Yeo, EDSSC 2010, as public implementations in SystemVerilog and Chisel read it.
 
     Attributes:
         width: bits of each operand, even, up to 16.

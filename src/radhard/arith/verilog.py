@@ -1,8 +1,9 @@
 """Combinational Verilog of gates, read and evaluated for many patterns at once.
 
 What netlists of multipliers consist of, and no more: modules with ports, ``assign`` of ``~ & ^ |``,
-constants and concatenations, sums of whole operands, and instances of modules of the same file
-with named ports. A net holds one bit per pattern, eight patterns to a byte.
+constants, slices and concatenations, wires that are given an expression where they are declared,
+sums of whole operands, and instances of modules of the same file with named ports. A net holds one
+bit per pattern, eight patterns to a byte.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ Value = list[Net]
 Expression = Callable[[Nets], Value]
 _L = TypeVar("_L", str, Net)
 
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+#: Of Verilog and of C.
+COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _MODULE = re.compile(r"\bmodule\s+(\w+)\s*\((.*?)\)\s*;(.*?)\bendmodule\b", re.DOTALL)
 _PORTS = re.compile(r"(input|output|wire)\b\s*(?:wire\b)?\s*(?:\[\s*(\d+)\s*:\s*0\s*\])?([^;]*)")
 _INSTANCE = re.compile(r"(\w+)\s+\w+\s*\(\s*(\..*)\)", re.DOTALL)
 _PIN = re.compile(r"\.(\w+)\s*\(")
-_TOKEN = re.compile(r"\s*(1'b[01]|[A-Za-z_]\w*(?:\s*\[\s*\d+\s*\])?|\S)")
+_TOKEN = re.compile(r"\s*(1'b[01]|[A-Za-z_]\w*(?:\s*\[\s*\d+\s*(?::\s*\d+\s*)?\])?|\S)")
+_SLICE = re.compile(r"(\w+)\[(\d+):(\d+)\]")
 #: From the one that binds least.
 _GATES: tuple[tuple[str, Callable[[Net, Net], Net]], ...] = (
     ("|", np.bitwise_or),
@@ -101,6 +104,13 @@ def nets_of(port: str, width: int) -> tuple[str, ...]:
     return tuple(f"{port}[{k}]" for k in range(width)) if width else (port,)
 
 
+def _nets(token: str, widths: Mapping[str, int]) -> tuple[str, ...]:
+    """The nets of a name, of one bit of it, or of a slice, the least significant first."""
+    if found := _SLICE.fullmatch(token):
+        return tuple(f"{found[1]}[{k}]" for k in range(int(found[3]), int(found[2]) + 1))
+    return nets_of(token, widths.get(token, 0))
+
+
 @lru_cache(maxsize=16)
 def read_module(text: str) -> Module:
     """The module of a file that is no part of another one.
@@ -108,7 +118,7 @@ def read_module(text: str) -> Module:
     Raises:
         ValueError: where there is none, or several, or one has what can't be read.
     """
-    found = {name: (ports, body) for name, ports, body in _MODULE.findall(_COMMENT.sub(" ", text))}
+    found = {name: (ports, body) for name, ports, body in _MODULE.findall(COMMENT.sub(" ", text))}
     if not found:
         raise ValueError("no module: Verilog of gates has `module NAME (...); ... endmodule`")
     made: dict[str, Module] = {}
@@ -120,7 +130,12 @@ def read_module(text: str) -> Module:
             raise ValueError(f"modules {', '.join(waiting)} are parts of each other")
         for name in ready:
             ports, body = waiting.pop(name)
-            made[name] = _module(name, ports, body, made)
+            try:
+                made[name] = _module(name, ports, body, made)
+            except RecursionError as error:
+                raise ValueError(
+                    f"module {name}: an expression is nested too deeply: give its parts wires"
+                ) from error
     tops = [name for name in found if not any(name in parts for parts in bodies.values())]
     if len(tops) != 1:
         raise ValueError(f"modules {', '.join(tops)} are parts of no other: leave one of them")
@@ -140,7 +155,10 @@ def _module(name: str, ports: str, body: str, others: Mapping[str, Module]) -> M
         if declared := _PORTS.fullmatch(statement):
             kind, high, names = declared.groups()
             width = int(high) + 1 if high else 0
+            names, given, value = names.partition("=")
             kinds[kind].update({one.strip(): width for one in names.split(",")})
+            if given:
+                drivers.append(f"assign {names} = {value}")
         else:
             drivers.append(statement)
     widths = {**kinds["wire"], **kinds["input"], **kinds["output"]}
@@ -203,7 +221,7 @@ def _targets(text: str, widths: Mapping[str, int]) -> tuple[str, ...]:
     names = [re.sub(r"\s", "", one) for one in text.strip().strip("{}").split(",")]
     found: list[str] = []
     for name in reversed(names):
-        found.extend(nets_of(name, widths.get(name, 0)))
+        found.extend(_nets(name, widths))
     return tuple(found)
 
 
@@ -263,7 +281,7 @@ class _Reader:
             return lambda nets: [np.full_like(next(iter(nets.values())), level)]
         if not re.match(r"[A-Za-z_]", token):
             raise ValueError(f"{self.text!r} can't be read at {token!r}")
-        names = nets_of(token, self.widths.get(token, 0))
+        names = _nets(token, self.widths)
         return lambda nets: [nets[name] for name in names]
 
     def _several(self) -> Expression:
