@@ -9,9 +9,10 @@ from torch import nn
 
 import radhard as rh
 from radhard.network.source import subject
+from radhard.network.sums import whole
 from radhard.protect.held import Held, held_by
 from radhard.protect.place import least_hurt
-from radhard.protect.rules import Chosen, Rule
+from radhard.protect.rules import Chosen, Rule, of_stuck_sums
 from radhard.protect.tune import _Shadow as Shadow
 
 EXACT = rh.multiplier_named("mul8s_exact")
@@ -113,6 +114,39 @@ def test_placing_alone_halves_the_loss(digits, permanent):
     before, after = np.mean(found, axis=0)
     assert before < free - 0.03
     assert free - after < 0.5 * (free - before)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.1])
+def test_stuck_sums_are_passed_by(digits, rate):
+    """No weight mends them: all are passed by, and the hybrid takes the mean error off, too."""
+    permanent, free = f"psum sa1 bit=18 rate={rate}", accuracy(digits[0])
+    before, after = retuned(digits, RULES["bypass"], permanent)
+    assert before < 0.5
+    assert after > free - 0.15
+    work, _ = digits
+    chip = work.with_(array=rh.Permanent.parsed(permanent).drawn(rh.Array(64, 64), EXACT, 0))
+    places = tuple(sorted({(one.row, one.col) for one in chip.arithmetic[0].own.array.defects}))
+    by_hand = work.with_(array=replace(chip.arithmetic[0].own.array, bypassed=places))
+    assert accuracy(by_hand) == after
+    assert retuned(digits, RULES["hybrid"], permanent)[1] >= max(after, free - 0.05)
+
+
+@pytest.mark.parametrize("bit", [3, 9, 12])
+def test_variances_of_stuck_sums(digits, bit):
+    """Against the sums of the array themselves, for one element of a layer of one tile."""
+    work, _ = digits
+    array = rh.Array(64, 64, defects=(rh.Defect(40, 7, "psum", 1, bit),))
+    chip, own = (work.with_(multiplier=EXACT, array=one) for one in (array, rh.Array(64, 64)))
+    x = work.operands(0, lambda _: work.images)[0]
+    held = held_by(chip, 0, chip.arithmetic[0].operand(x))
+    (found,) = {value for value in of_stuck_sums(held) if value}
+    sums = [
+        how.sums(whole(one.layers[0], how), how.operand(x), one.parameters[0])[:, 7]
+        for one in (chip, own)
+        for how in one.arithmetic[:1]
+    ]
+    error = (sums[0] - sums[1]).double()
+    assert found == pytest.approx(float(error.var()), rel=0.6, abs=2.0)
 
 
 def test_training_improves_what_is_left(digits):

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from radhard.arith.array import Defect
 from radhard.arith.elements import elements
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer
@@ -29,16 +30,19 @@ class Held(NamedTuple):
     Attributes:
         codes: weights (k, n) as codes of the multiplier's port.
         element: of each weight, the number of its element in the array, (k, n).
+        tile: of each weight, which of the tiles that its sums consist of it is in, (k, n).
         kind: of each weight, the kind of its element, (k, n).
         faulty: which kinds have stuck bits, (kinds,).
         products: gives those of a kind, ``[weight, operand]``.
         operands, weights: what codes stand for, (256,) each.
         shares: how often each operand occurs in this layer, (256,), adding up to 1.
         broken: elements that have stuck bits, (rows, cols).
+        sums: stuck bits of the partial sums that elements pass on.
     """
 
     codes: Integers
     element: Integers
+    tile: Integers
     kind: Integers
     faulty: NDArray[np.bool_]
     products: Callable[[int], NDArray[np.int32]]
@@ -46,18 +50,23 @@ class Held(NamedTuple):
     weights: Integers
     shares: Reals
     broken: NDArray[np.bool_]
+    sums: tuple[Defect, ...]
+
+    @property
+    def centre(self) -> float:
+        """The mean of operands."""
+        return float(self.operands @ self.shares)
 
     @property
     def spread(self) -> float:
         """The variance of operands."""
-        centre = self.operands @ self.shares
-        return float((self.operands - centre) ** 2 @ self.shares)
+        return float((self.operands - self.centre) ** 2 @ self.shares)
 
 
 def held_by(
     workload: Workload, number: int, operand: Tensor, own: Multiplied | None = None
 ) -> Held:
-    """What a layer's weights are, and on which elements.
+    """What a layer's weights are, and on which elements; see `Held`.
 
     Raises:
         ValueError: where weights do not stay in elements.
@@ -81,6 +90,7 @@ def held_by(
     if own.placing is not None:
         k, n = np.array(own.placing.terms)[k], np.array(own.placing.channels)[n]
     element = np.asarray(k % array.rows * array.cols + n % array.cols, np.int64)
+    tile = np.asarray(k // array.rows, np.int64)
     made = elements(array, own.multiplier)
     kinds = made.kinds[0]
 
@@ -88,9 +98,12 @@ def held_by(
         return _less_zero_points(made.products(kind), ports)
 
     counted = np.bincount(ports[0].codes(operand).numpy().ravel(), minlength=256)
+    sums, hurt = tuple(one for one in array.defects if one.site == "psum"), made.faulty[kinds]
+    for one in sums:
+        hurt[one.row, one.col] = True
     return Held(
-        codes, element, kinds.reshape(-1)[element], made.faulty, products, ports[0].integers,
-        ports[1].integers, counted / counted.sum(), made.faulty[kinds],
+        codes, element, tile, kinds.reshape(-1)[element], made.faulty, products, ports[0].integers,
+        ports[1].integers, counted / counted.sum(), hurt, sums,
     )  # fmt: skip
 
 

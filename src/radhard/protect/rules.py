@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from scipy.special import ndtr
 
 from radhard.arith.weightmap import Mapped, variance_map, weight_map
-from radhard.protect.held import Held, Integers
+from radhard.protect.held import Held, Integers, Reals
 
 
 class Chosen(NamedTuple):
@@ -93,7 +94,10 @@ class WeightMap(Rule):
 
 @dataclass(frozen=True, slots=True)
 class Bypass(Rule):
-    """Faulty elements are passed by: their weights count for nothing (FAP)."""
+    """Faulty elements are passed by: their weights count for nothing (FAP).
+
+    So are those whose partial sums have stuck bits, which no weight of theirs can mend.
+    """
 
     @property
     def compensates(self) -> bool:
@@ -109,9 +113,10 @@ class Bypass(Rule):
 class Hybrid(Rule):
     """Element by element, the map or the bypass, whichever leaves less error in this layer.
 
-    Errors are variances of products, as a constant one is taken off the bias; weights are mapped to
-    those of least variance. That looks at each element by itself, so the plain map and the plain
-    bypass are tried for the whole network, too.
+    Errors are variances, as a constant one is taken off the bias: of products, whose weights are
+    mapped to those of least variance, and of partial sums with stuck bits, which no map can mend.
+    That looks at each element by itself, so the plain map and the plain bypass are tried for the
+    whole network, too.
 
     Attributes:
         healthy: whether weights on healthy elements are mapped, too.
@@ -143,12 +148,36 @@ class Hybrid(Rule):
             here = held.kind == kind
             after[here] = found.after[held.codes[here]]
         nothing = held.weights[held.codes].astype(np.float64) ** 2 * held.spread
-        faulty = held.faulty[held.kind]
         worse = np.ones(held.broken.size) * held.broken.ravel()  # elements without weights
-        used = np.unique(held.element[faulty])
-        sums = np.bincount(held.element[faulty], (after - nothing)[faulty], len(worse))
-        worse[used] = sums[used]
+        here = held.broken.ravel()[held.element]
+        used = np.unique(held.element[here])
+        gained = np.bincount(held.element[here], (after - nothing)[here], len(worse))
+        worse[used] = (gained + of_stuck_sums(held))[used]
         return Chosen(codes, np.flatnonzero(worse > 0))
+
+
+def of_stuck_sums(held: Held) -> Reals:
+    """Variances that stuck bits of partial sums add to a layer's sums, by element.
+
+    A stuck bit is wrong where the sum that passes has the other value there, which is as likely as
+    for a normal sum of the same mean and variance.
+    """
+    found, cols = np.zeros(held.broken.size), held.broken.shape[1]
+    weights = held.weights[held.codes].astype(np.float64)
+    row, col = held.element // cols, held.element % cols
+    for one in held.sums:
+        parts = weights * held.centre, weights**2 * held.spread
+        above = (row <= one.row) & (col == one.col)
+        moments = np.zeros((2, held.tile.max() + 1, weights.shape[1]))
+        for total, part in zip(moments, parts, strict=True):
+            np.add.at(total, (held.tile, np.arange(weights.shape[1])), np.where(above, part, 0.0))
+        mean, deviation = moments[0] / 2**one.bit, np.sqrt(moments[1]) / 2**one.bit
+        wide = np.clip(deviation, 1e-9, 2)  # beyond, both values are as likely
+        ends = [ndtr((2 * np.arange(-8, 9)[:, None, None] + k - mean % 2) / wide) for k in (1, 2)]
+        is_set = (ends[1] - ends[0]).sum(0)
+        passes = (col == one.col).any(0)
+        found[one.row * cols + one.col] += 4**one.bit * (is_set * (1 - is_set))[:, passes].sum()
+    return found
 
 
 def _replaced(held: Held, mapped: Callable[[int], Mapped], healthy: bool) -> Integers:
