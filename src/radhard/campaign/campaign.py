@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from radhard.accel.chips import SOFTWARE
 from radhard.campaign.checks import check_array, check_images, check_kinds, check_name
 from radhard.campaign.description import in_words
 from radhard.campaign.job import Job, Until, checked
+from radhard.campaign.pool import Made, Pool, timed
 from radhard.campaign.question import Question
 from radhard.campaign.replay import replayed
 from radhard.campaign.result import Result
@@ -317,7 +318,7 @@ class Campaign:
         parts = (self.network, self.chip, self.protections, self.criteria, self.confidence_of)
         return Strike(*parts, self.proofs_hold, self.engine)
 
-    def job(self, golden: Golden, folder: Folder | None = None) -> Job:
+    def job(self, golden: Golden, folder: Folder | None = None, pool: Pool | None = None) -> Job:
         """All that is needed to run it; what ``folder`` holds already is not found out again."""
         space = self.space()
         score = self.score(space, golden)
@@ -351,7 +352,20 @@ class Campaign:
             return self.draw(space, shard, count, score)
 
         return Job(
-            nothing, draw, lambda f: self.outcomes(space, golden, f), self.proofs_hold, folder
+            nothing, draw, lambda f: self.outcomes(space, golden, f), self.proofs_hold, folder, pool
+        )
+
+    def maker(self, memory: int | None = None) -> Callable[[int, int], Made]:
+        """Draws and strikes shards with a fault-free run of its own: what processes do.
+
+        Args:
+            memory: as for `golden`.
+        """
+        golden, space = self.golden(memory), self.space()
+        score = self.score(space, golden)
+        return timed(
+            lambda shard, count: self.draw(space, shard, count, score),
+            lambda faults: self.outcomes(space, golden, faults),
         )
 
     def run(self, until: Until = 10_000) -> Result:

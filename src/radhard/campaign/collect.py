@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.job import Job, Until, Watcher, checked
+from radhard.campaign.pool import Pool
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import StoreError
 from radhard.campaign.store import Folder
 from radhard.formats.number import parts
+from radhard.network.workload import HOST
 
 
 def collect(
@@ -22,6 +25,7 @@ def collect(
     watch: Watcher | None = None,
     about: Mapping[str, Any] | None = None,
     memory: int | None = None,
+    workers: int = 1,
 ) -> Iterator[Result]:
     """Run campaigns one after the other; yields each result as it is reached.
 
@@ -36,9 +40,14 @@ def collect(
         about: more for ``campaign.toml``, at its top level.
         memory: bytes for golden values and batches; ``None`` for what suits the network. With
             floating-point formats another batch size can change the last bits of logits.
+        workers: processes that share the shards of a campaign; with 1 all is done in this one.
+            Faults, outcomes and estimates do not depend on it. A program that asks for more is
+            run by each of them, so its own calls stand under ``if __name__ == "__main__":``.
 
     Raises:
-        ValueError: for equal names or a budget below 1; nothing has run then.
+        ValueError: for equal names, a budget or workers below 1, or several workers on a device;
+            nothing has run then. For a campaign that can't be taken to another process.
+        RuntimeError: where processes are lost again and again.
         StoreError: when the store can't be read or holds other campaigns of these names.
     """
     names = [campaign.name for campaign in campaigns]
@@ -48,12 +57,22 @@ def collect(
         checked(until, campaign.metrics, bool(campaign.protections))
     if store is not None and Path(store).exists() and not Path(store).is_dir():
         raise StoreError(f"{store} is no folder: give a folder to keep results in, or a new name")
+    if workers < 1:
+        raise ValueError(f"{workers} workers can't be: use 1 or more")
+    for campaign in campaigns if workers > 1 else ():
+        if campaign.workload.device != HOST:
+            raise ValueError(
+                f"{workers} workers on {campaign.workload.device} can't be: they share processors; "
+                "use one, or --device cpu"
+            )
     jobs: list[Job] = []
     more = {**(about or {}), **_goal(until), "budget": _budget(until)}
     for campaign in campaigns:
         folder = Folder(Path(store) / campaign.name, campaign.id) if store is not None else None
         golden = campaign.golden(memory)
-        job = campaign.job(golden, folder)
+        share = None if memory is None else memory // workers
+        pool = Pool(partial(campaign.maker, share), workers) if workers > 1 else None
+        job = campaign.job(golden, folder, pool)
         if jobs:  # the values of one campaign at a time
             golden.forget()
         if folder is not None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 
+from radhard.campaign.pool import Made, Pool, timed
 from radhard.campaign.result import Result
 from radhard.campaign.runs import Runs, tallied
 from radhard.campaign.shard import FIRST_SHARD, shards_of
@@ -55,6 +58,7 @@ class Job:
         strike: the outcomes of faults, by name.
         proofs: whether what is proved of faults holds under what watches the runs.
         folder: where shards are kept; ``None`` for in memory only.
+        pool: processes that draw and strike instead of this one.
     """
 
     nothing: Result
@@ -62,6 +66,7 @@ class Job:
     strike: Callable[[Faults], dict[str, Flags]]
     proofs: bool
     folder: Folder | None = None
+    pool: Pool | None = None
 
     def result(self, until: Until, watch: Watcher | None = None) -> Result:
         """Run, or read, shard after shard until the budget or the precision is reached."""
@@ -94,23 +99,43 @@ class _Run:
         self.most = until.most if isinstance(until, Precision) else until
         self.metric = counted_as(until.metric) if isinstance(until, Precision) else "sdc1"
         self.runs: list[Runs] = []
+        self.plan = shards_of(self.most)
+        self.later = deque[tuple[int, int]]()
 
     def result(self) -> Result:
         """Run, or read, shard after shard until the budget or the precision is reached."""
         tally, seconds = self.job.nothing.tally, 0.0
         if self.watch:
             self.watch(self._progress(self._answer(tally, 0.0)[self.metric]))
-        for shard, count in shards_of(self.most):
-            more, took = self._shard(shard, count)
-            tally, seconds = tally + more, seconds + took
-            if not self.watch and not self.precise:
-                continue
-            estimate = self._answer(tally, seconds)[self.metric]
-            if self.watch:
-                self.watch(self._progress(estimate))
-            if self.precise and self.precise.reached(estimate):
-                break
+        with self.job.pool or nullcontext():
+            for shard, count in self._shards():
+                more, took = self._shard(shard, count)
+                tally, seconds = tally + more, seconds + took
+                if not self.watch and not self.precise:
+                    continue
+                estimate = self._answer(tally, seconds)[self.metric]
+                if self.watch:
+                    self.watch(self._progress(estimate))
+                if self.precise and self.precise.reached(estimate):
+                    break
         return replace(self._answer(tally, seconds), runs=Runs.joined(self.runs))
+
+    def _shards(self) -> Iterator[tuple[int, int]]:
+        """Shards with their faults, in order; as many as a pool may begin are `later`."""
+        ahead = 1 + (self.job.pool.ahead if self.job.pool is not None else 0)
+        self.later.extend(islice(self.plan, ahead))
+        while self.later:
+            yield self.later.popleft()
+            self.later.extend(islice(self.plan, 1))
+
+    def _made(self, shard: int, count: int) -> Made:
+        if self.job.pool is None:
+            return timed(self.job.draw, self.job.strike)(shard, count)
+        folder = self.job.folder
+        lacking = [
+            one for one in self.later if folder is None or not folder.holds(shard_name(one[0]))
+        ]
+        return self.job.pool.made(shard, count, lacking)
 
     def _shard(self, shard: int, count: int) -> tuple[Tally, float]:
         stored = self.job.folder.reusable(shard_name(shard)) if self.job.folder else None
@@ -119,10 +144,7 @@ class _Run:
             part = {name: hits[:count] for name, hits in columns.items()}
             self.runs.append(Runs.of(faults[:count], part))
             return self._tally(faults[:count], part), seconds * count / len(faults)
-        start = time.perf_counter()
-        faults = self.job.draw(shard, count)
-        columns = self.job.strike(faults)
-        took = time.perf_counter() - start
+        faults, columns, took = self._made(shard, count)
         if self.job.folder:
             self.job.folder.keep(shard_name(shard), faults, columns, took)
         self.fresh += count

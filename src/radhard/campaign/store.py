@@ -225,6 +225,10 @@ class Folder:
             set_aside(self.path / f"{name}.parquet", error, then)
             return None
 
+    def holds(self, name: str) -> bool:
+        """Whether there is a file of a shard, whatever is in it."""
+        return (self.path / f"{name}.parquet").exists()
+
     def result(self) -> Result:
         """The answer from all stored faults, with intervals as the campaign was last asked.
 

@@ -59,6 +59,7 @@ class Way:
     device: str
     json: bool
     trust: bool
+    workers: str = "1"
 
 
 def refuse(context: typer.Context, options: str, why: str) -> None:

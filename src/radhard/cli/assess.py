@@ -51,6 +51,10 @@ Device = Annotated[
 Trust = Annotated[
     bool, typer.Option("--trust", help="Load a .pt2 file even if that can run code of its maker.")
 ]
+Workers = Annotated[
+    str,
+    typer.Option(help="Processes that share the work: a number, or auto: one per core."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
@@ -164,6 +168,7 @@ def assess(
     memory: Memory = None,
     device: Device = "auto",
     trust: Trust = False,
+    workers: Workers = "1",
     json: Json = False,
 ) -> None:
     """Strike a network with faults and tell how often its answer changes.
@@ -204,7 +209,7 @@ def assess(
         "lose": lose,
         "layers": _several(layers),
     }
-    answer(validated(fields, "assess"), Way(out, memory, device, json, trust))
+    answer(validated(fields, "assess"), Way(out, memory, device, json, trust, workers))
 
 
 def _several(given: str | None) -> tuple[str, ...]:
@@ -214,6 +219,7 @@ def _several(given: str | None) -> tuple[str, ...]:
 
 def answer(ask: Ask, way: Way) -> None:
     """Run what is asked, and print tables and the page's path, or a JSON object."""
+    from radhard.campaign.pool import workers_of
     from radhard.campaign.prepare import prepare
     from radhard.engine.device import device_named
     from radhard.engine.memory import bytes_of, keep_freed_memory
@@ -234,8 +240,9 @@ def answer(ask: Ask, way: Way) -> None:
     store = out or Path("runs") / f"{campaign.name}-{campaign.id[:8]}"
     uniform = _as_software(ask, prepared)
     _refuse_other_campaigns(store, [campaign, *([uniform[1].campaign] if uniform else [])])
-    result = _collected(ask, prepared, store, budget)
-    software = _collected(*uniform, store, budget) if uniform else None
+    workers = workers_of(way.workers)
+    result = _collected(ask, prepared, store, budget, workers)
+    software = _collected(*uniform, store, budget, workers) if uniform else None
     if json:
         _print_json(result, prepared, software)
     else:
@@ -284,12 +291,15 @@ def _refuse_other_campaigns(store: Path, own: list[Campaign]) -> None:
         )
 
 
-def _collected(ask: Ask, prepared: Prepared, store: Path, memory: int | None) -> Result:
+def _collected(
+    ask: Ask, prepared: Prepared, store: Path, memory: int | None, workers: int
+) -> Result:
     from radhard.campaign.collect import collect
 
     about: dict[str, Any] = {**ask.as_toml(), "data": prepared.data}
     with resumable(store) as bar:
-        return next(collect([prepared.campaign], ask.budget(), store, bar, about, memory))
+        found = collect([prepared.campaign], ask.budget(), store, bar, about, memory, workers)
+        return next(found)
 
 
 def _print_json(result: Result, prepared: Prepared, software: Result | None) -> None:

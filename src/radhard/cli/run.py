@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from radhard.cli.app import Way, app
-from radhard.cli.assess import Device, Json, Memory, Out, Trust, answer
+from radhard.cli.assess import Device, Json, Memory, Out, Trust, Workers, answer
 
 
 @app.command()
@@ -22,9 +22,10 @@ def run(
     memory: Memory = None,
     device: Device = "auto",
     trust: Trust = False,
+    workers: Workers = "1",
     json: Json = False,
 ) -> None:
     """Ask what a campaign file asks; its keys are the options of assess."""
     from radhard.campaign.ask import asked
 
-    answer(asked(file, model), Way(out, memory, device, json, trust))
+    answer(asked(file, model), Way(out, memory, device, json, trust, workers))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
+from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _BYTES = 1 << 30
@@ -33,6 +34,16 @@ def peak_bytes() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def free_bytes() -> int | None:
+    """Memory that new processes may take, of what the system tells; ``None`` where it does not."""
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:  # no Linux
+        return None
+    found = re.search(r"MemAvailable:\s*(\d+) kB", text)
+    return 1024 * int(found[1]) if found else None
 
 
 def bytes_of(text: str) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 from radhard.network.arithmetic import Arithmetic, Datapath
 from radhard.network.fit import largest
 from radhard.network.program import Program, Step
-from radhard.network.workload import Workload
+from radhard.network.workload import Learnt, Workload
 
 
 def with_stored(
@@ -54,7 +54,7 @@ def with_stored(
     changed = Program(tuple(steps), program.rows, program.sizes, program.output)
     return replace(
         workload, program=changed, parameters=tuple(parameters), arithmetic=tuple(arithmetic),
-        stored=True, learnt={},
+        stored=True, learnt=Learnt(),
     )  # fmt: skip
 
 

@@ -40,6 +40,13 @@ Made = TypeVar("Made")
 HOST = torch.device("cpu")
 
 
+class Learnt(dict[Hashable, Any]):
+    """What was made once for a workload, and is made anew in another process."""
+
+    def __reduce__(self) -> tuple[type[Learnt], tuple[()]]:
+        return Learnt, ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Workload:
     """A captured network with images, labels and number formats; made by `capture`.
@@ -92,7 +99,7 @@ class Workload:
     origin: Captured | None = None
     device: torch.device = HOST
     stored: bool = False
-    learnt: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    learnt: Learnt = field(default_factory=Learnt, repr=False)
     digests: dict[tuple[int, int], str] = field(default_factory=dict, init=False, repr=False)
 
     def with_(
@@ -181,13 +188,13 @@ class Workload:
             return self
         program = self.program.to(device, self.formats.carrier)
         parameters = tuple(given and given.to(device) for given in self.parameters)
-        return replace(self, program=program, parameters=parameters, device=device, learnt={})
+        return replace(self, program=program, parameters=parameters, device=device, learnt=Learnt())
 
     def _ruled(self, nan: NanRule) -> Workload:
         program = with_rule(self.program, nan)
         if program is self.program:
             return replace(self, nan=nan)
-        learnt: dict[Hashable, Any] = self.once(("nan", nan), dict)
+        learnt = self.once(("nan", nan), Learnt)
         return replace(self, program=program, nan=nan, learnt=learnt)
 
     def with_constants(self, constants: Mapping[int, Tensor]) -> Workload:

@@ -14,7 +14,7 @@ from radhard.engine.guard import Seen, StepGuard, rows_of, sight_of
 from radhard.network.fit import activations_as_weight, parameters_of
 from radhard.network.program import Program, Span, Step
 from radhard.network.sums import whole
-from radhard.network.workload import Workload
+from radhard.network.workload import Learnt, Workload
 from radhard.protect.checksum import ChecksumGuard
 from radhard.protect.gradient import GatedGuard
 from radhard.protect.quiet import scout_of
@@ -63,7 +63,7 @@ class Protected(nn.Module):
         self._given = bare(workload.program)
         self.workload = replace(
             workload, source=self._given, program=self._given, images=workload.images[:0].clone(),
-            labels=workload.labels[:0].clone(), extremes=(), origin=None, learnt={},
+            labels=workload.labels[:0].clone(), extremes=(), origin=None, learnt=Learnt(),
         )  # fmt: skip
         self.guards = nn.ModuleDict(
             {name: guard for name, guard in guards.items() if isinstance(guard, nn.Module)}

@@ -7,8 +7,6 @@ that the array can have, and what each design costs.
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,10 +17,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from radhard.campaign.job import Watcher
-from radhard.engine.memory import keep_freed_memory
+from radhard.campaign.pool import cores, ready
 from radhard.network.workload import Workload
 from radhard.rtl.hardware import hardware_of
 from radhard.search.explored import Explored
@@ -121,13 +117,6 @@ class _Part:
 _HELD: dict[str, Any] = {}
 
 
-def _ready(workers: int) -> None:
-    """A process of its own: its share of the cores, and Ctrl-C ends it without a word."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    keep_freed_memory()
-
-
 def _shared(parts: Sequence[_Part], workers: int, tell: Callable[[str], None]) -> Iterator[Point]:
     """Points in the order of the parts, made by processes; lost ones are tried again."""
     found: dict[int, list[Point]] = {}
@@ -136,7 +125,7 @@ def _shared(parts: Sequence[_Part], workers: int, tell: Callable[[str], None]) -
         left = [k for k in range(len(parts)) if k not in found]
         few = min(workers, len(left))
         pool_of = partial(ProcessPoolExecutor, few, get_context("spawn"))
-        with pool_of(initializer=_ready, initargs=(few,)) as pool:
+        with pool_of(initializer=ready, initargs=(max(1, cores() // few),)) as pool:
             running: dict[int, Future[list[Point]]] = {k: pool.submit(parts[k].run) for k in left}
             try:
                 for k in left:
