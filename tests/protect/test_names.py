@@ -1,5 +1,8 @@
 """Protections of nothing: names that are not there, and bounds that no code can pass."""
 
+from itertools import product
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -25,7 +28,7 @@ def work(residual, images, labels):
         (rh.BitTriplication((99,)), "no value in the chip has bit 99.*use bits from 0 to 31"),
         (rh.BitTriplication((7, 12), ("filter-sram",)), "no value in filter-sram has bit 12"),
         (rh.BitTriplication((7,), ("filtersram",)), "did you mean filter-sram"),
-        (rh.BitTriplication(()), "no value in the chip has bit None"),
+        (rh.Parity("global-buffer"), r"'global-buffer' is one name.*\('global-buffer',\)"),
         (rh.WeightSignature(), "after weights were checked and loaded: protect those by Parity"),
         (rh.WeightSignature(components=("filter-sram",)), "WeightSignature on filter-sram"),
         (rh.Redundancy(layers=("stemm",)), "no layer 'stemm'.*did you mean stem"),
@@ -39,6 +42,52 @@ def test_what_protects_nothing_is_refused(work, protection, message: str) -> Non
         protection.cost(work, rh.chips.EYERISS)
     with pytest.raises(ValueError, match=message):
         rh.Campaign(work, rh.chips.EYERISS, protections=(protection,)).run(until=10)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: rh.BitTriplication(()), "no bits protects nothing"),
+        (lambda: rh.BitTriplication((7, 7)), "bit 7 is given twice"),
+        (lambda: rh.Redundancy(layers=("stem", "stem")), "layer stem is given twice"),
+        (lambda: rh.Redundancy(layers=("stem",), channels=((1, 1),)), "channel 1 is given twice"),
+        (lambda: rh.Redundancy(layers="stem"), "'stem' is one name"),
+        (lambda: rh.Checksum(margin=np.nan), "margin of 1 or more"),
+        (lambda: rh.Checksum(margin=np.inf), "margin of 1 or more"),
+        (lambda: rh.Checksum(channels=True, inputs="never"), "use read, written"),
+        (lambda: rh.RangeDetector(cushion=np.inf), "cushion inf can't be"),
+        (lambda: rh.RangeRestriction(cushion=np.nan), "cushion nan can't be"),
+        (lambda: rh.ValueThreshold(kappa=np.inf), "use more than 0"),
+    ],
+)
+def test_what_says_nothing_can_t_be_made(make, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_bits_are_protected_against_faults_of_bits(work) -> None:
+    """Several wrong bits of a value, or as many as what was stored decides, are not known."""
+    by_bit = rh.BitTriplication((9,)), rh.HardenedLatches(target=10.0)
+    by_flips = rh.Parity(), rh.SECDED()
+    several, held = [rh.MultiBitFlip(2), rh.Burst(3)], [rh.StuckAt(1), rh.StuckAt(0)]
+    wrong = {by_bit: [*several, rh.RandomValue()], by_flips: [*held, rh.RandomValue()]}
+    right = {by_bit: [rh.BitFlip(), *held], by_flips: [rh.BitFlip(), *several]}
+    for parts, models in wrong.items():
+        for part, model in product(parts, models):
+            name = f"{type(part).__name__} under {model.name} can't be judged"
+            with pytest.raises(ValueError, match=name):
+                rh.Campaign(work, rh.chips.EYERISS, model=model, protections=(part,))
+    for parts, models in right.items():
+        for part, model in product(parts, models):
+            rh.Campaign(work, rh.chips.EYERISS, model=model, protections=(part,))
+
+
+def test_guards_that_find_nothing_to_watch_are_idle() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(9, 4))
+    work = rh.capture(model, torch.randn(40, 1, 3, 3), torch.zeros(40, dtype=torch.int64))
+    parts = [rh.RangeRestriction(), rh.ValueThreshold(), rh.NeuronGradientSuppressor()]
+    learned = [part.learned(work) for part in parts]
+    assert idle(learned, work) == tuple(type(part).__name__ for part in parts)
 
 
 def test_signatures_are_of_weights_in_memory(work) -> None:

@@ -169,7 +169,8 @@ def test_page_terminal_and_json_say_why(
         assert trial.verdict in shown
     assert f"on {found.winner.faults:,} fresh faults: {found.winner.rate}" in shown
     code, out, said = at_the_command_line(
-        "protect", "digits-cnn", "--images", "16", "--target-fit", "1e-9", "--faults", "20",
+        "protect", "digits-cnn", "--images", "16", "--target-fit", "1e-9", "--budget-area", "0.01",
+        "--faults", "20",
         "--most", "20", "--json", "--out", str(tmp_path / "store"),
     )  # fmt: skip
     assert code in {1, 2}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from radhard.accel.chip import Accelerator, Software
 from radhard.accel.chips import SOFTWARE
-from radhard.campaign.checks import check_array, check_images, check_kinds, check_name
+from radhard.campaign.checks import check_array, check_bits, check_images, check_kinds, check_name
 from radhard.campaign.description import in_words
 from radhard.campaign.job import Job, Until, checked
 from radhard.campaign.pool import Made, Pool, timed
@@ -118,6 +118,7 @@ class Campaign:
         check_name(self.name)
         check_images(self.workload, self.images)
         check_array(self.workload, self.chip)
+        check_bits(self.protections, self.model)
         network = _on_chip(self.workload.on(HOST), self.chip)
         object.__setattr__(self, "network", retuned(self.protections, network))
         if self.engine is not None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from radhard.accel.chip import Accelerator
 from radhard.accel.chips import ARRAYS
-from radhard.faults.model import FaultModel
+from radhard.faults.model import FaultModel, single
 from radhard.network.multiplied import Multiplied
 from radhard.network.workload import Workload
+from radhard.protect.protection import Protection
 from radhard.sampling.sampler import Sampler
 
 #: Bytes of a name, at most; files and folders whose names begin with it need some more.
@@ -35,6 +40,26 @@ def check_kinds(chip: object, sampler: object, model: object) -> None:
             raise TypeError(
                 f"{name} {part!r} can't be: use an object with what radhard.{kind.__name__} asks "
                 f"for, such as radhard.{example}"
+            )
+
+
+def check_bits(protections: Sequence[Protection], model: FaultModel) -> None:
+    """Raise ``ValueError`` for protections of bits where faults are not told bit by bit."""
+    bit, width = np.tile(np.arange(8), 16), np.full(128, 8)
+    keep, flip = model.masks(bit, width, np.random.default_rng(0))
+    held = (~keep & 255).any()
+    several = ((~keep | flip) & 255 & ~single(bit)).any()
+    for part in protections:
+        name = type(part).__name__
+        if part.by_bit and several:
+            raise ValueError(
+                f"{name} under {model.name} can't be judged: it protects bits one by one, and this "
+                "fault strikes several of a value; use bit-flip, stuck-at, or codes: Parity, SECDED"
+            )
+        if part.by_flips and held:
+            raise ValueError(
+                f"{name} under {model.name} can't be judged: how many bits are wrong depends on "
+                "what was stored; use bit-flip, multi-bit-flip:K or burst:K"
             )
 
 

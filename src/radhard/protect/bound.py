@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ class RangeRestriction(Protection):
     instead: Instead | None = None
 
     def __post_init__(self) -> None:
-        if not self.cushion >= 0:
+        if not 0 <= self.cushion < inf:
             raise ValueError(f"cushion {self.cushion!r} can't be: use a share of 0 or more")
         check_instead(self.zero, self.instead)
 
@@ -291,7 +292,7 @@ class ValueThreshold(Protection):
     fitted: Fitted = UNFITTED
 
     def __post_init__(self) -> None:
-        if not (self.kappa > 0 and self.kappa_dense > 0):
+        if not (0 < self.kappa < inf and 0 < self.kappa_dense < inf):
             raise ValueError(f"kappa {self.kappa}, {self.kappa_dense} can't be: use more than 0")
 
     def learned(self, training: Workload) -> ValueThreshold:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -62,8 +63,9 @@ class Checksum(Protection):
         fitted: tolerances, from `learned`; where empty, `guard` learns from the workload's images.
 
     Raises:
-        ValueError: where neither kind of sum is checked, or one is corrected without both; from
-            `guard` and `cost`, for layers that can't be checked.
+        ValueError: where neither kind of sum is checked, one is corrected without both, for a
+            margin below 1 or infinite, or another word for ``inputs``; from `guard` and `cost`, for
+            layers that can't be checked.
     """
 
     positions: bool = True
@@ -75,10 +77,12 @@ class Checksum(Protection):
     fitted: Fitted = UNFITTED
 
     def __post_init__(self) -> None:
-        if not (self.positions or self.channels) or self.margin < 1:
+        if not (self.positions or self.channels) or not 1 <= self.margin < inf:
             raise ValueError(
                 "a checksum needs positions, channels or both, and a margin of 1 or more"
             )
+        if self.inputs not in tuple(Formed):
+            raise ValueError(f"inputs {self.inputs!r} can't be: use {', '.join(Formed)}")
         if self.correct and not (self.positions and self.channels):
             raise ValueError("correction needs both: Checksum(channels=True, correct=True)")
         if self.inputs == Formed.WRITTEN and not self.channels:

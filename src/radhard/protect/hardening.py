@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +87,8 @@ class HardenedLatches(Protection):
     >>> [found.types[k].name for k in found.chosen], round(found.added_area, 3)
     (['strike suppression', 'plain'], 0.075)
     """
+
+    by_bit: ClassVar[bool] = True
 
     target: float | None = None
     budget: float | None = None

@@ -49,7 +49,9 @@ def idle(protections: Sequence[Protection], workload: Workload) -> tuple[str, ..
         steps = watching.steps if isinstance(watching, BoundingGuard) else ()
         useless = sum(_inside(watching.bounds(step), _reach(workload, step)) for step in steps)  # type: ignore[attr-defined]
         name = type(part).__name__
-        if useless:
+        if not watching.steps:  # a network without what it looks at
+            found.append(name)
+        elif useless:
             whole = useless == len(steps)
             found.append(name if whole else f"{name} at {useless} of {len(steps)} steps")
     return tuple(found)

@@ -13,8 +13,10 @@ def check_known(given: Iterable[object], known: Collection[str], who: str, what:
     """Whether all names are among the known ones.
 
     Raises:
-        ValueError: naming those that are not, with the nearest.
+        ValueError: naming those that are not, with the nearest; or for one name instead of several.
     """
+    if isinstance(given, str):
+        raise ValueError(f"{who}: {what} {given!r} is one name where several can be: ({given!r},)")
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4) or sorted(known)
@@ -22,6 +24,19 @@ def check_known(given: Iterable[object], known: Collection[str], who: str, what:
                 f"{who}: no {what} {name!r}, so it would protect nothing: did you mean "
                 f"{', '.join(map(str, near))}?"
             )
+
+
+def check_once(given: Collection[object], who: str, what: str) -> None:
+    """Whether each is given once, so that none is paid for twice.
+
+    Raises:
+        ValueError: naming one that is repeated.
+    """
+    if isinstance(given, str):
+        raise ValueError(f"{who}: {what} {given!r} is one name where several can be: ({given!r},)")
+    twice = sorted({str(one) for one in given if list(given).count(one) > 1})
+    if twice:
+        raise ValueError(f"{who}: {what} {twice[0]} is given twice: once protects as much")
 
 
 def protected_strata(

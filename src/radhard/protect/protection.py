@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -79,7 +79,15 @@ class Protection(Protocol):
 
     Classes of your own inherit from this one and override what they change. They are frozen
     dataclasses of plain fields: a campaign is identified, and stored, by the data of its parts.
+
+    Attributes:
+        by_bit: whether `harden` spares bits one by one, which says nothing of faults that strike
+            several at once.
+        by_flips: whether `stops` counts wrong bits, which it is told of flips alone.
     """
+
+    by_bit: ClassVar[bool] = False
+    by_flips: ClassVar[bool] = False
 
     def harden(self, space: SiteSpace) -> SiteSpace:
         """The population of faults on the hardened chip."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ class RangeDetector(Protection):
     layers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.cushion >= 0:
+        if not 0 <= self.cushion < inf:
             raise ValueError(f"cushion {self.cushion!r} can't be: use a share of 0 or more")
 
     def learned(self, training: Workload) -> RangeDetector:

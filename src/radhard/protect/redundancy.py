@@ -13,7 +13,7 @@ from radhard.accel.readers import activated
 from radhard.network.layer import Layer
 from radhard.network.workload import Workload
 from radhard.protect.area import cycles_of, share, stream_logic
-from radhard.protect.names import check_layers
+from radhard.protect.names import check_layers, check_once
 from radhard.protect.protection import Cost, Protection, Stopped, Struck
 
 
@@ -34,8 +34,8 @@ class Redundancy(Protection):
         channels: per layer of ``layers``, which output channels; of none given, all.
 
     Raises:
-        ValueError: for another number of copies, or channels without their layers; from `stops`
-            and `cost`, for a layer or a channel that the network has not.
+        ValueError: for another number of copies, channels without their layers, or what is given
+            twice; from `stops` and `cost`, for a layer or a channel that the network has not.
 
     >>> Redundancy(copies=3).copies
     3
@@ -48,6 +48,9 @@ class Redundancy(Protection):
     def __post_init__(self) -> None:
         if self.copies not in {2, 3}:
             raise ValueError(f"{self.copies} copies can't be: duplicate (2) or triplicate (3)")
+        check_once(self.layers, "Redundancy", "layer")
+        for chosen in self.channels:
+            check_once(chosen, "Redundancy", "channel")
         if self.channels and len(self.channels) != len(self.layers):
             raise ValueError(
                 f"channels of {len(self.channels)} layers for {len(self.layers)} layers: give one "

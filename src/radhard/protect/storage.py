@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from radhard.protect.area import (
     vote_logic,
     words,
 )
-from radhard.protect.names import protected_strata
+from radhard.protect.names import check_once, protected_strata
 from radhard.protect.protection import Cost, Flags, Protection, Stopped, Struck, spared
 
 
@@ -38,11 +39,20 @@ class BitTriplication(Protection):
         components: parts of the chip that keep copies; of none given, all.
 
     Raises:
-        ValueError: from `harden` and `cost`, for a component or a bit that the chip has not.
+        ValueError: for no bits, or one that is given twice; from `harden` and `cost`, for a
+            component or a bit that the chip has not.
     """
+
+    by_bit: ClassVar[bool] = True
 
     bits: tuple[int, ...]
     components: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_once(self.bits, "BitTriplication", "bit")
+        check_once(self.components, "BitTriplication", "component")
+        if not self.bits:
+            raise ValueError("BitTriplication of no bits protects nothing: name some, 0 the lowest")
 
     def harden(self, space: SiteSpace) -> SiteSpace:
         """Chosen bits are never wrong."""
@@ -52,7 +62,7 @@ class BitTriplication(Protection):
     def _chosen(self, space: SiteSpace) -> list[bool]:
         """Which strata have copies."""
         parts = protected_strata(space, self.components, "BitTriplication")
-        for bit in self.bits or (None,):
+        for bit in self.bits:
             if not any(inside and s.bit == bit for inside, s in parts):
                 where = " and ".join(self.components) or "the chip"
                 widest = max(s.width for inside, s in parts if inside)
@@ -99,6 +109,8 @@ class Parity(Protection):
         ValueError: from `harden` and `cost`, for a component that the chip has not.
     """
 
+    by_flips: ClassVar[bool] = True
+
     components: tuple[str, ...] = ()
 
     def harden(self, space: SiteSpace) -> SiteSpace:
@@ -136,6 +148,8 @@ class SECDED(Protection):
     Raises:
         ValueError: from `harden` and `cost`, for a component that the chip has not.
     """
+
+    by_flips: ClassVar[bool] = True
 
     components: tuple[str, ...] = ()
 

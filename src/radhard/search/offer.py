@@ -101,6 +101,7 @@ class Offer:
         self._checks = checks(common.campaign, learning) if repeat else []
         self._always = [
             *measured_options(common.campaign), *self._of_memories(), *self._of_layers(),
+            *self._parity_of_latches(),
         ]  # fmt: skip
 
     def to(self, guard: Watched) -> list[Option]:
@@ -159,6 +160,12 @@ class Offer:
             for target in _HARDENED:
                 hard = HardenedLatches(target=target).learned(space, failing, latches)
                 yield self._option("latches", "latches hardened for {}x", f"{target:g}", hard)
+
+    def _parity_of_latches(self) -> Iterator[Option]:
+        """Of each latch, what makes the inference run again."""
+        latches = {s.component: None for s in self.common.plain.strata if s.storage == "latch"}
+        for name in latches if self.repeat else ():
+            yield self._option(f"component {name}", "parity on {}", name, Parity((name,)), True)
 
     def _of_layers(self) -> Iterator[Option]:
         """Layers that are computed more than once."""
