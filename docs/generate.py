@@ -187,6 +187,14 @@ _PROTECTIONS_TAIL = """
 - **Learning.** Named protections learn on training images (`radhard assess --protect`, campaign files);
   `radhard protect` tells the images of a network without others apart. Results say which share of images
   without a fault raises an alarm, and which guards can raise none in their formats.
+- **Work**, of which `--budget-macs` and the points of `radhard protect` tell, is multiply-accumulates and a
+  tenth for each other operation, over those of the network; the cheapest design is that of the least work
+  and area together.
+- **Value thresholds** take deviations below 5 % of the step's root mean square to be that: neurons that
+  never moved.
+- **Faults of several bits** of a value, or of as many as what was stored decides, are refused where a
+  protection can't be judged under them: copies and hardened latches are of single bits, and codes count bits
+  that flip.
 - **Area** is a share of the chip's storage: bits that are added, and logic by its transistors, of which a
   bit of memory has six (an XOR ten, a full adder 28). A code is formed and checked at each latch and at each
   instance of a memory; comparators and adders keep up with the values of an inference in its cycles. Chips

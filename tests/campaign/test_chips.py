@@ -150,7 +150,7 @@ def test_files_of_other_chips_are_set_aside(tmp_path):
     whole = rh.under_defects(chips, 3, tmp_path)
     (folder,) = {path.parent for path in tmp_path.glob("*/chip-1.npz")}
     (folder / "chip-2.npz").write_bytes((folder / "chip-1.npz").read_bytes())
-    with pytest.warns(UserWarning, match="holds other answers.*renamed"):
+    with pytest.warns(UserWarning, match="holds other numbers.*renamed"):
         again = rh.under_defects(chips, 3, tmp_path)
     assert (again.correct == whole.correct).all()
 

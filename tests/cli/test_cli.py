@@ -375,7 +375,7 @@ def test_protections_are_chosen_from_the_command_line(folder: Path) -> None:
     told = dict(line.split(": ", 1) for line in shown["why_not"])
     assert all(told[point["name"]] == point["verdict"] != "chosen" for point in cheaper)
     assert "fresh faults" in (folder / "p" / "protect-fit-5.html").read_text()
-    none = run(folder, *arguments, "--target-fit", "0", "--out", "p")
+    none = run(folder, *arguments, "--target-fit", "0", "--budget-area", "0.001", "--out", "p")
     assert none.returncode == 2
     assert "no design meets the goal" in none.stderr
     assert "FIT of SDC-1 on fresh faults" in none.stdout  # what can be had is shown all the same

@@ -64,7 +64,8 @@ def test_an_unneeded_range_is_worst_and_buffers_dominate(findings) -> None:
         patch.setattr(Latches, "area", None)  # what is kept is not chosen again
         assert wide.hardening_area(100) == area
     with np.load(wide.folder.path / "hardening.npz") as kept:
-        assert [kept[name].tolist() for name in kept.files] == [[area.value, area.low, area.high]]
+        (found,) = (kept[name].tolist() for name in kept.files if name != "radhard.seal")
+        assert found == [area.value, area.low, area.high]
 
 
 def test_flips_to_one_are_far_worse_in_floats(findings) -> None:

@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Where the hash stands in the bytes of a file, and what stands there while it is taken.
+#: Where the hash stands in the bytes of a table, and what stands there while it is taken.
 _SEAL, _MARK, _OPEN = b"radhard.seal", b"radhard-sha256:", b"0" * 64
+#: Under which name a file of arrays has its own.
+_SEALED = "radhard.seal"
 
 
 class StoreError(ValueError):
@@ -136,26 +138,46 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def keep_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays by name to an ``.npz`` file."""
-    content = BytesIO()
-    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    """Write arrays by name to an ``.npz`` file, with a seal of them and of its own name."""
+    content, sealed = BytesIO(), {**arrays, _SEALED: np.array(_seal_of(path, arrays))}
+    np.savez_compressed(content, **sealed)  # type: ignore[arg-type]
     replace_file(path, content.getvalue())
 
 
-def kept_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def kept_arrays(path: Path, sealed: bool = False) -> dict[str, NDArray[Any]]:
     """The arrays of an ``.npz`` file, which has a checksum for each; no code in it is run.
 
+    Args:
+        path: the file.
+        sealed: whether it must have a seal; one that it has is compared in any case.
+
     Raises:
-        StoreError: when it can't be read.
+        StoreError: when it can't be read, or its seal is missing or another one's.
     """
     content = BytesIO(read_file(path))
     if not zipfile.is_zipfile(content):
         raise StoreError(f"{path} is damaged, or no file of arrays (.npz) that radhard wrote")
     try:
         with np.load(content, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
+            found = {name: held[name] for name in held.files}
     except Exception as error:  # whatever the archive reader raises
         raise StoreError(f"{path} is damaged: it holds other things than whole arrays") from error
+    seal = found.pop(_SEALED, None)
+    if sealed and seal is None:
+        raise StoreError(f"{path} has no seal: an earlier radhard, or something else, wrote it")
+    if seal is not None and str(seal) != _seal_of(path, found):
+        raise StoreError(f"{path} holds other numbers than were kept under this name")
+    return found
+
+
+def _seal_of(path: Path, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """A hash of a file's name and of what it holds."""
+    found = hashlib.sha256(path.name.encode())
+    for name, array in sorted(arrays.items()):
+        whole = np.asarray(array)
+        found.update(f"{name} {whole.dtype} {whole.shape} ".encode())
+        found.update(np.ascontiguousarray(whole).tobytes())
+    return found.hexdigest()
 
 
 def reusable_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
@@ -163,7 +185,7 @@ def reusable_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     if not os.path.lexists(path):
         return None
     try:
-        return kept_arrays(path)
+        return kept_arrays(path, sealed=True)
     except StoreError as error:
         set_aside(path, error, "what it held is run again")
         return None

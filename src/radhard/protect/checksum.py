@@ -42,7 +42,7 @@ class Formed(StrEnum):
 class Checksum(Protection):
     """Compares sums of each layer's outputs with what its inputs and weights say they must be.
 
-    The checker is one more output channel, behind the last one, that reads what all groups read:
+    The checker is one more output channel of each group, behind the last one of all:
     it has sums of clean weights, and reads inputs where the layer reads them. An input that is
     wrong in memory is wrong for it too, unless sums of inputs were formed when these were written.
     In integers and fixed point sums are those of the accumulators, and every change is found

@@ -301,11 +301,11 @@ class WeightSignature(Protection):
     def cost(self, workload: Workload, chip: Accelerator) -> Cost:
         """Two bits per group; an addition per weight."""
         self.harden(chip.sites(workload))
-        weights = sum(
+        held = [
             workload.weight(number).numel()
             for number in range(len(workload.layers))
             if workload.parameters[number] is not None
-        )
-        bits = 2.0 * weights / self.group
+        ]
+        bits = 2.0 * sum(-(-weights // self.group) for weights in held)
         area = share(bits, chip, workload)
-        return Cost(operations=weights, memory_bits=bits, area=area, rerun=1.0)
+        return Cost(operations=sum(held), memory_bits=bits, area=area, rerun=1.0)
