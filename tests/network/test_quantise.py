@@ -148,6 +148,43 @@ def test_what_can_not_be_is_said(digits, real, text, words) -> None:
         rh.quantise(real, rh.Quantisation.parse(text), digits)
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")  # torch.export of LSTM
+def test_biases_are_corrected_wherever_the_batch_stands() -> None:
+    """Recurrent and attention layers have it second; a bias that is read often has one value."""
+
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells, self.head = nn.LSTM(4, 5, batch_first=True), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.head(self.cells(x)[0][:, -1])
+
+    torch.manual_seed(0)
+    model, images = Recurrent().eval(), torch.rand(60, 6, 4)
+    work = rh.capture(model, images, torch.zeros(60, dtype=torch.int64))
+    off = []
+    for corrected in (False, True):
+        plan = rh.Quantisation(rh.Bits(3, 16), bias_correction=corrected)
+        found = rh.quantise(work, plan, images)
+        off.append(float((found.logits(images) - work.logits(images)).mean(0).abs().mean()))
+    assert off[1] < 0.5 * off[0]
+
+
+def test_images_that_no_range_can_be_seen_of_are_refused(digits, real) -> None:
+    for wrong in (torch.nan, torch.inf):
+        odd = digits.clone()
+        odd[3, 0, 0, 0] = wrong
+        with pytest.raises(ValueError, match=r"1 of 12 calibration images \(such as number 3\)"):
+            rh.quantise(real, rh.Quantisation(), odd)
+    with pytest.raises(ValueError, match=r"calibration images of torch\.int64 can't be"):
+        rh.quantise(real, rh.Quantisation(), digits.to(torch.int64))
+    with pytest.raises(ValueError, match=r"1\.5 bits of headroom can't be"):
+        rh.Quantisation(headroom=1.5)
+    with pytest.raises(ValueError, match="layer 'a' has bits twice"):
+        rh.Quantisation.parse("8,a=4,a=5")
+
+
 def test_calibration_images_are_needed(digits, real) -> None:
     with pytest.raises(ValueError, match="no calibration images: give some of the training"):
         rh.quantise(real, rh.Quantisation(), digits[:0])

@@ -77,6 +77,8 @@ def main() -> None:
                 f"{error.filename or 'output'} can't be written: {error.strerror}; what is "
                 "finished is kept, and the same command goes on once there is room"
             )
+        elif isinstance(error, OSError) and error.filename and error.strerror:
+            text = f"{error.filename} can't be used: {error.strerror}"
         elif not wrong_use:
             text = f"{type(error).__name__}: {text} (RADHARD_DEBUG=1 shows where)"
         print(f"radhard: {text}", file=sys.stderr)

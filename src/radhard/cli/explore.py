@@ -6,6 +6,7 @@ import json as text
 import sys
 from enum import StrEnum
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -122,6 +123,8 @@ def explore(
     page = explore_page(points, plan, chosen, said, store)
     if chosen is not None:
         write_texts(chosen.design, store / "recommended")
+    else:
+        rmtree(store / "recommended", ignore_errors=True)  # of other wishes
     if json:
         print(text.dumps(_shown(points, plan, chosen), allow_nan=False))
     else:

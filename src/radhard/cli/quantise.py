@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radhard.cli.app import app, plain, show_notes
+from radhard.cli.app import app, plain, refuse, show_notes
 from radhard.cli.assess import Grey, Json, Mean, Size, Std, Trust
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class ClipName(StrEnum):
 
 @app.command()
 def quantise(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="As for assess.")],
     data: Annotated[str | None, typer.Option(help="As for assess; it is judged on these.")] = None,
     learn_from: Annotated[
@@ -112,6 +113,8 @@ def quantise(
 
     if out.suffix != ".pt2":
         raise ValueError(f"--out {out} can't be: the network is written as a file named .pt2")
+    if method is not Method.qat:
+        refuse(context, "epochs rate seed", "without --method qat")
     usual = ClipName.mse if method == Method.qat else ClipName.minmax
     plan = replace(
         Quantisation.parse(bits), clip=_clip(clip or usual), per_channel=per_channel,

@@ -109,7 +109,8 @@ def rtl(
     family: Annotated[FamilyName, typer.Option(help="synth: device.")] = FamilyName.ecp5,
     dsp: Annotated[bool, typer.Option(help="synth: multipliers in DSP blocks.")] = True,
     seeds: Annotated[
-        int | None, typer.Option(help="synth: places and routes; 3 for ECP5, none for others.")
+        int | None,
+        typer.Option(min=0, help="synth: places and routes; 3 for ECP5, none for others."),
     ] = None,
     json: Json = False,
 ) -> None:

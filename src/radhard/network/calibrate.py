@@ -134,8 +134,10 @@ def seen_in(
                 parts += [_some(values[ends[step]]) for step in key]
             for number, weight in changed.items():
                 off = weight - program.steps[layers[number].operands[1]].constant
-                moved = layers[number].product(values[layers[number].operands[0]], off, None)
-                shifts[number] += _by_channel(layers[number], moved) * len(part) / len(images)
+                layer, rows = layers[number], program.rows[layers[number].step]
+                assert rows is not None
+                moved = rows.split(layer.product(values[layer.operands[0]], off, None))
+                shifts[number] += _by_channel(layer, moved) * len(part) / len(images)
     return Seen({key: torch.cat(parts) for key, parts in kept.items()}, shifts)
 
 
@@ -146,8 +148,8 @@ def _some(value: Tensor) -> Tensor:
 
 
 def _by_channel(layer: Layer, value: Tensor) -> Tensor:
-    """The mean of each output channel of a layer's result."""
-    flat = value.reshape(len(value), -1).mean(0)
+    """The mean of each output channel of a layer's result, (images, elements)."""
+    flat = value.mean(0)
     channel, _ = layer.output_place(torch.arange(len(flat)))
     found = torch.zeros(layer.channels).index_add_(0, channel, flat)
     return found * layer.channels / len(flat)

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from numpy.typing import ArrayLike
@@ -16,6 +17,7 @@ from radhard.formats.catalogue import FLOAT32
 from radhard.formats.integer import IntegerFormat
 from radhard.formats.number import NumberFormat
 from radhard.network.adopted import own_formats, unrounded
+from radhard.network.archive import program_in
 from radhard.network.comparator import NanRule, known_rule
 from radhard.network.coverage import covered_by
 from radhard.network.datapath import Datapaths, by_layer
@@ -29,12 +31,13 @@ from radhard.network.layout import CaptureError
 from radhard.network.pairs import check_pairs
 from radhard.network.plain import evaluating, plain, tensor_of
 from radhard.network.program import Program
+from radhard.network.quantised import formats_in
 from radhard.network.silence import tell_of_readers, tell_of_silence
 from radhard.network.workload import Workload, formatted
 
 
 def capture(
-    model: nn.Module | ExportedProgram,
+    model: nn.Module | ExportedProgram | Path | str,
     images: Tensor | ArrayLike | Mapping[str, Tensor | ArrayLike],
     labels: Tensor | ArrayLike,
     format: NumberFormat | Formats | None = None,
@@ -50,9 +53,10 @@ def capture(
     their own (integers, ``FIXED16``) are fitted to the ranges seen on some images.
 
     Args:
-        model: in evaluation mode it takes (b, ...) and gives logits (b, classes), or those of
-            several places, (b, places, ..., classes); it is left in the mode that it is in.
-            Wrappers (``DataParallel``, ``torch.compile``) are taken off.
+        model: a module, a program of ``torch.export``, or the path of a ``.pt2`` file, with the
+            formats that `radhard.save` put into it. In evaluation mode it takes (b, ...) and gives
+            logits (b, classes), or those of several places, (b, places, ..., classes); it is left
+            in the mode that it is in. Wrappers (``DataParallel``, ``torch.compile``) are taken off.
         images: (b, ...) as the model expects them: floating point, taken as float32, or whole
             numbers, such as those of words. A mapping gives several by the names of the
             parameters of the model's ``forward``, each (b, ...).
@@ -85,6 +89,10 @@ def capture(
     >>> rh.capture(model, torch.rand(2, 1, 2, 2), torch.tensor([0, 2])).layers[0].macs
     12
     """
+    if isinstance(model, Path | str):
+        path = Path(model)
+        name = name or path.stem
+        model, format = program_in(path), formats_in(path) if format is None else format
     (inputs, images), labels = packed(images, "images"), tensor_of(labels, "labels")
     check_pairs(images, labels)
     rule = known_rule(nan) if nan is not None else None

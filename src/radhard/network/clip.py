@@ -58,7 +58,9 @@ class Percentile:
 
     def __post_init__(self) -> None:
         if not 0.5 < self.share <= 1:
-            raise ValueError(f"a share of {self.share} can't be covered: use 0.5 to 1, as 0.9999")
+            raise ValueError(
+                f"a share of {self.share} can't be covered: use more than 0.5, up to 1, as 0.9999"
+            )
 
     def ends(self, rows: Tensor, fmt: IntegerFormat) -> tuple[Tensor, Tensor]:
         """See `Clip`."""

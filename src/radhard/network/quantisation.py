@@ -90,7 +90,7 @@ class Quantisation:
 
     def __post_init__(self) -> None:
         least = min(own.activation for own in (self.bits, *self.layers.values()))
-        if not 0 <= self.headroom <= least - 2:
+        if type(self.headroom) is not int or not 0 <= self.headroom <= least - 2:
             raise ValueError(
                 f"{self.headroom} bits of headroom can't be in activations of {least}: use 0 to "
                 f"{least - 2}"
@@ -103,6 +103,8 @@ class Quantisation:
         for part in text.split(","):
             name, equals, own = part.rpartition("=")
             if equals:
+                if name.strip() in layers:
+                    raise ValueError(f"layer {name.strip()!r} has bits twice in {text!r}: once")
                 layers[name.strip()] = Bits.parse(own)
             else:
                 bits = Bits.parse(own)

@@ -43,8 +43,8 @@ def quantise(
         watch: told how many batches of how many are done.
 
     Raises:
-        ValueError: for no images or images of another shape, unknown layers, training without
-            labels, or a bias that 32 bits don't hold.
+        ValueError: for no images, images of another shape or kind or with what is no finite
+            number, unknown layers, training without labels, or a bias that 32 bits don't hold.
 
     >>> import torch, radhard as rh
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
@@ -90,6 +90,18 @@ def _checked(workload: Workload, images: Tensor) -> Tensor:
             f"calibration images of shape {tuple(images.shape[1:])} can't be: {workload.name} "
             f"takes {tuple(workload.images.shape[1:])}"
         )
+    if images.is_floating_point() != workload.images.is_floating_point():
+        raise ValueError(
+            f"calibration images of {images.dtype} can't be: {workload.name} takes "
+            f"{workload.images.dtype}, scaled as for training"
+        )
+    odd = ~torch.isfinite(images).flatten(1).all(1)
+    if bool(odd.any()):
+        first = int(torch.nonzero(odd)[0])
+        raise ValueError(
+            f"{int(odd.sum())} of {len(images)} calibration images (such as number {first}) hold "
+            "what is no finite number, of which no range can be seen: leave them out"
+        )
     return images.to(HOST, torch.float32 if images.is_floating_point() else torch.int64)
 
 
@@ -128,10 +140,13 @@ def _calibrated(
     correctable = {k for k in own if plan.bias_correction and layers[k].bias is not None}
     changed = {k: constants[layers[k].operands[1]] for k in correctable}
     seen = seen_in(program, layers, stored, images, changed)
+    shifts: dict[int, list[Tensor]] = {}  # of a bias that is read several times, the mean
     for number, shift in seen.shifts.items():
         place = layers[number].bias
         assert place is not None
-        constants[place] = program.steps[place].constant - shift
+        shifts.setdefault(place, []).append(shift)
+    for place, parts in shifts.items():
+        constants[place] = program.steps[place].constant - torch.stack(parts).mean(0)
 
     known: dict[Key, IntegerFormat] = {}
 

@@ -11,6 +11,7 @@ from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from radhard.campaign.sealed import StoreError, set_aside
 from radhard.rtl.count import count
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.synthesis import synthesise
@@ -81,9 +82,13 @@ def hardware_of(
     if folder is not None:
         own = folder / design.name
         if (own / _KEPT).exists():
-            kept = json.loads((own / _KEPT).read_text(encoding="utf-8"))
-            if kept["seeds"] == list(seeds):
-                return _read(kept, "synthesis")
+            try:
+                kept = json.loads((own / _KEPT).read_text(encoding="utf-8"))
+                if kept["seeds"] == list(seeds):
+                    return _read(kept, "synthesis")
+            except (ValueError, KeyError, TypeError) as error:
+                broken = StoreError(f"{own / _KEPT} is damaged ({error})")
+                set_aside(own / _KEPT, broken, "the design is synthesised again")
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix="making-") as making:
             try:  # in a folder of its own: another process may be at the same design

@@ -128,6 +128,16 @@ class Needs:
             if asked is not None and not 0 <= asked < inf:
                 raise ValueError(f"{name} of {asked} can't be asked for: use a number of 0 or more")
 
+    def distance(self, point: Point) -> tuple[int, float]:
+        """How many of these a design does not keep to, and by which shares in all."""
+        luts = inf if point.hardware.luts is None else float(point.hardware.luts)
+        rate = inf if point.fit is None else point.fit.high
+        over = [
+            _over(luts, self.luts), _over(rate, self.fit),
+            0.0 if self.accuracy is None else max(0.0, self.accuracy - point.accuracy.low),
+        ]  # fmt: skip
+        return len(self.missed(point)), sum(over)
+
     def missed(self, point: Point) -> list[str]:
         """What a design does not keep to, in words."""
         found = []
@@ -142,11 +152,19 @@ class Needs:
         return found
 
 
-def recommended(points: Sequence[Point], needs: Needs, objectives: Sequence[str]) -> Point | None:
-    """Of the designs that keep to what is needed, one of the front: that with the lowest SDC-1.
+def _over(value: float, most: float | None) -> float:
+    """By which share a value is above what it may be."""
+    if most is None or value <= most:
+        return 0.0
+    return value / most - 1 if most else inf
 
-    Of several alike the most accurate, then the smallest. Where no design has all objectives known
-    there is no front, and any may be the one; ``None`` where none keeps to what is needed.
+
+def recommended(points: Sequence[Point], needs: Needs, objectives: Sequence[str]) -> Point | None:
+    """Of the designs that keep to what is needed, one that no other such one beats.
+
+    That is the one with the lowest SDC-1; of several alike the most accurate, then the smallest.
+    Where no design has all objectives known there is no front, and any may be the one; ``None``
+    where none keeps to what is needed.
     """
     fitting = [point for point in points if not needs.missed(point)]
 

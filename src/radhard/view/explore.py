@@ -277,12 +277,15 @@ def needs_words(
         return f"Asked for: {said}. Recommended, as the front's lowest SDC-1: {chosen.name}."
     if chosen is not None:
         lacking = [name for name in objectives if chosen.score(name) is None]
-        why = f"{' and '.join(lacking)} of it not known" if lacking else "others beat it"
+        why = "designs that do not keep to that beat it"
+        if lacking:
+            named = " and ".join(lacking)
+            why = f"{named} of it not known: --seeds 3 synthesises and places"
         return (
             f"Asked for: {said}. Recommended, as the lowest SDC-1 of those that keep to that: "
-            f"{chosen.name}; it is not of the front ({why}: --seeds 3 synthesises and places)."
+            f"{chosen.name}; it is not of the front ({why})."
         )
-    nearest = min(points, key=lambda point: len(needs.missed(point)))
+    nearest = min(points, key=needs.distance)
     return (
         f"Asked for: {said}. No design keeps to that; the nearest is {nearest.name} with "
         f"{'; '.join(needs.missed(nearest))}."
