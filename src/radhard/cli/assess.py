@@ -225,7 +225,12 @@ def answer(ask: Ask, way: Way) -> None:
     from radhard.engine.memory import bytes_of, keep_freed_memory
     from radhard.view.page import report
 
+    workers = workers_of(way.workers)
     if ask.permanent is not None:
+        if workers > 1:
+            raise ValueError(
+                f"--workers {way.workers} can't be with --permanent, which takes one process"
+            )
         answer_permanent(ask, ask.permanent, way)
         return
     if ask.engine == "rtl":  # a name of a room that asks are below
@@ -240,7 +245,6 @@ def answer(ask: Ask, way: Way) -> None:
     store = out or Path("runs") / f"{campaign.name}-{campaign.id[:8]}"
     uniform = _as_software(ask, prepared)
     _refuse_other_campaigns(store, [campaign, *([uniform[1].campaign] if uniform else [])])
-    workers = workers_of(way.workers)
     result = _collected(ask, prepared, store, budget, workers)
     software = _collected(*uniform, store, budget, workers) if uniform else None
     if json:
