@@ -17,7 +17,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,8 +26,9 @@ from radhard.folders import cache_place
 
 #: Set to ``no``, nothing is kept, and nothing that was kept is printed.
 SWITCH = "RADHARD_ANSWERS"
-#: Verbs that only answer: what they write lies in a folder of results.
-_VERBS = ("assess", "run", "protect", "study", "explore", "list")
+#: Verbs that only answer: what they write lies in a folder of results. Explorations also depend on
+#: tools outside of Python.
+_VERBS = ("assess", "run", "protect", "study", "list")
 #: What a command sees of its surroundings, beside what begins with RADHARD.
 _SEEN = (
     "COLUMNS", "CUDA_VISIBLE_DEVICES", "FORCE_COLOR", "LANG", "LC_ALL", "NO_COLOR",
@@ -95,13 +96,14 @@ class Command:
         if any(state and max(state[1:]) >= self._begun for state in fixed):
             return
         kept: dict[str, Any] = {"files": sorted(states.items()), "said": self._said}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(zlib.compress(json.dumps(kept).encode(), 1))
-        partial.replace(self._path)
-        answers = sorted(self._path.parent.iterdir(), key=os.path.getmtime)
-        for path in answers[:-_MOST]:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):  # without room, or a place to write, the command runs again
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            partial = self._path.with_suffix(f".{os.getpid()}")
+            partial.write_bytes(zlib.compress(json.dumps(kept).encode(), 1))
+            partial.replace(self._path)
+            answers = sorted(self._path.parent.iterdir(), key=os.path.getmtime)
+            for path in answers[:-_MOST]:
+                path.unlink(missing_ok=True)
 
 
 #: The command that runs, if one is noted.
