@@ -15,7 +15,7 @@ from radhard.arith.multipliers import multipliers
 from radhard.cli import app
 from radhard.formats.catalogue import aliases, formats
 from radhard.formats.number import describe
-from radhard.network.zoo import ACTIVATIONS, parameter_count, zoo
+from radhard.network.zoo import FUNCTIONS, zoo
 from radhard.protect.catalogue import PROTECTIONS
 
 DOCS = Path(__file__).parent
@@ -74,7 +74,7 @@ def number_formats() -> str:
 def models() -> str:
     """The table of the model zoo."""
     rows = [
-        f"| `{m.name}` | {m.data} | {' x '.join(map(str, m.shape))} | {parameter_count(m):,} | "
+        f"| `{m.name}` | {m.data} | {' x '.join(map(str, m.shape))} | {m.parameters:,} | "
         f"{m.source} |"
         for m in zoo()
     ]
@@ -83,7 +83,7 @@ def models() -> str:
             "# Models\n",
             "Made by `docs/generate.py`. `digits-cnn` is trained; `radhard train` trains the others, but",
             "those for ImageNet need a checkpoint. Behind a name, "
-            + ", ".join(f"`-{name}`" for name in ACTIVATIONS)
+            + ", ".join(f"`-{name}`" for name in FUNCTIONS)
             + " have that function where",
             "the network has rectifiers: `lenet5-tanh`.\n",
             "| name | data | image | parameters | source |",

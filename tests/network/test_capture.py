@@ -10,9 +10,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import radhard as rh
+from radhard.network.architectures import ACTIVATIONS
 from radhard.network.archive import program_in
 from radhard.network.format import Formats
-from radhard.network.zoo import zoo, zoo_model
+from radhard.network.zoo import FUNCTIONS, zoo, zoo_model
+
+
+@pytest.mark.parametrize("entry", zoo(), ids=lambda m: m.name)
+def test_what_is_known_of_zoo_models_is_true(entry) -> None:
+    with torch.device("meta"):
+        made = entry.build(entry.classes)
+    assert sum(part.numel() for part in made.parameters()) == entry.parameters
+
+
+def test_other_functions_are_those_that_there_are() -> None:
+    assert set(FUNCTIONS) == set(ACTIVATIONS)
+    with pytest.raises(ValueError, match=r"resnet20 has no nn\.ReLU that tanh could stand for"):
+        zoo_model("resnet20-tanh")
 
 
 @pytest.mark.parametrize("entry", [m for m in zoo() if m.data != "imagenet"], ids=lambda m: m.name)

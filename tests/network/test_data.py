@@ -11,12 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from radhard.network.architectures import ACTIVATIONS
 from radhard.network.data import data_named, data_sources
 from radhard.network.folder import Reading, _pixels
 from radhard.network.source import subject
 from radhard.network.train import accuracy, train
 from radhard.network.weights import save_weights, trained
-from radhard.network.zoo import ACTIVATIONS, zoo_model
+from radhard.network.zoo import zoo_model
 
 
 @pytest.fixture

@@ -100,14 +100,14 @@ def _shown(key: str, cell: Cell) -> str:
 
 
 def _models() -> list[Row]:
-    from radhard.network.zoo import parameter_count, zoo
+    from radhard.network.zoo import zoo
 
     return [
         {
             "model": model.name,
             "data": model.data,
             "classes": model.classes,
-            "parameters": parameter_count(model),
+            "parameters": model.parameters,
             "weights": _weights(model.name, model.data, model.recipe is not None),
             "source": model.source,
         }
