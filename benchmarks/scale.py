@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
         return
     for workers, one in found.items():
         rates = f"{one['whole']:,.0f} faults/s, {one['steady']:,.0f} once they run"
-        print(f"{workers} workers: {rates}, {one['vs_one']:.2f} times one")
+        print(f"{workers} of {cores()} cores: {rates}, {one['vs_one']:.2f} times one")
 
 
 def measure(campaign: rh.Campaign, faults: int, workers: int) -> dict[str, float]:
