@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from radhard.campaign.rates import UnderErrors, under_errors
     from radhard.campaign.result import Result
     from radhard.campaign.store import StoreError
+    from radhard.campaign.union import merge
     from radhard.engine.device import device_named
     from radhard.engine.guard import Guard, Sight, StepGuard
     from radhard.engine.resume import resume
@@ -140,6 +141,7 @@ _ROOMS = {
     "campaign.follow": ["Propagation", "follow"],
     "campaign.result": ["Result"],
     "campaign.store": ["StoreError"],
+    "campaign.union": ["merge"],
     "engine.device": ["device_named"],
     "engine.guard": ["Guard", "Sight", "StepGuard"],
     "engine.resume": ["resume"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from radhard.campaign.job import Job, Until, Watcher, checked
 from radhard.campaign.pool import Pool
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import StoreError
+from radhard.campaign.shard import check_part
 from radhard.campaign.store import Folder
 from radhard.formats.number import parts
 from radhard.network.workload import HOST
@@ -26,6 +27,7 @@ def collect(
     about: Mapping[str, Any] | None = None,
     memory: int | None = None,
     workers: int = 1,
+    shards: tuple[int, int] | None = None,
 ) -> Iterator[Result]:
     """Run campaigns one after the other; yields each result as it is reached.
 
@@ -43,10 +45,13 @@ def collect(
         workers: processes that share the shards of a campaign; with 1 all is done in this one.
             Faults, outcomes and estimates do not depend on it. A program that asks for more is
             run by each of them, so its own calls stand under ``if __name__ == "__main__":``.
+        shards: of these faults, those of shards from the first number on, to before the second, for
+            schedulers that run parts of a campaign in many places; `radhard.merge` unites them.
 
     Raises:
-        ValueError: for equal names, a budget or workers below 1, or several workers on a device;
-            nothing has run then. For a campaign that can't be taken to another process.
+        ValueError: for equal names, shards of none of the faults or with a precision, a budget or
+            workers below 1, or several workers on a device; nothing has run then. For a campaign
+            that can't be taken to another process.
         RuntimeError: where processes are lost again and again.
         StoreError: when the store can't be read or holds other campaigns of these names.
     """
@@ -57,6 +62,10 @@ def collect(
         checked(until, campaign.metrics, bool(campaign.protections))
     if store is not None and Path(store).exists() and not Path(store).is_dir():
         raise StoreError(f"{store} is no folder: give a folder to keep results in, or a new name")
+    if shards is not None:
+        if not isinstance(until, int):
+            raise ValueError("shards of a precision can't be: ask for a number of faults")
+        check_part(shards, until)
     if workers < 1:
         raise ValueError(f"{workers} workers can't be: use 1 or more")
     for campaign in campaigns if workers > 1 else ():
@@ -72,7 +81,7 @@ def collect(
         golden = campaign.golden(memory)
         share = None if memory is None else memory // workers
         pool = Pool(partial(campaign.maker, share), workers) if workers > 1 else None
-        job = campaign.job(golden, folder, pool)
+        job = replace(campaign.job(golden, folder, pool), part=shards)
         if jobs:  # the values of one campaign at a time
             golden.forget()
         if folder is not None:

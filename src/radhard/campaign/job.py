@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import inf
 
 from radhard.campaign.pool import Made, Pool, timed
 from radhard.campaign.result import Result
@@ -59,6 +60,7 @@ class Job:
         proofs: whether what is proved of faults holds under what watches the runs.
         folder: where shards are kept; ``None`` for in memory only.
         pool: processes that draw and strike instead of this one.
+        part: shards from the first of these numbers on, to before the second; all where ``None``.
     """
 
     nothing: Result
@@ -67,6 +69,7 @@ class Job:
     proofs: bool
     folder: Folder | None = None
     pool: Pool | None = None
+    part: tuple[int, int] | None = None
 
     def result(self, until: Until, watch: Watcher | None = None) -> Result:
         """Run, or read, shard after shard until the budget or the precision is reached."""
@@ -99,7 +102,8 @@ class _Run:
         self.most = until.most if isinstance(until, Precision) else until
         self.metric = counted_as(until.metric) if isinstance(until, Precision) else "sdc1"
         self.runs: list[Runs] = []
-        self.plan = shards_of(self.most)
+        first, end = job.part or (0, inf)
+        self.plan = (one for one in shards_of(self.most) if first <= one[0] < end)
         self.later = deque[tuple[int, int]]()
 
     def result(self) -> Result:

@@ -15,6 +15,7 @@ from radhard.cli.assess import assess
 from radhard.cli.compare import compare_samplers
 from radhard.cli.explore import explore
 from radhard.cli.listing import listing
+from radhard.cli.merge import check, merge
 from radhard.cli.protect import protect
 from radhard.cli.quantise import quantise
 from radhard.cli.rank import rank
@@ -29,10 +30,12 @@ from radhard.cli.validate import validate
 __all__ = [
     "app",
     "assess",
+    "check",
     "compare_samplers",
     "explore",
     "listing",
     "main",
+    "merge",
     "protect",
     "quantise",
     "rank",

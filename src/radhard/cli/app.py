@@ -60,6 +60,7 @@ class Way:
     json: bool
     trust: bool
     workers: str = "1"
+    shards: str | None = None
 
 
 def refuse(context: typer.Context, options: str, why: str) -> None:

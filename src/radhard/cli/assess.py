@@ -55,6 +55,10 @@ Workers = Annotated[
     str,
     typer.Option(help="Processes that share the work: a number, or auto: one per core."),
 ]
+Shards = Annotated[
+    str | None,
+    typer.Option(help="A part of the faults, FROM:TO, for many machines; radhard merge unites."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
@@ -169,6 +173,7 @@ def assess(
     device: Device = "auto",
     trust: Trust = False,
     workers: Workers = "1",
+    shards: Shards = None,
     json: Json = False,
 ) -> None:
     """Strike a network with faults and tell how often its answer changes.
@@ -209,7 +214,7 @@ def assess(
         "lose": lose,
         "layers": _several(layers),
     }
-    answer(validated(fields, "assess"), Way(out, memory, device, json, trust, workers))
+    answer(validated(fields, "assess"), Way(out, memory, device, json, trust, workers, shards))
 
 
 def _several(given: str | None) -> tuple[str, ...]:
@@ -221,16 +226,17 @@ def answer(ask: Ask, way: Way) -> None:
     """Run what is asked, and print tables and the page's path, or a JSON object."""
     from radhard.campaign.pool import workers_of
     from radhard.campaign.prepare import prepare
+    from radhard.campaign.shard import part_of
     from radhard.engine.device import device_named
     from radhard.engine.memory import bytes_of, keep_freed_memory
     from radhard.view.page import report
 
     workers = workers_of(way.workers)
+    part = part_of(way.shards) if way.shards is not None else None
     if ask.permanent is not None:
-        if workers > 1:
-            raise ValueError(
-                f"--workers {way.workers} can't be with --permanent, which takes one process"
-            )
+        if workers > 1 or part is not None:
+            named = f"--workers {way.workers}" if workers > 1 else f"--shards {way.shards}"
+            raise ValueError(f"{named} can't be with --permanent, which takes one process")
         answer_permanent(ask, ask.permanent, way)
         return
     if ask.engine == "rtl":  # a name of a room that asks are below
@@ -245,8 +251,9 @@ def answer(ask: Ask, way: Way) -> None:
     store = out or Path("runs") / f"{campaign.name}-{campaign.id[:8]}"
     uniform = _as_software(ask, prepared)
     _refuse_other_campaigns(store, [campaign, *([uniform[1].campaign] if uniform else [])])
-    result = _collected(ask, prepared, store, budget, workers)
-    software = _collected(*uniform, store, budget, workers) if uniform else None
+    work = workers, part
+    result = _collected(ask, prepared, store, budget, *work)
+    software = _collected(*uniform, store, budget, *work) if uniform else None
     if json:
         _print_json(result, prepared, software)
     else:
@@ -296,14 +303,19 @@ def _refuse_other_campaigns(store: Path, own: list[Campaign]) -> None:
 
 
 def _collected(
-    ask: Ask, prepared: Prepared, store: Path, memory: int | None, workers: int
+    ask: Ask,
+    prepared: Prepared,
+    store: Path,
+    memory: int | None,
+    workers: int,
+    part: tuple[int, int] | None,
 ) -> Result:
     from radhard.campaign.collect import collect
 
     about: dict[str, Any] = {**ask.as_toml(), "data": prepared.data}
     with resumable(store) as bar:
-        found = collect([prepared.campaign], ask.budget(), store, bar, about, memory, workers)
-        return next(found)
+        asked = [prepared.campaign], ask.budget(), store, bar, about, memory, workers, part
+        return next(collect(*asked))
 
 
 def _print_json(result: Result, prepared: Prepared, software: Result | None) -> None:

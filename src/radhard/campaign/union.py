@@ -1,0 +1,119 @@
+"""Stores of one campaign, run in parts: looked through, and united."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from radhard.campaign.sealed import StoreError, replace_file
+from radhard.campaign.store import TENSORS, Folder, folders, shard_name
+
+#: What a campaign's folder has beside tables of faults.
+_BESIDE = ("campaign.toml", "strata.parquet", TENSORS)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What can be kept of a campaign's folder.
+
+    Attributes:
+        folder: of the campaign.
+        faults: in whole tables, by number of shard.
+        missing: shards before the last one of which there is no whole table.
+        damaged: why a file can't be used, by its path.
+    """
+
+    folder: Folder
+    faults: dict[int, int]
+    missing: tuple[int, ...]
+    damaged: dict[Path, str]
+
+
+def held_in(store: Path) -> list[Held]:
+    """Look through every file of a store.
+
+    Raises:
+        StoreError: where there is no campaign, or its own record can't be read.
+    """
+    return [_held(folder) for folder in folders(store)]
+
+
+def _held(folder: Folder) -> Held:
+    own, faults = Folder(folder.path, folder.about()["identity"]["id"]), dict[int, int]()
+    damaged: dict[Path, str] = {}
+    shards = own.shards()
+    for shard in shards:
+        try:
+            kept = own.kept(shard_name(shard))
+        except StoreError as error:
+            damaged[own.path / f"{shard_name(shard)}.parquet"] = str(error)
+            continue
+        if kept is not None:
+            faults[shard] = len(kept[0])
+    try:
+        own.space()
+    except StoreError as error:
+        damaged[own.path / "strata.parquet"] = str(error)
+    missing = tuple(shard for shard in range(max(faults, default=-1)) if shard not in faults)
+    return Held(own, faults, missing, damaged)
+
+
+def merge(stores: Sequence[Path | str], into: Path | str) -> list[Held]:
+    """Unite parts of campaigns, such as those that `collect` ran with ``shards``, into one store.
+
+    Nothing is written before all files were looked at. Of a shard that several parts have, the
+    table of most faults is taken: they are the same as far as they go.
+
+    Args:
+        stores: folders given to ``--out``, or to ``collect(store=...)``.
+        into: the united store, which may hold a part itself.
+
+    Returns:
+        what it holds then, by campaign.
+
+    Raises:
+        StoreError: for damaged files, which are named, or other campaigns of one name.
+
+    >>> merge([], "united")
+    Traceback (most recent call last):
+    ...
+    radhard.campaign.sealed.StoreError: no parts to merge: name the folders given to --out
+    """
+    into = Path(into)
+    if not stores:
+        raise StoreError("no parts to merge: name the folders given to --out")
+    parts = [held for store in stores for held in held_in(Path(store))]
+    if into.exists() and any(into.iterdir()):
+        parts += held_in(into)
+    ids: dict[str, str] = {}
+    for held in parts:
+        if held.damaged:
+            raise StoreError(next(iter(held.damaged.values())))
+        name, own = held.folder.path.name, held.folder.id
+        if ids.setdefault(name, own) != own:
+            raise StoreError(
+                f"{held.folder.path} holds the answer to another question than the other {name}: "
+                "merge parts of one campaign"
+            )
+    for name in ids:
+        _unite([held for held in parts if held.folder.path.name == name], into / name)
+    return [held for held in held_in(into) if held.folder.path.name in ids]
+
+
+def _unite(parts: Sequence[Held], into: Path) -> None:
+    into.mkdir(parents=True, exist_ok=True)
+    best: dict[int, Held] = {}
+    for held in parts:
+        for shard, count in held.faults.items():
+            if shard not in best or count > best[shard].faults[shard]:
+                best[shard] = held
+    first = parts[0].folder.path
+    names = [(first / name, into / name) for name in _BESIDE if (first / name).exists()]
+    names += [
+        (held.folder.path / f"{shard_name(shard)}.parquet", into / f"{shard_name(shard)}.parquet")
+        for shard, held in best.items()
+    ]
+    for source, target in names:
+        if source.resolve() != target.resolve():
+            replace_file(target, source.read_bytes())
