@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import warnings
 from contextlib import nullcontext
-from typing import TextIO
+from types import FrameType
+from typing import NoReturn, TextIO
 
 from radhard.cli.again import command_of, say
 from radhard.cli.app import app
@@ -56,6 +58,10 @@ _FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 def main() -> None:
     """Run the command line: exit code 2 for wrong use, 1 for failure, 130 when interrupted."""
     warnings.showwarning = _show
+    for name in ("SIGTERM", "SIGHUP"):  # what schedulers and closed terminals send
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it
+            signal.signal(number, _interrupt)
     command = command_of(sys.argv[1:])
     if command is not None and command.repeated():
         sys.exit(0)
@@ -86,6 +92,11 @@ def main() -> None:
             text = f"{type(error).__name__}: {text} (RADHARD_DEBUG=1 shows where)"
         print(f"radhard: {text}", file=sys.stderr)
         sys.exit(2 if wrong_use else 1)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """As Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def _show(
