@@ -166,7 +166,7 @@ def _trade(points: Sequence[Point], chosen: Point | None) -> go.Figure:
             hoverinfo="skip", marker={"size": 20, "symbol": "circle-open", "color": "#000"},
         )  # fmt: skip
     figure.update_xaxes(title="logic cells", rangemode="tozero")
-    figure.update_yaxes(title="SDC-1 of a fault", type="log", tickformat=SHARES)
+    figure.update_yaxes(title="SDC-1 of a fault", type="log", tickformat=SHARES, dtick="D2")
     return styled(figure, height=520)
 
 
