@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from radhard.accel.chip import Accelerator, Software
@@ -22,7 +21,7 @@ from radhard.campaign.result import Result
 from radhard.campaign.shard import span
 from radhard.campaign.store import Folder
 from radhard.campaign.strike import Engine, Strike
-from radhard.campaign.windows import Reals, Window, Windows, several
+from radhard.campaign.windows import Window, Windows, margins_of, several
 from radhard.engine.guard import StepGuard
 from radhard.engine.segment import Golden
 from radhard.faults.corruption import Corruption
@@ -155,7 +154,7 @@ class Campaign:
         margins = np.zeros(len(labels))
         if several(len(labels), size):
             images = self.question.keys["fingerprint"]
-            margins = work.once(("margins", images), lambda: _margins(work))
+            margins = work.once(("margins", images), lambda: margins_of(work))
         key = "windows", self.question.keys["fingerprint"], size, self.seed
         return work.once(key, lambda: Windows.of(labels, margins, size, self.seed))
 
@@ -373,18 +372,6 @@ class Campaign:
         """Collect this campaign alone, in memory; see `radhard.collect`."""
         checked(until, self.metrics, bool(self.protections))
         return self.job(self.golden()).result(until)
-
-
-def _margins(work: Workload) -> Reals:
-    """How far each image's answer is from another one, as it is and by the size of outputs, (2, b).
-
-    Outputs grow with an image's scale, and what faults do to them as well.
-    """
-    with torch.no_grad():
-        logits = torch.cat([work.logits(some) for some in work.images.split(_BATCH)])
-    whole = torch.nan_to_num(logits.double(), 0.0, 1e30, -1e30)
-    lead, size = work.task.lead(whole), whole.flatten(1).abs().amax(1)
-    return torch.stack([lead, lead / size.clamp(min=1e-30)]).numpy()
 
 
 def _of_window(score: Score, window: Window) -> Score:

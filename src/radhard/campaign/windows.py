@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from radhard.faults.model import Integers
+from radhard.network.workload import Workload
 
 Reals = NDArray[np.float64]
 
 #: Steps of an octave of margin that count.
 _STEPS = 10
+#: Images that run at once.
+_BATCH = 100
 #: Sampled images of a shard, about, where there are as many.
 _SAMPLED = 32
 
@@ -183,3 +187,15 @@ def spread(labels: Integers, seed: int) -> Integers:
         own = rng.permutation(np.flatnonzero(labels == label))
         place[own] = (np.arange(len(own)) + rng.random()) / len(own)
     return np.argsort(place, kind="stable")
+
+
+def margins_of(work: Workload) -> Reals:
+    """How far each image's answer is from another one, as it is and by the size of outputs, (2, b).
+
+    Outputs grow with an image's scale, and what faults do to them as well.
+    """
+    with torch.no_grad():
+        logits = torch.cat([work.logits(some) for some in work.images.split(_BATCH)])
+    whole = torch.nan_to_num(logits.double(), 0.0, 1e30, -1e30)
+    lead, size = work.task.lead(whole), whole.flatten(1).abs().amax(1)
+    return torch.stack([lead, lead / size.clamp(min=1e-30)]).numpy()
