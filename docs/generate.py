@@ -201,7 +201,7 @@ _PROTECTIONS_TAIL = """
   without cycles (`nvdla`, `simt`, `software`) have no such comparators in it.
 - **Errors at a rate** strike weights in memory, and the bits that a code or a copy adds: `under_errors` has
   one wrong bit of a word corrected by `SECDED`, two loaded again, as an odd number is by `Parity`; `WeightSignature`
-  has its groups loaded again, whose signatures have no errors. Other protections of storage are refused there.
+  has its groups loaded again, or set to zero, whose signatures have no errors. Other protections of storage are refused there.
 - **Codes** belong to words of one value. Two upsets of one word at once do not happen by themselves;
   the fault models `multi-bit-flip` and `burst` make them.
 """

@@ -93,14 +93,16 @@ def test_three_copies_vote_bit_by_bit() -> None:
 def test_signatures_are_of_groups_of_words() -> None:
     given = words(0.05, count=300)
     read, size = rh.WeightSignature(8).read(given), -(-300 // 8)
+    lost = rh.WeightSignature(8, zero=True).read(given)
     for first in range(size):
         members = np.arange(first, 300, size)
         sums = [
             sum(int(w) - 256 * (int(w) > 127) for w in codes[members]) >> 7 & 3
             for codes in (given.before, given.after)
         ]
-        expected = (given.before if sums[0] != sums[1] else given.after)[members]
-        assert (read.codes[members] == expected).all()
+        wrong = sums[0] != sums[1]
+        assert (read.codes[members] == (given.before if wrong else given.after)[members]).all()
+        assert (lost.codes[members] == (0 if wrong else given.after[members])).all()
     assert read.alarm
 
 

@@ -1,11 +1,14 @@
 """Codes, copies and signatures of stored values, and repeated computation."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import radhard as rh
+from conftest import seeded
 from radhard.accel.readers import activated
 from radhard.engine.segment import Golden
 from radhard.protect.protection import Protection, Struck, hardened, spared, stopped_by
@@ -93,6 +96,53 @@ def test_signatures_see_changes_of_their_groups_top_bits(work) -> None:
     assert found[bit == 0].mean() < 0.1
     slow = [_signature_changed(work, seen, k, 4) for k in range(200)]
     assert found[:200].tolist() == slow
+
+
+class Twice(nn.Module):
+    """A layer that runs twice, behind one of other weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.again, self.last = nn.Linear(9, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x.flatten(1)))
+        return self.last(torch.relu(self.again(torch.relu(self.again(x)))))
+
+
+@pytest.mark.parametrize("fmt", [rh.FIXED16_10, rh.FLOAT16], ids=lambda f: f.name)
+def test_groups_that_become_zero_are_those_of_a_plain_pass(fmt: rh.NumberFormat) -> None:
+    """Each flagged fault against the network whose group of weights is overwritten by zeros."""
+    model = seeded(Twice())
+    images = torch.randn(20, 1, 3, 3, generator=torch.Generator().manual_seed(1))
+    work = rh.capture(model, images, model(images).argmax(1), format=fmt)
+    radar = WeightSignature(16, zero=True)
+    plain = rh.Campaign(work, rh.chips.Software(("weight",)), sampler=rh.Uniform())
+    space, golden = plain.space(), plain.golden()
+    faults = plain.draw(space, 3)
+    struck = Struck.of(space, faults, plain.chip.corrupt(work, space, faults))
+    found = plain.with_(protections=[radar]).outcomes(space, golden, faults)
+    bare, flagged = plain.outcomes(space, golden, faults), radar.stops(work, struck).harmless
+    assert 0.05 < flagged.mean() < 0.95
+    wrong, zeroed = 0, dict[tuple[int, int], rh.Workload]()
+    for k in range(len(faults)):
+        if not flagged[k]:
+            assert found["sdc1"][k] == bare["sdc1"][k]
+            continue
+        number, image = int(struck.corruption.layer[k]), images[faults.image[k]][None]
+        own = copy.deepcopy(model)
+        weight = (own.first, own.again, own.again, own.last)[number].weight.detach().view(-1)
+        groups = -(-len(weight) // 16)
+        weight[int(struck.corruption.element[k]) % groups :: groups] = 0
+        key = number, int(struck.corruption.element[k]) % groups
+        if key not in zeroed:
+            zeroed[key] = rh.capture(own, images, work.labels, format=fmt)
+        answers = [one.logits(image).argmax(1) for one in (zeroed[key], work)]
+        assert found["sdc1"][k] == bool(answers[0] != answers[1]), k
+        wrong += bool(answers[0] != answers[1])
+    assert wrong > 3
+    assert found["detected"][flagged].all()
+    assert radar.cost(work, rh.chips.SOFTWARE).rerun == 0
 
 
 def _signature_changed(work: rh.Workload, seen: Struck, k: int, size: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -14,12 +14,14 @@ from radhard.accel.chip import Accelerator
 from radhard.accel.readers import activated
 from radhard.campaign.replay import replaying
 from radhard.engine.guard import step_guard, watched_steps
+from radhard.engine.noisy import run_noisy
 from radhard.engine.resume import Resumed, continued
 from radhard.engine.segment import Golden
 from radhard.engine.trace import Trace
 from radhard.faults.corruption import Corruption
 from radhard.faults.fault import Faults
 from radhard.faults.model import FaultModel, Integers
+from radhard.faults.rate import NeuronErrors
 from radhard.faults.space import SiteSpace
 from radhard.metrics.outcome import Criterion, classify
 from radhard.network.task import ConfidenceOf
@@ -125,6 +127,8 @@ class Strike:
         struck = Struck.of(space, faults, corruption)
         stopped = stopped_by(self.protections, self.network, struck)
         run, otherwise = self._resumed(space, golden, faults, corruption, stopped)
+        for logits, chosen in self._replaced(golden, struck):
+            run.logits[chosen], otherwise[chosen] = logits, logits
         labels = self.network.labels[torch.from_numpy(faults.image)]
         given = (run.logits, run.golden, labels, run.detected, self.criteria)
         found = classify(self.network.task, *given, self.confidence_of, otherwise)
@@ -158,6 +162,25 @@ class Strike:
         alarms[place] |= run.alarms[went]
         alarms = torch.cat([alarms, torch.from_numpy(stopped.alarmed)[:, None]], 1)
         return replace(run, logits=logits, golden=clean, alarms=alarms), otherwise
+
+    def _replaced(self, golden: Golden, struck: Struck) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits of networks that answer instead of the struck one, and for which faults."""
+        for part in self.protections:
+            if type(part).replaced is Protection.replaced:
+                continue
+            others = [other for other in self.protections if other is not part]
+            spared = stopped_by(others, self.network, struck).harmless
+            guard = step_guard(golden.guard, self.network) if golden.guard is not None else None
+            for network, numbers in part.replaced(self.network, struck):
+                chosen = numbers[~spared[numbers]]
+                image = torch.from_numpy(struck.corruption.image[chosen])
+                pairs = self.network.images[image], self.network.labels[image]
+                plain = self.network.with_(*pairs)
+                if len(chosen):
+                    own = run_noisy(
+                        network.with_(*pairs), NeuronErrors(0.0), {}, (0, 0), guard, plain
+                    )
+                    yield own.logits.to(golden.workload.device), torch.from_numpy(chosen)
 
     def _run(
         self, space: SiteSpace, golden: Golden, faults: Faults, corruption: Corruption

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import ClassVar, Protocol, runtime_checkable
@@ -96,6 +96,15 @@ class Protection(Protocol):
     def stops(self, workload: Workload, faults: Struck) -> Stopped:
         """Which faults a check finds, or a copy makes up for, before they can spread."""
         return Stopped.none(len(faults.corruption))
+
+    def replaced(
+        self, workload: Workload, faults: Struck
+    ) -> Iterator[tuple[Workload, NDArray[np.int64]]]:
+        """Networks that answer instead of the struck one, each with the numbers of its faults.
+
+        These are among the faults that it `stops`.
+        """
+        yield from ()
 
     def read(self, words: Words) -> Read | None:
         """What it reads of stored words with errors at a rate; ``None`` where it has no such say.

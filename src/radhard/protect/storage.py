@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from radhard.accel.chip import Accelerator
 from radhard.accel.readers import activated
 from radhard.faults.rate import Read, Words
 from radhard.faults.space import SiteSpace, Stratum
 from radhard.formats.twos import signed
+from radhard.network.stored import with_stored
 from radhard.network.workload import Workload
 from radhard.protect.area import (
     parity_logic,
@@ -221,13 +223,16 @@ class WeightSignature(Protection):
     """Two bits of the sum of each group of weights, checked before weights are used (RADAR).
 
     After Li et al., DATE'21: groups are interleaved, and the two bits from the sign bit's place on
-    decide. A group with another signature is loaded again, where RADAR sets it to zero. Signatures
-    are checked when weights are loaded, so they see what is wrong in the memory that all weights
-    lie in, as on `radhard.chips.SOFTWARE`. A copy in a chip's own memory is struck after that.
+    decide. A group with another signature is loaded again, or set to zero, as RADAR does, and the
+    inference goes on. Signatures are checked when weights are loaded, so they see what is wrong in
+    the memory that all weights lie in, as on `radhard.chips.SOFTWARE`. A copy in a chip's own
+    memory is struck after that.
 
     Attributes:
         group: weights per group, at least 2.
         components: where weights are stored that are checked when loaded.
+        zero: whether all weights of a group with another signature become 0; else they are loaded
+            again.
 
     Raises:
         ValueError: for groups of fewer; from `harden` and `cost`, for a component that holds copies
@@ -236,6 +241,7 @@ class WeightSignature(Protection):
 
     group: int = 16
     components: tuple[str, ...] = ("weight",)
+    zero: bool = False
 
     def __post_init__(self) -> None:
         if self.group < 2:
@@ -266,8 +272,24 @@ class WeightSignature(Protection):
             found[here] = self._changed(workload, int(number), faults, here)
         return Stopped(found, found)
 
+    def replaced(
+        self, workload: Workload, faults: Struck
+    ) -> Iterator[tuple[Workload, NDArray[np.int64]]]:
+        """Where groups become zero, the network without these weights, group by group."""
+        hit = (
+            np.flatnonzero(self.stops(workload, faults).harmless) if self.zero else np.zeros(0, int)
+        )
+        layer, element = faults.corruption.layer[hit], faults.corruption.element[hit]
+        for number in np.unique(layer).tolist():
+            size = workload.weight(number).numel()
+            groups = -(-size // self.group)
+            of = element % groups
+            for group in np.unique(of[layer == number]).tolist():
+                lost = torch.arange(group, size, groups)
+                yield _without(workload, number, lost), hit[(layer == number) & (of == group)]
+
     def read(self, words: Words) -> Read:
-        """Groups with another signature are loaded again; signatures have no errors."""
+        """Groups with another signature are loaded again, or zero; signatures have no errors."""
         before, after = (
             signed(torch.from_numpy(codes), words.width).numpy()
             for codes in (words.before, words.after)
@@ -278,7 +300,8 @@ class WeightSignature(Protection):
         for total, codes in zip(sums, (before, after), strict=True):
             np.add.at(total, group, codes)
         found = ((sums[0] >> top) & 3) != ((sums[1] >> top) & 3)
-        return Read(np.where(found[group], words.before, words.after), bool(found.any()))
+        mended = 0 * words.before if self.zero else words.before
+        return Read(np.where(found[group], mended, words.after), bool(found.any()))
 
     def _changed(
         self, workload: Workload, number: int, faults: Struck, here: NDArray[np.int64]
@@ -308,4 +331,16 @@ class WeightSignature(Protection):
         ]
         bits = 2.0 * sum(-(-weights // self.group) for weights in held)
         area = share(bits, chip, workload)
-        return Cost(operations=sum(held), memory_bits=bits, area=area, rerun=1.0)
+        rerun = 0.0 if self.zero else 1.0
+        return Cost(operations=sum(held), memory_bits=bits, area=area, rerun=rerun)
+
+
+def _without(workload: Workload, number: int, lost: Tensor) -> Workload:
+    """The network with some weights 0, in all layers that read them."""
+    weights = {number: workload.weight(number).clone()}
+    weights[number].view(-1)[lost] = 0
+    for later, places in workload.shared.get(number, {}).items():
+        own = places[lost]
+        weights[later] = workload.weight(later).clone()
+        weights[later].view(-1)[own[own >= 0]] = 0
+    return with_stored(workload, weights)

@@ -61,6 +61,11 @@ def guards(campaign: Campaign, learning: Workload) -> list[Watched]:
         searched = ClippedActivation().learned(learning).tuned(few, (1e-4, 1e-3), 1, (2, 3))
         found.append(("clipped activation, thresholds searched", searched))
         found.append(("smooth bounds of neurons, trained", BoundedNeuron().trained(learning)))
+    held = {
+        s.component for s in campaign.chip.sites(campaign.network).strata if s.storage == "value"
+    }
+    if "weight" in held:
+        found.append(("signatures, flagged groups of weights to zero", WeightSignature(zero=True)))
     found.append(("clamp of all outputs", ColumnClamp().learned(learning)))
     found.append(("value threshold, 8 deviations", ValueThreshold(8.0, 8.0).learned(learning)))
     gradients = NeuronGradientSuppressor(kappa=8.0, kappa_dense=8.0).best(learning)
