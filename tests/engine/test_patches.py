@@ -126,7 +126,7 @@ def near_a_carry(trace: Trace, corruption: Corruption) -> bool:
 
 
 @pytest.mark.parametrize("name", ["int8", "fixed16_10", "fp32", "fp64", "fixed32_10"])
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     blocks=st.lists(BLOCKS, min_size=1, max_size=3),
     side=st.integers(5, 12),
