@@ -166,21 +166,20 @@ class Strike:
     def _replaced(self, golden: Golden, struck: Struck) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits of networks that answer instead of the struck one, and for which faults."""
         for part in self.protections:
-            if type(part).replaced is Protection.replaced:
-                continue
             others = [other for other in self.protections if other is not part]
-            spared = stopped_by(others, self.network, struck).harmless
-            guard = step_guard(golden.guard, self.network) if golden.guard is not None else None
+            spared: Flags | None = None
             for network, numbers in part.replaced(self.network, struck):
+                if spared is None:
+                    spared = stopped_by(others, self.network, struck).harmless
                 chosen = numbers[~spared[numbers]]
+                if not len(chosen):
+                    continue
+                guard = step_guard(golden.guard, self.network) if golden.guard is not None else None
                 image = torch.from_numpy(struck.corruption.image[chosen])
                 pairs = self.network.images[image], self.network.labels[image]
-                plain = self.network.with_(*pairs)
-                if len(chosen):
-                    own = run_noisy(
-                        network.with_(*pairs), NeuronErrors(0.0), {}, (0, 0), guard, plain
-                    )
-                    yield own.logits.to(golden.workload.device), torch.from_numpy(chosen)
+                own, plain = network.with_(*pairs), self.network.with_(*pairs)
+                run = run_noisy(own, NeuronErrors(0.0), {}, (0, 0), guard, plain)
+                yield run.logits.to(golden.workload.device), torch.from_numpy(chosen)
 
     def _run(
         self, space: SiteSpace, golden: Golden, faults: Faults, corruption: Corruption

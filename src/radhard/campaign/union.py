@@ -20,14 +20,18 @@ class Held:
     Attributes:
         folder: of the campaign.
         faults: in whole tables, by number of shard.
-        missing: shards before the last one of which there is no whole table.
         damaged: why a file can't be used, by its path.
     """
 
     folder: Folder
     faults: dict[int, int]
-    missing: tuple[int, ...]
     damaged: dict[Path, str]
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Shards before the last one of which there is no whole table."""
+        last = max(self.faults, default=-1)
+        return tuple(shard for shard in range(last) if shard not in self.faults)
 
 
 def held_in(store: Path) -> list[Held]:
@@ -55,8 +59,7 @@ def _held(folder: Folder) -> Held:
         own.space()
     except StoreError as error:
         damaged[own.path / "strata.parquet"] = str(error)
-    missing = tuple(shard for shard in range(max(faults, default=-1)) if shard not in faults)
-    return Held(own, faults, missing, damaged)
+    return Held(own, faults, damaged)
 
 
 def merge(stores: Sequence[Path | str], into: Path | str) -> list[Held]:
@@ -96,12 +99,13 @@ def merge(stores: Sequence[Path | str], into: Path | str) -> list[Held]:
                 f"{held.folder.path} holds the answer to another question than the other {name}: "
                 "merge parts of one campaign"
             )
-    for name in ids:
-        _unite([held for held in parts if held.folder.path.name == name], into / name)
-    return [held for held in held_in(into) if held.folder.path.name in ids]
+    return [
+        _united([held for held in parts if held.folder.path.name == name], into / name)
+        for name in ids
+    ]
 
 
-def _unite(parts: Sequence[Held], into: Path) -> None:
+def _united(parts: Sequence[Held], into: Path) -> Held:
     into.mkdir(parents=True, exist_ok=True)
     best: dict[int, Held] = {}
     for held in parts:
@@ -117,3 +121,5 @@ def _unite(parts: Sequence[Held], into: Path) -> None:
     for source, target in names:
         if source.resolve() != target.resolve():
             replace_file(target, source.read_bytes())
+    faults = {shard: best[shard].faults[shard] for shard in sorted(best)}
+    return Held(Folder(into, parts[0].folder.id), faults, {})

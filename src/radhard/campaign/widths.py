@@ -57,9 +57,7 @@ class Widths:
         """
         work, pairs, _ = self._network()
         bits, _, headroom = words.removeprefix("qat").partition("+")
-        if not bits:
-            raise ValueError(f"bits {words!r} can't be read: use 8, w4a8, 8+1 for headroom, qat4")
-        if headroom and not headroom.isdecimal():
+        if not bits or (headroom and not headroom.isdecimal()):
             raise ValueError(f"bits {words!r} can't be read: use 8, w4a8, 8+1 for headroom, qat4")
         plan = Quantisation.parse(bits)
         plan = replace(plan, headroom=int(headroom or 0), power_of_two=self.power_of_two)

@@ -15,8 +15,7 @@ def check_known(given: Iterable[object], known: Collection[str], who: str, what:
     Raises:
         ValueError: naming those that are not, with the nearest; or for one name instead of several.
     """
-    if isinstance(given, str):
-        raise ValueError(f"{who}: {what} {given!r} is one name where several can be: ({given!r},)")
+    _check_several(given, who, what)
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4) or sorted(known)
@@ -32,11 +31,15 @@ def check_once(given: Collection[object], who: str, what: str) -> None:
     Raises:
         ValueError: naming one that is repeated.
     """
-    if isinstance(given, str):
-        raise ValueError(f"{who}: {what} {given!r} is one name where several can be: ({given!r},)")
+    _check_several(given, who, what)
     twice = sorted({str(one) for one in given if list(given).count(one) > 1})
     if twice:
         raise ValueError(f"{who}: {what} {twice[0]} is given twice: once protects as much")
+
+
+def _check_several(given: object, who: str, what: str) -> None:
+    if isinstance(given, str):
+        raise ValueError(f"{who}: {what} {given!r} is one name where several can be: ({given!r},)")
 
 
 def protected_strata(
