@@ -51,7 +51,6 @@ class Row:
     rows: int
     pool: int
     whole_per_second: Spread
-    patches_per_second: Spread
     campaign_shard_per_second: Spread
     plain_per_second: Spread
     plain_batch: int
@@ -85,9 +84,8 @@ def measured(name: str, fmt: str, device: torch.device, rounds: int) -> Row:
     trace = rh.record(work, batched=True)
     there = model.to(device)
     jobs = [
-        injections(work, trace, faults, False),
-        injections(work, trace, faults, True),
-        injections(work, trace, 2000, False),
+        injections(work, trace, faults),
+        injections(work, trace, 2000),
     ]
     plain, plain_batch = _best(lambda batch: inference(there, images.to(device), batch), device)
     other, other_batch = None, None
@@ -98,17 +96,16 @@ def measured(name: str, fmt: str, device: torch.device, rounds: int) -> Row:
     rates = []
     for _ in range(rounds):
         rates.append([_rate(job, device) if job else 0.0 for job in (*jobs, plain, other)])
-    whole, patches, shard, alone, theirs = (spread([one[k] for one in rates]) for k in range(5))
-    best = [max(one[0], one[1]) for one in rates]
+    whole, shard, alone, theirs = (spread([one[k] for one in rates]) for k in range(4))
     return Row(
-        name, fmt, _name(device), trace.rows, trace.pool, whole, patches, shard, alone,
+        name, fmt, _name(device), trace.rows, trace.pool, whole, shard, alone,
         plain_batch, theirs if other else None, other_batch,
-        spread([a / one[3] for a, one in zip(best, rates, strict=True)]),
-        spread([a / one[4] for a, one in zip(best, rates, strict=True)]) if other else None,
+        spread([one[0] / one[2] for one in rates]),
+        spread([one[0] / one[3] for one in rates]) if other else None,
     )  # fmt: skip
 
 
-def injections(work: Workload, trace: Trace, count: int, patches: bool) -> Job:
+def injections(work: Workload, trace: Trace, count: int) -> Job:
     """Ours: fresh flips of neurons, their logits, and whether the top class is another one."""
     plain = work.on(torch.device("cpu"))
     space, rng = rh.software_space(plain, ("activation",)), np.random.default_rng(2)
@@ -116,7 +113,7 @@ def injections(work: Workload, trace: Trace, count: int, patches: bool) -> Job:
     def job() -> int:
         faults = rh.Uniform().draw(space, count, rng)
         corruption = rh.chips.SOFTWARE.corrupt(plain, space, faults)
-        run = rh.resume(trace, corruption, patches=patches)
+        run = rh.resume(trace, corruption)
         (run.logits.argmax(1) != run.golden.argmax(1)).sum().item()
         return count
 
@@ -187,8 +184,7 @@ def _line(row: Row) -> str:
     if row.vs_pytorchfi:
         other = "{:.1f} x PyTorchFI ({:.1f} to {:.1f})".format(*row.vs_pytorchfi)
     return (
-        f"{row.network:12} {row.format:5} {row.whole_per_second[0]:10,.0f}/s whole "
-        f"{row.patches_per_second[0]:10,.0f}/s as patches  "
+        f"{row.network:12} {row.format:5} {row.whole_per_second[0]:10,.0f}/s  "
         + "{:.1f} x plain ({:.1f} to {:.1f})  ".format(*row.vs_plain)
         + other
     )

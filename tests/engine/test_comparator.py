@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import radhard as rh
 from conftest import seeded
+from engine.test_differences import BLOCKS, Block, Made, near_a_carry
 from engine.test_oracle import TOLERANCE, random_corruptions, relative, strike
-from engine.test_patches import BLOCKS, Block, Made, near_a_carry
 from oracles.comparator import Comparators
 from oracles.forward import plain_logits
 from radhard.faults.corruption import Corruption

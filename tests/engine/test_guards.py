@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import radhard as rh
 from conftest import seeded
 from engine.test_oracle import random_corruptions, relative
-from radhard.engine.passage import compiled, enterable, followed
+from radhard.engine.passage import enterable, followed
 from radhard.faults.corruption import OPERANDS
 from radhard.network.workload import Workload
 from radhard.protect.bound import ClippedActivation, RangeRestriction, ValueThreshold
@@ -78,7 +78,6 @@ def test_local_guards_end_runs_alike(name: str, fmt: str) -> None:
     training, work = works(fmt)
     guard = joined(LOCAL[name](training), work)
     trace = rh.record(work, guard)
-    assert compiled(trace)
     assert followed(trace)
     assert enterable(trace)
     alarms, apart, faults = 0, 0, 0

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine import kernel
-from radhard.engine.maps import Maps, Read
-from radhard.engine.patch import Plane
+from radhard.engine.maps import Maps, Plane, Read
 from radhard.engine.rounding import Rounding, cut_of, rounding_of
 from radhard.engine.sparse import Boxes, Chain, Reach, Stage, State
 from radhard.network.arithmetic import Arithmetic, Parameters

@@ -112,7 +112,7 @@ def _read_steps(workload: Workload, last: Sequence[int]) -> set[int]:
     """The steps whose golden values faulty runs read.
 
     Those that runs start from, which are live at the end of a layer or operands of one; and the
-    surroundings of patches, which operations on more than one value at a time read.
+    surroundings of differences, which operations on more than one value at a time read.
     """
     program = workload.program
     read = {program.output}

@@ -14,25 +14,21 @@ from radhard.engine.change import Change, altered, of_channels
 from radhard.engine.maps import Maps, Read, plane_of
 from radhard.engine.reweigh import struck_channels, tapped
 from radhard.engine.sparse import Entrance, Front, Stage, State
-from radhard.engine.spread import Pool
 from radhard.engine.stage import Barrier, Plan, planned
 from radhard.engine.strike import held_inputs, under_padding
 from radhard.engine.trace import Trace
 from radhard.engine.watch import watchable, watched
+from radhard.engine.whole import Pool
 from radhard.faults.corruption import Corruption
 
 #: The types of values that kernels know.
 _REALS = (torch.float32, torch.float64)
 
 
-def compiled(trace: Trace) -> bool:
-    """Whether compiled kernels can serve the runs of a trace."""
-    return not trace.batched and trace.logits.dtype in _REALS and trace.finite
-
-
 def followed(trace: Trace) -> bool:
-    """Whether what watches a trace, if anything, can look at differences alone."""
-    return trace.guard is None or (compiled(trace) and watchable(trace))
+    """Whether compiled kernels can serve the runs of a trace, and its guard look at differences."""
+    served = not trace.batched and trace.logits.dtype in _REALS and trace.finite
+    return served and (trace.guard is None or watchable(trace))
 
 
 def enterable(trace: Trace) -> Collection[int]:

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from radhard.engine import entry, gather
-from radhard.engine.maps import Maps, Read
-from radhard.engine.patch import Plane
+from radhard.engine.maps import Maps, Plane, Read
 from radhard.engine.reweigh import one_channel, tapped
 from radhard.engine.sparse import Entrance, State
 from radhard.engine.trace import Trace

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from radhard.engine import gather
 from radhard.engine.layerstage import ONE_TO_ONE, numbers_of, reach_of
-from radhard.engine.maps import Read
-from radhard.engine.patch import Plane
+from radhard.engine.maps import Plane, Read
 from radhard.engine.sparse import Boxes, Stage, State
 from radhard.network.arithmetic import Arithmetic, Parameters
 from radhard.network.layer import Layer

@@ -13,9 +13,8 @@ from torch import Tensor
 from radhard.engine.again import Again
 from radhard.engine.change import Change
 from radhard.engine.device import exactly
-from radhard.engine.guard import Seen, Wrong, guarded, watched_steps
+from radhard.engine.guard import Seen, Wrong, guarded
 from radhard.engine.passage import (
-    compiled,
     enterable,
     followed,
     from_inputs,
@@ -23,18 +22,13 @@ from radhard.engine.passage import (
     from_weights,
     passed,
 )
-from radhard.engine.patch import Windows, mapped, struck_patch
 from radhard.engine.sparse import Front
-from radhard.engine.spread import Pool, spread
 from radhard.engine.strike import by_operand, single, struck_outputs, struck_values
-from radhard.engine.trace import Trace, filled, run_steps
+from radhard.engine.trace import Trace
 from radhard.engine.trial import trusted
+from radhard.engine.whole import Observer, Pool, walked
 from radhard.faults.corruption import OPERANDS, Corruption
-from radhard.network.program import Span
 from radhard.network.workload import HOST
-
-#: Sees runs pass a step: numbers of the corruptions (k,), faulty and golden values (k, elements).
-Observer = Callable[[Tensor, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,11 +70,11 @@ def resume(
 ) -> Resumed:
     """Run the network under each corruption, from its layer on.
 
-    Differences are followed while that is cheaper; then whole tensors are run. So they are from
-    the start where following differences fails a trial, of which there is a warning. Whole runs
-    walk through the network together: each joins where it begins, and leaves as soon as nothing
-    that is still to be read differs from the golden run. The result for one fault does not depend
-    on the others, nor on ``pool``.
+    Differences are followed by compiled kernels on the CPU, as far as there are some; then whole
+    tensors are run. So they are from the start on other devices, and where following differences
+    fails a trial, of which there is a warning. Whole runs walk through the network together: each
+    joins where it begins, and leaves as soon as nothing that is still to be read differs from the
+    golden run. The result for one fault does not depend on the others, nor on ``pool``.
 
     Not-a-number and infinities flow through the network by the rules of IEEE 754 where the format
     has them; a not-a-number differs from everything.
@@ -89,20 +83,16 @@ def resume(
         trace: the golden run.
         corruption: n corruptions.
         pool: faults in flight at once, as the trace says where ``None``.
-        patches: whether differences are followed, or whole tensors run from the start, the simpler
-            way. ``None`` for what is faster: differences on the CPU, whole tensors elsewhere.
+        patches: ``False`` to run whole tensors from the start, the simpler way; otherwise
+            differences are followed where they can be.
         watch: by step, who is to see the runs pass; they are then run as whole tensors. Runs that
             differ nowhere any more have been finished and are not shown.
 
     Returns:
         Logits in the order of ``corruption``, and all that comes with them, on the host.
     """
-    if patches is None:
-        patches = trace.workload.device == HOST
-    follows = patches and followed(trace) and trace.finite and not watch
-    if follows:
-        entries = enterable(trace) if compiled(trace) else mapped(trace)
-        follows = trusted(trace, entries, _logits)
+    follows = patches is not False and followed(trace) and not watch
+    follows = follows and trusted(trace, enterable(trace), _logits)
     return _run(trace, corruption, follows, pool or trace.pool, watch or {}).on(HOST)
 
 
@@ -158,18 +148,15 @@ def _run(
     trace: Trace, corruption: Corruption, follows: bool, pool: int, watch: Mapping[int, Observer]
 ) -> Resumed:
     """See `resume`; ``follows`` says whether differences are followed."""
-    sparse = follows and compiled(trace)
-    windows = Windows(trace, trace.copies) if follows and not sparse else None
     run = _Runs.of(trace, corruption)
     n, device = len(corruption), trace.logits.device
     with torch.no_grad():
         for start in range(0, n, pool):
             flight = torch.arange(start, min(start + pool, n), device=device)
             waiting: dict[int, list[Pool]] = {}
-            fronts: dict[int, list[Front]] | None = {} if sparse else None
-            these = slice(start, start + pool)
-            for begun in _beginnings(trace, windows, fronts, corruption[these], flight, run.struck,
-                                     run.again):  # fmt: skip
+            fronts: dict[int, list[Front]] | None = {} if follows else None
+            these = corruption[start : start + pool]
+            for begun in _beginnings(trace, fronts, these, flight, run.struck, run.again):
                 waiting.setdefault(begun.position, []).append(begun)
             for left in passed(trace, fronts, run.logits, run.detected) if fronts else ():
                 waiting.setdefault(left.position, []).append(left)
@@ -200,7 +187,7 @@ class _Runs:
     def finish(self, waiting: dict[int, list[Pool]], watch: Mapping[int, Observer]) -> None:
         """Take those that wait at steps through the network."""
         with torch.no_grad():
-            for done in _walk(self.trace, waiting, self.detected, watch, self.again):
+            for done in walked(self.trace, waiting, self.detected, watch, self.again):
                 self.logits[done.fault] = done.values[self.trace.workload.program.output]
                 self.detected[done.fault] = done.detected
 
@@ -210,9 +197,13 @@ class _Runs:
 
 
 def _beginnings(
-    trace: Trace, windows: Windows | None, fronts: dict[int, list[Front]] | None,
-    corruption: Corruption, fault: Tensor, struck: Change, again: Again,
-) -> Iterator[Pool]:  # fmt: skip
+    trace: Trace,
+    fronts: dict[int, list[Front]] | None,
+    corruption: Corruption,
+    fault: Tensor,
+    struck: Change,
+    again: Again,
+) -> Iterator[Pool]:
     """The runs with whole values, each where its own begin; fills in ``struck``.
 
     Runs that compiled kernels take on are put into ``fronts`` instead, by the step of their layer.
@@ -235,7 +226,7 @@ def _beginnings(
             one = single(trace, number, part)
             alone = torch.from_numpy(one).to(place.device)
             enters = held if layer.step in entries else None
-            yield from _from_values(trace, windows, enters, number, part[one], place[alone], struck)
+            yield from _from_values(trace, enters, number, part[one], place[alone], struck)
             if not one.all():
                 part, place = part[~one], place[~alone]
                 if enters is not None:
@@ -255,7 +246,6 @@ def _note(struck: Change, fault: Tensor, change: Change) -> None:
 
 def _from_values(
     trace: Trace,
-    windows: Windows | None,
     enters: list[Front] | None,
     number: int,
     corruption: Corruption,
@@ -272,12 +262,6 @@ def _from_values(
     if enters is not None:
         wrong = element, golden, faulty
         enters.append(from_outputs(trace, number, fault, image, wrong))
-        return
-    if windows is not None and windows.plane(step):
-        patch = struck_patch(windows, step, element, golden, faulty)
-        pool = spread(windows, step, fault, image, patch)
-        if pool is not None:
-            yield pool
         return
     rows = trace.golden(step, image)
     rows[torch.arange(len(rows), device=rows.device), element] = faulty
@@ -311,85 +295,3 @@ def _shared(trace: Trace, number: int, corruption: Corruption) -> NDArray[np.boo
     stored = (corruption.operand == "weight") | (corruption.operand == "input")
     found: NDArray[np.bool_] = stored & ~single(trace, number, corruption)
     return found
-
-
-def _walk(
-    trace: Trace,
-    waiting: dict[int, list[Pool]],
-    detected: Tensor,
-    watch: Mapping[int, Observer],
-    again: Again,
-) -> list[Pool]:
-    """Take whole runs through the network, batch by batch, each joining at its position."""
-    last = len(trace.workload.program.steps) - 1
-    ends = {layer.step for layer in trace.workload.layers}
-    batches: list[Pool] = []
-    for position in sorted({*ends, *waiting, *watch, last}):
-        batches = [_advanced(trace, batch, position, again) for batch in batches]
-        new = waiting.pop(position, [])
-        if position < last:
-            given = detected, again
-            batches = [kept for batch in batches if (kept := _remaining(trace, batch, *given))]
-            new = [kept for pool in new if (kept := _remaining(trace, pool, *given))]
-        batches = _packed([*batches, *new], trace.rows)
-        for batch in batches if position in watch else ():
-            golden = trace.golden(position, batch.image)
-            watch[position](batch.fault, batch.values[position], golden)
-    return batches
-
-
-def _packed(pools: list[Pool], rows: int) -> list[Pool]:
-    """The same runs in batches of at most ``rows``; full batches are left as they are."""
-    full = [pool for pool in pools if len(pool.fault) == rows]
-    partial = [pool for pool in pools if len(pool.fault) != rows]
-    count = sum(len(pool.fault) for pool in partial)
-    if len(partial) == -(-count // rows) and all(len(pool.fault) < rows for pool in partial):
-        return pools
-    return [*full, *Pool.joined(partial).split(rows)]
-
-
-#: Values of a run that are compared first; where one differs the rest need not be looked at.
-_PROBES = 64
-
-
-def _remaining(trace: Trace, pool: Pool, detected: Tensor, again: Again) -> Pool | None:
-    """The runs that may still differ; notes the alarms of the others.
-
-    Those with a live value that is not golden, or whose wrong weight is yet to be read again.
-    """
-    same = torch.nonzero(~again.due(pool.fault, pool.position))[:, 0]
-    for probing in (True, False):
-        for step, rows in pool.values.items():
-            stride = max(1, rows.shape[1] // _PROBES | 1) if probing else 1
-            golden = trace.values[step][:, ::stride]
-            equal = rows[same, ::stride] == golden[pool.image[same]]
-            same = same[equal.all(1)]
-            if not len(same):
-                return pool
-    detected[pool.fault[same]] = pool.detected[same]
-    left = torch.ones(len(pool.fault), dtype=torch.bool, device=same.device)
-    left[same] = False
-    kept = torch.nonzero(left)[:, 0]
-    return pool.of(kept) if len(kept) else None
-
-
-def _advanced(trace: Trace, batch: Pool, position: int, again: Again) -> Pool:
-    """A batch of runs, taken on to ``position``."""
-    if position == batch.position:
-        return batch
-    count = len(batch.fault)
-    start = {step: filled(value, trace.rows) for step, value in batch.values.items()}
-    wanted = trace.live_after(position)
-    span = Span(batch.position + 1, position + 1, wanted, trace.last_reader)
-    met = {step for step in again.elements if span.first <= step < span.end}
-
-    def reread(step: int, output: Tensor, inputs: Tensor) -> Tensor:
-        return again.read(step, batch.fault, output, inputs) if step in met else output
-
-    given = (trace.guard, trace.rows, reread if met else None)
-    values, alarm = run_steps(trace.workload, start, span, *given)
-    kept = {step: values[step][:count] for step in wanted}
-    steps = watched_steps(trace.guard)
-    anew = torch.tensor([span.first <= step < span.end for step in steps], dtype=torch.bool)
-    detected = torch.where(anew.to(alarm.device), alarm[:count], batch.detected)
-    return Pool(position, batch.fault, batch.image, detected, kept)

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radhard.engine import tile
-from radhard.engine.maps import Maps, Read
-from radhard.engine.patch import Plane
+from radhard.engine.maps import Maps, Plane, Read
 
 Boxes = NDArray[np.int64]
 

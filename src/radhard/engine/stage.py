@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from radhard.engine import entry, kernel, pooling, tile
 from radhard.engine.layerstage import LayerStage, finish_of, numbers_of, reach_of
-from radhard.engine.maps import Maps, Read
-from radhard.engine.patch import Plane
+from radhard.engine.maps import Maps, Plane, Read
 from radhard.engine.probe import probed
 from radhard.engine.recompute import Recomputed
 from radhard.engine.rounding import rounding_of

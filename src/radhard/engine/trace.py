@@ -47,8 +47,7 @@ class Trace:
         alarms: (b, watched steps) where the guard raised a (false) alarm, in the order of steps.
         finite: whether no golden value is infinite or not a number: differences are numbers then.
         unwatched: the values of steps that a local guard corrects, before it does, (b, elements).
-        copies: golden values in other layouts, made when first needed.
-        maps: the same channels-last, for compiled kernels.
+        maps: golden values channels-last, for compiled kernels, made when first needed.
     """
 
     workload: Workload
@@ -62,7 +61,6 @@ class Trace:
     alarms: Tensor
     finite: bool
     unwatched: Mapping[int, Tensor] = field(default_factory=dict)
-    copies: dict[tuple[str, int, float], Tensor] = field(default_factory=dict)
     maps: dict[Any, Any] = field(default_factory=dict)
 
     @property

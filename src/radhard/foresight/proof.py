@@ -18,7 +18,7 @@ from torch import Tensor
 
 from radhard.engine.change import altered, of_channels
 from radhard.engine.layerstage import numbers_of
-from radhard.engine.patch import Windows
+from radhard.engine.maps import golden_sums
 from radhard.engine.rounding import rounding_of
 from radhard.engine.strike import by_operand, held_inputs, read_again
 from radhard.engine.trace import Trace
@@ -165,7 +165,7 @@ class _Place:
             or not (layout is not None and (layout.first or how.sums_are_outputs))
         ):  # fmt: skip
             return cls(chain)
-        sums = Windows(trace, trace.copies).all_sums(number)
+        sums = golden_sums(trace, number)
         if sums.dtype not in (torch.float32, torch.float64):
             return cls(chain)
         inputs = how.operand(trace.values[layer.operands[0]])

@@ -1,4 +1,4 @@
-"""Patches against plain forward passes, over networks that hypothesis makes up."""
+"""Differences against plain forward passes, over networks that hypothesis makes up."""
 
 from dataclasses import dataclass
 
@@ -156,7 +156,7 @@ def digits() -> tuple[rh.Workload, rh.SiteSpace]:
     return work, rh.software_space(work, ("activation",))
 
 
-def test_outcomes_of_patches_and_whole_tensors_agree(digits) -> None:
+def test_outcomes_of_differences_and_whole_tensors_agree(digits) -> None:
     """At least 99.99 % of 100,000 fp32 faults; the rest is printed with its logit margin."""
     work, space = digits
     trace = rh.record(work)
@@ -172,7 +172,7 @@ def test_outcomes_of_patches_and_whole_tensors_agree(digits) -> None:
         assert len(differ) <= 10, f"{name}: margins {margins}"
 
 
-def test_golden_infinities_turn_patches_off(residual: nn.Module, labels: Tensor) -> None:
+def test_golden_infinities_leave_no_differences(residual: nn.Module, labels: Tensor) -> None:
     """A network that overflows fault-free has no differences to follow; whole tensors are right."""
     images = torch.full((6, 2, 8, 8), 3e4)
     with pytest.warns(UserWarning, match="are not numbers; this begins at layer head"):
