@@ -6,7 +6,16 @@ import importlib
 import sys
 from pathlib import Path
 
-_SUBJECTS = {"accelerator", "architectures", "crossings", "networks", "overwrite", "populations"}
+_SUBJECTS = {
+    "accelerator",
+    "architectures",
+    "crossings",
+    "networks",
+    "overwrite",
+    "populations",
+    "products",
+    "rival",
+}
 NAMES = sorted(
     path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _SUBJECTS
 )

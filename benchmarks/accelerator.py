@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 import radhard as rh
 from benchmarks.networks import network
+from benchmarks.rival import pytorchfi
 from radhard.engine.trace import Trace
 from radhard.network.workload import Workload
 
@@ -90,7 +91,7 @@ def measured(name: str, fmt: str, device: torch.device, rounds: int) -> Row:
     plain, plain_batch = _best(lambda batch: inference(there, images.to(device), batch), device)
     other, other_batch = None, None
     if fmt == "fp32":
-        other, other_batch = _best(lambda batch: pytorchfi(there, images, batch, device), device)
+        other, other_batch = _best(lambda batch: pytorchfi(there, images.to(device), batch), device)
     for job in jobs:
         _rate(job, device, 0.0)  # warm up
     rates = []
@@ -130,13 +131,6 @@ def inference(model: nn.Module, images: Tensor, batch: int) -> Job:
         return batch
 
     return job
-
-
-def pytorchfi(model: nn.Module, images: Tensor, batch: int, device: torch.device) -> Job | None:
-    """Theirs, as in `benchmarks.engine`; ``None`` where it is not installed."""
-    from benchmarks import engine
-
-    return engine.pytorchfi(model, images.to(device), batch)
 
 
 def _best(make: Callable[[int], Job | None], device: torch.device) -> tuple[Job | None, int | None]:

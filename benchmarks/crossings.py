@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 import radhard as rh
-from benchmarks.gemm import SIDE, Job, cells, mixed, permuting, seconds
+from benchmarks.products import SIDE, Job, cells, mixed, permuting, seconds
 from radhard.arith.cell import Cells, rows_of
 from radhard.arith.expansion import expanded
 from radhard.arith.lookup import one_by_one, row_by_row

@@ -15,31 +15,27 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
 import torch
 from numba import njit
-from numpy.typing import NDArray
 
 import radhard as rh
-from radhard.arith.cell import Cells, rows_of
+from benchmarks.crossings import measured
+from benchmarks.products import SIDE, Job, cells, mixed, permuting, seconds
+from radhard.arith.cell import rows_of
 from radhard.arith.expansion import expanded
-from radhard.arith.factor import factored, terms_of
 from radhard.arith.gemm import kernel, matrix_sums
-from radhard.arith.lookup import cell_by_cell, row_by_row
-from radhard.arith.permute import permuted, permutes
+from radhard.arith.lookup import row_by_row
+from radhard.arith.permute import permutes
 from radhard.arith.thresholds import keep
 
 #: Rows of operands, terms and columns: a wide layer, it for one image, and layers of ResNet-20's
 #: and LeNet-5's kinds.
 SIZES = ((4096, 1152, 1024), (256, 1152, 1024), (8192, 288, 32), (16384, 144, 16), (5760, 25, 6))
-SIDE = 128
 LOOPS, FLOAT = ("scalar loop", "lookup loop"), "float32, torch"
-
-Job = Callable[[], object]
 
 
 def main(arguments: list[str]) -> None:
@@ -51,8 +47,6 @@ def main(arguments: list[str]) -> None:
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if asked.calibrate:
-        from benchmarks.crossings import measured
-
         found = measured()
         print(f"{found}\nkept in {keep(found)}, read by every later process")
         return
@@ -130,35 +124,6 @@ def jobs(t: int, k: int, n: int) -> dict[str, Job]:
     return of
 
 
-def cells(table: NDArray[np.int32], products: float = 0, sums: float = 0) -> Cells:
-    """An array of one multiplier, a share of whose elements has a stuck bit."""
-    rng, shape = np.random.default_rng(2), (SIDE, SIDE)
-    masks = []
-    for share, bits in ((products, 16), (sums, 32)):
-        hit, bit = rng.random(shape) < share, np.int64(1) << rng.integers(0, bits, shape)
-        up = rng.random(shape) < 0.5
-        masks.append(np.stack([np.where(hit, ~bit, -1), np.where(hit & up, bit, 0)]))
-    operand = np.zeros((2, *shape), np.uint8)
-    operand[0] = 255
-    return Cells(
-        table[None], np.zeros(shape, np.int64), operand, masks[0].astype(np.int32), masks[1],
-        np.array([16, 32, sums > 0], np.int64),
-    )  # fmt: skip
-
-
-def permuting(a, w, of: Cells, found) -> None:
-    """All products by permuting bytes."""
-    products = rows_of(of)
-    permuted(a, w, products, np.ones_like(products.sound), found)
-
-
-def mixed(a, w, of: Cells, fast: bool, found) -> None:
-    """Healthy products in float32, the others looked up."""
-    products = rows_of(of)
-    factored(a, w, terms_of(products, 16), ~products.sound, found)
-    (permuted if fast else cell_by_cell)(a, w, products, ~products.sound, found)
-
-
 @njit(nogil=True)
 def _scalar(a, w, table, found):
     for i in range(len(a)):
@@ -172,12 +137,3 @@ def _scalar(a, w, table, found):
                 total += table[a[i, k], w[j, k]]
                 k += 1
             found[i, j] += total
-
-
-def seconds(job: Job, least: float = 0.2) -> float:
-    """Of CPU time, as often as fills so many of them."""
-    begin, count = time.thread_time(), 0
-    while count == 0 or time.thread_time() < begin + least:
-        job()
-        count += 1
-    return (time.thread_time() - begin) / count

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from radhard.campaign.result import Result
+from radhard.campaign.estimates import Estimates
 from radhard.campaign.runs import Runs, common
 from radhard.faults.space import SiteSpace
 from radhard.metrics.fit import fit
@@ -44,8 +44,8 @@ class Difference:
     (True, 0.0)
     """
 
-    one: Result
-    other: Result
+    one: Estimates
+    other: Estimates
 
     @property
     def paired(self) -> bool:
@@ -182,7 +182,9 @@ class Compared(NamedTuple):
     fit: Estimate | None
 
 
-def compare(results: Sequence[Result], metric: str = "sdc1", baseline: int = 0) -> list[Compared]:
+def compare(
+    results: Sequence[Estimates], metric: str = "sdc1", baseline: int = 0
+) -> list[Compared]:
     """Results beside one of them, each with its difference and the interval of that.
 
     Args:
@@ -211,13 +213,14 @@ def compare(results: Sequence[Result], metric: str = "sdc1", baseline: int = 0) 
             f"baseline {baseline!r} of {len(results)} results can't be: use 0 to {len(results) - 1}"
         )
     metric = counted_as(metric)
+    base = results[baseline]
     return [
-        _compared(result, None if k == baseline else result - results[baseline], metric)
-        for k, result in enumerate(results)
+        _compared(result, None if result is base else Difference(result, base), metric)
+        for result in results
     ]
 
 
-def _compared(result: Result, gap: Difference | None, metric: str) -> Compared:
+def _compared(result: Estimates, gap: Difference | None, metric: str) -> Compared:
     if gap is None:
         return Compared(result.name, result[metric], None, False, None)
     rated = None not in (gap.one.space.rate_fit, gap.other.space.rate_fit)
