@@ -34,7 +34,7 @@ from benchmarks.overwrite import (
     weight_overwritten,
 )  # fmt: skip
 from radhard.engine.memory import keep_freed_memory
-from radhard.engine.passage import compiled, enterable
+from radhard.engine.passage import enterable, followed
 from radhard.faults.corruption import Corruption
 from radhard.network.workload import Workload
 
@@ -141,7 +141,7 @@ def _measured(subject: Subject, model: nn.Module, inputs: Any, work: Workload, t
     covered = work.covered
     return Row(
         subject.name, subject.source, len(work.layers),
-        len(enterable(trace)) if compiled(trace) else 0,
+        len(enterable(trace)) if followed(trace) else 0,
         round(covered.parameters, 4), round(covered.macs, 4), covered.missing,
         per_1000_s=round(seconds * 1000 / timed, 2),
         agree=agree, compared=compared, changed=changed,

@@ -34,7 +34,8 @@ def command_line() -> str:
     parts.append(
         "Exit codes: 0 done, 1 failure, 2 wrong use, 130 interrupted. `RADHARD_DATA` names a folder "
         "of data sets,\n`RADHARD_CACHE` the folder for downloads and trained weights; "
-        "`RADHARD_DEBUG=1` shows tracebacks,\n`RADHARD_ANSWERS=no` runs what was answered before.\n"
+        "`RADHARD_DEBUG=1` shows tracebacks,\n`RADHARD_ANSWERS=no` runs what was answered before and "
+        "captures what was captured before.\n"
     )
     return "\n".join(parts)
 

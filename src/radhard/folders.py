@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import os
+import site
+import sys
 from pathlib import Path
 
 import platformdirs
+
+#: Set to ``no``, nothing that was worked out is kept for later commands, nor anything kept used.
+SWITCH = "RADHARD_ANSWERS"
+
+
+def keeps() -> bool:
+    """Whether what is worked out may be kept in the cache, and what is kept used."""
+    return os.environ.get(SWITCH) != "no"
+
+
+def installed(file: str) -> bool:
+    """Whether a module is of Python, of an installed package, or of radhard."""
+    own = os.path.dirname(os.path.abspath(__file__))
+    places = (own, sys.prefix, sys.base_prefix, site.getusersitepackages())
+    return os.path.abspath(file).startswith(tuple(os.path.join(place, "") for place in places))
 
 
 def cache_place() -> Path:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import platform
-import site
 import sys
 import time
 import zlib
@@ -22,10 +21,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
-from radhard.folders import cache_place
+from radhard.folders import cache_place, installed, keeps
 
-#: Set to ``no``, nothing is kept, and nothing that was kept is printed.
-SWITCH = "RADHARD_ANSWERS"
 #: Verbs that only answer: what they write lies in a folder of results. Explorations also depend on
 #: tools outside of Python.
 _VERBS = ("assess", "run", "protect", "study", "list")
@@ -85,7 +82,7 @@ class Command:
             for name, module in list(sys.modules.items())
             if isinstance(file := getattr(module, "__file__", None), str) and os.path.isabs(file)
         }
-        if any(name not in _STARTS and not _installed(file) for name, file in files.items()):
+        if any(name not in _STARTS and not installed(file) for name, file in files.items()):
             return
         words = {part for word in self._words for part in (word, word.partition("=")[2]) if part}
         read = {*files.values(), *self._read, *map(os.path.abspath, filter(os.path.exists, words))}
@@ -112,7 +109,7 @@ _running: list[Command] = []
 
 def command_of(words: Sequence[str]) -> Command | None:
     """What is noted of a command; nothing of one that does more than answer."""
-    if os.environ.get(SWITCH) == "no" or os.environ.get("RADHARD_DEBUG"):
+    if not keeps() or os.environ.get("RADHARD_DEBUG"):
         return None
     return Command(words) if words and words[0] in _VERBS and "--help" not in words else None
 
@@ -169,15 +166,9 @@ def _state(path: str) -> State:
 
 
 def _matters(path: str) -> bool:
-    """Compiled code is made from what is noted, and devices hold no content."""
-    return "__pycache__" not in path and not path.startswith(("/proc/", "/sys/", "/dev/"))
-
-
-def _installed(file: str) -> bool:
-    """Whether a module is of Python, of an installed package, or of radhard."""
-    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    places = (own, sys.prefix, sys.base_prefix, site.getusersitepackages())
-    return os.path.abspath(file).startswith(tuple(os.path.join(place, "") for place in places))
+    """Compiled code and captured programs come from what is noted; devices hold no content."""
+    programs = str(cache_place() / "programs")
+    return "__pycache__" not in path and not path.startswith(("/proc/", "/sys/", "/dev/", programs))
 
 
 class _Tee:

@@ -19,7 +19,6 @@ from radhard.engine.rounding import rounding_of
 from radhard.engine.sparse import Boxes, Chain, Entrance, Stage, State
 from radhard.engine.trace import Trace
 from radhard.network.comparator import Comparator
-from radhard.network.export import affine_of
 from radhard.network.operation import (
     Elementwise,
     Geometry,
@@ -29,6 +28,7 @@ from radhard.network.operation import (
     Takes,
     Verb,
     Window,
+    affine_of,
     operation_of,
 )  # fmt: skip
 from radhard.network.program import Ref

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from radhard.engine.trace import Trace
-from radhard.network.export import affine_of
 from radhard.network.layer import Layer
-from radhard.network.operation import Elementwise, Verb, operation_of
+from radhard.network.operation import Elementwise, Verb, affine_of, operation_of
 from radhard.network.workload import Workload
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._export.serde import serialize
 
 from radhard.network.layout import CaptureError
 from radhard.network.pickled import ForeignError, tensors_in
@@ -130,7 +129,7 @@ class _Archive:
                 raise ForeignError(f"{name}, a {type(found).__name__} and no tensor")
             return found.detach()
         about = entry["tensor_meta"]
-        dtype = serialize.deserialize_scalar_type(about["dtype"])
+        dtype = _by_number("as_scalar_type")(about["dtype"])
         sizes, strides = ([part["as_int"] for part in about[key]] for key in ("sizes", "strides"))
         held = bytearray(self._read(member))
         flat = torch.frombuffer(held, dtype=dtype) if held else torch.empty(0, dtype=dtype)
@@ -340,6 +339,25 @@ _LISTS = {
         "as_sym_bool", "as_optional_tensor",
     )
 } | {"as_int_lists": "as_ints"}  # fmt: skip
+
+
+def _by_number(kind: str) -> Callable[[Any], Any]:
+    """What the numbers of types and orders of values stand for, which torch.export knows."""
+
+    def value(number: Any) -> Any:
+        from torch._export.serde import serialize  # which takes a second to import
+
+        orders = {
+            "as_memory_format": serialize._SERIALIZE_TO_TORCH_MEMORY_FORMAT,
+            "as_layout": serialize._SERIALIZE_TO_TORCH_LAYOUT,
+        }
+        if kind in orders:
+            return orders[kind][number]
+        return serialize.deserialize_scalar_type(number)
+
+    return value
+
+
 #: Arguments that stand for themselves; everything runs on the processor.
 _PLAIN: dict[str, Callable[[Any], Any]] = {
     "as_none": lambda _: None,
@@ -347,8 +365,6 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {
     "as_float": float,
     "as_string": str,
     "as_bool": bool,
-    "as_scalar_type": serialize.deserialize_scalar_type,
-    "as_memory_format": serialize._SERIALIZE_TO_TORCH_MEMORY_FORMAT.__getitem__,
-    "as_layout": serialize._SERIALIZE_TO_TORCH_LAYOUT.__getitem__,
+    **{kind: _by_number(kind) for kind in ("as_scalar_type", "as_memory_format", "as_layout")},
     "as_device": lambda _: torch.device("cpu"),
 }

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 
 from radhard.formats.catalogue import FLOAT32
 from radhard.formats.integer import IntegerFormat
@@ -19,21 +19,25 @@ from radhard.formats.number import NumberFormat
 from radhard.network.adopted import own_formats, unrounded
 from radhard.network.archive import program_in
 from radhard.network.comparator import NanRule, known_rule
-from radhard.network.coverage import covered_by
+from radhard.network.coverage import covered_by, macs_of
 from radhard.network.datapath import Datapaths, by_layer
-from radhard.network.export import exported, program_of
 from radhard.network.finder import layers_of
 from radhard.network.format import Formats
 from radhard.network.fuse import Captured, extremes_of
 from radhard.network.given import packed
+from radhard.network.inputs import Inputs
 from radhard.network.layer import Layer
 from radhard.network.layout import CaptureError
 from radhard.network.pairs import check_pairs
 from radhard.network.plain import evaluating, plain, tensor_of
 from radhard.network.program import Program
 from radhard.network.quantised import formats_in
+from radhard.network.remembered import Graph, remembered
 from radhard.network.silence import tell_of_readers, tell_of_silence
 from radhard.network.workload import Workload, formatted
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 
 def capture(
@@ -101,8 +105,7 @@ def capture(
     taken = plain(model)
     with torch.no_grad():
         with evaluating(taken) if isinstance(taken, nn.Module) else nullcontext():
-            graph = exported(taken, images, inputs)
-            program, weights = program_of(graph, images, inputs, output)
+            program, weights, stored, macs = _graph(taken, images, inputs, output)
         shapes = _shapes(program, images[:1])
         layers = _named_apart(layers_of(program, shapes))
         if not layers:
@@ -114,13 +117,31 @@ def capture(
         _check_labels(labels, shapes(program.output)[1:])
         extremes = extremes_of(program, layers, seen)
         title = name or type(taken).__name__
-        covered = covered_by(layers, program, graph, images[:1])
+        covered = covered_by(layers, program, stored, macs)
         captured = Captured(program, layers, extremes, covered)
         own = by_layer(arithmetic, layers) if arithmetic is not None else {}
         work = formatted(title, captured, asked, images, labels, rule, own)
     tell_of_silence(work, seen.to(work.images))
     tell_of_readers(work)
     return work
+
+
+def _graph(
+    model: nn.Module | ExportedProgram, images: Tensor, inputs: Inputs, output: str | None
+) -> Graph:
+    """The steps of a model, which a module need not be followed for where it was before."""
+
+    def made() -> Graph:
+        from radhard.network.export import exported, program_of  # torch.export takes a second
+
+        graph = exported(model, images, inputs)
+        own = {part.data_ptr(): part.numel() for _, part in graph.named_parameters()}
+        program, weights = program_of(graph, images, inputs, output)
+        return Graph(program, weights, sum(own.values()), macs_of(program, images[:1]))
+
+    if isinstance(model, nn.Module):
+        return remembered(model, images, inputs, output, made)
+    return made()
 
 
 def _formats(

@@ -6,12 +6,12 @@ back what these stand for. Such a pair becomes one step, or a constant with a fo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from radhard.formats.integer import IntegerFormat
@@ -19,7 +19,11 @@ from radhard.network.archive import ArchivedProgram
 from radhard.network.layout import CaptureError
 from radhard.network.onnxmodel import OnnxModel
 from radhard.network.operation import Coded
+from radhard.network.plain import is_exported
 from radhard.network.program import Ref, Step
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 #: Of the operations that torch.export's quantisation writes, and importers of other files.
 NAMESPACE = "quantized_decomposed"
@@ -32,8 +36,8 @@ def holds_codes(model: nn.Module | ExportedProgram) -> bool:
         return any(_is(op, "") for op in model.operations)
     if isinstance(model, OnnxModel):
         return model.quantised
-    parts = [model] if isinstance(model, ExportedProgram) else model.modules()
-    graphs = [part.graph for part in parts if isinstance(part, ExportedProgram | GraphModule)]
+    parts: Iterable[Any] = model.modules() if isinstance(model, nn.Module) else [model]
+    graphs = [part.graph for part in parts if is_exported(part) or isinstance(part, GraphModule)]
     return any(_is(node.target, "") for graph in graphs for node in graph.nodes)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.export import ExportedProgram
-from torch.utils.flop_counter import FlopCounterMode
 
 from radhard.formats.catalogue import FLOAT32
 from radhard.network.layer import Layer
@@ -36,9 +34,9 @@ class Covered:
 
 
 def covered_by(
-    layers: Sequence[Layer], program: Program, graph: ExportedProgram, image: Tensor
+    layers: Sequence[Layer], program: Program, stored: int, macs: Mapping[int, int]
 ) -> Covered:
-    """What these layers cover of a program, made from ``graph``; ``image`` is (1, ...)."""
+    """What these layers cover of a program of so many parameters, and of these `macs_of` steps."""
     weights = {
         number: program.steps[layer.operands[1]].constant
         for number, layer in enumerate(layers)
@@ -46,16 +44,15 @@ def covered_by(
     }
     shared = sharing_of(weights, [FLOAT32] * len(layers))
     struck = sum(int(first_read(shared, k, w.numel()).sum()) for k, w in weights.items())
-    own = dict(graph.named_parameters())
-    stored = sum({part.data_ptr(): part.numel() for part in own.values()}.values())
     stored = max(stored, struck, 1)  # weights can be buffers
-    missing = _missing(program, image, {layer.step for layer in layers})
-    macs = sum(layer.macs for layer in layers)
-    return Covered(
-        struck / stored,
-        macs / (macs + sum(missing.values())),
-        tuple(missing),
-    )
+    own = {layer.step for layer in layers}
+    missing: dict[str, int] = {}
+    for step, count in macs.items():
+        if step not in own and program.rows[step] is not None:
+            name = _title(program, step)
+            missing[name] = missing.get(name, 0) + count
+    ours = sum(layer.macs for layer in layers)
+    return Covered(struck / stored, ours / (ours + sum(missing.values())), tuple(missing))
 
 
 def _trilinear(one: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
@@ -63,22 +60,23 @@ def _trilinear(one: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) ->
     return 2 * one[0] * math.prod(weight)
 
 
-def _missing(program: Program, image: Tensor, layers: Collection[int]) -> dict[str, int]:
-    """Multiply-accumulates of the steps that are no layers, as a dispatcher of torch counts them.
+def macs_of(program: Program, image: Tensor) -> dict[int, int]:
+    """Multiply-accumulates of the steps for one image, as a dispatcher of torch counts them.
 
     What it counts does not depend on how an operation is written: einsum, cells of recurrent
     networks and transposed convolutions come apart into products of matrices.
     """
-    found: dict[str, int] = {}
+    from torch.utils.flop_counter import FlopCounterMode  # which takes a second to import
+
+    found: dict[int, int] = {}
     counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten._trilinear: _trilinear})
 
     def counted(index: int, values: Callable[[int], Any]) -> Any:
         before = counter.get_total_flops()
         result = program.steps[index].run(values)
         macs = (counter.get_total_flops() - before) // 2
-        if macs and index not in layers and program.rows[index] is not None:
-            name = _title(program, index)
-            found[name] = found.get(name, 0) + macs
+        if macs:
+            found[index] = macs
         return result
 
     with counter:

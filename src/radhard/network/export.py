@@ -9,7 +9,7 @@ import logging
 import operator
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -180,19 +180,6 @@ def _culprit(module: nn.Module, error: BaseException | None) -> str:
     return f"{layer} (line {line} of its source)" if line else layer
 
 
-def affine_of(steps: Sequence[Step], index: int) -> tuple[Tensor, Tensor]:
-    """Slope and offset per channel of a `batch_norm`, as it computes them itself."""
-    weight, bias, mean, variance = (
-        steps[part.step].constant if part is not None else None for part in steps[index].args[1:5]
-    )
-    assert mean is not None
-    assert variance is not None
-    eps = steps[index].args[5]
-    zero = torch.zeros_like(mean)[None, :, None, None]
-    slope = batch_norm(zero + 1, weight, None, 0 * mean, variance, eps)
-    return slope.reshape(-1), batch_norm(zero, weight, bias, mean, variance, eps).reshape(-1)
-
-
 def _is_identity(node: Node) -> bool:
     """Whether a node hands on its first argument unchanged."""
     if node.target in _COPIES:
@@ -298,7 +285,8 @@ def _placed(argument: Any, place: dict[Node, int]) -> Any:
     if isinstance(argument, dict):
         return {key: _placed(value, place) for key, value in argument.items()}
     if isinstance(argument, list | tuple):
-        return type(argument)(_placed(part, place) for part in argument)
+        parts = [_placed(part, place) for part in argument]
+        return parts if isinstance(argument, list) else tuple(parts)
     if isinstance(argument, torch.dtype) and argument.is_floating_point:
         return torch.float32  # which stands for the carrier
     return argument

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from radhard.network.coverage import Covered
-from radhard.network.export import affine_of
 from radhard.network.layer import Layer
 from radhard.network.operation import (
     Elementwise,
@@ -25,6 +24,7 @@ from radhard.network.operation import (
     Takes,
     Verb,
     Window,
+    affine_of,
     operation_of,
 )  # fmt: skip
 from radhard.network.program import Program, Ref, Step, references

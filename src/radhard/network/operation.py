@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -135,6 +135,19 @@ class Reduce(Operation):
 def batch_norm(x: Tensor, weight: Any, bias: Any, mean: Tensor, var: Tensor, eps: float) -> Tensor:
     """Batch normalisation with stored statistics, the operation that stands in programs."""
     return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+
+def affine_of(steps: Sequence[Step], index: int) -> tuple[Tensor, Tensor]:
+    """Slope and offset per channel of a `batch_norm`, as it computes them itself."""
+    weight, bias, mean, variance = (
+        steps[part.step].constant if part is not None else None for part in steps[index].args[1:5]
+    )
+    assert mean is not None
+    assert variance is not None
+    eps = steps[index].args[5]
+    zero = torch.zeros_like(mean)[None, :, None, None]
+    slope = batch_norm(zero + 1, weight, None, 0 * mean, variance, eps)
+    return slope.reshape(-1), batch_norm(zero, weight, bias, mean, variance, eps).reshape(-1)
 
 
 def cast(x: Tensor, held: torch.dtype, through: torch.dtype | None) -> Tensor:

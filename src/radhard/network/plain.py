@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from radhard.network.layout import CaptureError
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+
+def is_exported(model: object) -> TypeGuard[ExportedProgram]:
+    """Whether a model is a program of torch.export, which takes a second to import.
+
+    >>> import torch
+    >>> is_exported(torch.nn.Linear(4, 3))
+    False
+    """
+    module = sys.modules.get("torch.export")
+    return module is not None and isinstance(model, module.ExportedProgram)
 
 
 def plain(model: nn.Module | ExportedProgram) -> nn.Module | ExportedProgram:
@@ -35,7 +49,7 @@ def plain(model: nn.Module | ExportedProgram) -> nn.Module | ExportedProgram:
     >>> plain(torch.nn.DataParallel(torch.nn.Linear(4, 3)))
     Linear(in_features=4, out_features=3, bias=True)
     """
-    if isinstance(model, ExportedProgram):
+    if is_exported(model):
         _check_program(model)
         return model
     while (inner := _inside(model)) is not None:

@@ -6,11 +6,10 @@ import importlib
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 
 from radhard.network.archive import program_in
 from radhard.network.data import DataSet, data_named
@@ -24,6 +23,9 @@ from radhard.network.plain import tensor_of
 from radhard.network.quantised import formats_in
 from radhard.network.weights import trained
 from radhard.network.zoo import ZooModel, zoo_model
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.export import ExportedProgram
 
 from radhard.engine.guard import StepGuard
 from radhard.formats.catalogue import FLOAT32
@@ -21,6 +21,9 @@ from radhard.protect.gradient import Gate, GatedGuard, NeuronGradientSuppressor
 from radhard.protect.learn import LEAST, untaught
 from radhard.protect.protected import Alarms, Policy, Protected
 from radhard.protect.protection import Protection, joined, retuned
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 
 def harden(

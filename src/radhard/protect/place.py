@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from radhard.network.layer import Layer
@@ -55,5 +54,7 @@ def _of_inputs(matter: Reals, lost: Reals, taps: int) -> Reals:
 
 def _assigned(cost: Reals) -> NDArray[np.int64]:
     """The place of each row, a column of its own, at the least cost."""
+    from scipy.optimize import linear_sum_assignment  # which takes half a second to import
+
     places: NDArray[np.int64] = linear_sum_assignment(cost)[1].astype(np.int64)
     return places

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from scipy.special import ndtr
 
 from radhard.arith.weightmap import Mapped, variance_map, weight_map
 from radhard.protect.held import Held, Integers, Reals
@@ -162,6 +161,8 @@ def of_stuck_sums(held: Held) -> Reals:
     A stuck bit is wrong where the sum that passes has the other value there, which is as likely as
     for a normal sum of the same mean and variance.
     """
+    from scipy.special import ndtr  # which takes long to import
+
     found, cols = np.zeros(held.broken.size), held.broken.shape[1]
     weights = held.weights[held.codes].astype(np.float64)
     row, col = held.element // cols, held.element % cols

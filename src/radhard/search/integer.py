@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array
 
 #: Costs further apart than this are not told apart.
 _REACH = 1e7
@@ -89,6 +87,9 @@ class Model:
         Raises:
             RuntimeError: where the solver gives up.
         """
+        from scipy.optimize import Bounds, LinearConstraint, milp  # which takes long to import
+        from scipy.sparse import coo_array
+
         if any(row.most < 0 and not row.factors for row in self._rows):
             return None
         if not self._columns:
