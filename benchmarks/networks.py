@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -76,13 +79,142 @@ def mobilenet_v2() -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1280, 1000))
 
 
+class Dense(nn.Module):
+    """One layer of DenseNet: what it makes is put beside what it was given."""
+
+    def __init__(self, inputs: int, growth: int) -> None:
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(inputs), nn.Conv2d(inputs, growth, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.conv(torch.relu(self.norm(x)))], 1)
+
+
+def densenet() -> nn.Module:
+    """64 convolutions in three blocks, 32 x 32."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 24, 3, padding=1, bias=False)]
+    channels = 24
+    for block in range(3):
+        for _ in range(20):
+            layers.append(Dense(channels, 12))
+            channels += 12
+        if block < 2:
+            layers += [nn.Conv2d(channels, channels // 2, 1), nn.AvgPool2d(2)]
+            channels //= 2
+    head = nn.Linear(channels, 10)
+    return nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+
+
+class Block(nn.Module):
+    """One block of a transformer, written out; a decoder's tokens see earlier ones alone."""
+
+    def __init__(self, size: int, heads: int, causal: bool) -> None:
+        super().__init__()
+        self.heads, self.causal = heads, causal
+        self.one, self.two = nn.LayerNorm(size), nn.LayerNorm(size)
+        self.qkv, self.out = nn.Linear(size, 3 * size), nn.Linear(size, size)
+        self.mlp = nn.Sequential(nn.Linear(size, 4 * size), nn.GELU(), nn.Linear(4 * size, size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, size = x.shape
+        q, k, v = self.qkv(self.one(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        seen = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        x = x + self.out(seen.transpose(1, 2).reshape(b, n, size))
+        return x + self.mlp(self.two(x))
+
+
+class Transformer(nn.Module):
+    """Twelve blocks over 64 patches of an image; of a decoder the last place answers."""
+
+    def __init__(self, causal: bool) -> None:
+        super().__init__()
+        self.patch, self.causal = nn.Conv2d(3, 96, 4, 4), causal
+        self.place = nn.Parameter(torch.randn(64, 96) / 10)
+        self.blocks = nn.Sequential(*(Block(96, 4, causal) for _ in range(12)))
+        self.head = nn.Linear(96, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(self.patch(x).flatten(2).transpose(1, 2) + self.place)
+        return self.head(x[:, -1] if self.causal else x.mean(1))
+
+
+class Excited(nn.Module):
+    """An inverted residual with squeeze and excitation, as in MobileNetV3 and EfficientNet."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        hidden = 4 * inputs
+        self.up = nn.Sequential(nn.Conv2d(inputs, hidden, 1), nn.BatchNorm2d(hidden))
+        self.deep = nn.Conv2d(hidden, hidden, 3, stride, 1, groups=hidden)
+        self.norm = nn.BatchNorm2d(hidden)
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(hidden, inputs, 1), nn.ReLU(),
+            nn.Conv2d(inputs, hidden, 1), nn.Hardsigmoid(),
+        )  # fmt: skip
+        self.down = nn.Sequential(nn.Conv2d(hidden, outputs, 1), nn.BatchNorm2d(outputs))
+        self.adds = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        swish = nn.functional.hardswish
+        y = swish(self.norm(self.deep(swish(self.up(x)))))
+        y = self.down(y * self.gate(y))
+        return x + y if self.adds else y
+
+
+def excited() -> nn.Module:
+    """Nine blocks on 64 x 64."""
+    sizes = [(16, 16, 1), (16, 24, 2), (24, 24, 1), (24, 40, 2), (40, 40, 1), (40, 40, 1)]
+    sizes += [(40, 80, 2), (80, 80, 1), (80, 80, 1)]
+    first = [nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.Hardswish()]
+    last = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(80, 10)]
+    return nn.Sequential(*first, *(Excited(*one) for one in sizes), *last)
+
+
+class Temporal(nn.Module):
+    """A residual pair of dilated convolutions in one dimension, as in a TCN."""
+
+    def __init__(self, size: int, dilation: int) -> None:
+        super().__init__()
+        self.one, self.two = (
+            nn.Conv1d(size, size, 3, padding=dilation, dilation=dilation) for _ in range(2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.two(torch.relu(self.one(x))))
+
+
+class Series(nn.Module):
+    """A TCN over 16 channels and 256 samples, taken from (16, 16, 16) images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv1d(16, 32, 1), *(Temporal(32, 2**k) for k in range(5)))
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x.flatten(2)).mean(2))
+
+
+#: Networks beside those of the zoo, and the shapes of their images.
+OTHERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
+    "resnet18": (resnet18, (3, 224, 224)),
+    "resnet18-64": (resnet18, (3, 64, 64)),
+    "resnet18-32": (partial(resnet18, small=True), (3, 32, 32)),
+    "mobilenet_v2": (mobilenet_v2, (3, 224, 224)),
+    "densenet": (densenet, (3, 32, 32)),
+    "vit": (partial(Transformer, False), (3, 32, 32)),
+    "decoder": (partial(Transformer, True), (3, 32, 32)),
+    "squeeze": (excited, (3, 64, 64)),
+    "tcn": (Series, (16, 16, 16)),
+}
+
+
 def network(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
     """A network in evaluation mode and the shape of its images."""
     torch.manual_seed(0)
-    if name in {"resnet18", "mobilenet_v2"}:
-        model, shape = {"resnet18": resnet18, "mobilenet_v2": mobilenet_v2}[name](), (3, 224, 224)
-    elif name == "resnet18-32":
-        model, shape = resnet18(small=True), (3, 32, 32)
+    if name in OTHERS:
+        make, shape = OTHERS[name]
+        model = make()
     else:
         entry = zoo_model(name)
         model, shape = entry.build(entry.classes), entry.shape

@@ -21,8 +21,7 @@ import torch
 import radhard as rh
 from benchmarks.engine import PLANS
 from benchmarks.networks import network
-from radhard.engine import passage
-from radhard.engine import resume as whole
+from radhard.engine import passage, whole
 from radhard.engine.memory import keep_freed_memory
 
 

@@ -62,8 +62,13 @@ def measure(times: int) -> dict[str, float]:
 
 def seconds(place: Path, words: list[str], more: dict[str, str]) -> float:
     """CPU seconds of one command, in user and system mode."""
-    around = {**os.environ, "OMP_NUM_THREADS": "1", "RADHARD_CACHE": str(place / "cache"), **more}
+    return cpu_seconds([*_RADHARD, *words], place, {"RADHARD_CACHE": str(place / "cache"), **more})
+
+
+def cpu_seconds(command: list[str], place: Path, more: dict[str, str]) -> float:
+    """CPU seconds of one process and its children."""
+    around = {**os.environ, "OMP_NUM_THREADS": "1", **more}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([*_RADHARD, *words], cwd=place, env=around, check=True, capture_output=True)
+    subprocess.run(command, cwd=place, env=around, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

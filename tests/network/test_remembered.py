@@ -147,6 +147,16 @@ def test_damaged_files_are_made_anew(exports: Exports, tmp_path: Path, damage: s
     assert exports.count <= 2
 
 
+def test_equal_weights_are_not_taken_for_one(exports: Exports) -> None:
+    """One stored weight that two layers read is struck for both of them."""
+    one = seeded(nn.Sequential(nn.Flatten(), nn.Linear(36, 36), nn.Linear(36, 36)), 5).eval()
+    one[2].load_state_dict(one[1].state_dict())
+    tied = nn.Sequential(nn.Flatten(), one[1], one[1]).eval()
+    works = [rh.capture(net, images(), LABELS) for net in (one, tied, one, tied)]
+    assert exports.count == 2
+    assert [bool(work.shared) for work in works] == [False, True, False, True]
+
+
 class Runs:
     """Makes a file when it is unpickled."""
 
