@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import radhard as rh
 from radhard.accel.chips import chips
-from radhard.campaign.job import Progress
+from radhard.campaign.progress import Progress
 from radhard.campaign.store import Folder, folders
 from radhard.engine.segment import Golden
 from radhard.protect.catalogue import protection_named

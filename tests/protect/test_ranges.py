@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 import radhard as rh
 from radhard.cli.app import app
-from radhard.view.wording import notes_of, percent
+from radhard.view.units import percent
+from radhard.view.wording import notes_of
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 import radhard as rh
 from radhard.accel.chips import EYERISS
 from radhard.campaign.ask import Ask
-from radhard.campaign.job import Progress
 from radhard.campaign.prepare import prepare
+from radhard.campaign.progress import Progress
 from radhard.study import latches, propagation
 from radhard.study.latches import Latches
 from radhard.study.propagation import FORMATS, study

@@ -2,7 +2,7 @@
 
 import pytest
 
-from radhard.campaign.job import Progress
+from radhard.campaign.progress import Progress
 from radhard.stats.ball import proportion
 from radhard.view.bar import Pace, ProgressBar
 

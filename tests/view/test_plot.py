@@ -16,7 +16,7 @@ from radhard.view.heatmap import layer_by_bit
 from radhard.view.plot import SHARES, by_bit, by_layer, formulations
 from radhard.view.rate import fit_by_component, fit_total
 from radhard.view.summary import formulations as notions
-from radhard.view.wording import percent
+from radhard.view.units import percent
 
 Made = Callable[..., Result]
 FP16 = parts(format_named("fp16"))

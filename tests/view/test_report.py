@@ -5,7 +5,8 @@ import pytest
 
 import radhard as rh
 from radhard.campaign.result import Result
-from radhard.view.wording import at_once_words, covered_words, percent, verdict_words
+from radhard.view.units import percent
+from radhard.view.wording import at_once_words, covered_words, verdict_words
 
 
 def test_a_store_of_several_campaigns_has_one_page(campaign, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from radhard.campaign.result import Result
 from radhard.network.coverage import Covered
 from radhard.stats.ball import proportion
 from radhard.view.table import show, summary
-from radhard.view.wording import covered_words, flat_words, percent
+from radhard.view.units import percent
+from radhard.view.wording import covered_words, flat_words
 
 Made = Callable[..., Result]
 

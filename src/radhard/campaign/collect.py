@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from radhard.campaign.campaign import Campaign
-from radhard.campaign.job import Job, Until, Watcher, checked
+from radhard.campaign.job import Job, Until, checked
 from radhard.campaign.pool import Pool
+from radhard.campaign.progress import Watcher
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import StoreError
 from radhard.campaign.shard import check_part

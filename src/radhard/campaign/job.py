@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
-from math import inf
+from math import inf, isfinite
 
 from radhard.campaign.pool import Made, Pool, timed
+from radhard.campaign.progress import Journal, Progress, Watcher
 from radhard.campaign.result import Result
 from radhard.campaign.runs import Runs, tallied
-from radhard.campaign.shard import FIRST_SHARD, shards_of
+from radhard.campaign.shard import FIRST_SHARD, shards_of, span
 from radhard.campaign.store import Folder, shard_name
 from radhard.faults.fault import Faults
 from radhard.metrics.outcome import OF_ALARMS, counted_as, metrics_of
@@ -23,30 +24,6 @@ from radhard.stats.stopping import Precision
 
 #: When to stop: after a number of faults, or when the answer is precise enough.
 Until = int | Precision
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a campaign is.
-
-    Attributes:
-        name: of the campaign.
-        done: faults so far.
-        goal: faults at which it ends; with `Precision` a forecast from what is known.
-        fresh: faults of ``done`` that this run made; the others were stored.
-        metric: the outcome that is watched.
-        estimate: what is known of it.
-    """
-
-    name: str
-    done: int
-    goal: int
-    fresh: int
-    metric: str
-    estimate: Estimate
-
-
-Watcher = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,27 +79,40 @@ class _Run:
         self.most = until.most if isinstance(until, Precision) else until
         self.metric = counted_as(until.metric) if isinstance(until, Precision) else "sdc1"
         self.runs: list[Runs] = []
+        self.tally, self.seconds = job.nothing.tally, 0.0
+        self.journal = Journal(job.folder.path, job.nothing.id) if job.folder else None
         first, end = job.part or (0, inf)
         self.plan = (one for one in shards_of(self.most) if first <= one[0] < end)
         self.later = deque[tuple[int, int]]()
 
     def result(self) -> Result:
         """Run, or read, shard after shard until the budget or the precision is reached."""
-        tally, seconds = self.job.nothing.tally, 0.0
+        self._tell()
+        state = "stopped"
+        try:
+            with self.job.pool or nullcontext():
+                for shard, count in self._shards():
+                    more, took = self._shard(shard, count)
+                    self.tally, self.seconds = self.tally + more, self.seconds + took
+                    if self._tell():
+                        break
+            state = "finished"
+        finally:
+            if self.journal and self.journal.begun:
+                self.journal.end(self._progress(self._answer[self.metric]), state)
+        return replace(self._answer, runs=Runs.joined(self.runs))
+
+    def _tell(self) -> bool:
+        """Say how far it is, to those who want to know; whether it is precise enough."""
+        due = self.journal is not None and self.journal.due
+        if not (self.watch or self.precise or due):
+            return False
+        estimate = self._answer[self.metric]
         if self.watch:
-            self.watch(self._progress(self._answer(tally, 0.0)[self.metric]))
-        with self.job.pool or nullcontext():
-            for shard, count in self._shards():
-                more, took = self._shard(shard, count)
-                tally, seconds = tally + more, seconds + took
-                if not self.watch and not self.precise:
-                    continue
-                estimate = self._answer(tally, seconds)[self.metric]
-                if self.watch:
-                    self.watch(self._progress(estimate))
-                if self.precise and self.precise.reached(estimate):
-                    break
-        return replace(self._answer(tally, seconds), runs=Runs.joined(self.runs))
+            self.watch(self._progress(estimate))
+        if self.journal and due:
+            self.journal.tell(self._progress(estimate))
+        return self.precise is not None and self.precise.reached(estimate)
 
     def _shards(self) -> Iterator[tuple[int, int]]:
         """Shards with their faults, in order; as many as a pool may begin are `later`."""
@@ -148,6 +138,8 @@ class _Run:
             part = {name: hits[:count] for name, hits in columns.items()}
             self.runs.append(Runs.of(faults[:count], part))
             return self._tally(faults[:count], part), seconds * count / len(faults)
+        if self.journal and not self.journal.begun:  # all before was stored
+            self.journal.tell(self._progress(self._answer[self.metric]))
         faults, columns, took = self._made(shard, count)
         if self.job.folder:
             self.job.folder.keep(shard_name(shard), faults, columns, took)
@@ -158,19 +150,27 @@ class _Run:
     def _tally(self, faults: Faults, columns: Mapping[str, Flags]) -> Tally:
         return tallied(faults, columns, self.job.nothing.space, self.job.proofs)
 
-    def _answer(self, tally: Tally, seconds: float) -> Result:
+    @property
+    def _answer(self) -> Result:
         level = self.precise.confidence if self.precise else 0.95
         return replace(
             self.job.nothing,
-            tally=tally,
+            tally=self.tally,
             confidence=level,
             anytime=self.precise is not None,
-            seconds=seconds,
+            seconds=self.seconds,
         )
 
     def _progress(self, estimate: Estimate) -> Progress:
-        goal = self.most
+        goal, workers = self.most, 1 if self.job.pool is None else self.job.pool.workers
         if self.precise:
-            ratio = estimate.half_width / self.precise.half_width
-            goal = min(self.most, max(FIRST_SHARD, round(estimate.n * max(ratio, 1) ** 2)))
-        return Progress(self.job.nothing.name, estimate.n, goal, self.fresh, self.metric, estimate)
+            ratio = max(estimate.half_width / self.precise.half_width, 1)
+            wanted = estimate.n * ratio**2
+            if isfinite(wanted):
+                goal = min(self.most, max(FIRST_SHARD, round(wanted)))
+        elif self.job.part is not None:
+            first, end = (span(shard)[0] for shard in self.job.part)
+            goal = min(end, self.most) - first
+        return Progress(
+            self.job.nothing.name, estimate.n, goal, self.fresh, self.metric, estimate, workers
+        )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from radhard.campaign.progress import PROGRESS
 from radhard.campaign.sealed import StoreError, replace_file
 from radhard.campaign.store import TENSORS, Folder, folders, shard_name
 
@@ -121,5 +122,6 @@ def _united(parts: Sequence[Held], into: Path) -> Held:
     for source, target in names:
         if source.resolve() != target.resolve():
             replace_file(target, source.read_bytes())
+    (into / PROGRESS).unlink(missing_ok=True)  # what one part said of itself
     faults = {shard: best[shard].faults[shard] for shard in sorted(best)}
     return Held(Folder(into, parts[0].folder.id), faults, {})

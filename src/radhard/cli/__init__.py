@@ -25,6 +25,7 @@ from radhard.cli.report import report
 from radhard.cli.retune import retune
 from radhard.cli.rtl import rtl
 from radhard.cli.run import run
+from radhard.cli.status import status
 from radhard.cli.study import study
 from radhard.cli.train import train
 from radhard.cli.validate import validate
@@ -45,6 +46,7 @@ __all__ = [
     "retune",
     "rtl",
     "run",
+    "status",
     "study",
     "train",
     "validate",

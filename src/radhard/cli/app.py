@@ -15,8 +15,8 @@ import typer
 from radhard.cli.again import results_in, say
 
 if TYPE_CHECKING:
+    from radhard.campaign.progress import Watcher
     from radhard.stats.estimate import Estimate
-    from radhard.view.bar import ProgressBar
 
 app = typer.Typer(
     name="radhard",
@@ -61,6 +61,7 @@ class Way:
     trust: bool
     workers: str = "1"
     shards: str | None = None
+    log: Path | None = None
 
 
 def refuse(context: typer.Context, options: str, why: str) -> None:
@@ -95,12 +96,20 @@ def plain(found: Estimate) -> dict[str, float | int | None]:
 
 
 @contextmanager
-def resumable(store: Path) -> Iterator[ProgressBar]:
-    """A progress bar; Ctrl-C ends with a word on how to go on."""
-    from radhard.view.bar import ProgressBar
+def resumable(
+    store: Path, log: Path | None = None, page: str | None = "report.html"
+) -> Iterator[Watcher]:
+    """What a run tells how far it is; Ctrl-C ends with a word on how to go on.
 
-    with stoppable(store), ProgressBar() as bar:
-        yield bar
+    Args:
+        store: folder of the results.
+        log: a file of lines about it, if any.
+        page: of the store, which tells of the run while it goes on.
+    """
+    from radhard.view.watching import watching
+
+    with stoppable(store), watching(store / page if page else None, log) as watch:
+        yield watch
 
 
 @contextmanager

@@ -63,12 +63,12 @@ def _share(text: str) -> float:
         ) from None
 
 
-def approximate(asks: list[Ask], plan: Plan, store: Path) -> None:
+def approximate(asks: list[Ask], plan: Plan, store: Path, log: Path | None = None) -> None:
     """Run the study, print its tables and the page's path."""
     from radhard.study.approximate import approximate_study
     from radhard.view.approximate import approximate_page, show_approximate
 
-    with resumable(store) as bar:
+    with resumable(store, log, "approximate-faults.html") as bar:
         found = list(approximate_study(asks, plan, store, bar))
     show_approximate(found)
     print(f"page: {approximate_page(found, store)}")

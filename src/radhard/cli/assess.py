@@ -59,6 +59,9 @@ Shards = Annotated[
     str | None,
     typer.Option(help="A part of the faults, FROM:TO, for many machines; radhard merge unites."),
 ]
+Log = Annotated[
+    Path | None, typer.Option(help="File to which a line a minute is added: how far it is.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
 
@@ -174,6 +177,7 @@ def assess(
     trust: Trust = False,
     workers: Workers = "1",
     shards: Shards = None,
+    log: Log = None,
     json: Json = False,
 ) -> None:
     """Strike a network with faults and tell how often its answer changes.
@@ -214,7 +218,8 @@ def assess(
         "lose": lose,
         "layers": _several(layers),
     }
-    answer(validated(fields, "assess"), Way(out, memory, device, json, trust, workers, shards))
+    way = Way(out, memory, device, json, trust, workers, shards, log)
+    answer(validated(fields, "assess"), way)
 
 
 def _several(given: str | None) -> tuple[str, ...]:
@@ -224,6 +229,7 @@ def _several(given: str | None) -> tuple[str, ...]:
 
 def answer(ask: Ask, way: Way) -> None:
     """Run what is asked, and print tables and the page's path, or a JSON object."""
+    from radhard.campaign.collect import collect
     from radhard.campaign.pool import workers_of
     from radhard.campaign.prepare import prepare
     from radhard.campaign.shard import part_of
@@ -251,9 +257,16 @@ def answer(ask: Ask, way: Way) -> None:
     store = out or Path("runs") / f"{campaign.name}-{campaign.id[:8]}"
     uniform = _as_software(ask, prepared)
     _refuse_other_campaigns(store, [campaign, *([uniform[1].campaign] if uniform else [])])
-    work = workers, part
-    result = _collected(ask, prepared, store, budget, *work)
-    software = _collected(*uniform, store, budget, *work) if uniform else None
+    paged = out is not None or not json
+    with resumable(store, way.log, "report.html" if paged else None) as watch:
+
+        def collected(ask: Ask, prepared: Prepared) -> Result:
+            about: dict[str, Any] = {**ask.as_toml(), "data": prepared.data}
+            campaigns, until = [prepared.campaign], ask.budget()
+            return next(collect(campaigns, until, store, watch, about, budget, workers, part))
+
+        result = collected(ask, prepared)
+        software = collected(*uniform) if uniform else None
     if json:
         print_json(result, prepared, software)
     else:
@@ -262,9 +275,8 @@ def answer(ask: Ask, way: Way) -> None:
         show(result, software)
         for words in result.protections:
             print(f"protected by {words}")
-    if out is not None or not json:
-        page = report(store)
-        show_page(page, json)
+    if paged:
+        show_page(report(store), json)
     if not json and result.space.rate_fit is None:
         print(f"no FIT: chip {campaign.chip.name} has no raw rates (rate_fit_per_mbit)")
     elif not json:
@@ -300,19 +312,3 @@ def _refuse_other_campaigns(store: Path, own: list[Campaign]) -> None:
             f"{store} belongs to another question ({others[0].path.name}): name another folder "
             "with --out, or ask the same again"
         )
-
-
-def _collected(
-    ask: Ask,
-    prepared: Prepared,
-    store: Path,
-    memory: int | None,
-    workers: int,
-    part: tuple[int, int] | None,
-) -> Result:
-    from radhard.campaign.collect import collect
-
-    about: dict[str, Any] = {**ask.as_toml(), "data": prepared.data}
-    with resumable(store) as bar:
-        asked = [prepared.campaign], ask.budget(), store, bar, about, memory, workers, part
-        return next(collect(*asked))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radhard.cli.app import app, plain, resumable, show_notes, show_page
-from radhard.cli.assess import Images, Json, Output, Trust
+from radhard.cli.assess import Images, Json, Log, Output, Trust
 from radhard.cli.rtl import Dataflow, Flow
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def explore(
         Path | None, typer.Option(help="Folder for all results; runs/explore-MODEL by default.")
     ] = None,
     trust: Trust = False,
+    log: Log = None,
     json: Json = False,
 ) -> None:
     """Evaluate a network in several widths on protected systolic arrays, and draw the trade-off.
@@ -116,7 +117,7 @@ def explore(
     def tell(said: str) -> None:
         print(said, file=sys.stderr)
 
-    with resumable(store) as bar:
+    with resumable(store, log, "explore.html") as bar:
         points = list(run(plan, made, store, bar, tell, workers))
     chosen = recommended(points, needs, plan.objectives)
     said = needs_words(needs, points, chosen, plan.objectives)

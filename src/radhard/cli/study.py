@@ -10,7 +10,7 @@ import typer
 
 from radhard.cli.app import app, resumable
 from radhard.cli.approximate import approximate, planned_of
-from radhard.cli.assess import Device
+from radhard.cli.assess import Device, Log
 
 if TYPE_CHECKING:
     import torch
@@ -112,6 +112,7 @@ def study(
         Path | None, typer.Option(help="Folder for results and page; runs/STUDY by default.")
     ] = None,
     device: Device = "auto",
+    log: Log = None,
 ) -> None:
     """Repeat a published study: table and page.
 
@@ -136,21 +137,22 @@ def study(
         few = 100 if quick and images is None else count
         asks = _asks(models, data, weights or [], few, seed,
                      {"format": "int8", "chip": chip or _CHIPS[what]})  # fmt: skip
-        approximate(asks, planned_of({**given, "rates": rates}, quick), store)
+        approximate(asks, planned_of({**given, "rates": rates}, quick), store, log)
         return
     if given or quick:
         names = ", ".join(f"--{name}" for name in [*given, *["quick"] * quick])
         raise ValueError(f"{names}: of approximate-faults, not of {what.value}")
     asks = _asks(models, data, weights or [], count, seed, {})
     if what == Study.error_propagation:
-        _propagation(asks, chip or _CHIPS[what], until, store, there)
+        _propagation(asks, chip or _CHIPS[what], until, (store, log), there)
     else:
-        _suppression(asks, (rates or _RATES, errors), repetitions, store, there)
+        _suppression(asks, (rates or _RATES, errors), repetitions, (store, log), there)
 
 
 def _propagation(
-    asks: list[Ask], chip: str, until: float, store: Path, device: torch.device
+    asks: list[Ask], chip: str, until: float, into: tuple[Path, Path | None], device: torch.device
 ) -> None:
+    """Into a store and a log."""
     from radhard.accel.chip import Chip
     from radhard.accel.chips import chip_named
     from radhard.stats.stopping import Precision
@@ -162,7 +164,8 @@ def _propagation(
     struck = chip_named(chip)
     if not isinstance(struck, Chip):
         raise ValueError(f"chip {chip} has neither latches nor memories: use eyeriss or a file")
-    with resumable(store) as bar:
+    store, log = into
+    with resumable(store, log) as bar:
         findings = list(run(struck, asks, Precision(until), store, bar, device))
     show_study(findings)
     print(f"page: {study_page(findings, store)}")
@@ -170,9 +173,13 @@ def _propagation(
 
 
 def _suppression(
-    asks: list[Ask], given: tuple[str, str], repetitions: int, store: Path, device: torch.device
+    asks: list[Ask],
+    given: tuple[str, str],
+    repetitions: int,
+    into: tuple[Path, Path | None],
+    device: torch.device,
 ) -> None:
-    """Of rates and a kind of errors."""
+    """Of rates and a kind of errors, into a store and a log."""
     from radhard.study.suppression import errors_named, suppression_study
     from radhard.view.suppression import suppression_page
     from radhard.view.table import show_suppression
@@ -184,7 +191,8 @@ def _suppression(
     least = 2 if kind == "weight-bit" else 1  # wrong weights last for a repetition
     if repetitions < least:
         raise ValueError(f"{repetitions} repetitions of {kind} can't be: use at least {least}")
-    with resumable(store) as bar:
+    store, log = into
+    with resumable(store, log, "study.html") as bar:
         found = list(suppression_study(asks, errors, repetitions, store, bar, device))
     show_suppression(found)
     print(f"page: {suppression_page(found, kind, store)}")

@@ -17,8 +17,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from radhard.campaign.job import Watcher
 from radhard.campaign.pool import cores, ready
+from radhard.campaign.progress import Watcher
 from radhard.network.workload import Workload
 from radhard.rtl.hardware import hardware_of
 from radhard.search.explored import Explored

@@ -12,8 +12,8 @@ from radhard.accel.chip import Accelerator, Software
 from radhard.accel.clocked import ClockedArray
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.collect import collect
-from radhard.campaign.job import Watcher
 from radhard.campaign.masking import Masking, masking
+from radhard.campaign.progress import Watcher
 from radhard.campaign.result import Result
 from radhard.faults.space import Stratum
 from radhard.metrics.fit import fit

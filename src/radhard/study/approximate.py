@@ -18,8 +18,8 @@ from radhard.arith.multiplier import Multiplier, full_name
 from radhard.arith.multipliers import multiplier_named
 from radhard.campaign.ask import Ask
 from radhard.campaign.chips import Chips, UnderDefects, under_defects
-from radhard.campaign.job import Progress, Watcher
 from radhard.campaign.prepare import chips_of
+from radhard.campaign.progress import Progress, Watcher
 from radhard.faults.permanent import Permanent
 from radhard.network.source import subject
 from radhard.network.workload import Workload

@@ -16,8 +16,9 @@ from radhard.campaign.ask import Ask
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.collect import collect
 from radhard.campaign.follow import Propagation, follow_shard, followed_alike, trace_of
-from radhard.campaign.job import Progress, Until, Watcher
+from radhard.campaign.job import Until
 from radhard.campaign.prepare import prepare
+from radhard.campaign.progress import Progress, Watcher
 from radhard.campaign.question import digest
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import keep_arrays, reusable_arrays

@@ -10,8 +10,8 @@ import torch
 
 from radhard.accel.chip import Accelerator
 from radhard.campaign.ask import Ask
-from radhard.campaign.job import Progress, Watcher
 from radhard.campaign.prepare import prepare
+from radhard.campaign.progress import Progress, Watcher
 from radhard.campaign.rates import Errors, UnderErrors, seconds_per_image, under_errors
 from radhard.faults.rate import NeuronErrors, WeightErrors
 from radhard.network.source import subject

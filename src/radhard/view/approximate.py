@@ -16,7 +16,7 @@ from radhard.study.approximate import EXACT, NONE, Case, Findings
 from radhard.view.plot import COLOURS, SHARES, ends, panels, styled
 from radhard.view.study import study_table, study_written
 from radhard.view.terminal import print_tables
-from radhard.view.wording import percent
+from radhard.view.units import percent
 
 #: Loss of the approximate and of the exact network, as abstracts have them.
 _HEADLINES = {

@@ -18,8 +18,10 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from radhard.campaign.job import Progress as Step
-from radhard.view.wording import duration, percent
+from radhard.campaign.progress import Pace
+from radhard.campaign.progress import Progress as Step
+from radhard.view.lines import Lines
+from radhard.view.units import duration, percent, speed
 
 
 @contextmanager
@@ -31,40 +33,25 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
         *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True,
         disable=not console.is_terminal,
     )  # fmt: skip
+    lines, first = None if console.is_terminal else Lines(), dict[str, int]()
+
+    def watch(done: int, of: int) -> None:
+        bar.update(task, completed=done, total=of)
+        if lines:
+            lines.tell(what, done, of, done - first.setdefault(what, done))
+
     with bar:
         task = bar.add_task(what)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
-
-
-class Pace:
-    """How fast faults are run, and what is left of the time; those found stored count for neither.
-
-    >>> pace = Pace(0.0)
-    >>> pace.at(5.0, fresh=0)  # reading what is stored
-    0.0
-    >>> pace.at(9.0, fresh=2000)
-    500.0
-    """
-
-    def __init__(self, now: float) -> None:
-        self._begun = now
-
-    def at(self, now: float, fresh: int) -> float:
-        """Faults per second, of those that were run; 0 until there is one.
-
-        Args:
-            now: in seconds, by the clock that gave the first time.
-            fresh: faults that this run has made.
-        """
-        if not fresh:
-            self._begun = now
-        return fresh / (now - self._begun) if now > self._begun else 0.0
+        yield watch
 
 
 class ProgressBar:
     """Give it to ``radhard.collect(watch=...)``; a bar per campaign on standard error.
 
     Use as a context manager, so that the terminal is left in order.
+
+    Attributes:
+        shown: whether standard error is a terminal; nothing is drawn elsewhere.
     """
 
     def __init__(self) -> None:
@@ -81,6 +68,7 @@ class ProgressBar:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, tuple[TaskID, Pace]] = {}
+        self.shown = console.is_terminal
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
@@ -106,7 +94,7 @@ class ProgressBar:
             task,
             completed=step.done,
             total=step.goal,
-            pace=f"{rate:,.0f}/s" if rate else "",
+            pace=speed(rate) if rate else "",
             found=f"{step.metric} {percent(found.value)} ± {percent(found.half_width)}",
             left=f"{duration((step.goal - step.done) / rate)} left" if rate else "",
         )

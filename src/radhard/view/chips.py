@@ -15,7 +15,7 @@ from radhard.stats.estimate import Estimate
 from radhard.view.plot import COLOURS, SHARES, styled
 from radhard.view.study import study_table, study_written
 from radhard.view.terminal import print_tables
-from radhard.view.wording import percent
+from radhard.view.units import percent
 
 #: Rows of kinds in the terminal, and elements of a map side by side.
 _MOST_ROWS, _SIDE = 12, 64

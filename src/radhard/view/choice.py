@@ -13,7 +13,7 @@ from radhard.search.trial import JOINT, Goal, Trial
 from radhard.stats.estimate import Estimate
 from radhard.view.plot import COLOURS, SHARES, styled
 from radhard.view.study import study_table, study_written
-from radhard.view.wording import percent
+from radhard.view.units import percent
 
 #: Members of a design that are worth being told apart.
 _SEVERAL = 2

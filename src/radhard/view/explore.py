@@ -18,7 +18,7 @@ from radhard.view.page import LINKS, report
 from radhard.view.plot import COLOURS, SHARES, ends, intervals, panels, styled
 from radhard.view.study import study_table, study_written
 from radhard.view.terminal import print_tables
-from radhard.view.wording import percent
+from radhard.view.units import percent
 
 #: What each protection of an array is, in words.
 PROTECTIONS: dict[Protect, str] = {

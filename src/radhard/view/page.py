@@ -18,14 +18,9 @@ from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.version import version
 from radhard.view.summary import FEW, Line, activated, alarms, enough, formulations, lines
-from radhard.view.wording import (
-    cost_words,
-    covered_words,
-    duration,
-    notes_of,
-    percent,
-    verdict_words,
-)
+from radhard.view.unfinished import unfinished
+from radhard.view.units import duration, percent
+from radhard.view.wording import cost_words, covered_words, notes_of, verdict_words
 
 _FIT_NOTE = (
     "Silent data corruption in 10^9 hours: raw rate times the share that changes the answer."
@@ -164,6 +159,7 @@ def _section(folder: Folder, software: Result | None) -> dict[str, Any]:
     return {
         "name": result.name,
         "result": result,
+        "unfinished": unfinished(about, result),
         "rows": lines(result),
         "alarms": alarms(result),
         "notions": notions,

@@ -12,7 +12,7 @@ from radhard.campaign.part import Part
 from radhard.campaign.result import Result
 from radhard.stats.estimate import Estimate
 from radhard.view.summary import Line, enough
-from radhard.view.wording import percent
+from radhard.view.units import percent
 
 #: Told apart by people who see colours otherwise: Okabe and Ito's, then four of Tol's.
 COLOURS = ("#d55e00", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9",

@@ -11,7 +11,7 @@ from rich.table import Table
 from radhard.foresight.vigor import Vulnerability, rank_correlation
 from radhard.stats.estimate import Estimate
 from radhard.view.terminal import print_tables
-from radhard.view.wording import percent
+from radhard.view.units import percent
 
 #: Channels that are shown.
 _CHANNELS = 10

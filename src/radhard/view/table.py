@@ -21,7 +21,8 @@ from radhard.study.propagation import Finding
 from radhard.study.suppression import Curves
 from radhard.view.summary import FEW, Line, activated, alarms, enough, formulations, lines
 from radhard.view.terminal import print_tables
-from radhard.view.wording import covered_words, notes_of, percent, share_bar
+from radhard.view.units import percent
+from radhard.view.wording import covered_words, notes_of, share_bar
 
 #: Layers and bits shown in the terminal; the page shows all.
 _MOST_ROWS = 12

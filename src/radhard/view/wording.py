@@ -10,24 +10,11 @@ from radhard.metrics.fit import Verdict
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
 from radhard.stats.estimate import Estimate
+from radhard.view.units import percent
 
 _BAR = 5
 #: Layers that a note names, at most.
 _NAMED = 6
-
-
-def percent(share: float) -> str:
-    """A share as a percentage with as many digits as small values need.
-
-    >>> percent(0.0367), percent(0.00012), percent(0.0000012), percent(1.0)
-    ('3.67 %', '0.012 %', '0.00012 %', '100.00 %')
-    """
-    if math.isnan(share):
-        return "-"
-    if 0 < abs(share) < 1e-8:
-        return f"{100 * share:.1e} %"
-    size = math.floor(math.log10(abs(100 * share))) if share else 0
-    return f"{100 * share:.{max(2, 1 - size)}f} %"
 
 
 def verdict_words(rate: Estimate, verdict: Verdict) -> str:
@@ -53,20 +40,6 @@ def share_bar(value: float, highest: float) -> str:
     if not highest > 0 or math.isnan(value):
         return ""
     return "█" * round(_BAR * value / highest)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words.
-
-    >>> duration(0.42), duration(75), duration(4000)
-    ('0.4 s', '1 min 15 s', '1 h 7 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = int(seconds) // 60
-    if minutes < 60:
-        return f"{minutes} min {int(seconds) % 60} s"
-    return f"{minutes // 60} h {round(seconds / 60) % 60} min"
 
 
 def covered_words(covered: Covered) -> str:
