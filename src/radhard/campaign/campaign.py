@@ -318,7 +318,9 @@ class Campaign:
         parts = (self.network, self.chip, self.protections, self.criteria, self.confidence_of)
         return Strike(*parts, self.proofs_hold, self.engine)
 
-    def job(self, golden: Golden, folder: Folder | None = None, pool: Pool | None = None) -> Job:
+    def job(
+        self, golden: Golden, folder: Folder | None = None, pool: Pool[Made] | None = None
+    ) -> Job:
         """All that is needed to run it; what ``folder`` holds already is not found out again."""
         space = self.space()
         score = self.score(space, golden)

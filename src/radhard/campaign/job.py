@@ -45,7 +45,7 @@ class Job:
     strike: Callable[[Faults], dict[str, Flags]]
     proofs: bool
     folder: Folder | None = None
-    pool: Pool | None = None
+    pool: Pool[Made] | None = None
     part: tuple[int, int] | None = None
 
     def result(self, until: Until, watch: Watcher | None = None) -> Result:
@@ -129,7 +129,7 @@ class _Run:
         lacking = [
             one for one in self.later if folder is None or not folder.holds(shard_name(one[0]))
         ]
-        return self.job.pool.made(shard, count, lacking)
+        return self.job.pool.made((shard, count), lacking)
 
     def _shard(self, shard: int, count: int) -> tuple[Tally, float]:
         stored = self.job.folder.reusable(shard_name(shard)) if self.job.folder else None

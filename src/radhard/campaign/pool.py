@@ -1,4 +1,4 @@
-"""Shards by several processes: the same faults, and the same of what they do, whoever runs them."""
+"""Work by several processes: the same results in the same order, whoever does it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -31,9 +33,12 @@ from radhard.protect.protection import Flags
 
 #: What a shard gives: its faults, what they did, and how many seconds that took.
 Made = tuple[Faults, dict[str, Flags], float]
-#: Gives a maker of shards, in the process that calls it.
-Maker = Callable[[], Callable[[int, int], Made]]
-#: Times that lost processes are replaced, and shards that wait for each.
+Out = TypeVar("Out")
+#: The arguments of one piece of work, by which it is known.
+Task = tuple[Any, ...]
+#: Gives what does pieces of work, in the process that calls it.
+Maker = Callable[[], Callable[..., Out]]
+#: Times that lost processes are replaced, and pieces of work that wait for each.
 _TRIES, _AHEAD = 3, 2
 
 
@@ -111,28 +116,28 @@ def _tensor(
 
 
 @dataclass(slots=True)
-class Pool:
-    """Processes that make shards, some of them before they are asked for.
+class Pool(Generic[Out]):
+    """Processes that do pieces of work, some of them before they are asked for.
 
     Attributes:
-        maker: what each process calls once.
+        maker: what each process calls once; what it gives is called for each piece.
         workers: how many processes, 1 or more.
     """
 
-    maker: Maker
+    maker: Maker[Out]
     workers: int
     _folder: tempfile.TemporaryDirectory[str] | None = field(init=False, default=None)
     _kept: Kept | None = field(init=False, default=None)
     _others: set[Any] = field(init=False, default_factory=set)
-    _running: dict[tuple[int, int], Future[Made]] = field(init=False, default_factory=dict)
+    _running: dict[Task, Future[Out]] = field(init=False, default_factory=dict)
     _executor: ProcessPoolExecutor | None = field(init=False, default=None)
 
     @property
     def ahead(self) -> int:
-        """Shards that are begun before the one that is waited for is there."""
+        """Pieces that are begun before the one that is waited for is there."""
         return _AHEAD * self.workers
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Pool[Out]:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -140,20 +145,28 @@ class Pool:
         if self._folder is not None:
             self._folder.cleanup()
 
-    def made(self, shard: int, count: int, later: Iterable[tuple[int, int]]) -> Made:
-        """The first faults of a shard with what they do, and a start on those that come later.
+    def all(self, tasks: Iterable[Task]) -> Iterator[Out]:
+        """What comes of each piece of work, in their order."""
+        plan = iter(tasks)
+        later = deque(islice(plan, 1 + self.ahead))
+        while later:
+            yield self.made(later.popleft(), later)
+            later.extend(islice(plan, 1))
+
+    def made(self, task: Task, later: Iterable[Task]) -> Out:
+        """What comes of a piece of work, and a start on those that come later.
 
         Raises:
             RuntimeError: where processes are lost again and again.
             ValueError: for a maker that can't be taken to other processes.
         """
-        wanted = [(shard, count), *later]
+        wanted = [task, *later]
         for left in range(_TRIES, 0, -1):
             try:
                 for one in wanted:
                     if one not in self._running:
-                        self._running[one] = self._processes().submit(_make, *one)
-                return self._running.pop((shard, count)).result()
+                        self._running[one] = self._processes().submit(_do, one)
+                return self._running.pop(task).result()
             except BrokenProcessPool as error:
                 lost = error
                 self._stop()
@@ -186,6 +199,34 @@ class Pool:
         self._executor = None
 
 
+def shared(maker: Maker[Out], tasks: Iterable[Task], workers: int = 1) -> Iterator[Out]:
+    """What comes of pieces of work, in their order, whoever does them.
+
+    Args:
+        maker: gives what is called for each piece; for several workers it can be pickled.
+        tasks: the arguments of each piece, which can be, too.
+        workers: processes; with one all is done in this one.
+
+    Raises:
+        RuntimeError: where processes are lost again and again.
+        ValueError: for fewer than 1 worker, or what can't be taken to other processes.
+
+    >>> list(shared(lambda: pow, [(2, 3), (3, 2)]))
+    [8, 9]
+    """
+    if workers < 1:
+        raise ValueError(f"{workers} workers can't be: use 1 or more")
+    if workers == 1:
+        own = maker()
+        return (own(*task) for task in tasks)
+    return _by_processes(maker, tasks, workers)
+
+
+def _by_processes(maker: Maker[Out], tasks: Iterable[Task], workers: int) -> Iterator[Out]:
+    with Pool(maker, workers) as pool:
+        yield from pool.all(tasks)
+
+
 def cores() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -211,12 +252,12 @@ def workers_of(text: str) -> int:
     return int(text)
 
 
-def _is_made(future: Future[Made]) -> bool:
+def _is_made(future: Future[Any]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
 
 
-#: What a process makes shards with, or why it can't.
-_OWN: list[Callable[[int, int], Made] | Exception] = []
+#: What a process does its work with, or why it can't.
+_OWN: list[Callable[..., Any] | Exception] = []
 
 
 def ready(threads: int) -> None:
@@ -238,15 +279,15 @@ def _begin(kept: Kept, threads: int) -> None:
     ready(threads)
     try:
         _OWN[:] = [kept.load()()]
-    except Exception as error:  # told by the first shard: an initializer can't
+    except Exception as error:  # told by the first piece: an initializer can't
         _OWN[:] = [error]
 
 
-def _make(shard: int, count: int) -> Made:
+def _do(task: Task) -> Any:
     (own,) = _OWN
     if isinstance(own, Exception):
         raise own
-    return own(shard, count)
+    return own(*task)
 
 
 def timed(

@@ -8,16 +8,12 @@ that the array can have, and what each design costs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
-from radhard.campaign.pool import cores, ready
+from radhard.campaign.pool import shared
 from radhard.campaign.progress import Watcher
 from radhard.network.workload import Workload
 from radhard.rtl.hardware import hardware_of
@@ -27,8 +23,6 @@ from radhard.search.point import Point
 
 #: What makes the network of one of a plan's ``bits``, with test images and with others.
 Quantised = Callable[[str], tuple[Workload, Workload]]
-#: How often points are tried whose process was killed.
-_TRIES = 3
 
 
 def explore(
@@ -77,7 +71,11 @@ def explore(
             yield from part.points(made[key], watch, tell)
         return
     ready.clear()
-    yield from _shared(parts, workers, tell)
+    numbers = ((number,) for number in range(len(parts)))
+    found = shared(partial(_runner, parts), numbers, min(workers, len(parts)))
+    for done, (part, points) in enumerate(zip(parts, found, strict=True), 1):
+        tell(f"{done} of {len(parts)}: {part.name}")
+        yield from points
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,49 +103,17 @@ class _Part:
             hardware = hardware_of(design, self.store / "hardware", self.plan.seeds, tell)
             yield own.point(design, found, hardware)
 
-    def run(self) -> list[Point]:
-        """In a process of its own, which keeps the networks that it has made."""
-        key = self.bits, self.multiplier
-        if _HELD.get("key") != key:
-            _HELD.update(key=key, own=Explored(self.plan, *key, *self.quantised(self.bits)))
-        return list(self.points(_HELD["own"], None, lambda said: None))
 
+def _runner(parts: Sequence[_Part]) -> Callable[[int], list[Point]]:
+    """Makes the points of a part; in a process, which keeps the networks that it has made."""
+    held: dict[tuple[str, str], Explored] = {}
 
-#: What a worker has made last.
-_HELD: dict[str, Any] = {}
+    def run(number: int) -> list[Point]:
+        part = parts[number]
+        key = part.bits, part.multiplier
+        if key not in held:
+            held.clear()
+            held[key] = Explored(part.plan, *key, *part.quantised(part.bits))
+        return list(part.points(held[key], None, lambda said: None))
 
-
-def _shared(parts: Sequence[_Part], workers: int, tell: Callable[[str], None]) -> Iterator[Point]:
-    """Points in the order of the parts, made by processes; lost ones are tried again."""
-    found: dict[int, list[Point]] = {}
-    given = 0
-    for tries in range(_TRIES):
-        left = [k for k in range(len(parts)) if k not in found]
-        few = min(workers, len(left))
-        pool_of = partial(ProcessPoolExecutor, few, get_context("spawn"))
-        with pool_of(initializer=ready, initargs=(max(1, cores() // few),)) as pool:
-            running: dict[int, Future[list[Point]]] = {k: pool.submit(parts[k].run) for k in left}
-            try:
-                for k in left:
-                    found[k] = running[k].result()
-                    tell(f"{len(found)} of {len(parts)}: {parts[k].name}")
-                    while given in found:
-                        yield from found[given]
-                        given += 1
-            except BrokenProcessPool:
-                tell(f"a process was killed; what it was at is run again ({tries + 1})")
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        for k, future in running.items():
-            if k not in found and not future.cancelled() and future.exception() is None:
-                found[k] = future.result()
-        while given in found:
-            yield from found[given]
-            given += 1
-        if given == len(parts):
-            return
-    raise RuntimeError(
-        f"processes were killed {_TRIES} times: there may be too little memory for {workers} "
-        "workers; use fewer, what is done is kept"
-    )
+    return run
