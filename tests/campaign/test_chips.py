@@ -164,3 +164,17 @@ def test_a_workload_s_own_multiplier_is_kept():
     assert (found[0] == found[1]).all()
     with pytest.raises(ValueError, match="use a whole number"):
         rh.under_defects(chips, maps=2.5)
+
+
+def test_chips_do_not_depend_on_processes(tmp_path):
+    chips = question(retune=rh.Retune(), learning=network(60))
+    alone = rh.under_defects(chips, 3)
+    rh.under_defects(chips, 1, tmp_path)
+    seen = []
+    found = rh.under_defects(chips, 3, tmp_path, lambda *n: seen.append(n), workers=2)
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert np.array_equal(alone.correct, found.correct)
+    assert np.array_equal(alone.changed, found.changed)
+    assert len(list(tmp_path.glob(f"{chips.id}/chip-*.npz"))) == 3
+    with pytest.raises(ValueError, match="0 workers can't be"):
+        rh.under_defects(question(), 3, workers=0)

@@ -157,3 +157,12 @@ def test_tiles_apart_by_verilator(protect: str) -> None:
         for k in range(50)
     ]
     assert (expected == np.stack(alone)).all()
+
+
+def test_agreement_does_not_depend_on_processes() -> None:
+    campaign = rh.Campaign(network(), ClockedArray(3, 4, "ws"), seed=2)
+    alone, found = (network_agreement(campaign, 400, TWIN, workers=n) for n in (1, 2))
+    for one, other in ((alone.model, found.model), (alone.rtl, found.rtl)):
+        assert (one["sdc1"], one.ra) == (other["sdc1"], other.ra)
+    assert alone.software["sdc1"] == found.software["sdc1"]
+    assert found.disagreements == ()

@@ -318,3 +318,19 @@ def test_the_verb_by_verilator(at_the_command_line, tmp_path: Path) -> None:
     code, out, _ = at_the_command_line(*given, "--json")
     assert code == 0
     assert json.loads(out)["disagreements"] == 0
+
+
+def differing(design: ArrayDesign, operands: Operands, flips: Flips) -> np.ndarray:
+    """Hardware that has every seventh flip do nothing."""
+    found = Twin(design, operands).run(flips)
+    found[::7] = Twin(design, operands).run()
+    return found
+
+
+def test_flips_do_not_depend_on_processes() -> None:
+    design = ArrayDesign(3, 3)
+    operands = Operands.drawn(design, tiles=2, free=16, seed=1)
+    flips = Flips.drawn(design, schedule(design, operands).cycles, 9000, 1)
+    alone = validate(design, operands, flips, differing)
+    assert validate(design, operands, flips, differing, workers=2) == alone
+    assert len(alone.disagreements) > 100

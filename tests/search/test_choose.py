@@ -455,3 +455,19 @@ def test_the_interval_of_the_winner_holds(tiny: rh.Campaign, seed: int) -> None:
     many = Common.drawn(tiny.with_(seed=1000), space, space, 20_000, None)
     truth = rate_of(winner.design.measured([many])).value
     assert winner.rate.low <= truth <= winner.rate.high
+
+
+def test_choices_do_not_depend_on_processes(tiny: rh.Campaign, tmp_path: Path) -> None:
+    learn = tiny.workload.with_(torch.randn(12, 1, 3, 3), torch.arange(12) % 3)
+    plain = tiny.run(until=200).fit("sdc1").value
+    asked = tiny, learn, Goal(rate=plain / 3), 200, 400
+    told: list[str] = []
+    alone = choose(*asked)
+    found = choose(*asked, store=tmp_path, watch=lambda name, *_: told.append(name), workers=2)
+    shown = [
+        [(t.design.name, t.rate, t.accuracy, t.faults, t.verdict) for t in choice.trials]
+        for choice in (alone, found)
+    ]
+    assert shown[0] == shown[1]
+    assert len(told) > 2
+    assert choose(*asked, store=tmp_path, workers=2).guards == alone.guards

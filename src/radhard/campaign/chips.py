@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from radhard.arith.array import Array, Defect
 from radhard.arith.multiplier import Multiplier
 from radhard.campaign.description import described
+from radhard.campaign.pool import shared
 from radhard.campaign.question import SEMANTICS, digest
 from radhard.campaign.sealed import StoreError, keep_arrays, reusable_arrays, set_aside
 from radhard.faults.permanent import Permanent
@@ -261,7 +262,11 @@ class UnderDefects:
 
 
 def under_defects(
-    chips: Chips, maps: int = 20, store: Path | None = None, watch: Watcher | None = None
+    chips: Chips,
+    maps: int = 20,
+    store: Path | None = None,
+    watch: Watcher | None = None,
+    workers: int = 1,
 ) -> UnderDefects:
     """Run all images on a number of chips.
 
@@ -273,9 +278,12 @@ def under_defects(
         maps: how many chips.
         store: folder in which answers are kept; what it holds is neither retuned nor run again.
         watch: called before each chip.
+        workers: processes that share the chips; with 1 all is done in this one. A program that asks
+            for more is run by each of them, so its own calls stand under
+            ``if __name__ == "__main__":``.
 
     Raises:
-        ValueError: for fewer than 1 chip.
+        ValueError: for fewer than 1 chip or worker.
 
     >>> import torch, radhard as rh
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
@@ -289,15 +297,20 @@ def under_defects(
     arrays, every = chips.arrays(maps)
     work, folder = chips.workload, None if store is None else store / chips.id
     healthy = None if store is None else store / f"fault-free-{chips.fault_free_id}"
-    exact = _answers(lambda: work.with_(arithmetic={}), work, healthy, "exact")
-    golden = _answers(lambda: chips.fault_free, work, healthy, "golden")
-    learned = cache(chips.learned_once)  # where any chip is to be retuned
+    exact = _answers(lambda: work.with_(arithmetic={}), healthy, "exact")
+    golden = _answers(lambda: chips.fault_free, healthy, "golden")
+    names = [f"{'single' if every else 'chip'}-{number}" for number in range(len(arrays))]
+    held = [_held(folder, name) for name in names]
+    lacking = [number for number, answers in enumerate(held) if answers is None]
+    crew = min(workers, max(1, len(lacking)))
+    fresh = shared(partial(_runner, chips, arrays), ((number,) for number in lacking), crew)
     found = []
-    for number, array in enumerate(arrays):
+    for number, (name, answers) in enumerate(zip(names, held, strict=True)):
         if watch:
             watch(number, len(arrays))
-        name = f"{'single' if every else 'chip'}-{number}"
-        found.append(_answers(partial(_on, chips, array, learned), work, folder, name))
+        found.append(next(fresh) if answers is None else answers)
+        if answers is None:
+            _keep(folder, name, found[-1])
     if watch:
         watch(len(arrays), len(arrays))
     answers, labels = np.stack(found), work.labels.numpy()
@@ -306,29 +319,44 @@ def under_defects(
     return UnderDefects(chips, arrays, correct, ~_alike(answers, golden), own, free, every)
 
 
-def _on(chips: Chips, array: Array, learned: Callable[[], Exact | None]) -> Workload:
-    return chips.on(array, learned())
+def _runner(chips: Chips, arrays: tuple[Array, ...]) -> Callable[[int], NDArray[np.int64]]:
+    """Gives what the network answers on a chip."""
+    learned = cache(chips.learned_once)  # where any chip is to be retuned
+    return lambda number: _answered(chips.on(arrays[number], learned()))
 
 
-def _answers(
-    make: Callable[[], Workload], plain: Workload, folder: Path | None, name: str
-) -> NDArray[np.int64]:
-    """What a network answers to all images, (images, *places); kept in a folder.
-
-    It is made where no answer is kept.
-    """
-    path = folder / f"{name}.npz" if folder is not None else None
-    held = reusable_arrays(path) if path is not None else None
-    if path is not None and held is not None:
-        if str(held.get("of")) == f"{path.parent.name}/{name}":
-            return held["answers"]
-        set_aside(path, StoreError(f"{path} holds other answers"), "its chip is run again")
-    work = make()
+def _answered(work: Workload) -> NDArray[np.int64]:
+    """What a network answers to all images, (images, *places)."""
     parts = [work.task.answer(work.logits(part)) for part in work.images.split(_BATCH)]
     found: NDArray[np.int64] = torch.cat(parts).cpu().numpy()
-    if path is not None:
-        keep_arrays(path, {"answers": found, "of": np.array(f"{path.parent.name}/{name}")})
     return found
+
+
+def _answers(make: Callable[[], Workload], folder: Path | None, name: str) -> NDArray[np.int64]:
+    """What a network answers that is made where no answer is kept."""
+    found = _held(folder, name)
+    if found is None:
+        found = _answered(make())
+        _keep(folder, name, found)
+    return found
+
+
+def _held(folder: Path | None, name: str) -> NDArray[np.int64] | None:
+    """The answers that a folder has; others of that name are set aside."""
+    path = folder / f"{name}.npz" if folder is not None else None
+    held = reusable_arrays(path) if path is not None else None
+    if path is None or held is None:
+        return None
+    if str(held.get("of")) == f"{path.parent.name}/{name}":
+        return held["answers"]
+    set_aside(path, StoreError(f"{path} holds other answers"), "its chip is run again")
+    return None
+
+
+def _keep(folder: Path | None, name: str, answers: NDArray[np.int64]) -> None:
+    if folder is not None:
+        of = np.array(f"{folder.name}/{name}")
+        keep_arrays(folder / f"{name}.npz", {"answers": answers, "of": of})
 
 
 def _alike(answers: NDArray[np.int64], others: NDArray[np.int64]) -> Flags:

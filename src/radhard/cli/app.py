@@ -15,6 +15,8 @@ import typer
 from radhard.cli.again import results_in, say
 
 if TYPE_CHECKING:
+    import torch
+
     from radhard.campaign.progress import Watcher
     from radhard.stats.estimate import Estimate
 
@@ -62,6 +64,7 @@ class Way:
     workers: str = "1"
     shards: str | None = None
     log: Path | None = None
+    cluster: str | None = None
 
 
 def refuse(context: typer.Context, options: str, why: str) -> None:
@@ -84,6 +87,27 @@ def refuse(context: typer.Context, options: str, why: str) -> None:
                 f"--{name.replace('_', '-')}{said} can't be {why}: it would change nothing, so "
                 "leave it out"
             )
+
+
+def workers_on(device: str, workers: str) -> tuple[int, torch.device]:
+    """How many processes share the work, and where faults run.
+
+    Args:
+        device, workers: the options.
+
+    Raises:
+        ValueError: for what can't be, or several processes on a device, which has no share to give.
+    """
+    from radhard.campaign.pool import workers_of
+    from radhard.engine.device import device_named
+
+    crew, there = workers_of(workers), device_named(device)
+    if crew > 1 and there.type != "cpu":
+        raise ValueError(
+            f"--workers {workers} on {there} can't be: they share processors; use one, or "
+            "--device cpu"
+        )
+    return crew, there
 
 
 def plain(found: Estimate) -> dict[str, float | int | None]:

@@ -63,12 +63,13 @@ def _share(text: str) -> float:
         ) from None
 
 
-def approximate(asks: list[Ask], plan: Plan, store: Path, log: Path | None = None) -> None:
-    """Run the study, print its tables and the page's path."""
+def approximate(asks: list[Ask], plan: Plan, into: tuple[Path, Path | None], workers: int) -> None:
+    """Run the study into a store and a log, print its tables and the page's path."""
     from radhard.study.approximate import approximate_study
     from radhard.view.approximate import approximate_page, show_approximate
 
+    store, log = into
     with resumable(store, log, "approximate-faults.html") as bar:
-        found = list(approximate_study(asks, plan, store, bar))
+        found = list(approximate_study(asks, plan, store, bar, workers))
     show_approximate(found)
     print(f"page: {approximate_page(found, store)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radhard.cli.app import app, show_notes
+from radhard.cli.app import app, show_notes, workers_on
 from radhard.cli.assess import (
     Device,
     Grey,
@@ -18,6 +18,7 @@ from radhard.cli.assess import (
     Size,
     Std,
     Trust,
+    Workers,
 )
 
 if TYPE_CHECKING:
@@ -49,12 +50,12 @@ def compare_samplers(
     out: Annotated[Path, typer.Option(help="Folder for the page.")] = Path("runs/samplers"),
     device: Device = "auto",
     trust: Trust = False,
+    workers: Workers = "1",
     json: Json = False,
 ) -> None:
     """Ask the same with each sampler and many seeds; faults, seconds and coverage."""
     from radhard.campaign.ask import validated
     from radhard.campaign.prepare import prepare
-    from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
     from radhard.sampling.catalogue import SAMPLERS, sampler_named
     from radhard.study.comparison import compare
@@ -78,12 +79,13 @@ def compare_samplers(
         "metric": metric,
     }
     ask = validated(fields, "compare-samplers")
+    crew, there = workers_on(device, workers)
     keep_freed_memory()
-    prepared = prepare(ask, trust, device_named(device))
+    prepared = prepare(ask, trust, there)
     show_notes(prepared.notes)
     campaign = prepared.campaign
     with counted(f"samplers on {campaign.name}") as watch:
-        found = compare(campaign, metric, half_width, chosen, seeds, faults, watch)
+        found = compare(campaign, metric, half_width, chosen, seeds, faults, watch, None, crew)
     if json:
         _print_json(found, half_width)
     else:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from radhard.cli.app import app, plain, resumable, show_notes, show_page
-from radhard.cli.assess import Images, Json, Log, Output, Trust
+from radhard.cli.assess import Images, Json, Log, Output, Trust, Workers
 from radhard.cli.rtl import Dataflow, Flow
 
 if TYPE_CHECKING:
@@ -72,9 +72,7 @@ def explore(
         float | None, typer.Option(help="Of SDC-1; of the recommended design.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Processes, each of which takes networks on arrays.")
-    ] = 1,
+    workers: Workers = "1",
     out: Annotated[
         Path | None, typer.Option(help="Folder for all results; runs/explore-MODEL by default.")
     ] = None,
@@ -89,6 +87,7 @@ def explore(
     Ctrl-C, the same command goes on where it was.
     """
     from radhard.campaign.ask import validated
+    from radhard.campaign.pool import workers_of
     from radhard.campaign.widths import Widths
     from radhard.engine.memory import keep_freed_memory
     from radhard.rtl.serial import write_texts
@@ -118,7 +117,7 @@ def explore(
         print(said, file=sys.stderr)
 
     with resumable(store, log, "explore.html") as bar:
-        points = list(run(plan, made, store, bar, tell, workers))
+        points = list(run(plan, made, store, bar, tell, workers_of(workers)))
     chosen = recommended(points, needs, plan.objectives)
     said = needs_words(needs, points, chosen, plan.objectives)
     page = explore_page(points, plan, chosen, said, store)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import app, plain, show_notes, show_page, stoppable
+from radhard.cli.app import app, plain, show_notes, show_page, stoppable, workers_on
 from radhard.cli.assess import (
     Device,
     Grey,
@@ -20,6 +20,7 @@ from radhard.cli.assess import (
     Size,
     Std,
     Trust,
+    Workers,
 )
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def protect(
     out: Out = None,
     device: Device = "auto",
     trust: Trust = False,
+    workers: Workers = "1",
     json: Json = False,
 ) -> None:
     """Search protections, part by part of the chip and layer by layer, on the same faults.
@@ -102,7 +104,6 @@ def protect(
     """
     from radhard.campaign.ask import validated
     from radhard.campaign.prepare import prepare
-    from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
     from radhard.search.choose import choose
     from radhard.search.trial import Goal
@@ -119,8 +120,9 @@ def protect(
         "seed": seed,
     }  # fmt: skip
     ask = validated(fields, "protect")
+    crew, there = workers_on(device, workers)
     keep_freed_memory()
-    prepared = prepare(ask, trust, device_named(device))
+    prepared = prepare(ask, trust, there)
     show_notes(prepared.notes)
     campaign = prepared.campaign
     campaign, learn, told = _apart(ask, campaign)
@@ -133,7 +135,7 @@ def protect(
     with stoppable(store):
         about = {**ask.as_toml(), "data": prepared.data}
         limit = most if most is not None else 8 * faults
-        found = choose(campaign, learn, goal, faults, limit, repeat, store, tell, about)
+        found = choose(campaign, learn, goal, faults, limit, repeat, store, tell, about, crew)
     page = choice_page(found, goal, campaign.name, store)
     if json:
         _print_json(found)

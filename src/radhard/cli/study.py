@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from radhard.cli.app import app, resumable
+from radhard.cli.app import app, resumable, workers_on
 from radhard.cli.approximate import approximate, planned_of
-from radhard.cli.assess import Device, Log
+from radhard.cli.assess import Device, Log, Workers
 
 if TYPE_CHECKING:
     import torch
@@ -112,6 +112,7 @@ def study(
         Path | None, typer.Option(help="Folder for results and page; runs/STUDY by default.")
     ] = None,
     device: Device = "auto",
+    workers: Workers = "1",
     log: Log = None,
 ) -> None:
     """Repeat a published study: table and page.
@@ -121,12 +122,11 @@ def study(
     approximate multipliers against exact ones with the same stuck bits, and ways to live with
     them. Stopped with Ctrl-C, the same command goes on where it was.
     """
-    from radhard.engine.device import device_named
     from radhard.engine.memory import keep_freed_memory
 
     if what == Study.approximate_faults and device not in ("auto", "cpu"):
         raise ValueError(f"--device {device}: approximate-faults runs on cpu")
-    there = device_named(device)
+    there = workers_on(device, workers)
     planned = {"multipliers": multipliers, "bits": bits, "rate": rate, "maps": maps,
                "learning": learning, "epochs": epochs}  # fmt: skip
     given = {name: value for name, value in planned.items() if value is not None}
@@ -137,7 +137,7 @@ def study(
         few = 100 if quick and images is None else count
         asks = _asks(models, data, weights or [], few, seed,
                      {"format": "int8", "chip": chip or _CHIPS[what]})  # fmt: skip
-        approximate(asks, planned_of({**given, "rates": rates}, quick), store, log)
+        approximate(asks, planned_of({**given, "rates": rates}, quick), (store, log), there[0])
         return
     if given or quick:
         names = ", ".join(f"--{name}" for name in [*given, *["quick"] * quick])
@@ -150,9 +150,13 @@ def study(
 
 
 def _propagation(
-    asks: list[Ask], chip: str, until: float, into: tuple[Path, Path | None], device: torch.device
+    asks: list[Ask],
+    chip: str,
+    until: float,
+    into: tuple[Path, Path | None],
+    there: tuple[int, torch.device],
 ) -> None:
-    """Into a store and a log."""
+    """Into a store and a log, by workers on a device."""
     from radhard.accel.chip import Chip
     from radhard.accel.chips import chip_named
     from radhard.stats.stopping import Precision
@@ -164,9 +168,9 @@ def _propagation(
     struck = chip_named(chip)
     if not isinstance(struck, Chip):
         raise ValueError(f"chip {chip} has neither latches nor memories: use eyeriss or a file")
-    store, log = into
+    (store, log), (workers, device) = into, there
     with resumable(store, log) as bar:
-        findings = list(run(struck, asks, Precision(until), store, bar, device))
+        findings = list(run(struck, asks, Precision(until), store, bar, device, workers))
     show_study(findings)
     print(f"page: {study_page(findings, store)}")
     print(f"campaigns one by one: {report(store)}")
@@ -177,9 +181,9 @@ def _suppression(
     given: tuple[str, str],
     repetitions: int,
     into: tuple[Path, Path | None],
-    device: torch.device,
+    there: tuple[int, torch.device],
 ) -> None:
-    """Of rates and a kind of errors, into a store and a log."""
+    """Of rates and a kind of errors, into a store and a log, by workers on a device."""
     from radhard.study.suppression import errors_named, suppression_study
     from radhard.view.suppression import suppression_page
     from radhard.view.table import show_suppression
@@ -191,9 +195,9 @@ def _suppression(
     least = 2 if kind == "weight-bit" else 1  # wrong weights last for a repetition
     if repetitions < least:
         raise ValueError(f"{repetitions} repetitions of {kind} can't be: use at least {least}")
-    store, log = into
+    (store, log), (workers, device) = into, there
     with resumable(store, log, "study.html") as bar:
-        found = list(suppression_study(asks, errors, repetitions, store, bar, device))
+        found = list(suppression_study(asks, errors, repetitions, store, bar, device, workers))
     show_suppression(found)
     print(f"page: {suppression_page(found, kind, store)}")
 

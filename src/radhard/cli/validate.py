@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from radhard.cli.app import app, plain, refuse
-from radhard.cli.assess import Images, Json
+from radhard.cli.app import app, plain, refuse, workers_on
+from radhard.cli.assess import Images, Json, Workers
 from radhard.cli.rtl import (
     Bits,
     Dataflow,
@@ -28,11 +28,9 @@ from radhard.cli.rtl import (
 if TYPE_CHECKING:
     from radhard.rtl.design import ArrayDesign
     from radhard.rtl.schedule import Operands
-    from radhard.rtl.validate import Hardware
 
 #: Disagreements that are printed; and faults of a network where no number is given.
 _PRINTED, _IN_NETWORKS = 20, 1000
-
 
 #: Options that say nothing where one is given, or is not (``!``), and why.
 _UNUSED = (
@@ -43,6 +41,8 @@ _UNUSED = (
     ("!permanent", "maps", "without --permanent"),
     ("design", "rows cols bits weight_bits psum_bits dataflow protect multiplier",
      "with --design, whose file says what the array is"),
+    ("permanent", "workers", "with --permanent, which takes one process"),
+    ("netlist", "workers", "with --netlist, which takes one process"),
     ("control", "tiles", "with --control, which strikes the second of two"),
 )  # fmt: skip
 
@@ -114,6 +114,7 @@ def validate(
         Path | None,
         typer.Option(help="Folder for the compiled array; a temporary one if left out."),
     ] = None,
+    workers: Workers = "1",
     json: Json = False,
 ) -> None:
     """Compare what campaigns take a register's flip to do with what the hardware does.
@@ -136,6 +137,7 @@ def validate(
         raise ValueError(
             f"--multiplier {multiplier} can't be with --control, which is tried with exact products"
         )
+    crew = workers_on("cpu", workers)[0]
     if model is not None:
         chip = f"{'systolic' if control else 'clocked'}:{rows}x{cols}:{dataflow.value}"
         fields = {
@@ -143,19 +145,20 @@ def validate(
             "format": f"int{bits}", "seed": seed,
         }  # fmt: skip
         count = _IN_NETWORKS if faults == "all" else _number(faults)
-        _show(_of_network(fields, count, engine, whole), json)
+        _show(_of_network(fields, count, engine, (whole, crew)), json)
         return
     from tempfile import TemporaryDirectory
 
     from radhard.rtl.design import ArrayDesign
     from radhard.rtl.flip import Flips
     from radhard.rtl.schedule import Operands, schedule
+    from radhard.rtl.validate import hardware_named
     from radhard.rtl.validate import validate as compared
     from radhard.stats.interval import wilson
     from radhard.view.bar import counted
 
     if design is not None:
-        _show(_of_foreign(design, (tiles, size, seed), faults, engine, out), json)
+        _show(_of_foreign(design, (tiles, size, seed), faults, engine, (out, crew)), json)
         return
     widths = bits, weight_bits, psum_bits
     array = ArrayDesign(rows, cols, *widths, dataflow.value, protect.value, multiplier or "")
@@ -165,7 +168,7 @@ def validate(
         return
     if control:
         some = None if faults == "all" else _number(faults)
-        _show(_of_sequenced(array, (size, seed, some), engine, out), json)
+        _show(_of_sequenced(array, (size, seed, some), engine, (out, crew)), json)
         return
     if array.checks:
         operands = _bounded(operands)
@@ -180,8 +183,8 @@ def validate(
         else Flips.drawn(array, edges, _number(faults), seed)
     )
     with TemporaryDirectory() as made, counted("flips") as watch:
-        used, hardware = _engine(engine, array, out or Path(made))
-        found = compared(array, operands, flips, hardware, watch)
+        used, hardware = hardware_named(engine.value, array, out or Path(made))
+        found = compared(array, operands, flips, hardware, watch, crew)
     shown = {
         "design": array.name, "engine": used, "tiles": tiles, "edges": edges,
         "faults": found.faults, "registers": dict(found.registers),
@@ -214,7 +217,7 @@ def _show(shown: dict[str, Any], json: bool) -> None:
 
 
 def _of_network(
-    fields: dict[str, Any], count: int, engine: EngineName, whole: bool
+    fields: dict[str, Any], count: int, engine: EngineName, how: tuple[bool, int]
 ) -> dict[str, Any]:
     from radhard.campaign.ask import validated
     from radhard.campaign.prepare import prepare
@@ -226,7 +229,7 @@ def _of_network(
     keep_freed_memory()
     campaign, hardware = prepare(validated(fields, "validate rtl")).campaign, OnArray(engine.value)
     with counted("faults") as watch:
-        found = network_agreement(campaign, count, hardware, whole, watch)
+        found = network_agreement(campaign, count, hardware, how[0], watch, how[1])
     answers = {"model": found.model, "rtl": found.rtl, "software": found.software}
     shown: dict[str, Any] = {
         "model": fields["model"], "chip": campaign.chip.name, "engine": hardware.used,
@@ -242,7 +245,11 @@ def _of_network(
 
 
 def _of_foreign(
-    path: Path, drawn: tuple[int, int, int], faults: str, engine: EngineName, out: Path | None
+    path: Path,
+    drawn: tuple[int, int, int],
+    faults: str,
+    engine: EngineName,
+    how: tuple[Path | None, int],
 ) -> dict[str, Any]:
     """Flips of an array that is not radhard's by the fault model and by its own text."""
     from tempfile import TemporaryDirectory
@@ -252,6 +259,7 @@ def _of_foreign(
     from radhard.rtl.foreign import read_foreign
     from radhard.rtl.learn import closed, learned
     from radhard.rtl.schedule import Operands, schedule
+    from radhard.rtl.validate import ByText
     from radhard.rtl.validate import validate as compared
     from radhard.stats.interval import wilson
     from radhard.view.bar import counted
@@ -262,7 +270,7 @@ def _of_foreign(
     operands = Operands.drawn(array, tiles, size, seed)
     with TemporaryDirectory() as made, counted("flips") as watch:
         try:
-            compiled = Compiled(array, out or Path(made))
+            compiled = Compiled(array, how[0] or Path(made))
         except RuntimeError as error:
             raise ValueError(
                 f"mapping file {path}: its text does not compile with the names in it: {error}"
@@ -271,7 +279,7 @@ def _of_foreign(
         plain = operands.a @ operands.w
         flips = closed(array, operands, None if faults == "all" else _number(faults), seed)
         right = bool((golden == wrapped(plain, array.widths["p"])).all())
-        found = compared(array, operands, flips, lambda _, o, f: compiled.run(o, f), watch)
+        found = compared(array, operands, flips, ByText(compiled), watch, how[1])
         table = learned(array, compiled.run, size, seed)
     return {
         "design": array.name, "engine": "verilator", "tiles": tiles,
@@ -285,7 +293,10 @@ def _of_foreign(
 
 
 def _of_sequenced(
-    design: ArrayDesign, drawn: tuple[int, int, int | None], engine: EngineName, out: Path | None
+    design: ArrayDesign,
+    drawn: tuple[int, int, int | None],
+    engine: EngineName,
+    how: tuple[Path | None, int],
 ) -> dict[str, Any]:
     """Flips of an array and its sequencer, in the second of two tiles."""
     from tempfile import TemporaryDirectory
@@ -307,8 +318,8 @@ def _of_sequenced(
     edges, operands = array.sequencer.edges, Operands.drawn(design, 2, size, seed)
     flips = Flips.every(array, edges) if count is None else Flips.drawn(array, edges, count, seed)
     with TemporaryDirectory() as made, counted("flips") as watch:
-        bench = Bench(array, out or Path(made))
-        found = sequenced_agreement(array, operands, flips, bench.strike, watch)
+        bench = Bench(array, how[0] or Path(made))
+        found = sequenced_agreement(array, operands, flips, bench.strike, watch, how[1])
     control = array.sequencer.state_bits
     return {
         "design": array.name, "engine": "verilator", "edges": edges, "state_bits": array.state_bits,
@@ -386,14 +397,3 @@ def _bounded(operands: Operands) -> Operands:
 
     low, high = np.quantile(operands.a @ operands.w, (0.125, 0.875)).astype(int).tolist()
     return replace(operands, bounds=(low, high))
-
-
-def _engine(engine: EngineName, design: ArrayDesign, folder: Path) -> tuple[str, Hardware]:
-    """What runs flips, and its name."""
-    from radhard.rtl.compiled import Compiled, missing
-    from radhard.rtl.validate import by_twin
-
-    if engine == EngineName.twin or (engine == EngineName.auto and missing()):
-        return "twin", by_twin
-    compiled = Compiled(design, folder)
-    return "verilator", lambda _, operands, flips: compiled.run(operands, flips)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +15,8 @@ from radhard.accel.chips import SOFTWARE
 from radhard.accel.matrices import Matrices
 from radhard.accel.systolic import Systolic
 from radhard.campaign.campaign import Campaign
+from radhard.campaign.collect import collect
+from radhard.campaign.pool import shared
 from radhard.campaign.result import Result
 from radhard.campaign.runs import tallied
 from radhard.campaign.shard import shards_of
@@ -25,6 +29,7 @@ from radhard.rtl.design import ArrayDesign
 from radhard.rtl.hybrid import OnArray, array_of, compile_for, design_of
 from radhard.rtl.inference import multiplied
 from radhard.rtl.schedule import Integers, Operands
+from radhard.sampling.tally import Tally
 
 #: Faults that run before time is taken.
 _WARM = 100
@@ -59,6 +64,7 @@ def network_agreement(
     engine: OnArray | None = None,
     whole: bool = False,
     watch: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 1,
 ) -> NetworkAgreement:
     """Run the first faults of a campaign twice, and compare every logit.
 
@@ -68,6 +74,7 @@ def network_agreement(
         engine: the hardware.
         whole: whether an inference is timed that runs whole on the simulated array.
         watch: told how many of how many are done.
+        workers: processes that share the faults.
 
     Raises:
         ValueError: for a network or chip that the hardware does not run.
@@ -77,34 +84,58 @@ def network_agreement(
     by_rtl = campaign.with_(engine=engine)
     if engine.used == "verilator":  # so that compiling is not timed
         compile_for(campaign.network, campaign.chip)
-    golden, space = campaign.golden(), campaign.space()
-    job = campaign.job(golden)
-    nothing, wrong = job.nothing, list[str]()
-    campaign.strike.runs(space, golden, job.draw(0, min(count, _WARM)))  # what is made but once
-    tallies, taken, done = [nothing.tally, nothing.tally], [0.0, 0.0], 0
-    for shard, size in shards_of(count):
-        faults = job.draw(shard, size)
-        found = []
-        for side, one in enumerate((campaign, by_rtl)):
-            start = _seconds()
-            found.append(one.strike.runs(space, golden, faults))
-            taken[side] += _seconds() - start
-            columns = found[-1][1]
-            tallies[side] += tallied(faults, columns, space, job.proofs)
-        (run, told), (real, seen) = found
-        apart = (run.logits != real.logits).flatten(1).any(1).numpy()
-        for name, column in told.items():
-            apart = apart | (column != seen[name])
-        wrong += _lines(campaign, space, faults[np.flatnonzero(apart)])
+    nothing, wrong, done = campaign.job(campaign.golden()).nothing, list[str](), 0
+    tallies, taken = [nothing.tally, nothing.tally], [0.0, 0.0]
+    parts = list(shards_of(count))
+    crew = min(workers, len(parts))
+    for (_, size), found in zip(
+        parts, shared(partial(_runner, campaign, by_rtl), parts, crew), strict=True
+    ):
+        for side in range(2):
+            tallies[side] += found.tallies[side]
+            taken[side] += found.taken[side]
+        wrong += found.wrong
         done += size
         watch(done, count)
     model, rtl = (replace(nothing, tally=tally) for tally in tallies)
-    uniform = replace(campaign, chip=SOFTWARE, name="").run(until=count)
+    uniform = next(collect([replace(campaign, chip=SOFTWARE, name="")], count, workers=crew))
     long = _whole(campaign, engine) if whole else None
     return NetworkAgreement(
         model, replace(rtl, name=by_rtl.name, id=by_rtl.id), uniform, tuple(wrong),
         taken[0] / count, taken[1] / count, long,
     )  # fmt: skip
+
+
+class _Part(NamedTuple):
+    """Of some faults: what they add up to, seconds, of model and hardware, and what differs."""
+
+    tallies: list[Tally]
+    taken: list[float]
+    wrong: list[str]
+
+
+def _runner(campaign: Campaign, by_rtl: Campaign) -> Callable[[int, int], _Part]:
+    """Runs the first faults of a shard twice."""
+    golden, space = campaign.golden(), campaign.space()
+    job = campaign.job(golden)
+    campaign.strike.runs(space, golden, job.draw(0, _WARM))  # what is made but once
+
+    def run(shard: int, count: int) -> _Part:
+        faults = job.draw(shard, count)
+        tallies, taken, found = [], [], []
+        for one in (campaign, by_rtl):
+            start = _seconds()
+            found.append(one.strike.runs(space, golden, faults))
+            taken.append(_seconds() - start)
+            tallies.append(tallied(faults, found[-1][1], space, job.proofs))
+        (run, told), (real, seen) = found
+        apart = (run.logits != real.logits).flatten(1).any(1).numpy()
+        for name, column in told.items():
+            apart = apart | (column != seen[name])
+        wrong = _lines(campaign, space, faults[np.flatnonzero(apart)])
+        return _Part(tallies, taken, wrong)
+
+    return run
 
 
 def _seconds() -> float:

@@ -17,7 +17,7 @@ from radhard.rtl.design import ArrayDesign, Register
 from radhard.rtl.flip import Flips
 from radhard.rtl.schedule import Integers, Operands
 from radhard.rtl.sequenced import emit_bench, sequencer_of
-from radhard.rtl.validate import Agreement, Model
+from radhard.rtl.validate import Agreement, Compared, Model, Watch, agreement
 from radhard.rtl.words import Words, packed
 
 #: Where registers of a kind lie in the sequencer; those that are not here lie at their names.
@@ -211,7 +211,8 @@ def sequenced_agreement(
     operands: Operands,
     flips: Flips,
     hardware: Hardware,
-    watch: Callable[[int, int], None] = lambda done, total: None,
+    watch: Watch = lambda done, total: None,
+    workers: int = 1,
 ) -> Agreement:
     """Compare what campaigns on `radhard.chips.SYSTOLIC` take flips to do with hardware.
 
@@ -221,16 +222,21 @@ def sequenced_agreement(
         flips: of any registers, each right before an edge of that tile.
         hardware: what runs them, such as `Bench.strike`.
         watch: told how many of how many are done.
+        workers: processes that share the flips; for several, ``hardware`` can be pickled.
     """
+    maker = partial(_runner, array, operands, flips, hardware)
+    return agreement(array.name, array.registers, flips, maker, _BATCH, watch, workers)
+
+
+def _runner(
+    array: Sequenced, operands: Operands, flips: Flips, hardware: Hardware
+) -> Callable[[int, int], Compared]:
     golden = wrapped(operands.a[1] @ operands.w[1], array.design.widths["p"])
-    wrong, changing = list[str](), 0
-    for first in range(0, len(flips), _BATCH):
-        part = flips[first : first + _BATCH]
+
+    def run(first: int, last: int) -> Compared:
+        part = flips[first:last]
         told, found = believed(array, operands, part), hardware(operands, part)
-        apart = (told != found).any((1, 2))
-        wrong += part[np.flatnonzero(apart)].lines(array)
-        changing += int((found != golden).any((1, 2)).sum())
-        watch(first + len(part), len(flips))
-    names, counts = np.unique(flips.register, return_counts=True)
-    kinds = {array.registers[k].name: int(n) for k, n in zip(names, counts, strict=True)}
-    return Agreement(array.name, len(flips), changing, kinds, tuple(wrong))
+        lines = part[np.flatnonzero((told != found).any((1, 2)))].lines(array)
+        return list(lines), int((found != golden).any((1, 2)).sum())
+
+    return run

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,10 +15,12 @@ from torch import nn
 from radhard.accel.clocked import ClockedArray
 from radhard.accel.dataflow import Reads
 from radhard.accel.matrices import wrapped
+from radhard.campaign.pool import Maker, shared
 from radhard.network.capture import capture
 from radhard.network.layer import Layer
+from radhard.rtl.compiled import Compiled, missing
 from radhard.rtl.cycle import Twin, checked, pattern, signed
-from radhard.rtl.design import COPIES, ArrayDesign
+from radhard.rtl.design import COPIES, ArrayDesign, Register
 from radhard.rtl.flip import Flips
 from radhard.rtl.schedule import Integers, Operands, bounds_of, schedule, tile_cycles
 
@@ -31,11 +35,39 @@ _BATCH = 4096
 Flags = NDArray[np.bool_]
 #: What runs flips in hardware: the results (n, tiles, M, N).
 Hardware = Callable[[ArrayDesign, Operands, Flips], Integers]
+#: ``(flips that are done, flips)``.
+Watch = Callable[[int, int], None]
+#: Lines of flips that differ, and how many change a result.
+Compared = tuple[list[str], int]
 
 
 def by_twin(design: ArrayDesign, operands: Operands, flips: Flips) -> Integers:
     """By the numpy twin, which is the emitted text register by register."""
     return Twin(design, operands).run(flips)
+
+
+@dataclass(frozen=True, slots=True)
+class ByText:
+    """By the emitted text, compiled."""
+
+    compiled: Compiled
+
+    def __call__(self, design: ArrayDesign, operands: Operands, flips: Flips) -> Integers:
+        """As `Hardware`."""
+        return self.compiled.run(operands, flips)
+
+
+def hardware_named(name: str, design: ArrayDesign, folder: Path) -> tuple[str, Hardware]:
+    """What runs flips, and its name.
+
+    Args:
+        name: ``twin``, ``verilator``, or ``auto`` for the latter where it is installed.
+        design: the array.
+        folder: in which it is compiled.
+    """
+    if name == "twin" or (name == "auto" and missing()):
+        return "twin", by_twin
+    return "verilator", ByText(Compiled(design, folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +94,8 @@ def validate(
     operands: Operands,
     flips: Flips,
     hardware: Hardware = by_twin,
-    watch: Callable[[int, int], None] = lambda done, total: None,
+    watch: Watch = lambda done, total: None,
+    workers: int = 1,
 ) -> Agreement:
     """Compare what campaigns on `ClockedArray` take a flip to do with what the hardware does.
 
@@ -72,6 +105,7 @@ def validate(
         flips: of any registers.
         hardware: what runs them.
         watch: told how many of how many are done.
+        workers: processes that share the flips; for several, ``hardware`` can be pickled.
 
     >>> design = ArrayDesign(2, 2)
     >>> operands = Operands.drawn(design, tiles=2, free=3, seed=0)
@@ -79,16 +113,55 @@ def validate(
     >>> validate(design, operands, flips).disagreements
     ()
     """
-    model, wrong, changing = Model(design, operands), list[str](), 0
-    for first in range(0, len(flips), _BATCH):
-        part = flips[first : first + _BATCH]
+    maker = partial(_runner, design, operands, flips, hardware)
+    return agreement(design.name, design.registers, flips, maker, _BATCH, watch, workers)
+
+
+def _runner(
+    design: ArrayDesign, operands: Operands, flips: Flips, hardware: Hardware
+) -> Callable[[int, int], Compared]:
+    model = Model(design, operands)
+
+    def run(first: int, last: int) -> Compared:
+        part = flips[first:last]
         told, found = model.results(part), hardware(design, operands, part)
-        wrong += _lines(design, part, np.flatnonzero(_differ(told, found)))
-        changing += int(_differ(found, model.golden[None]).sum())
-        watch(first + len(part), len(flips))
+        changing = int(_differ(found, model.golden[None]).sum())
+        return list(_lines(design, part, np.flatnonzero(_differ(told, found)))), changing
+
+    return run
+
+
+def agreement(
+    name: str,
+    registers: Sequence[Register],
+    flips: Flips,
+    maker: Maker[Compared],
+    batch: int,
+    watch: Watch,
+    workers: int,
+) -> Agreement:
+    """What comes of flips that are compared some at a time.
+
+    Args:
+        name: of the array.
+        registers: of the array.
+        flips: of any of them.
+        maker: gives what compares those from a first to before a last one: lines of those that
+            differ, and how many change a result.
+        batch: how many are compared at a time.
+        watch: told how many of how many are done.
+        workers: processes that share them.
+    """
+    count, wrong, changing = len(flips), list[str](), 0
+    parts = [(first, min(first + batch, count)) for first in range(0, count, batch)]
+    found = shared(maker, parts, min(workers, max(1, len(parts))))
+    for (_, last), (lines, changes) in zip(parts, found, strict=True):
+        wrong += lines
+        changing += changes
+        watch(last, count)
     names, counts = np.unique(flips.register, return_counts=True)
-    kinds = {design.registers[k].name: int(n) for k, n in zip(names, counts, strict=True)}
-    return Agreement(design.name, len(flips), changing, kinds, tuple(wrong))
+    kinds = {registers[k].name: int(n) for k, n in zip(names, counts, strict=True)}
+    return Agreement(name, count, changing, kinds, tuple(wrong))
 
 
 def _differ(one: Integers, other: Integers) -> Flags:

@@ -87,6 +87,7 @@ def choose(
     store: Path | None = None,
     watch: Watch | None = None,
     about: Mapping[str, Any] | None = None,
+    workers: int = 1,
 ) -> Choice:
     """Search protections and their parameters, component by component and layer by layer.
 
@@ -116,6 +117,7 @@ def choose(
         store: folder in which what was run is kept, and the questions of winners.
         watch: called before each guard is run.
         about: more for the ``campaign.toml`` of the winner, as `radhard.collect` takes it.
+        workers: processes that share guards; with 1 all is done in this one.
 
     Raises:
         ValueError: for a campaign that has protections already, numbers of faults that can't be, or
@@ -136,14 +138,11 @@ def choose(
     floor, offer = _floor(campaign, space), Offer(common, taught, repeat)
     finder = Finder(common, Cleans(unseen, tried), cleans, offer, goal, floor)
     offered = guards(campaign, taught)
-    for done, guard in enumerate(offered):
-        if watch:
-            watch(guard.name, done, len(offered))
-        finder.add(guard)
+    finder.add(offered, workers, watch)
     finder.ready()
     first = finder.first()
     others = finder.more(first)
-    judge = Trials(campaign, space, goal, faults, most, tried, watch)
+    judge = Trials(campaign, space, goal, faults, most, tried, watch, workers)
     trials, *late = judge.judged([first, others] if others else [first], common)
     every = _sorted([*trials[1:], *(late[0] if late else [])])
     winner = next((trial for trial in [trials[0], *every] if trial.verdict == "chosen"), None)

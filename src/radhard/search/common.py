@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from radhard.accel.chip import Chip, Software
 from radhard.campaign.campaign import Campaign
+from radhard.campaign.pool import shared
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import keep_arrays, reusable_arrays
 from radhard.campaign.shard import shards_of
@@ -101,6 +102,34 @@ class Common:
             self._seen[guard.name] = self._run(guard)
         return self._seen[guard.name]
 
+    def under_all(
+        self,
+        guards: Sequence[Watched],
+        workers: int = 1,
+        watch: Callable[[Watched, int], None] = lambda guard, done: None,
+    ) -> None:
+        """Run the faults under each of several guards, by so many processes.
+
+        Args:
+            guards: of which none checks what another one of them lets pass.
+            workers: processes; with one all is done in this one.
+            watch: called with each guard and how many are done before it.
+        """
+        lacking = [guard for guard in guards if not self._known(guard)] if workers > 1 else []
+        numbers = ((number,) for number in range(len(lacking)))
+        crew = min(workers, len(lacking))
+        found = shared(partial(_runner, self, lacking), numbers, crew) if crew > 1 else None
+        for done, guard in enumerate(guards):
+            watch(guard, done)
+            if found is not None and guard in lacking:
+                self._seen[guard.name] = next(found)
+            else:
+                self.under(guard)
+
+    def _known(self, guard: Watched) -> bool:
+        path = self._path(guard)
+        return guard.name in self._seen or (path is not None and path.exists())
+
     def _run(self, guard: Watched) -> Seen:
         columns = self._kept(guard)
         right = columns["lost"] | (columns["correct"] & ~columns["gained"])
@@ -113,14 +142,20 @@ class Common:
 
     def _kept(self, guard: Watched) -> dict[str, Flags]:
         """Outcomes from the store, or found out and put there."""
-        if self.store is None:
+        path = self._path(guard)
+        if path is None:
             return self._outcomes(guard)
-        path = self.store / f"{self._guarded(guard).id[:16]}-{self._digest}.npz"
         found = reusable_arrays(path)
         if found is None:
             found = self._outcomes(guard)
             keep_arrays(path, found)
         return found
+
+    def _path(self, guard: Watched) -> Path | None:
+        """Where the store has outcomes."""
+        if self.store is None:
+            return None
+        return self.store / f"{self._guarded(guard).id[:16]}-{self._digest}.npz"
 
     def _telling(self, guard: Watched) -> Flags:
         """The faults to run, (n,): a check has to see those alone that do harm without it."""
@@ -232,6 +267,11 @@ class Common:
             accuracy, confidence, False, 0.0,
             images=self.campaign.windows.sample,
         )  # fmt: skip
+
+
+def _runner(common: Common, guards: Sequence[Watched]) -> Callable[[int], Seen]:
+    """Runs the faults under a guard."""
+    return lambda number: common.under(guards[number])
 
 
 def without_proofs(sampler: Sampler) -> Sampler:

@@ -11,7 +11,7 @@ from radhard.search.design import Design, rate_of
 from radhard.search.offer import Offer
 from radhard.search.part import PLAIN, Option, Watched
 from radhard.search.programme import Aim, Programme, allowed, taken
-from radhard.search.trial import Goal
+from radhard.search.trial import Goal, Watch
 
 #: Failures on common faults at which the cheapest design is asked for, as shares of the target: a
 #: design was chosen for these faults, so that others show more, and the interval takes some too.
@@ -50,11 +50,23 @@ class Finder:
         """How many options could be added to a guard, at most."""
         return max(map(len, self._options.values()))
 
-    def add(self, guard: Watched) -> None:
-        """Try a guard; one that exceeds a limit alone is not run."""
-        if allowed(self.common.campaign, self.choosing, guard, self.goal):
-            self.common.under(guard)
-            self._guards.append(guard)
+    def add(self, guards: Sequence[Watched], workers: int = 1, watch: Watch | None = None) -> None:
+        """Try guards; those that exceed a limit alone are not run.
+
+        Args:
+            guards: any.
+            workers: processes that share them.
+            watch: called with the name of each guard that is run, how many were before it, and
+                how many there are.
+        """
+        given = self.common.campaign, self.choosing
+        self._guards = [guard for guard in guards if allowed(*given, guard, self.goal)]
+
+        def tell(guard: Watched, done: int) -> None:
+            if watch:
+                watch(guard.name, done, len(self._guards))
+
+        self.common.under_all(self._guards, workers, tell)
 
     def ready(self) -> None:
         """After the last guard: make programmes of those that do more than others."""

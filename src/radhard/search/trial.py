@@ -14,6 +14,7 @@ from radhard.faults.space import SiteSpace
 from radhard.protect.protection import spared
 from radhard.search.common import Common
 from radhard.search.design import Design, rate_of
+from radhard.search.part import Watched
 from radhard.stats.estimate import Estimate
 from radhard.stats.interval import wilson
 
@@ -153,17 +154,18 @@ class Trials:
         first, most: fresh faults at the first look and at the last; each look doubles them.
         store: folder in which outcomes are kept.
         watch: called before each guard is run.
+        workers: processes that share guards.
     """
 
     def __init__(
         self, campaign: Campaign, space: SiteSpace, goal: Goal, first: int, most: int,
-        store: Path | None = None, watch: Watch | None = None,
+        store: Path | None = None, watch: Watch | None = None, workers: int = 1,
     ) -> None:  # fmt: skip
         self.campaign, self.space, self.goal = campaign, space, goal
         doubled = [first]
         while goal.rate is not None and doubled[-1] < most:
             doubled.append(min(2 * doubled[-1], most))
-        self.sizes, self.store, self.watch = doubled, store, watch
+        self.sizes, self.store, self.watch, self.workers = doubled, store, watch, workers
         self._left, self._batches, self._drawn, self._proofs = space, list[Common](), 0, False
 
     def judged(self, sets: Sequence[Sequence[Design]], common: Common) -> list[list[Trial]]:
@@ -238,11 +240,13 @@ class Trials:
         guards = list(dict.fromkeys(
             guard for d in designs for guard in (d.guard, *(o.by for o in d.options)) if guard
         ))  # fmt: skip
-        for done, guard in enumerate(guards):
+
+        def watch(guard: Watched, done: int) -> None:
             if self.watch:
                 words = f"{total:,} fresh faults for {len(designs)} designs, {guard.name}"
                 self.watch(words, done, len(guards))
-            batch.under(guard)
+
+        batch.under_all(guards, self.workers, watch)
 
     def _verdict(self, trial: Trial, best: Trial | None) -> str:
         if trial is best:

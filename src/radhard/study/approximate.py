@@ -6,10 +6,11 @@ exact multipliers with the same stuck bit, layer by layer and bit by bit, and re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from radhard.arith.multiplier import Multiplier, full_name
 from radhard.arith.multipliers import multiplier_named
 from radhard.campaign.ask import Ask
 from radhard.campaign.chips import Chips, UnderDefects, under_defects
+from radhard.campaign.pool import shared
 from radhard.campaign.prepare import chips_of
 from radhard.campaign.progress import Progress, Watcher
 from radhard.faults.permanent import Permanent
@@ -238,7 +240,11 @@ def _lost(found: UnderDefects) -> _Table:
 
 
 def approximate_study(
-    asks: Sequence[Ask], plan: Plan, store: Path, watch: Watcher | None = None
+    asks: Sequence[Ask],
+    plan: Plan,
+    store: Path,
+    watch: Watcher | None = None,
+    workers: int = 1,
 ) -> Iterator[Findings]:
     """Run the study; what ``store`` holds already is neither retuned nor run again.
 
@@ -247,6 +253,7 @@ def approximate_study(
         plan: what is tried.
         store: folder of the answers, chip by chip.
         watch: called after each kind of chips.
+        workers: processes that share the kinds; with 1 all is done in this one.
 
     Raises:
         ValueError: when a network can't be had, or has no training images.
@@ -259,19 +266,34 @@ def approximate_study(
         parts = cases(plan, elements, layers)
         done: dict[Case, UnderDefects] = {}
         drawn: dict[Permanent, UnderDefects] = {}
+        every = dict.fromkeys(case for part in parts.values() for case in part)
+        given = chips, learning, plan, store / "chips"
+        found = shared(partial(_runner, *given), ((case,) for case in every), workers)
         for name, part in parts.items():
             for number, case in enumerate(part, 1):
                 if case not in done:
                     asked = _asked(chips, learning, plan, case)
-                    found = under_defects(asked, plan.maps, store / "chips")
-                    first = drawn.setdefault(asked.permanent, found)
-                    done[case] = replace(found, arrays=first.arrays)  # the same, held once
+                    own = UnderDefects(asked, *next(found))
+                    first = drawn.setdefault(asked.permanent, own)
+                    done[case] = replace(own, arrays=first.arrays)  # the same, held once
                 if watch:
-                    title = f"{work.name}: {name}"
-                    loss = done[case].loss
-                    watch(Progress(title, number, len(part), number, "loss", loss))
+                    title, loss = f"{work.name}: {name}", done[case].loss
+                    watch(Progress(title, number, len(part), number, "loss", loss, workers))
         energy = {name: relative_energy(work, one) for name, one in plan.circuits.items()}
         yield Findings(work.name, data, plan, elements, layers, energy, done)
+
+
+def _runner(
+    chips: Chips, learning: Workload, plan: Plan, store: Path
+) -> Callable[[Case], tuple[Any, ...]]:
+    """Gives what chips of a kind answer: all of `UnderDefects` but the question."""
+
+    def run(case: Case) -> tuple[Any, ...]:
+        found = under_defects(_asked(chips, learning, plan, case), plan.maps, store)
+        names = [part.name for part in fields(found) if part.name != "chips"]
+        return tuple(getattr(found, name) for name in names)
+
+    return run
 
 
 def _ready(ask: Ask, plan: Plan) -> tuple[Chips, Workload, str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from radhard.campaign.campaign import Campaign
 from radhard.campaign.collect import collect
+from radhard.campaign.pool import shared
 from radhard.campaign.result import Result
 from radhard.campaign.runs import tallied
 from radhard.campaign.shard import shards_of
@@ -81,6 +84,7 @@ def compare(
     faults: int = 10_000,
     watch: Watch | None = None,
     truth: Estimate | None = None,
+    workers: int = 1,
 ) -> list[Comparison]:
     """Ask the same question with each sampler and seed.
 
@@ -93,6 +97,7 @@ def compare(
         faults: of each run.
         watch: told after each run.
         truth: to hold intervals against; that of `truth_of` where ``None``.
+        workers: processes that share the runs; with 1 all is done in this one.
 
     Raises:
         ValueError: for an unknown outcome, or numbers below 1 seed or 5 faults.
@@ -105,21 +110,18 @@ def compare(
             f"{seeds} seeds, {faults} faults and a half width of {half_width} can't be: use at "
             f"least 1 and {_FIRST}, and a width above 0"
         )
-    truth = truth or truth_of(campaign, metric, half_width, seeds)
-    space, accuracy = campaign.space(), campaign.golden_accuracy()
+    truth = truth or truth_of(campaign, metric, half_width, seeds, workers)
     steps = 1 + int(np.log(faults / _FIRST) / np.log(_RATIO))
     sizes = np.unique([*(_FIRST * _RATIO ** np.arange(steps)).astype(int), faults])
-    found = []
+    given = campaign, metric, tuple(samplers), faults, sizes
+    tasks = product(range(len(samplers)), range(seeds))
+    all_runs, found = shared(partial(_runner, *given), tasks, workers), []
     for number, sampler in enumerate(samplers):
         runs, seconds = [], 0.0
         for seed in range(seeds):
-            one = campaign.with_(sampler=sampler, seed=seed)
-            start = time.perf_counter()
-            drawn, columns = _faults(one, space, faults)
-            seconds += time.perf_counter() - start
-            given = (one, space, accuracy, drawn, columns, metric)
-            proofs = tallied(drawn, columns, space, one.proofs_hold).proofs
-            runs.append([_estimate(*given, n, proofs) for n in sizes])
+            estimates, took = next(all_runs)
+            runs.append(estimates)
+            seconds += took
             if watch:
                 watch(number * seeds + seed + 1, len(samplers) * seeds)
         spent = seconds / (seeds * faults)
@@ -127,7 +129,28 @@ def compare(
     return found
 
 
-def truth_of(campaign: Campaign, metric: str, half_width: float, seeds: int) -> Estimate:
+def _runner(
+    campaign: Campaign, metric: str, samplers: Sequence[Sampler], faults: int,
+    sizes: NDArray[np.int64],
+) -> Callable[[int, int], tuple[list[Estimate], float]]:  # fmt: skip
+    """Gives what a sampler with a seed finds after so many faults, and seconds of all of them."""
+    space, accuracy = campaign.space(), campaign.golden_accuracy()
+
+    def run(number: int, seed: int) -> tuple[list[Estimate], float]:
+        one = campaign.with_(sampler=samplers[number], seed=seed)
+        start = time.perf_counter()
+        drawn, columns = _faults(one, space, faults)
+        seconds = time.perf_counter() - start
+        proofs = tallied(drawn, columns, space, one.proofs_hold).proofs
+        given = one, space, accuracy, drawn, columns, metric
+        return [_estimate(*given, n, proofs) for n in sizes.tolist()], seconds
+
+    return run
+
+
+def truth_of(
+    campaign: Campaign, metric: str, half_width: float, seeds: int, workers: int = 1
+) -> Estimate:
     """What a long campaign finds, of a seed that is none of the first ``seeds``.
 
     It has `GradientImportance` without proofs, whose estimate is right whatever the scores say, and
@@ -136,7 +159,7 @@ def truth_of(campaign: Campaign, metric: str, half_width: float, seeds: int) -> 
     """
     long = campaign.with_(sampler=GradientImportance(proofs=False), seed=10_000 + seeds)
     narrow = Precision(min(_TRUTH * half_width, 0.49), metric=metric, most=_LONG)
-    return next(collect([long], narrow))[metric]
+    return next(collect([long], narrow, workers=workers))[metric]
 
 
 def _faults(campaign: Campaign, space: SiteSpace, count: int) -> tuple[Faults, dict[str, Flags]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from radhard.campaign.campaign import Campaign
 from radhard.campaign.collect import collect
 from radhard.campaign.follow import Propagation, follow_shard, followed_alike, trace_of
 from radhard.campaign.job import Until
-from radhard.campaign.prepare import prepare
+from radhard.campaign.pool import shared
+from radhard.campaign.prepare import Prepared, prepare
 from radhard.campaign.progress import Progress, Watcher
 from radhard.campaign.question import digest
 from radhard.campaign.result import Result
@@ -27,7 +30,7 @@ from radhard.campaign.store import Folder, shard_name
 from radhard.engine.trace import Trace, record
 from radhard.formats.catalogue import format_named
 from radhard.metrics.fit import fit
-from radhard.network.source import subject
+from radhard.network.source import Subject, subject
 from radhard.network.workload import HOST, Workload
 from radhard.protect.hardening import HardenedLatches
 from radhard.protect.ranges import RangeDetector
@@ -136,6 +139,7 @@ def study(
     store: str | Path,
     watch: Watcher | None = None,
     device: torch.device = HOST,
+    workers: int = 1,
 ) -> Iterator[Finding]:
     """Run the study; what ``store`` holds already is not run again.
 
@@ -144,8 +148,9 @@ def study(
         asks: one per network; their format and chip are not used.
         until: faults per format and part, or a `Precision`.
         store: folder of the results.
-        watch: called after each shard.
+        watch: called after each shard, or with several workers after each network in a format.
         device: where faults run.
+        workers: processes that share networks and formats; with 1 all is done in this one.
 
     Raises:
         ValueError: when a network can't be had, or the chip has no latches or no memories.
@@ -159,38 +164,69 @@ def study(
             *((memory.name.replace(" ", "-"), [memory]) for memory in memories),
         )
     ]
-    ready = [
-        prepare(ask, device=device) for ask in asks
-    ]  # so that nothing has run when one can't be had
-    for ask, prepared in zip(asks, ready, strict=True):
+    ready = [prepare(ask, device=device) for ask in asks]  # nothing has run when one can't be had
+    counts = _FOLLOWED, _FOLLOWED_FIRST
+    made = partial(_runner, chip, parts, asks, ready, until, store, counts)
+    tasks = list(product(range(len(asks)), FORMATS))
+    found = shared(partial(made, watch if workers == 1 else None), tasks, workers)
+    for done, finding in enumerate(found, 1):
+        if watch and workers > 1:
+            title, known = "networks in formats", finding.datapath["sdc1"]
+            watch(Progress(title, done, len(tasks), done, "sdc1", known, workers))
+        yield finding
+
+
+def _runner(
+    chip: Chip,
+    parts: Sequence[Chip],
+    asks: Sequence[Ask],
+    ready: Sequence[Prepared],
+    until: Until,
+    store: str | Path,
+    counts: tuple[int, int],
+    watch: Watcher | None,
+) -> Callable[[int, str], Finding]:
+    """Gives what is found of a network in a format."""
+
+    @cache
+    def read(number: int) -> Subject:
+        """Training images, once for all formats."""
+        ask, how = asks[number], asks[number].reading(_LEARNING_IMAGES)
+        return subject(ask.model, ask.data, ask.weights, train=True, how=how)
+
+    def run(number: int, name: str) -> Finding:
+        ask, prepared = asks[number], ready[number]
         golden = prepared.campaign
-        how = ask.reading(_LEARNING_IMAGES)
-        learning = subject(ask.model, ask.data, ask.weights, train=True, how=how)
+        learning = read(number)
         own = learning.images[-_LEARNING_IMAGES:], learning.labels[-_LEARNING_IMAGES:]
         about: dict[str, Any] = {**ask.as_toml(), "data": prepared.data}
-        for name in FORMATS:
-            work = golden.workload.with_(format=format_named(name))
-            detector = RangeDetector().learned(work.with_(*own))
-            title = f"{work.name}-{name}-{chip.name}-guarded"
-            campaigns = [
-                *(Campaign(work, part, seed=golden.seed) for part in parts),
-                Campaign(work, chip, seed=golden.seed, protections=(detector,), name=title),
-            ]
-            datapath, *buffers, guarded = collect(campaigns, until, store, watch, about)
-            latch, first = campaigns[0], work.layers[0].name
-            folder = Folder(Path(store) / latch.name, latch.id)
-            yield Finding(
-                work.name,
-                name,
-                datapath,
-                {memory.name: found for memory, found in zip(memories, buffers, strict=True)},
-                guarded,
-                _followed(latch, folder, "followed", _FOLLOWED, watch=watch),
-                _followed(latch, folder, "followed-first", _FOLLOWED_FIRST, first, watch),
-                dict(zip((la.name for la in work.layers), record(work).ranges, strict=True)),
-                _normalised(work),
-                folder,
-            )
+        work = golden.workload.with_(format=format_named(name))
+        detector = RangeDetector().learned(work.with_(*own))
+        title = f"{work.name}-{name}-{chip.name}-guarded"
+        campaigns = [
+            *(Campaign(work, part, seed=golden.seed) for part in parts),
+            Campaign(work, chip, seed=golden.seed, protections=(detector,), name=title),
+        ]
+        datapath, *buffers, guarded = collect(campaigns, until, store, watch, about)
+        latch, first = campaigns[0], work.layers[0].name
+        folder = Folder(Path(store) / latch.name, latch.id)
+        return Finding(
+            work.name,
+            name,
+            datapath,
+            {
+                part.components[0].name: found
+                for part, found in zip(parts[1:], buffers, strict=True)
+            },
+            guarded,
+            _followed(latch, folder, "followed", counts[0], watch=watch),
+            _followed(latch, folder, "followed-first", counts[1], first, watch),
+            dict(zip((la.name for la in work.layers), record(work).ranges, strict=True)),
+            _normalised(work),
+            folder,
+        )
+
+    return run
 
 
 def _followed(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
 
 from radhard.accel.chip import Accelerator
 from radhard.campaign.ask import Ask
+from radhard.campaign.pool import shared
 from radhard.campaign.prepare import prepare
 from radhard.campaign.progress import Progress, Watcher
 from radhard.campaign.rates import Errors, UnderErrors, seconds_per_image, under_errors
@@ -83,6 +86,7 @@ def suppression_study(
     store: str | Path,
     watch: Watcher | None = None,
     device: torch.device = HOST,
+    workers: int = 1,
 ) -> Iterator[Curves]:
     """Run the study; what ``store`` holds already is not run again.
 
@@ -93,6 +97,7 @@ def suppression_study(
         store: folder of the results.
         watch: called after each cell.
         device: where inferences run.
+        workers: processes that share the cells; with 1 all is done in this one.
 
     Raises:
         ValueError: when a network can't be had, or no rate is given.
@@ -113,24 +118,39 @@ def suppression_study(
             for count in (_LEARNING_IMAGES, _RETUNING_IMAGES)
         )
         contenders, chosen = _contenders(work, learn, tune, prepared.campaign.chip)
-        cells = {}
-        goal = len(contenders) * len(given)
-        for contender in contenders:
-            for one in given:
-                times = 1 if one.rate == 0 else repetitions
-                cell = under_errors(
-                    work, one, contender.protections, times, ask.seed, Path(store) / "cells"
-                )
-                cells[contender.name, one.rate] = cell
-                if watch:
-                    title = f"{work.name}: {contender.name}"
-                    done = len(cells)
-                    watch(Progress(title, done, goal, done, "accuracy", cell.accuracy))
+        cells: dict[tuple[str, float], UnderErrors] = {}
+        tasks = list(product(range(len(contenders)), range(len(given))))
+        parts = [contender.protections for contender in contenders]
+        asked = work, parts, given, repetitions, ask.seed, Path(store) / "cells"
+        found = shared(partial(_runner, *asked), tasks, workers)
+        for (who, which), cell in zip(tasks, found, strict=True):
+            cells[contenders[who].name, given[which].rate] = cell
+            if watch:
+                title, done = f"{work.name}: {contenders[who].name}", len(cells)
+                how_far = title, done, len(tasks), done, "accuracy", cell.accuracy, workers
+                watch(Progress(*how_far))
         names = [layer.name for layer in work.layers]
         ratios = {names[number]: pair for number, pair in _by_layer(work, learn, chosen).items()}
         macs = sum(layer.macs for layer in work.layers)
         rates = tuple(one.rate for one in given)
         yield Curves(work.name, macs, rates, contenders, cells, ratios)
+
+
+def _runner(
+    work: Workload,
+    parts: Sequence[tuple[Protection, ...]],
+    given: Sequence[Errors],
+    repetitions: int,
+    seed: int,
+    store: Path,
+) -> Callable[[int, int], UnderErrors]:
+    """Gives what one of the contenders makes of one of the rates."""
+
+    def run(who: int, which: int) -> UnderErrors:
+        times = 1 if given[which].rate == 0 else repetitions
+        return under_errors(work, given[which], parts[who], times, seed, store)
+
+    return run
 
 
 def _contenders(
