@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from radhard.accel.chips import SOFTWARE
 from radhard.campaign.checks import check_array, check_bits, check_images, check_kinds, check_name
 from radhard.campaign.description import in_words
 from radhard.campaign.job import Job, Until, checked
-from radhard.campaign.pool import Made, Pool, timed
+from radhard.campaign.pool import Made, timed
 from radhard.campaign.question import Question
 from radhard.campaign.replay import replayed
 from radhard.campaign.result import Result
@@ -318,9 +319,7 @@ class Campaign:
         parts = (self.network, self.chip, self.protections, self.criteria, self.confidence_of)
         return Strike(*parts, self.proofs_hold, self.engine)
 
-    def job(
-        self, golden: Golden, folder: Folder | None = None, pool: Pool[Made] | None = None
-    ) -> Job:
+    def job(self, golden: Golden, folder: Folder | None = None) -> Job:
         """All that is needed to run it; what ``folder`` holds already is not found out again."""
         space = self.space()
         score = self.score(space, golden)
@@ -353,9 +352,8 @@ class Campaign:
         def draw(shard: int, count: int) -> Faults:
             return self.draw(space, shard, count, score)
 
-        return Job(
-            nothing, draw, lambda f: self.outcomes(space, golden, f), self.proofs_hold, folder, pool
-        )
+        strike = partial(self.outcomes, space, golden)
+        return Job(nothing, draw, strike, self.proofs_hold, folder)
 
     def maker(self, memory: int | None = None) -> Callable[[int, int], Made]:
         """Draws and strikes shards with a fault-free run of its own: what processes do.

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from radhard.campaign.campaign import Campaign
+from radhard.campaign.cluster import Cluster, check_cluster
 from radhard.campaign.job import Job, Until, checked
-from radhard.campaign.pool import Pool
+from radhard.campaign.pool import Made, Pool
 from radhard.campaign.progress import Watcher
 from radhard.campaign.result import Result
 from radhard.campaign.sealed import StoreError
@@ -29,6 +30,7 @@ def collect(
     memory: int | None = None,
     workers: int = 1,
     shards: tuple[int, int] | None = None,
+    cluster: str | None = None,
 ) -> Iterator[Result]:
     """Run campaigns one after the other; yields each result as it is reached.
 
@@ -48,11 +50,13 @@ def collect(
             run by each of them, so its own calls stand under ``if __name__ == "__main__":``.
         shards: of these faults, those of shards from the first number on, to before the second, for
             schedulers that run parts of a campaign in many places; `radhard.merge` unites them.
+        cluster: ``ray`` or ``ray://HOST:PORT``, for shards as tasks of Ray, as many at a time as
+            ``workers`` if these are several, or as there are processors; ``memory`` is for each.
 
     Raises:
         ValueError: for equal names, shards of none of the faults or with a precision, a budget or
-            workers below 1, or several workers on a device; nothing has run then. For a campaign
-            that can't be taken to another process.
+            workers below 1, several workers on a device, or a cluster that can't be; nothing has
+            run then. For a campaign that can't be taken to another process.
         RuntimeError: where processes are lost again and again.
         StoreError: when the store can't be read or holds other campaigns of these names.
     """
@@ -69,26 +73,38 @@ def collect(
         check_part(shards, until)
     if workers < 1:
         raise ValueError(f"{workers} workers can't be: use 1 or more")
-    for campaign in campaigns if workers > 1 else ():
+    if cluster is not None:
+        check_cluster(cluster)
+    for campaign in campaigns if workers > 1 or cluster is not None else ():
         if campaign.workload.device != HOST:
+            crew = f"{workers} workers" if cluster is None else f"cluster {cluster}"
             raise ValueError(
-                f"{workers} workers on {campaign.workload.device} can't be: they share processors; "
-                "use one, or --device cpu"
+                f"{crew} on {campaign.workload.device} can't be: they share processors; "
+                "use one process, or --device cpu"
             )
     jobs: list[Job] = []
     more = {**(about or {}), **_goal(until), "budget": _budget(until)}
     for campaign in campaigns:
         folder = Folder(Path(store) / campaign.name, campaign.id) if store is not None else None
         golden = campaign.golden(memory)
-        share = None if memory is None else memory // workers
-        pool = Pool(partial(campaign.maker, share), workers) if workers > 1 else None
-        job = replace(campaign.job(golden, folder, pool), part=shards)
+        pool = _pool(campaign, memory, workers, cluster)
+        job = replace(campaign.job(golden, folder), pool=pool, part=shards)
         if jobs:  # the values of one campaign at a time
             golden.forget()
         if folder is not None:
             begin(folder, campaign, job.nothing, more)
         jobs.append(job)
     return (job.result(until, watch) for job in jobs)
+
+
+def _pool(
+    campaign: Campaign, memory: int | None, workers: int, cluster: str | None
+) -> Pool[Made] | Cluster[Made] | None:
+    """What makes shards, if not this process."""
+    if cluster is not None:
+        return Cluster(partial(campaign.maker, memory), cluster, workers)
+    share = None if memory is None else memory // workers
+    return Pool(partial(campaign.maker, share), workers) if workers > 1 else None
 
 
 def begin(folder: Folder, campaign: Campaign, nothing: Result, about: Mapping[str, Any]) -> None:

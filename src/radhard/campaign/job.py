@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf, isfinite
 
+from radhard.campaign.cluster import Cluster
 from radhard.campaign.pool import Made, Pool, timed
 from radhard.campaign.progress import Journal, Progress, Watcher
 from radhard.campaign.result import Result
@@ -45,7 +46,7 @@ class Job:
     strike: Callable[[Faults], dict[str, Flags]]
     proofs: bool
     folder: Folder | None = None
-    pool: Pool[Made] | None = None
+    pool: Pool[Made] | Cluster[Made] | None = None
     part: tuple[int, int] | None = None
 
     def result(self, until: Until, watch: Watcher | None = None) -> Result:
@@ -115,16 +116,21 @@ class _Run:
         return self.precise is not None and self.precise.reached(estimate)
 
     def _shards(self) -> Iterator[tuple[int, int]]:
-        """Shards with their faults, in order; as many as a pool may begin are `later`."""
-        ahead = 1 + (self.job.pool.ahead if self.job.pool is not None else 0)
-        self.later.extend(islice(self.plan, ahead))
-        while self.later:
+        """Shards with their faults, in order."""
+        while True:
+            self._look(1)
+            if not self.later:
+                return
             yield self.later.popleft()
-            self.later.extend(islice(self.plan, 1))
+
+    def _look(self, ahead: int) -> None:
+        """Have so many of the next shards as `later`."""
+        self.later.extend(islice(self.plan, max(0, ahead - len(self.later))))
 
     def _made(self, shard: int, count: int) -> Made:
         if self.job.pool is None:
             return timed(self.job.draw, self.job.strike)(shard, count)
+        self._look(self.job.pool.ahead)
         folder = self.job.folder
         lacking = [
             one for one in self.later if folder is None or not folder.holds(shard_name(one[0]))

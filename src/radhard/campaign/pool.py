@@ -145,14 +145,6 @@ class Pool(Generic[Out]):
         if self._folder is not None:
             self._folder.cleanup()
 
-    def all(self, tasks: Iterable[Task]) -> Iterator[Out]:
-        """What comes of each piece of work, in their order."""
-        plan = iter(tasks)
-        later = deque(islice(plan, 1 + self.ahead))
-        while later:
-            yield self.made(later.popleft(), later)
-            later.extend(islice(plan, 1))
-
     def made(self, task: Task, later: Iterable[Task]) -> Out:
         """What comes of a piece of work, and a start on those that come later.
 
@@ -224,7 +216,11 @@ def shared(maker: Maker[Out], tasks: Iterable[Task], workers: int = 1) -> Iterat
 
 def _by_processes(maker: Maker[Out], tasks: Iterable[Task], workers: int) -> Iterator[Out]:
     with Pool(maker, workers) as pool:
-        yield from pool.all(tasks)
+        plan = iter(tasks)
+        later = deque(islice(plan, 1 + pool.ahead))
+        while later:
+            yield pool.made(later.popleft(), later)
+            later.extend(islice(plan, 1))
 
 
 def cores() -> int:

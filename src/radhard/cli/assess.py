@@ -59,6 +59,10 @@ Shards = Annotated[
     str | None,
     typer.Option(help="A part of the faults, FROM:TO, for many machines; radhard merge unites."),
 ]
+Cluster = Annotated[
+    str | None,
+    typer.Option(help="Shards as tasks of Ray: ray for this machine, or ray://HOST:PORT."),
+]
 Log = Annotated[
     Path | None, typer.Option(help="File to which a line a minute is added: how far it is.")
 ]
@@ -177,6 +181,7 @@ def assess(
     trust: Trust = False,
     workers: Workers = "1",
     shards: Shards = None,
+    cluster: Cluster = None,
     log: Log = None,
     json: Json = False,
 ) -> None:
@@ -218,7 +223,7 @@ def assess(
         "lose": lose,
         "layers": _several(layers),
     }
-    way = Way(out, memory, device, json, trust, workers, shards, log)
+    way = Way(out, memory, device, json, trust, workers, shards, log, cluster)
     answer(validated(fields, "assess"), way)
 
 
@@ -240,10 +245,10 @@ def answer(ask: Ask, way: Way) -> None:
     workers = workers_of(way.workers)
     part = part_of(way.shards) if way.shards is not None else None
     if ask.permanent is not None:
-        if workers > 1 or part is not None:
-            named = f"--workers {way.workers}" if workers > 1 else f"--shards {way.shards}"
-            raise ValueError(f"{named} can't be with --permanent, which takes one process")
-        answer_permanent(ask, ask.permanent, way)
+        if part is not None or way.cluster is not None:
+            named = f"--shards {way.shards}" if part is not None else f"--cluster {way.cluster}"
+            raise ValueError(f"{named} can't be with --permanent: chips are no shards of faults")
+        answer_permanent(ask, ask.permanent, way, workers)
         return
     if ask.engine == "rtl":  # a name of a room that asks are below
         ask = ask.model_copy(update={"engine": _ON_ARRAY})
@@ -263,7 +268,8 @@ def answer(ask: Ask, way: Way) -> None:
         def collected(ask: Ask, prepared: Prepared) -> Result:
             about: dict[str, Any] = {**ask.as_toml(), "data": prepared.data}
             campaigns, until = [prepared.campaign], ask.budget()
-            return next(collect(campaigns, until, store, watch, about, budget, workers, part))
+            how = budget, workers, part, way.cluster
+            return next(collect(campaigns, until, store, watch, about, *how))
 
         result = collected(ask, prepared)
         software = collected(*uniform) if uniform else None

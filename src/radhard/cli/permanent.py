@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MAPS, _LOSE = 20, 0.01
 
 
-def answer_permanent(ask: Ask, permanent: str, way: Way) -> None:
+def answer_permanent(ask: Ask, permanent: str, way: Way, workers: int) -> None:
     """Run chip after chip, and print tables and the page's path, or a JSON object."""
     from radhard.campaign.chips import under_defects
     from radhard.campaign.prepare import chips_of
@@ -34,7 +34,7 @@ def answer_permanent(ask: Ask, permanent: str, way: Way) -> None:
     store = way.out or Path("runs") / f"permanent-{chips.workload.name}-{chips.id[:8]}"
     start = time.perf_counter()
     with stoppable(store), counted("chips") as watch:
-        found = under_defects(chips, maps, store, watch)
+        found = under_defects(chips, maps, store, watch, workers)
     if way.json:
         about = {"data": data, "notes": list(notes), "seconds": time.perf_counter() - start}
         print(json.dumps({**_shown(found, points), **about}, allow_nan=False))

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from radhard.cli.app import Way, app
-from radhard.cli.assess import Device, Json, Log, Memory, Out, Shards, Trust, Workers, answer
+from radhard.cli.assess import (
+    Cluster,
+    Device,
+    Json,
+    Log,
+    Memory,
+    Out,
+    Shards,
+    Trust,
+    Workers,
+    answer,
+)
 
 
 @app.command()
@@ -24,10 +35,11 @@ def run(
     trust: Trust = False,
     workers: Workers = "1",
     shards: Shards = None,
+    cluster: Cluster = None,
     log: Log = None,
     json: Json = False,
 ) -> None:
     """Ask what a campaign file asks; its keys are the options of assess."""
     from radhard.campaign.ask import asked
 
-    answer(asked(file, model), Way(out, memory, device, json, trust, workers, shards, log))
+    answer(asked(file, model), Way(out, memory, device, json, trust, workers, shards, log, cluster))
