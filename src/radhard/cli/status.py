@@ -117,5 +117,8 @@ def _said(found: Mapping[str, Any]) -> str:
     if found["state"] == "running":
         ago = duration(max(0.0, time.time() - found["heard"]))
         parts.append(f"process {found['process']} on {found['host']}, heard {ago} ago")
-    again = {"stopped", "killed", "unfinished"}
-    return ", ".join(parts) + ("; the same command goes on" if found["state"] in again else "")
+    on = "; the same command goes on"
+    rest = "; the same command, without --shards, runs the rest"
+    return ", ".join(parts) + {"stopped": on, "killed": on, "unfinished": rest}.get(
+        found["state"], ""
+    )
