@@ -10,7 +10,7 @@ from torch import nn
 import radhard as rh
 from radhard.accel.matrices import sizes
 from radhard.formats.integer import IntegerFormat
-from radhard.network import zoo
+from radhard.network import architectures
 from radhard.rtl import inference
 from radhard.rtl.compiled import Compiled, missing
 from radhard.rtl.design import ArrayDesign
@@ -97,7 +97,7 @@ def test_lenet5_by_verilator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Twenty images through the whole network on the emitted array, compiled."""
     torch.manual_seed(0)
     images = torch.randn(20, 1, 28, 28)
-    work = rh.capture(zoo.lenet5(10).eval(), images, torch.arange(20) % 10, rh.INT8)
+    work = rh.capture(architectures.lenet5(10).eval(), images, torch.arange(20) % 10, rh.INT8)
     design = ArrayDesign(8, 8, psum_bits=28)
     compiled = Compiled(design, tmp_path)
 
