@@ -1,9 +1,10 @@
 # setup: build .venv; demo: the first table and page; test, check: what CI runs; bench: measurements
+# survival: processes killed and bits flipped, many times (half an hour)
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench survival clean
 
 setup: .venv/installed
 
@@ -27,6 +28,10 @@ check: setup
 
 bench: setup
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+survival: setup
+	@$(BIN)/python tests/survival/killed.py --rounds 100
+	@$(BIN)/python tests/survival/flipped.py --rounds 1000
 
 clean:
 	rm -rf .venv runs

@@ -1,6 +1,7 @@
 """Differences of results: the same faults make pairs, and pairs tell more."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def results(pair, truth, golden, seed: int, n: int = N) -> list[Result]:
         tally = Tally.of(drawn, own, len(space.strata))
         plain = Result(campaign.id, campaign.name, space, campaign.sampler, tally, accuracy,
                        0.95, False, 0.0)  # fmt: skip
-        found.append(replace(plain, runs=Runs.of(drawn, own)))
+        found.append(replace(plain, rows=partial(Runs.of, drawn, own)))
     return found
 
 
@@ -127,7 +128,7 @@ def test_paired_intervals_cover_the_enumerated_difference(pair, truth, golden) -
     held, widths, values = dict.fromkeys(METRICS, 0), [], []
     for seed in range(SEEDS):
         one, other = results(pair, truth, golden, seed)
-        pairs, apart = other - one, replace(other, runs=None) - one
+        pairs, apart = other - one, replace(other, rows=None) - one
         assert (pairs.paired, apart.paired) == (True, False)
         found, wide = ([part[name] for name in METRICS] for part in (pairs, apart))
         assert all("paired" in one.method for one in found)

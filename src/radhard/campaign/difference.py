@@ -97,10 +97,11 @@ class Difference:
         one, other = self.one, self.other
         drawn = [result.drawn or result.space for result in (one, other)]
         alike = _same(*drawn) and _same(one.space, other.space) and one.sampler == other.sampler
-        if not alike or one.runs is None or other.runs is None:
+        mine, theirs = (one.runs, other.runs) if alike else (None, None)
+        if mine is None or theirs is None:
             return None
         try:
-            found = common(one.runs, other.runs)
+            found = common(mine, theirs)
         except ValueError:
             return None
         return found if len(found[0]) == min(one.n, other.n) else None

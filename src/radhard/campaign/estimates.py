@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,7 +53,7 @@ class Estimates:
         images: which images are meant, where those that were struck are a sample of them.
         drawn: the population that the faults were drawn from; ``space`` where ``None``.
         flat: layers of whose faults the sampler's scores say nothing, see `Margins.flat`.
-        runs: what each fault did; ``None`` where only sums are known.
+        rows: gives what each fault did; ``None`` where only sums are known.
         unproved: whether protections change what is computed, so that no proof counts.
         idle: protections that provably do nothing, as no code is out of their bounds.
         clean_alarms: share of images without a fault that raise an alarm under the protections.
@@ -74,7 +74,7 @@ class Estimates:
     images: ImageSample | None = None
     drawn: SiteSpace | None = None
     flat: tuple[str, ...] = ()
-    runs: Runs | None = None
+    rows: Callable[[], Runs] | None = None
     unproved: bool = False
     idle: tuple[str, ...] = ()
     clean_alarms: float = 0.0
@@ -83,6 +83,11 @@ class Estimates:
     def n(self) -> int:
         """Faults."""
         return self.tally.total
+
+    @property
+    def runs(self) -> Runs | None:
+        """What each fault did, read where it is stored; ``None`` where only sums are known."""
+        return self.rows() if self.rows is not None else None
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import islice
-from math import inf, isfinite
+from functools import partial
+from itertools import groupby, islice
+from math import isfinite
 
 from radhard.campaign.cluster import Cluster
+from radhard.campaign.lock import writing
+from radhard.campaign.pack import Summed, pack_of, shards_of_pack
 from radhard.campaign.pool import Made, Pool, timed
 from radhard.campaign.progress import Journal, Progress, Watcher
 from radhard.campaign.result import Result
+from radhard.campaign.rows import Stored, shard_name
 from radhard.campaign.runs import Runs, tallied
 from radhard.campaign.shard import FIRST_SHARD, shards_of, span
-from radhard.campaign.store import Folder, shard_name
+from radhard.campaign.store import Folder
 from radhard.faults.fault import Faults
 from radhard.metrics.outcome import OF_ALARMS, counted_as, metrics_of
 from radhard.protect.protection import Flags
@@ -80,28 +85,50 @@ class _Run:
         self.most = until.most if isinstance(until, Precision) else until
         self.metric = counted_as(until.metric) if isinstance(until, Precision) else "sdc1"
         self.runs: list[Runs] = []
+        self.taken: list[tuple[int, int]] = []
         self.tally, self.seconds = job.nothing.tally, 0.0
         self.journal = Journal(job.folder.path, job.nothing.id) if job.folder else None
-        first, end = job.part or (0, inf)
-        self.plan = (one for one in shards_of(self.most) if first <= one[0] < end)
+        self.first, self.end = job.part or (0, sys.maxsize)
+        self.plan = (one for one in shards_of(self.most) if self.first <= one[0] < self.end)
         self.later = deque[tuple[int, int]]()
 
     def result(self) -> Result:
         """Run, or read, shard after shard until the budget or the precision is reached."""
-        self._tell()
-        state = "stopped"
-        try:
-            with self.job.pool or nullcontext():
-                for shard, count in self._shards():
-                    more, took = self._shard(shard, count)
-                    self.tally, self.seconds = self.tally + more, self.seconds + took
-                    if self._tell():
-                        break
-            state = "finished"
-        finally:
-            if self.journal and self.journal.begun:
-                self.journal.end(self._progress(self._answer[self.metric]), state)
-        return replace(self._answer, runs=Runs.joined(self.runs))
+        held = writing(self.job.folder.path) if self.job.folder else nullcontext()
+        with held:
+            if self.job.folder:
+                self.job.folder.check_own()
+            self._tell()
+            state = "stopped"
+            try:
+                with self.job.pool or nullcontext():
+                    for pack, shards in groupby(self._shards(), lambda one: pack_of(one[0])):
+                        if self._pack(pack, shards):
+                            break
+                state = "finished"
+            finally:
+                if self.journal and self.journal.begun:
+                    self.journal.end(self._progress(self._answer[self.metric]), state)
+        return replace(self._answer, rows=self._rows())
+
+    def _pack(self, pack: int, shards: Iterator[tuple[int, int]]) -> bool:
+        """Run, or read, a hundred shards; whether the answer is precise enough before their end."""
+        noted = self._noted(pack)
+        if noted is not None:
+            self.taken += list(shards)
+            self.tally, self.seconds = self.tally + noted.tally, self.seconds + noted.seconds
+            return self._tell()
+        before, own, enough = self.tally, self.job.nothing.tally, False
+        for shard, count in shards:
+            more, took = self._shard(shard, count)
+            own = own + more
+            self.tally, self.seconds = before + own, self.seconds + took
+            enough = self._tell()
+            if enough:
+                break
+        if self.job.folder:
+            self.job.folder.pack(pack, self.job.nothing.space, self.job.proofs)
+        return enough
 
     def _tell(self) -> bool:
         """Say how far it is, to those who want to know; whether it is precise enough."""
@@ -113,7 +140,22 @@ class _Run:
             self.watch(self._progress(estimate))
         if self.journal and due:
             self.journal.tell(self._progress(estimate))
-        return self.precise is not None and self.precise.reached(estimate)
+        return bool(self.tally.total and self.precise and self.precise.reached(estimate))
+
+    def _rows(self) -> Callable[[], Runs]:
+        if self.job.folder:
+            return Stored(self.job.folder, tuple(self.taken))
+        return partial(Runs.joined, self.runs)
+
+    def _noted(self, pack: int) -> Summed | None:
+        """What a hundred stored shards add up to, where all of them are asked for, at once."""
+        shards = shards_of_pack(pack)
+        within = self.first <= shards[0] and shards[-1] < self.end
+        if self.job.folder is None or self.precise or not within:
+            return None
+        if sum(span(shards[-1])) > self.most:
+            return None
+        return self.job.folder.noted(pack, self.job.proofs)
 
     def _shards(self) -> Iterator[tuple[int, int]]:
         """Shards with their faults, in order."""
@@ -139,18 +181,19 @@ class _Run:
 
     def _shard(self, shard: int, count: int) -> tuple[Tally, float]:
         stored = self.job.folder.reusable(shard_name(shard)) if self.job.folder else None
+        self.taken.append((shard, count))
         if stored is not None and len(stored[0]) >= count:
             faults, columns, seconds = stored
             part = {name: hits[:count] for name, hits in columns.items()}
-            self.runs.append(Runs.of(faults[:count], part))
             return self._tally(faults[:count], part), seconds * count / len(faults)
         if self.journal and not self.journal.begun:  # all before was stored
             self.journal.tell(self._progress(self._answer[self.metric]))
         faults, columns, took = self._made(shard, count)
         if self.job.folder:
             self.job.folder.keep(shard_name(shard), faults, columns, took)
+        else:
+            self.runs.append(Runs.of(faults, columns))
         self.fresh += count
-        self.runs.append(Runs.of(faults, columns))
         return self._tally(faults, columns), took
 
     def _tally(self, faults: Faults, columns: Mapping[str, Flags]) -> Tally:

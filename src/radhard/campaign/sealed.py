@@ -52,8 +52,15 @@ def write_table(path: Path, table: Any, campaign: str, **notes: str) -> None:
     replace_file(path, content[:place] + seal + content[place + len(seal) :])
 
 
-def read_table(path: Path, campaign: str) -> tuple[Any, dict[str, str]]:
+def read_table(
+    path: Path, campaign: str, content: bytes | None = None
+) -> tuple[Any, dict[str, str]]:
     """The table of pyarrow that `write_table` wrote, and its notes.
+
+    Args:
+        path: of the file.
+        campaign: that it should belong to.
+        content: its bytes, where it lies in another file; read where ``None``.
 
     Raises:
         StoreError: where the file is damaged, misplaced, or of another campaign.
@@ -61,8 +68,8 @@ def read_table(path: Path, campaign: str) -> tuple[Any, dict[str, str]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    content = read_file(path)
-    if not _whole(content):
+    content = read_file(path) if content is None else content
+    if not is_whole(content):
         raise StoreError(f"{path} is damaged: its bytes are not those that radhard wrote")
     try:
         table = pq.read_table(pa.BufferReader(content))
@@ -93,7 +100,21 @@ def read_file(path: Path) -> bytes:
         raise StoreError(f"{path} can't be read: {error.strerror}") from error
 
 
-def _whole(content: bytes) -> bool:
+def read_part(path: Path, start: int, size: int) -> bytes:
+    """Bytes out of the middle of a file.
+
+    Raises:
+        StoreError: where it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
+    except OSError as error:
+        raise StoreError(f"{path} can't be read: {error.strerror}") from error
+
+
+def is_whole(content: bytes) -> bool:
     """Whether bytes are those that `write_table` wrote."""
     place = content.rfind(_MARK) + len(_MARK)
     seal = content[place : place + len(_OPEN)]
@@ -139,9 +160,14 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def keep_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays by name to an ``.npz`` file, with a seal of them and of its own name."""
+    replace_file(path, content_of(path, arrays))
+
+
+def content_of(path: Path, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The bytes of a file that `keep_arrays` writes."""
     content, sealed = BytesIO(), {**arrays, _SEALED: np.array(_seal_of(path, arrays))}
     np.savez_compressed(content, **sealed)  # type: ignore[arg-type]
-    replace_file(path, content.getvalue())
+    return content.getvalue()
 
 
 def kept_arrays(path: Path, sealed: bool = False) -> dict[str, NDArray[Any]]:
@@ -154,12 +180,17 @@ def kept_arrays(path: Path, sealed: bool = False) -> dict[str, NDArray[Any]]:
     Raises:
         StoreError: when it can't be read, or its seal is missing or another one's.
     """
-    content = BytesIO(read_file(path))
+    return arrays_in(read_file(path), path, sealed)
+
+
+def arrays_in(held: bytes, path: Path, sealed: bool = False) -> dict[str, NDArray[Any]]:
+    """The same of bytes that were read from ``path``."""
+    content = BytesIO(held)
     if not zipfile.is_zipfile(content):
         raise StoreError(f"{path} is damaged, or no file of arrays (.npz) that radhard wrote")
     try:
-        with np.load(content, allow_pickle=False) as held:
-            found = {name: held[name] for name in held.files}
+        with np.load(content, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
     except Exception as error:  # whatever the archive reader raises
         raise StoreError(f"{path} is damaged: it holds other things than whole arrays") from error
     seal = found.pop(_SEALED, None)

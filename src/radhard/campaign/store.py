@@ -10,23 +10,20 @@ that is damaged, of another campaign or there twice is never counted.
 
 from __future__ import annotations
 
-import os
 import tomllib
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from radhard.accel.chip import Software
 from radhard.campaign.description import Arrays, array_name, in_words
-from radhard.campaign.offered import OFFERED, lists_of, offered_of
+from radhard.campaign.lock import writing
 from radhard.campaign.question import Question, digest, id_of, semantics_of
 from radhard.campaign.rebuild import rebuilt
 from radhard.campaign.result import Result
-from radhard.campaign.runs import Runs, tallied
+from radhard.campaign.rows import Rows, Stored, shard_of
 from radhard.campaign.sealed import (
     StoreError,
     keep_arrays,
@@ -38,37 +35,27 @@ from radhard.campaign.sealed import (
     write_table,
 )
 from radhard.campaign.windows import ImageSample
-from radhard.faults.fault import COLUMNS, Faults
 from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
-from radhard.sampling.tally import Tally
 from radhard.version import version
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["TENSORS", "Folder", "StoreError", "folders", "read_arrays", "shard_name"]
+__all__ = ["TENSORS", "Folder", "StoreError", "folders", "read_arrays"]
 
 #: What learned protections hold, by hash.
 TENSORS = "tensors.npz"
 #: Keys of ``campaign.toml`` that say how much was asked for last.
 _GOALS = {"faults", "until", "metric", "confidence", "most"}
-#: Decimal digits of a shard's number, at least.
-_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(Rows):
     """The files of one campaign.
 
     Attributes:
         path: of the folder.
         id: of the campaign; as ``campaign.toml`` says where empty.
     """
-
-    path: Path
-    id: str = ""
 
     def begin(
         self,
@@ -88,20 +75,28 @@ class Folder:
         Raises:
             StoreError: when the folder holds the answer to another question.
         """
+        with writing(self.path):
+            held = self.check_own()
+            self._begin_strata(question.id, space)
+            held = {k: value for k, value in held.items() if k not in {*_GOALS, "identity"}}
+            self._describe(question, space, identity, {"images": space.images, **held, **about})
+            self._warn_of_strays()
+            self.mend()
+
+    def check_own(self) -> dict[str, Any]:
+        """What ``campaign.toml`` says, nothing where there is none.
+
+        Raises:
+            StoreError: where it belongs to another question.
+        """
         held = self.about() if (self.path / "campaign.toml").exists() else {}
-        known = held.pop("identity", {}).get("id", question.id)
-        if known != question.id:
+        known = held.get("identity", {}).get("id", self.id)
+        if known != self.id:
             raise StoreError(
                 f"{self.path} holds the answer to another question (campaign {known[:8]}, asked "
-                f"is {question.id[:8]}): name another folder, or delete this one"
+                f"is {self.id[:8]}): name another folder, or delete this one"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._begin_strata(question.id, space)
-        held = {key: value for key, value in held.items() if key not in _GOALS}
-        self._describe(question, space, identity, {"images": space.images, **held, **about})
-        self._warn_of_strays()
-        for shard in self.shards():  # also those that this run does not need: a report counts all
-            self.reusable(shard_name(shard))
+        return held
 
     @property
     def of_software(self) -> bool:
@@ -186,49 +181,6 @@ class Folder:
             )
         return held
 
-    def keep(
-        self, name: str, faults: Faults, columns: Mapping[str, np.ndarray], seconds: float = 0.0
-    ) -> None:
-        """Store a table with a row per fault as ``NAME.parquet``."""
-        import pyarrow as pa
-
-        data = {name: getattr(faults, name) for name in COLUMNS}
-        notes = {"seconds": repr(seconds)}
-        if faults.offered is not None:
-            data |= lists_of(faults.offered, len(faults))
-            notes["candidates"] = str(faults.offered.size)
-        table = pa.table({**data, **columns})
-        write_table(self.path / f"{name}.parquet", table, self._own, **notes)
-
-    def kept(self, name: str) -> tuple[Faults, dict[str, np.ndarray], float] | None:
-        """The table that `keep` stored, and its seconds; ``None`` where there is none.
-
-        Raises:
-            StoreError: when the file can't be used.
-        """
-        path = self.path / f"{name}.parquet"
-        if not os.path.lexists(path):
-            return None
-        table, notes = read_table(path, self._own)
-        offered = offered_of(table, int(notes["candidates"])) if "candidates" in notes else None
-        names = [name for name in table.column_names if name not in OFFERED]
-        held = {name: table[name].to_numpy().copy() for name in names}
-        columns = {name: hits for name, hits in held.items() if name not in COLUMNS}
-        return Faults.of(held, offered), columns, float(notes["seconds"])
-
-    def reusable(self, name: str) -> tuple[Faults, dict[str, np.ndarray], float] | None:
-        """The same for a run: a file that can't be used is set aside with a warning."""
-        try:
-            return self.kept(name)
-        except StoreError as error:
-            then = "its faults are run again where they are asked for"
-            set_aside(self.path / f"{name}.parquet", error, then)
-            return None
-
-    def holds(self, name: str) -> bool:
-        """Whether there is a file of a shard, whatever is in it."""
-        return (self.path / f"{name}.parquet").exists()
-
     def result(self) -> Result:
         """The answer from all stored faults, with intervals as the campaign was last asked.
 
@@ -239,15 +191,8 @@ class Folder:
         identity, asked = held["identity"], held.get("budget", {})
         space = own.space()
         self._warn_of_strays()
-        shards = self.shards()
-        if not shards:
-            raise StoreError(f"{self.path} holds no finished faults yet: run the campaign first")
-        tally, seconds, first = own._tally(shards[0], space)
-        runs = [first]
-        for shard in shards[1:]:
-            more, took, part = own._tally(shard, space)
-            tally, seconds = tally + more, seconds + took
-            runs.append(part)
+        shards, proofs = own.shards(), bool(identity["proofs_hold"])
+        tally, seconds = own.summed(shards, space, proofs)
         sampler = rebuilt(held["sampler"], f"{self.path}: sampler", self.arrays(held))
         return Result(
             id=identity["id"],
@@ -266,31 +211,13 @@ class Folder:
             flat=tuple(identity.get("flat", ())),
             idle=tuple(identity.get("idle", ())),
             clean_alarms=identity.get("clean_alarms", 0.0),
-            runs=Runs.joined(runs),
-            unproved=getattr(sampler, "proofs", False) and not identity["proofs_hold"],
+            rows=Stored(own, tuple((shard, None) for shard in shards)),
+            unproved=getattr(sampler, "proofs", False) and not proofs,
         )
-
-    def _tally(self, shard: int, space: SiteSpace) -> tuple[Tally, float, Runs]:
-        """What a shard that is there adds up to, and its seconds; errors say what to do."""
-        try:
-            found = self.kept(shard_name(shard))
-        except StoreError as error:
-            raise StoreError(
-                f"{error}: move it away, or run the campaign again, which does so and runs the rest"
-            ) from error
-        assert found is not None
-        faults, columns, seconds = found
-        proofs = bool(self.about()["identity"]["proofs_hold"])
-        return tallied(faults, columns, space, proofs), seconds, Runs.of(faults, columns)
-
-    def shards(self) -> list[int]:
-        """The numbers of the stored shards, ascending."""
-        numbers = (_shard(path) for path in self.path.glob("rows-*.parquet"))
-        return sorted(number for number in numbers if number is not None)
 
     def _warn_of_strays(self) -> None:
         for path in sorted(self.path.glob("*rows*.parquet")):
-            if _shard(path) is None:
+            if shard_of(path) is None:
                 warnings.warn(
                     f"{path} is not counted, since it is not named rows-NNNNNN.parquet: delete "
                     "it if it is a copy, or give it its name back",
@@ -363,18 +290,6 @@ def folders(store: Path) -> list[Folder]:
     if not own and not inner:
         raise StoreError(f"{store} holds no campaign: name the folder given to --out or store=")
     return [Folder(path) for path in own + inner]
-
-
-def shard_name(shard: int, kind: str = "rows") -> str:
-    """The name of a table of a shard's faults."""
-    return f"{kind}-{shard:0{_DIGITS}d}"
-
-
-def _shard(path: Path) -> int | None:
-    """The number of the shard whose rows a file has by its name."""
-    digits = path.stem.removeprefix("rows-")
-    named = digits.isdecimal() and path.stem == shard_name(int(digits))
-    return int(digits) if named else None
 
 
 def _seal(held: Mapping[str, Any]) -> str:

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from radhard.campaign.lock import writing
+from radhard.campaign.pack import pack_of, pack_path, packs_in
 from radhard.campaign.progress import PROGRESS
-from radhard.campaign.sealed import StoreError, replace_file
-from radhard.campaign.store import TENSORS, Folder, folders, shard_name
+from radhard.campaign.rows import shard_name
+from radhard.campaign.sealed import StoreError, read_file, replace_file
+from radhard.campaign.store import TENSORS, Folder, folders
 
 #: What a campaign's folder has beside tables of faults.
 _BESIDE = ("campaign.toml", "strata.parquet", TENSORS)
@@ -56,6 +59,7 @@ def _held(folder: Folder) -> Held:
             continue
         if kept is not None:
             faults[shard] = len(kept[0])
+    damaged |= own.damaged()
     try:
         own.space()
     except StoreError as error:
@@ -107,21 +111,30 @@ def merge(stores: Sequence[Path | str], into: Path | str) -> list[Held]:
 
 
 def _united(parts: Sequence[Held], into: Path) -> Held:
-    into.mkdir(parents=True, exist_ok=True)
+    own = Folder(into, parts[0].folder.id)
     best: dict[int, Held] = {}
     for held in parts:
         for shard, count in held.faults.items():
             if shard not in best or count > best[shard].faults[shard]:
                 best[shard] = held
-    first = parts[0].folder.path
-    names = [(first / name, into / name) for name in _BESIDE if (first / name).exists()]
-    names += [
-        (held.folder.path / f"{shard_name(shard)}.parquet", into / f"{shard_name(shard)}.parquet")
-        for shard, held in best.items()
-    ]
-    for source, target in names:
-        if source.resolve() != target.resolve():
-            replace_file(target, source.read_bytes())
-    (into / PROGRESS).unlink(missing_ok=True)  # what one part said of itself
+    with writing(into):
+        own.check_own()
+        first = parts[0].folder.path
+        for name in _BESIDE:
+            if (first / name).exists() and not (into / name).exists():
+                replace_file(into / name, (first / name).read_bytes())
+        whole = {pack: held for held in parts for pack in packs_in(held.folder.path)}
+        for pack, held in whole.items():
+            if not pack_path(into, pack).exists():
+                source = pack_path(held.folder.path, pack)
+                replace_file(pack_path(into, pack), read_file(source))
+        for shard, held in best.items():
+            name = shard_name(shard)
+            if pack_of(shard) not in whole and held.folder.path.resolve() != into.resolve():
+                replace_file(into / f"{name}.parquet", held.folder.content(name))
+        space, proofs = own.space(), bool(own.about()["identity"]["proofs_hold"])
+        for pack in sorted(set(map(pack_of, best)) - set(whole)):
+            own.pack(pack, space, proofs)
+        (into / PROGRESS).unlink(missing_ok=True)  # what one part said of itself
     faults = {shard: best[shard].faults[shard] for shard in sorted(best)}
-    return Held(Folder(into, parts[0].folder.id), faults, {})
+    return Held(own, faults, {})

@@ -19,6 +19,7 @@ Parts = Annotated[list[Path], typer.Argument(help="Folders given to --out.")]
 def check(stores: Parts) -> None:
     """Look through every file of stores, and say what can be kept. Nothing is changed."""
     from radhard.campaign.union import held_in
+    from radhard.view.page import is_whole
 
     damaged = 0
     for store in stores:
@@ -27,6 +28,9 @@ def check(stores: Parts) -> None:
             for path, reason in held.damaged.items():
                 print(f"  {reason} ({path.name}: the campaign runs these faults again)")
             damaged += len(held.damaged)
+        page = store / "report.html"
+        if page.is_file() and not is_whole(page):
+            print(f"  {page} is damaged, or of an earlier radhard: radhard report makes it anew")
     if damaged:
         raise ValueError(f"{damaged} damaged files: run the campaign again, which sets them aside")
 

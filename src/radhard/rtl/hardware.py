@@ -11,7 +11,8 @@ from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from radhard.campaign.sealed import StoreError, set_aside
+from radhard.campaign.question import digest
+from radhard.campaign.sealed import StoreError, replace_file, set_aside
 from radhard.rtl.count import count
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.synthesis import synthesise
@@ -84,6 +85,8 @@ def hardware_of(
         if (own / _KEPT).exists():
             try:
                 kept = json.loads((own / _KEPT).read_text(encoding="utf-8"))
+                if kept.pop("seal") != digest(kept):
+                    raise ValueError("its figures are not those that were written")
                 if kept["seeds"] == list(seeds):
                     return _read(kept, "synthesis")
             except (ValueError, KeyError, TypeError) as error:
@@ -95,10 +98,11 @@ def hardware_of(
                 made = synthesise(design, Path(making), seeds=seeds, progress=progress).as_dict()
             except FileNotFoundError:
                 return _counted(design)
-            (Path(making) / _KEPT).write_text(json.dumps(made, indent=1), encoding="utf-8")
             own.mkdir(exist_ok=True)
             for path in Path(making).iterdir():
                 copyfile(path, own / path.name)
+            text = json.dumps({**made, "seal": digest(made)}, indent=1)
+            replace_file(own / _KEPT, text.encode())
         return _read(made, "synthesis")
     return _counted(design)
 

@@ -44,6 +44,9 @@ _RA_NOTE = (
 )
 
 
+#: What a page ends with: a hash of all before.
+_SEAL = b"\n<!-- radhard.seal "
+
 _CONFIG = {
     "responsive": True,
     "displaylogo": False,
@@ -68,6 +71,7 @@ def report(store: str | Path) -> Path:
     """
     root = Path(store)
     held = sorted(folders(root), key=lambda folder: folder.of_software)
+    held = [folder for folder in held if folder.shards()] or held
     path, made_from = root / "report.html", _made_from(held)
     if _says(path, made_from):
         return path
@@ -99,17 +103,21 @@ def _made_from(held: Sequence[Folder]) -> str:
         found.update(part.read_bytes())
     for folder in held:
         found.update(digest(folder.about()).encode())
-        for rows in sorted(folder.path.glob("*.parquet")):
+        for rows in sorted([*folder.path.glob("*.parquet"), *folder.path.glob("*.tar")]):
             about = rows.lstat()
             found.update(f"{rows.name} {about.st_size} {about.st_mtime_ns}".encode())
     return found.hexdigest()
 
 
 def _says(path: Path, made_from: str) -> bool:
-    if not path.is_file():
-        return False
-    with path.open(encoding="utf-8") as page:
-        return made_from in page.read(1000)
+    """Whether there is a whole page that was made from this."""
+    return path.is_file() and is_whole(path) and made_from.encode() in path.read_bytes()[:1000]
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a page is what `written` wrote, by the hash at its end."""
+    content, _, seal = path.read_bytes().rpartition(_SEAL)
+    return seal.partition(b" ")[0] == hashlib.sha256(content).hexdigest().encode()
 
 
 def written(path: Path, template: str, **values: Any) -> Path:
@@ -130,7 +138,9 @@ def written(path: Path, template: str, **values: Any) -> Path:
         post_script=_FOLLOW if figure.layout.meta == LINKS else None,
     )  # fmt: skip
     html = environment.get_template(template).render(plotly=get_plotlyjs(), **values)
-    replace_file(path, html.encode())
+    content = html.encode()
+    seal = _SEAL + hashlib.sha256(content).hexdigest().encode() + b" -->\n"
+    replace_file(path, content + seal)
     return path
 
 
