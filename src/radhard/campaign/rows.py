@@ -191,12 +191,11 @@ class Rows:
         names = [shard_name(shard) for shard in shards]
         if path.exists() or not all(map(self.holds, names)):
             return
-        for shard in shards:
-            if len(self.table(shard)[0]) < span(shard)[1]:
-                return
-        tables = {f"{name}.parquet": self.content(name) for name in names}
-        write_pack(path, tables, self._added(shards, space, proofs), self._own)
-        self._forget(pack)
+        sums = self._added(shards, space, proofs)
+        if sums.tally.total == sum(span(shard)[1] for shard in shards):  # each has all its faults
+            tables = {f"{name}.parquet": self.content(name) for name in names}
+            write_pack(path, tables, sums, self._own)
+            self._forget(pack)
 
     def mend(self) -> None:
         """Take apart files of which a part is damaged, and remove what is there twice.

@@ -72,7 +72,8 @@ def read_table(
     if not is_whole(content):
         raise StoreError(f"{path} is damaged: its bytes are not those that radhard wrote")
     try:
-        table = pq.read_table(pa.BufferReader(content))
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            table = file.read(use_threads=False)
         metadata = (table.schema.metadata or {}).items()
         notes = {key.decode().removeprefix("radhard."): note.decode() for key, note in metadata}
         own, name = notes["campaign"], notes["name"]
