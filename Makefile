@@ -1,10 +1,11 @@
 # setup: build .venv; demo: the first table and page; test, check: what CI runs; bench: measurements
 # survival: processes killed and bits flipped, many times (half an hour)
+# fuzz: each reader of files is given 10,000 that are damaged or crafted
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup demo test check bench survival clean
+.PHONY: setup demo test check bench survival fuzz clean
 
 setup: .venv/installed
 
@@ -32,6 +33,9 @@ bench: setup
 survival: setup
 	@$(BIN)/python tests/survival/killed.py --rounds 100
 	@$(BIN)/python tests/survival/flipped.py --rounds 1000
+
+fuzz: setup
+	@$(BIN)/python tests/fuzz/judge.py --inputs 10000 $(ARGS)
 
 clean:
 	rm -rf .venv runs

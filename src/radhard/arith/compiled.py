@@ -73,7 +73,10 @@ def run_c(path: Path | str, signed: bool, release: str = "") -> Tabulated:
 
 def _program(path: Path, signed: bool) -> tuple[str, str]:
     """The function's name, and a program that writes all products."""
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text: {error}") from error
     told = COMMENT.sub(" ", text)
     every = _FUNCTION.findall(told)
     parts = [one for one in every if len(re.findall(rf"\b{one[0]}\s*\(", told)) > 1]

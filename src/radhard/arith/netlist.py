@@ -148,5 +148,5 @@ def read_netlist(path: Path | str, signed: bool, release: str = "") -> Netlist:
         raise FileNotFoundError(f"no file {path}: give a .v file of gates")
     try:
         return Netlist(path.read_text(encoding="utf-8"), signed, release)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error!s:.600}") from error

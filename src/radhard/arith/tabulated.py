@@ -104,7 +104,10 @@ def read_table(path: Path | str, signed: bool, transposed: bool = False) -> Tabu
     products = _from_bytes(path, signed) if path.suffix == ".bin" else _from_numpy(path)
     if products.dtype.kind not in "iu":
         raise ValueError(f"{path}: a table of {products.dtype}: products must be integers")
-    return Tabulated(products.T if transposed else products, path.stem, signed)
+    try:
+        return Tabulated(products.T if transposed else products, path.stem, signed)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _from_bytes(path: Path, signed: bool) -> NDArray[np.int32]:

@@ -101,7 +101,9 @@ class Ask(BaseModel):
     What is a `Part` is a name, or data as `radhard.campaign.description` describes it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
     model: str
     data: str | None = None
@@ -191,7 +193,7 @@ def asked(path: Path, model: str | None = None) -> Ask:
     """
     try:
         held = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"campaign file {path} can't be read: {error}") from error
     if "trust" in held:
         raise ValueError(

@@ -56,6 +56,9 @@ __all__ = [
 #: No room, or none to write on, and broken disks: nobody asked for something wrong.
 _FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
+#: Characters of a message, and of an argument, at most.
+_LONGEST, _ARGUMENT = 1200, 20_000
+
 
 def main() -> None:
     """Run the command line: exit code 2 for wrong use, 1 for failure, 130 when interrupted."""
@@ -64,6 +67,9 @@ def main() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it
             signal.signal(number, _interrupt)
+    if any(len(word) > _ARGUMENT for word in sys.argv):
+        print(f"radhard: an argument of over {_ARGUMENT:,} characters can't be", file=sys.stderr)
+        sys.exit(2)
     command = command_of(sys.argv[1:])
     if command is not None and command.repeated():
         sys.exit(0)
@@ -92,8 +98,14 @@ def main() -> None:
             text = f"{error.filename} can't be used: {error.strerror}"
         elif not wrong_use:
             text = f"{type(error).__name__}: {text} (RADHARD_DEBUG=1 shows where)"
-        print(f"radhard: {text}", file=sys.stderr)
+        print(f"radhard: {_shortened(text)}", file=sys.stderr)
         sys.exit(2 if wrong_use else 1)
+
+
+def _shortened(text: str) -> str:
+    """A message without the middle of what is too long to be read."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

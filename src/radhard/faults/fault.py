@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +131,8 @@ class Faults:
             stratum = space.stratum(int(self.stratum[k]))
             mask = (1 << stratum.width) - 1
             lines.append(
-                f"{self.id[k]} {stratum.component} {stratum.layer} {stratum.bit} {self.index[k]} "
+                f"{self.id[k]} {_word(stratum.component)} {_word(stratum.layer)} {stratum.bit} "
+                f"{self.index[k]} "
                 f"{self.image[k]} {int(self.keep[k]) & mask:#x} {int(self.flip[k]) & mask:#x} "
                 f"{float(self.weight[k])!r}"
             )
@@ -159,6 +162,8 @@ class Faults:
         return cls(id_, stratum, index, image, keep, flip, weight)
 
 
+#: Characters of a line that a message has, at most.
+_SHOWN = 200
 #: The columns of `Faults` that are stored.
 COLUMNS = ("id", "stratum", "index", "image", "keep", "flip", "weight", "cell")
 
@@ -168,6 +173,7 @@ def _parsed(
 ) -> tuple[int, int, int, int, int, int, float]:
     try:
         id_, component, layer, bit, element, image, keep, flip, weight = line.split()
+        component, layer = unquote(component), unquote(layer)
         place = places.get((component, layer, int(bit)))
         if place is None:
             raise ValueError(f"no stratum {component} {layer} bit {bit}")
@@ -179,9 +185,19 @@ def _parsed(
                 raise ValueError(f"{what} {value} is not in 0..{limit - 1}")
         held = _extended(int(keep, 0), stratum.width, ones=True)
         flips = _extended(int(flip, 0), stratum.width, ones=False)
+        if not 0 <= int(id_) < 1 << 63:
+            raise ValueError("the number of a fault is 0 or more, and takes up to 63 bits")
+        if not 0 <= float(weight) < inf:
+            raise ValueError(f"weight {weight} can't be: use a number of 0 or more, such as 1")
         return int(id_), place, int(element), int(image), held, flips, float(weight)
     except ValueError as error:
-        raise ValueError(f"line {number} of the fault list, {line!r}: {error}") from None
+        said = repr(line if len(line) <= _SHOWN else f"{line[:_SHOWN]}...")
+        raise ValueError(f"line {number} of the fault list, {said}: {error!s:.{_SHOWN}}") from None
+
+
+def _word(name: str) -> str:
+    """A name without blanks, which are written as in the addresses of pages."""
+    return quote(name, safe="".join(chr(k) for k in range(33, 127) if chr(k) not in "%#"))
 
 
 def _extended(pattern: int, width: int, ones: bool) -> int:

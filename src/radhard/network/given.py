@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -46,12 +45,21 @@ def inputs_in(path: Path) -> tuple[Inputs, Tensor, Tensor]:
             raise ValueError("it holds one array without a name")
         with file:
             held = {name: tensor_of(file[name], f"{path}: {name}") for name in file.files}
-    except (ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path} can't be read: {error}: numpy.savez makes such files") from error
+    except Exception as error:  # a damaged archive can fail in any way
+        said = " ".join(f"{error or type(error).__name__}".split())[:300]
+        raise ValueError(f"{path} can't be read: {said}: numpy.savez makes such files") from error
     names, labels = list(held), held.pop(_LABELS, None)
     if labels is None or not held:
         raise ValueError(
             f"{path} holds {names}: it needs {_LABELS!r}, and an array for each parameter of the "
             "model's forward, by its name"
         )
+    for name, array in held.items():
+        if len(array) != len(labels):
+            raise ValueError(
+                f"{path}: {len(array)} rows of {name} for {len(labels)} labels can't be: give one "
+                "of each for each image"
+            )
+        if array.is_floating_point() and bool(array.isnan().any()):
+            raise ValueError(f"{path}: {name} holds not-a-number: leave such images out")
     return *Inputs.of(held), labels

@@ -52,7 +52,9 @@ def arrays_in(held: bytes) -> Any:
     return _Arrays(io.BytesIO(held), encoding="bytes").load()
 
 
-class _Arrays(pickle.Unpickler):
+class _Arrays(pickle._Unpickler):
+    """In Python: that in C reserves as much memory as a pickle says that it will need."""
+
     def find_class(self, module: str, name: str) -> Any:
         module = module.replace("numpy.core.", "numpy._core.")
         if (module, name) == ("_codecs", "encode"):

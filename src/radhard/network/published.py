@@ -143,10 +143,12 @@ def _idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         raise _damaged(path, "it is no regular file")
     try:
         held = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, MemoryError, zlib.error) as error:
         raise _damaged(path, f"it can't be unpacked ({error})") from error
     axes = 1 + len(shape)
-    head = np.frombuffer(held[: 4 + 4 * axes].ljust(4 + 4 * axes, b"\0"), ">i4").tolist()
+    if len(held) < 4 + 4 * axes:
+        raise _damaged(path, f"it ends after {len(held)} bytes")
+    head = np.frombuffer(held[: 4 + 4 * axes], ">i4").tolist()
     if head[0] != 0x800 + axes or tuple(head[2:]) != shape:
         raise _damaged(path, f"it does not begin as an IDX file of items of shape {shape} does")
     items = np.frombuffer(held, np.uint8, offset=4 + 4 * axes)
@@ -168,7 +170,8 @@ def _batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
             path, f"it asks for {error}, which can run code and no CIFAR-10 needs; it was not run"
         ) from None
     except Exception as error:  # a cut pickle can fail in any way
-        raise _damaged(path, f"it is no whole pickle of images and labels ({error})") from error
+        said = f"it is no whole pickle of images and labels ({error!s:.200})"
+        raise _damaged(path, said) from error
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.shape[1:] != (3072,):
         raise _damaged(path, "its data are no rows of 3,072 bytes")
     if labels.shape != (len(rows),) or labels.dtype.kind not in "iu" or not len(rows):

@@ -93,6 +93,12 @@ def _read(path: Path) -> dict[str, Tensor]:
         held = held.get("state_dict", held)
     if not isinstance(held, dict) or not all(isinstance(v, Tensor) for v in held.values()):
         raise ValueError(f"{path} holds no state dict: save it with torch.save(model.state_dict())")
+    for name, tensor in held.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(
+                f"{path}: {name} holds what is no finite number, of which nothing can be computed: "
+                "train it anew, or use another checkpoint"
+            )
     return {name.removeprefix("module."): tensor.float() if tensor.is_floating_point() else tensor
             for name, tensor in held.items()}  # fmt: skip
 
