@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,13 +18,14 @@ WORDS = (
     b"true", b"null", b"../../../etc/passwd", b"/dev/zero", b"<a href='http://x'>", b"%s", b"$(id)",
     "\u202e\u0130".encode(), b"\r", b" ", b"#", b"\\", b"1" + b"0" * 5000,
 )  # fmt: skip
+KINDS = ("flip", "put", "over", "drop", "cut", "twice")
 #: An edit: what is done, where (a share of the length), and with what.
 Edit = tuple[str, float, bytes]
 
 _bytes = st.one_of(st.sampled_from(WORDS), st.binary(min_size=1, max_size=8))
 _edits: st.SearchStrategy[list[Edit]] = st.lists(
     st.tuples(
-        st.sampled_from(("flip", "put", "over", "drop", "cut", "twice")),
+        st.sampled_from(KINDS),
         st.floats(0, 1, exclude_max=True),
         _bytes,
     ),
@@ -42,10 +44,22 @@ def damaged(samples: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     return st.one_of(edited, edited, edited, st.binary(max_size=300), st.just(b""))
 
 
-def worded(samples: Sequence[str]) -> st.SearchStrategy[str]:
-    """Texts that people might write, as bytes are damaged."""
-    held = [sample.encode() for sample in samples]
-    return damaged(held).map(lambda data: data.decode(errors="replace"))
+def spoiled(samples: Sequence[bytes], chance: random.Random) -> bytes:
+    """The same without a search for the shortest."""
+    if chance.random() < 0.1:
+        return chance.randbytes(chance.randrange(300))
+    edits = [
+        (
+            chance.choice(KINDS),
+            chance.random(),
+            chance.choice(WORDS)
+            if chance.random() < 0.5
+            else chance.randbytes(chance.randint(1, 8)),
+        )
+        for _ in range(chance.randint(1, 4))
+    ]
+    sample = chance.choice(samples)
+    return _inside(sample, edits) if chance.random() < 0.5 else _edited(sample, edits)
 
 
 def _edited(data: bytes, edits: Sequence[Edit]) -> bytes:

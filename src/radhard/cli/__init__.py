@@ -98,11 +98,11 @@ def main() -> None:
             text = f"{error.filename} can't be used: {error.strerror}"
         elif not wrong_use:
             text = f"{type(error).__name__}: {text} (RADHARD_DEBUG=1 shows where)"
-        print(f"radhard: {_shortened(text)}", file=sys.stderr)
+        print(f"radhard: {shortened(text)}", file=sys.stderr)
         sys.exit(2 if wrong_use else 1)
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     """A message without the middle of what is too long to be read."""
     half = _LONGEST // 2
     return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -133,7 +134,7 @@ def written(path: Path, template: str, **values: Any) -> Path:
     )
     numbers = count(1)
     environment.filters["percent"] = percent
-    environment.filters["embedded"] = lambda figure: figure.to_html(
+    environment.filters["embedded"] = lambda figure: _as_text(figure).to_html(
         full_html=False, include_plotlyjs=False, div_id=f"figure-{next(numbers)}", config=_CONFIG,
         post_script=_FOLLOW if figure.layout.meta == LINKS else None,
     )  # fmt: skip
@@ -142,6 +143,24 @@ def written(path: Path, template: str, **values: Any) -> Path:
     seal = _SEAL + hashlib.sha256(content).hexdigest().encode() + b" -->\n"
     replace_file(path, content + seal)
     return path
+
+
+#: What figures take for markup; all of these are our own but those that only set type.
+_MARKUP = re.compile(r"<(?!/?(?:br|b|i|sub|sup|extra)>)")
+
+
+def _as_text(figure: Any) -> Any:
+    """The figure, in which names are no markup: Plotly makes links of them, among other things."""
+    from plotly.graph_objects import Figure
+
+    def told(part: Any) -> Any:
+        if isinstance(part, str):
+            return _MARKUP.sub("&lt;", part)
+        if isinstance(part, Mapping):
+            return {key: told(value) for key, value in part.items()}
+        return [told(one) for one in part] if isinstance(part, list | tuple) else part
+
+    return Figure(told(figure.to_plotly_json()))
 
 
 def _software_twin(folder: Folder, software: Sequence[Folder]) -> Result | None:
