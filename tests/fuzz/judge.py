@@ -25,8 +25,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fuzz.inputs import damaged
+from fuzz.inputs import damaged, spoiled
 from fuzz.readers import READERS, Reader
+from radhard.cli import shortened
 
 #: What starts programs, connects or loads libraries.
 _RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect",

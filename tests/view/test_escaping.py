@@ -54,9 +54,7 @@ def test_names_with_blanks_come_back_from_a_fault_list(campaign: rh.Campaign) ->
         assert (getattr(found, name) == getattr(faults, name)).all()
     line = faults.to_text(space).splitlines()[1].split()
     for weight in ("nan", "inf", "-1", "1e400"):
-        with pytest.raises(
-            ValueError, match=r"line 1 of the fault list.*use a number of 0 or more"
-        ):
+        with pytest.raises(ValueError, match=r"line 1 of .* use a number of 0 or more"):
             Faults.from_text(" ".join([*line[:-1], weight]), space)
     for number in ("-1", str(1 << 63), "nan"):
         with pytest.raises(ValueError, match="line 1 of the fault list"):

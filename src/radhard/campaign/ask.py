@@ -193,7 +193,7 @@ def asked(path: Path, model: str | None = None) -> Ask:
     """
     try:
         held = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # numbers of many digits, too
         raise ValueError(f"campaign file {path} can't be read: {error}") from error
     if "trust" in held:
         raise ValueError(

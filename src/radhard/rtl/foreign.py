@@ -163,7 +163,7 @@ def read_foreign(path: Path) -> ForeignArray:
     """
     try:
         held: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"mapping file {path} can't be read: {error}") from error
     _check(path, "", held, _KEYS, ("module", "sources", "rows", "cols", "ports", "registers"))
     _check(path, "ports.", _table(path, "ports", held), _PORTS, _NEEDED)
