@@ -33,7 +33,7 @@ from radhard.cli import shortened
 _RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect",
          "pty.spawn", "shutil.rmtree")  # fmt: skip
 #: Seconds that reading may take.
-PATIENCE = 20
+PATIENCE = 120
 
 _seen: list[str] = []
 

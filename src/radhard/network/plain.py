@@ -51,6 +51,7 @@ def plain(model: nn.Module | ExportedProgram) -> nn.Module | ExportedProgram:
     """
     if is_exported(model):
         _check_program(model)
+        check_numbers(model)
         return model
     while (inner := _inside(model)) is not None:
         model = inner
@@ -62,7 +63,22 @@ def plain(model: nn.Module | ExportedProgram) -> nn.Module | ExportedProgram:
         _check_part(name or type(model).__name__, part)
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         _check_value(name, value)
+    check_numbers(model)
     return _in_float32(model)
+
+
+def check_numbers(model: nn.Module | ExportedProgram, where: str = "the model") -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        CaptureError: naming the first, and ``where`` it is.
+    """
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if value.is_floating_point() and not value.is_meta and bool(value.isnan().any()):
+            raise CaptureError(
+                f"{where}: {name} holds not-a-number, of which nothing can be computed: train it "
+                "anew, or use another file"
+            )
 
 
 @contextmanager

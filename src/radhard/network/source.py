@@ -19,7 +19,7 @@ from radhard.network.given import inputs_in, packed
 from radhard.network.inputs import Inputs
 from radhard.network.layout import CaptureError
 from radhard.network.onnxmodel import onnx_model
-from radhard.network.plain import tensor_of
+from radhard.network.plain import check_numbers, tensor_of
 from radhard.network.quantised import formats_in
 from radhard.network.weights import trained
 from radhard.network.zoo import ZooModel, zoo_model
@@ -86,11 +86,14 @@ def subject(
     if model.endswith(".pt2"):
         path = Path(model)
         loaded = _trusted(path) if trust else program_in(path)
+        check_numbers(loaded, str(path))
         found = _with_data(path.stem, loaded, (data, weights, train, how))
         return replace(found, formats=formats_in(path))
     if model.endswith(".onnx"):
         path = Path(model)
-        return _with_data(path.stem, onnx_model(path), (data, weights, train, how))
+        network = onnx_model(path)
+        check_numbers(network, str(path))
+        return _with_data(path.stem, network, (data, weights, train, how))
     if ":" in model:
         made = _made(model)
         title = model.rpartition(":")[2]
