@@ -118,7 +118,7 @@ class Ask(BaseModel):
     format: Part | None = None
     chip: Part = "eyeriss"
     fault_model: Part = "bit-flip"
-    faults: Annotated[int, Field(ge=1)] | None = None
+    faults: Annotated[int, Field(ge=1, le=10**15)] | None = None
     until: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     metric: str = "sdc1"
     sampler: Part = "gradient-importance"

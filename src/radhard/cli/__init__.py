@@ -57,7 +57,7 @@ __all__ = [
 _FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 #: Characters of a message, and of an argument, at most.
-_LONGEST, _ARGUMENT = 1200, 20_000
+_LONGEST, _ARGUMENT = 1200, 4096
 
 
 def main() -> None:
