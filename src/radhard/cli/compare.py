@@ -42,7 +42,7 @@ def compare_samplers(
     chip: Annotated[str, typer.Option(help="What is struck: radhard list chips.")] = "systolic",
     metric: Annotated[str, typer.Option(help="An outcome, or ra.")] = "ra",
     half_width: Annotated[
-        float, typer.Option(help="Wanted, of the 95 % interval.", min=0.0)
+        float, typer.Option(help="Wanted, of the 95 % interval.", min=0.0, max=0.5)
     ] = 0.003,
     samplers: Annotated[str, typer.Option(help="Names, comma-separated; all by default.")] = "",
     seeds: Annotated[int, typer.Option(help="Runs of each sampler.")] = 30,

@@ -15,7 +15,8 @@ def train(
     data: Annotated[str | None, typer.Option(help="Data set; the model's own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of initial weights and order of images.")] = 0,
     epochs: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000, help="Passes over the images; the recipe's by default.")
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="Passes over the images; the recipe's by default."),
     ] = None,
 ) -> None:
     """Train a zoo model by its recipe and keep the weights for assess."""
