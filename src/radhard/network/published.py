@@ -146,12 +146,10 @@ def _idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     except (OSError, EOFError, MemoryError, zlib.error) as error:
         raise _damaged(path, f"it can't be unpacked ({error})") from error
     axes = 1 + len(shape)
-    if len(held) < 4 + 4 * axes:
-        raise _damaged(path, f"it ends after {len(held)} bytes")
-    head = np.frombuffer(held[: 4 + 4 * axes], ">i4").tolist()
+    head = np.frombuffer(held[: 4 + 4 * axes].ljust(4 + 4 * axes, b"\0"), ">i4").tolist()
     if head[0] != 0x800 + axes or tuple(head[2:]) != shape:
         raise _damaged(path, f"it does not begin as an IDX file of items of shape {shape} does")
-    items = np.frombuffer(held, np.uint8, offset=4 + 4 * axes)
+    items = np.frombuffer(held[4 + 4 * axes :], np.uint8)
     if len(items) != head[1] * int(np.prod(shape)) or not head[1]:
         there = len(items) / max(1, int(np.prod(shape)))
         raise _damaged(path, f"it should hold {head[1]} items, but there are {there:g}")
