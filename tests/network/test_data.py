@@ -316,7 +316,7 @@ def test_damaged_batches_are_named(folder: Path, held: object, message: str) -> 
 def test_cut_and_missing_batches(folder: Path) -> None:
     path = folder / "cifar-10-batches-py" / "test_batch"
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"test_batch is damaged: .*truncated"):
+    with pytest.raises(ValueError, match="test_batch is damaged: it is no whole pickle"):
         data_named("cifar10")
     path.unlink()
     with pytest.raises(FileNotFoundError, match="test_batch"):
