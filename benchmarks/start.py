@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-_RADHARD = [sys.executable, "-c", "from radhard.cli import main; main()"]
+_RADHARD = [str(Path(sys.executable).with_name("radhard"))]
 _ASSESS = ["assess", "digits-cnn", "--format", "fp16", "--faults", "10"]
 
 

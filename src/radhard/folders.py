@@ -11,6 +11,8 @@ import platformdirs
 
 #: Set to ``no``, nothing that was worked out is kept for later commands, nor anything kept used.
 SWITCH = "RADHARD_ANSWERS"
+#: Modules that are no code of a user's own wherever they lie.
+_STARTS = ("sitecustomize", "usercustomize")
 
 
 def keeps() -> bool:
@@ -23,6 +25,16 @@ def installed(file: str) -> bool:
     own = os.path.dirname(os.path.abspath(__file__))
     places = (own, sys.prefix, sys.base_prefix, site.getusersitepackages())
     return os.path.abspath(file).startswith(tuple(os.path.join(place, "") for place in places))
+
+
+def own_code() -> bool:
+    """Whether code of the user's own is loaded, of which nobody sees what it reads."""
+    files = (
+        (name, file)
+        for name, module in list(sys.modules.items())
+        if isinstance(file := getattr(module, "__file__", None), str) and os.path.isabs(file)
+    )
+    return any(name not in _STARTS and not installed(file) for name, file in files)
 
 
 def cache_place() -> Path:

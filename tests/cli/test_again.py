@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import radhard.cli
-from radhard.cli import again
+from radhard import folders
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_the_command_line):
     """Ask of a small network; gives what was printed, and whether the command ran."""
     monkeypatch.setenv("RADHARD_ANSWERS", "yes")
     monkeypatch.setenv("RADHARD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(again, "installed", lambda file: True)  # modules of tests are there, too
+    monkeypatch.setattr(folders, "installed", lambda file: True)  # modules of tests are there, too
     place = Path(radhard.cli.__file__).parents[1] / "network" / "assets" / "digits-cnn.pt"
     shutil.copy(place, tmp_path / "own.pt")
     words = ["--weights", str(tmp_path / "own.pt"), "--format", "fp32", "--chip", "software"]
@@ -62,7 +62,7 @@ def test_code_of_ones_own_and_damaged_answers_are_not_believed(
     asked()
     (kept,) = (tmp_path / "cache" / "answers").glob("*.z")
     kept.write_bytes(kept.read_bytes()[:-9])
-    monkeypatch.setattr(again, "installed", lambda file: "test_again" not in file)
+    monkeypatch.setattr(folders, "installed", lambda file: "test_again" not in file)
     assert asked()[2]
     kept.unlink()
     assert asked()[2]
@@ -70,6 +70,6 @@ def test_code_of_ones_own_and_damaged_answers_are_not_believed(
 
 
 def test_code_of_ones_own_is_told_from_packages() -> None:
-    assert again.installed(radhard.cli.__file__)
-    assert again.installed(pytest.__file__)
-    assert not again.installed(__file__)
+    assert folders.installed(radhard.cli.__file__)
+    assert folders.installed(pytest.__file__)
+    assert not folders.installed(__file__)

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
-from radhard.folders import cache_place, installed, keeps
+from radhard.folders import cache_place, keeps, own_code
 
 #: Verbs that only answer: what they write lies in a folder of results. Explorations also depend on
 #: tools outside of Python.
@@ -31,8 +31,6 @@ _SEEN = (
     "COLUMNS", "CUDA_VISIBLE_DEVICES", "FORCE_COLOR", "LANG", "LC_ALL", "NO_COLOR",
     "PYTHONIOENCODING", "PYTHONUTF8", "TERM",
 )  # fmt: skip
-#: Modules that are no code of a user's own wherever they lie.
-_STARTS = ("__main__", "__mp_main__", "sitecustomize", "usercustomize")
 #: Most answers that are kept; the oldest go first.
 _MOST = 100
 
@@ -78,14 +76,14 @@ class Command:
     def keep(self) -> None:
         """Keep what was said, unless code of a user's own had a part in it or a file changed."""
         files = {
-            name: file
-            for name, module in list(sys.modules.items())
+            file
+            for module in list(sys.modules.values())
             if isinstance(file := getattr(module, "__file__", None), str) and os.path.isabs(file)
         }
-        if any(name not in _STARTS and not installed(file) for name, file in files.items()):
+        if own_code():
             return
         words = {part for word in self._words for part in (word, word.partition("=")[2]) if part}
-        read = {*files.values(), *self._read, *map(os.path.abspath, filter(os.path.exists, words))}
+        read = {*files, *self._read, *map(os.path.abspath, filter(os.path.exists, words))}
         read.add(str(cache_place() / "weights"))
         made = {str(path) for folder in self._folders for path in (folder, *folder.rglob("*"))}
         states = {path: _state(path) for path in read | made | self._made if _matters(path)}

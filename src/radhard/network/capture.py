@@ -29,7 +29,7 @@ from radhard.network.inputs import Inputs
 from radhard.network.layer import Layer
 from radhard.network.layout import CaptureError
 from radhard.network.pairs import check_pairs
-from radhard.network.plain import evaluating, plain, tensor_of
+from radhard.network.plain import evaluating, plain, tensor_of, unwrapped
 from radhard.network.program import Program
 from radhard.network.quantised import formats_in
 from radhard.network.remembered import Graph, remembered
@@ -105,7 +105,7 @@ def capture(
     taken = plain(model)
     with torch.no_grad():
         with evaluating(taken) if isinstance(taken, nn.Module) else nullcontext():
-            program, weights, stored, macs = _graph(taken, images, inputs, output)
+            program, weights, stored, macs = _graph(taken, unwrapped(model), images, inputs, output)
         shapes = _shapes(program, images[:1])
         layers = _named_apart(layers_of(program, shapes))
         if not layers:
@@ -127,14 +127,31 @@ def capture(
 
 
 def _graph(
-    model: nn.Module | ExportedProgram, images: Tensor, inputs: Inputs, output: str | None
+    model: nn.Module | ExportedProgram,
+    given: nn.Module | ExportedProgram,
+    images: Tensor,
+    inputs: Inputs,
+    output: str | None,
 ) -> Graph:
-    """The steps of a model, which a module need not be followed for where it was before."""
+    """The steps of a model, which a module need not be followed for where it was before.
+
+    One that was ``given`` in another precision, and casts what it is given to that, can't be
+    followed in float32, but as it is.
+    """
 
     def made() -> Graph:
-        from radhard.network.export import exported, program_of  # torch.export takes a second
+        # which takes a second to import
+        from radhard.network.export import exported, exported_as_is, program_of
 
-        graph = exported(model, images, inputs)
+        try:
+            graph = exported(model, images, inputs)
+        except CaptureError as error:
+            if model is given or not isinstance(given, nn.Module):
+                raise
+            try:
+                graph = exported_as_is(given, images, inputs)
+            except CaptureError:
+                raise error from None
         own = {part.data_ptr(): part.numel() for _, part in graph.named_parameters()}
         program, weights = program_of(graph, images, inputs, output)
         return Graph(program, weights, sum(own.values()), macs_of(program, images[:1]))

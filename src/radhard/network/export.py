@@ -24,6 +24,7 @@ from radhard.network.decomposition import parts
 from radhard.network.inputs import Inputs
 from radhard.network.layout import CaptureError, layouts
 from radhard.network.operation import batch_norm, cast
+from radhard.network.plain import evaluating
 from radhard.network.program import Item, Program, Ref, Step, references
 
 aten = torch.ops.aten
@@ -79,6 +80,17 @@ def exported(model: nn.Module | ExportedProgram, images: Tensor, inputs: Inputs)
     except Exception as error:  # torch.export raises its own classes and those of the model
         raise CaptureError(_why(module, images, error)) from error
     return functional
+
+
+def exported_as_is(module: nn.Module, images: Tensor, inputs: Inputs) -> ExportedProgram:
+    """`exported` of a module in a precision of its own, to which it casts; then in float32."""
+    with evaluating(module):
+        program = exported(module, images, inputs)
+    held: Any = program.state_dict
+    for name, value in held.items():
+        real = value.float() if value.is_floating_point() else value
+        held[name] = nn.Parameter(real) if isinstance(value, nn.Parameter) else real
+    return program
 
 
 def _check_names(module: nn.Module, given: tuple[str, ...]) -> None:
@@ -208,18 +220,30 @@ def _steps(
     graph: ExportedProgram, inputs: Inputs, output: str | None
 ) -> tuple[tuple[Step, ...], int]:
     state, given = _constants(graph), graph.graph_signature.user_inputs
-    steps, place, result = [Step("images")], dict[Node, int](), -1
+    steps, place = [Step("images")], dict[Node, int]()
+    result = _result(graph, graph.graph.output_node(), output)
+    read = _read_by(result)
     for node in graph.graph.nodes:
-        if node.op == "output":
-            result = place[_result(graph, node, output)]
-        elif node.op == "placeholder" and node.name in given and not inputs.parts:
+        if node.op == "output" or (node.op != "placeholder" and node not in read):
+            continue
+        if node.op == "placeholder" and node.name in given and not inputs.parts:
             place[node] = 0
         elif node.op == "call_function" and _is_identity(node):
             place[node] = place[node.args[0]]
-        elif node.op == "placeholder" or (node.users and not _is_several(node)):
+        elif node.op == "placeholder" or not _is_several(node):
             place[node] = len(steps)
             steps.append(_step(node, place, state, inputs))
-    return tuple(steps), result
+    return tuple(steps), place[result]
+
+
+def _read_by(result: Node) -> set[Node]:
+    """The nodes that a result depends on, itself among them."""
+    found, left = {result}, [result]
+    while left:
+        new = set(left.pop().all_input_nodes) - found
+        found |= new
+        left += new
+    return found
 
 
 def _is_several(node: Node) -> bool:

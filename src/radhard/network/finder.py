@@ -68,6 +68,8 @@ def _multiplies(program: Program, step: Step) -> bool:
     """Whether a step is a layer: one of a sequence for each image, or a look-up in a weight."""
     if step.op is aten.embedding.default:
         return program.rows[step.args[0].step] is None
+    if step.op in _CONVOLUTIONS and references((step.args[3:], step.kwargs or {})):
+        return False  # as many groups as images, say: another operation for each batch
     if step.op in _TRANSPOSED:
         return program.rows[step.args[1].step] is None
     return True

@@ -81,6 +81,13 @@ def check_numbers(model: nn.Module | ExportedProgram, where: str = "the model") 
             )
 
 
+def unwrapped(model: Any) -> Any:
+    """A model out of its wrappers, in its own precision."""
+    while (inner := _inside(model)) is not None:
+        model = inner
+    return model
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """The module in evaluation mode; afterwards each part is in the mode that it was in.

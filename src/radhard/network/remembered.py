@@ -4,6 +4,8 @@
 digest of all that it came from: the module with its values, the code of its classes, the first
 images, and the versions of torch and radhard. Values are not kept, but named, and taken from the
 module at hand; and what is found again must give the logits of that module before it is used.
+Where code of the user's own is loaded nothing is kept: a module may read what no digest sees, a
+number of a script or a function that was replaced, and no image has to show it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from radhard.folders import cache_place, installed, keeps
+from radhard.folders import cache_place, keeps, own_code
 from radhard.formats.integer import IntegerFormat
 from radhard.network.inputs import Inputs
 from radhard.network.pickled import ForeignError, tensors_in
@@ -35,7 +37,7 @@ _IMAGES, _COMPARED = 4, 2
 #: Most programs that are kept; those that were not asked for longest go first.
 _MOST = 100
 #: Part of the largest logit by which a program and its module may differ in rounding.
-_ROUNDING = 1e-3
+_ROUNDING = 1e-4
 #: What else than radhard's own may stand in a program: types and orders of values, and arithmetic.
 _TORCH = (torch.dtype, torch.layout, torch.memory_format)
 _PLAIN = {"_operator", "operator", "math"}
@@ -70,7 +72,8 @@ def remembered(
         output: name of the result that is asked for, where there are several.
         make: captures.
     """
-    key = _key(model, images, inputs, output) if keeps() else None
+    known = keeps() and not own_code() and hasattr(sys.modules["__main__"], "__file__")
+    key = _key(model, images, inputs, output) if known else None
     if key is None:
         return make()
     path = cache_place() / "programs" / f"{key}.pt"
@@ -108,8 +111,9 @@ def _key(model: nn.Module, images: Tensor, inputs: Inputs, output: str | None) -
 def _shared(model: nn.Module) -> list[int]:
     """Which parts and values of a module are the same ones, which `_Told` does not tell."""
     parts = [id(part) for _, part in model.named_modules(remove_duplicate=False)]
-    values = [value.data_ptr() for value in _values(model).values()]
-    return [held.index(one) for held in (parts, values) for one in held]
+    values = [id(value) for value in _values(model).values()]
+    storage = [value.data_ptr() for value in _values(model).values()]
+    return [held.index(one) for held in (parts, values, storage) for one in held]
 
 
 def _own() -> tuple[tuple[str, int, int], ...]:
@@ -119,25 +123,15 @@ def _own() -> tuple[tuple[str, int, int], ...]:
     return tuple((name, state.st_size, state.st_mtime_ns) for name, state in states)
 
 
-def _code(names: set[str]) -> list[tuple[str, Any]] | None:
-    """The code of these modules, and all code of the user's own; ``None`` where some is no file."""
-    found: list[tuple[str, Any]] = []
+def _code(names: set[str]) -> list[tuple[str, int, int]] | None:
+    """The state of the code of these modules; ``None`` where some is no file."""
+    found = []
     for name in sorted(names - set(sys.builtin_module_names)):
-        module = sys.modules.get(name)
-        file = getattr(module, "__file__", None)
+        file = getattr(sys.modules.get(name), "__file__", None)
         if file is None or not os.path.exists(file):
             return None
-        if installed(file):
-            state = os.stat(file)
-            found.append((name, (state.st_size, state.st_mtime_ns)))
-    own = {
-        file
-        for module in list(sys.modules.values())
-        if isinstance(file := getattr(module, "__file__", None), str) and not installed(file)
-    }
-    for file in sorted(own):
-        with suppress(OSError):
-            found.append((file, hashlib.blake2b(Path(file).read_bytes()).hexdigest()))
+        state = os.stat(file)
+        found.append((name, state.st_size, state.st_mtime_ns))
     return found
 
 
@@ -186,7 +180,7 @@ def _bytes(value: Tensor) -> Any:
 def _values(model: nn.Module) -> dict[str, Tensor]:
     own = (*model.named_parameters(remove_duplicate=False),
            *model.named_buffers(remove_duplicate=False))  # fmt: skip
-    return {name: value.detach() for name, value in own}
+    return dict(own)
 
 
 def _place(value: Tensor) -> tuple[Any, ...]:
@@ -219,7 +213,7 @@ class _Reader(pickle.Unpickler):
         self._named, self._others = _values(model), others
 
     def persistent_load(self, part: Any) -> Tensor:
-        return self._others[part] if isinstance(part, int) else self._named[part]
+        return self._others[part] if isinstance(part, int) else self._named[part].detach()
 
     def find_class(self, module: str, name: str) -> Any:
         if "." in name or not (module.startswith(("radhard.", "torch")) or module in _PLAIN
@@ -239,11 +233,20 @@ def _write(path: Path, graph: Graph, model: nn.Module) -> None:
     writer.dump(tuple(graph))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
-    torch.save({"program": file.getvalue(), "others": writer.others}, partial)
+    held = {"program": file.getvalue(), "others": writer.others}
+    torch.save(held | {"seal": _seal(held)}, partial)
     partial.replace(path)
     kept = sorted(path.parent.glob("*.pt"), key=os.path.getmtime)
     for old in kept[:-_MOST]:
         old.unlink(missing_ok=True)
+
+
+def _seal(held: dict[str, Any]) -> str:
+    digest = hashlib.blake2b(held["program"])
+    for value in held["others"]:
+        digest.update(repr((value.dtype, value.shape, value.stride())).encode())
+        digest.update(_bytes(value))
+    return digest.hexdigest()
 
 
 def _read(path: Path, model: nn.Module) -> Graph | None:
@@ -252,6 +255,8 @@ def _read(path: Path, model: nn.Module) -> Graph | None:
         return None
     try:
         held = tensors_in(path)
+        if held["seal"] != _seal(held):
+            return None
         return Graph(*_Reader(io.BytesIO(held["program"]), model, held["others"]).load())
     except Exception:  # a cut or foreign file can fail in any way
         return None
