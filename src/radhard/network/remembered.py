@@ -169,7 +169,7 @@ class _Sink(io.RawIOBase):
 
     def write(self, part: Any) -> int:
         self._digest.update(part)
-        return len(part)
+        return memoryview(part).nbytes
 
 
 def _bytes(value: Tensor) -> Any:
