@@ -25,7 +25,7 @@ from radhard.campaign.strike import Engine, Strike
 from radhard.campaign.windows import Window, Windows, margins_of, several
 from radhard.engine.guard import StepGuard
 from radhard.engine.segment import Golden
-from radhard.faults.corruption import Corruption
+from radhard.faults.corruption import Corruption, check_corruption
 from radhard.faults.fault import Faults
 from radhard.faults.model import BitFlip, FaultModel
 from radhard.faults.space import SiteSpace
@@ -259,7 +259,10 @@ class Campaign:
         drawn = self.sampler.draw(replace(space, images=window.places), whole, rng, seen, first)
         image = window.at(drawn.image)
         drawn = replace(drawn, id=np.arange(len(drawn)) + first, image=image)[:count]
+        if not (np.isfinite(drawn.weight).all() and (drawn.weight >= 0).all()):
+            raise ValueError(f"{type(self.sampler).__name__} gives weights that are no numbers")
         struck = self.chip.corrupt(self.network, space, drawn)
+        check_corruption(type(self.chip).__name__, struck, len(drawn), len(self.network.layers))
         return replace(drawn, keep=struck.keep, flip=struck.flip)
 
     def golden_accuracy(self, golden: Golden | None = None) -> float:

@@ -12,6 +12,7 @@ import torch
 from radhard.accel.chip import Accelerator
 from radhard.accel.chips import ARRAYS, chip_named
 from radhard.arith.array import Array
+from radhard.arith.multiplier import Multiplier
 from radhard.arith.multipliers import multiplier_named
 from radhard.campaign.ask import AT_HAND, Ask, Part
 from radhard.campaign.campaign import Campaign, rightly_answered
@@ -262,8 +263,13 @@ def multipliers_of(ask: Ask) -> Multipliers | None:
     if ask.arithmetic is not None and ask.multiplier is not None:
         raise ValueError("both arithmetic and multiplier are given: choose one")
     if isinstance(ask.multiplier, dict):
-        return {layer: multiplier_named(name) for layer, name in ask.multiplier.items()}
-    return multiplier_named(ask.multiplier) if ask.multiplier is not None else None
+        return {layer: _multiplier(name) for layer, name in ask.multiplier.items()}
+    return _multiplier(ask.multiplier) if ask.multiplier is not None else None
+
+
+def _multiplier(name: str) -> Multiplier:
+    found: Multiplier = part_named(name, Multiplier, multiplier_named)
+    return found
 
 
 def _no_engine(name: str) -> Any:

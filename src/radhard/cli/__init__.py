@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
+import traceback
 import warnings
+from collections.abc import Sequence
 from contextlib import nullcontext
 from types import FrameType
 from typing import NoReturn, TextIO
@@ -29,6 +32,7 @@ from radhard.cli.status import status
 from radhard.cli.study import study
 from radhard.cli.train import train
 from radhard.cli.validate import validate
+from radhard.folders import installed
 
 __all__ = [
     "app",
@@ -56,6 +60,8 @@ __all__ = [
 #: No room, or none to write on, and broken disks: nobody asked for something wrong.
 _FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
+#: A part of the user's own, ``package.module:object``.
+_OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 #: Characters of a message, and of an argument, at most.
 _LONGEST, _ARGUMENT = 1200, 4096
 
@@ -86,26 +92,53 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("RADHARD_DEBUG"):
             raise
-        wrong_use = isinstance(error, ValueError | TypeError | OSError)
-        text = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, OSError) and error.errno in _FAILURES:
-            wrong_use = False
-            text = (
-                f"{error.filename or 'output'} can't be written: {error.strerror}; what is "
-                "finished is kept, and the same command goes on once there is room"
-            )
-        elif isinstance(error, OSError) and error.filename and error.strerror:
-            text = f"{error.filename} can't be used: {error.strerror}"
-        elif not wrong_use:
-            text = f"{type(error).__name__}: {text} (RADHARD_DEBUG=1 shows where)"
+        text, code = told(error)
         print(f"radhard: {shortened(text)}", file=sys.stderr)
-        sys.exit(2 if wrong_use else 1)
+        sys.exit(code)
+
+
+def told(error: Exception) -> tuple[str, int]:
+    """What is said of an error, and the exit code."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.errno in _FAILURES:
+        written = error.filename or "output"
+        return (
+            f"{written} can't be written: {error.strerror}; what is finished is kept, and the "
+            "same command goes on once there is room"
+        ), 1
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename} can't be used: {error.strerror}", 2
+    own = blamed(error, sys.argv[1:])
+    if own is not None or isinstance(error, ValueError | TypeError | OSError):
+        return own or text, 2
+    return f"{type(error).__name__}: {text} (RADHARD_DEBUG=1 shows where)", 1
 
 
 def shortened(text: str) -> str:
     """A message without the middle of what is too long to be read."""
     half = _LONGEST // 2
     return text if len(text) <= _LONGEST else f"{text[:half]} ... {text[-half:]}"
+
+
+def blamed(error: Exception, words: Sequence[str]) -> str | None:
+    """An error that code of the user's own raised, or led to, as a message that names it."""
+    text = " ".join(str(error).split())
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file = frame.f_code.co_filename
+        if os.path.abspath(file).startswith(os.path.join(package, "")):
+            break
+        if os.path.isfile(file) and not installed(file):
+            where = f"line {line} of {os.path.basename(file)}, in {frame.f_code.co_name},"
+            return f"{where} raised {said}: mend it (RADHARD_DEBUG=1 shows how it was called)"
+    named = [part for word in words for part in word.split(",") if _OWN.fullmatch(part)]
+    if not named or isinstance(error, ValueError | OSError):
+        return None
+    return (
+        f"{said}, with {', '.join(named)} in use: see that what it gives has the shapes and types "
+        "that docs/your-own.md says (radhard.testing checks them; RADHARD_DEBUG=1 shows where)"
+    )
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

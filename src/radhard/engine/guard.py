@@ -237,7 +237,14 @@ def watched_steps(guard: StepGuard | None) -> list[int]:
 
 def guarded(guard: StepGuard, workload: Workload, seen: Seen) -> tuple[Tensor, Tensor]:
     """Let ``guard`` see a step; gives rows to go on with, and alarms."""
-    output, alarm = guard.look(sight_of(workload, seen))
+    sight = sight_of(workload, seen)
+    output, alarm = guard.look(sight)
+    if output.shape != sight.output.shape or alarm.shape != sight.output.shape[:1]:
+        raise ValueError(
+            f"{type(guard).__name__} gave outputs of shape {tuple(output.shape)} and alarms of "
+            f"shape {tuple(alarm.shape)}: outputs {tuple(sight.output.shape)}, as it was shown, "
+            f"and alarms ({len(sight.output)},), one for each image, are needed"
+        )
     return rows_of(workload, seen.step, output), alarm
 
 

@@ -82,3 +82,26 @@ _EVERYTHING = 2**62
 def whole_box(n: int) -> Integers:
     """A box that leaves nothing out, (n, 2)."""
     return np.tile(np.array([0, _EVERYTHING], dtype=np.int64), (n, 1))
+
+
+def check_corruption(name: str, found: Corruption, faults: int, layers: int) -> None:
+    """Whether what a chip makes of faults can be: one corruption for each, of what there is.
+
+    Raises:
+        ValueError: naming the chip and the column.
+    """
+    for column in fields(found):
+        length = len(getattr(found, column.name))
+        if length != faults:
+            raise ValueError(f"{name}: {length} values of {column.name} for {faults} faults")
+    unknown = np.flatnonzero(~np.isin(found.operand, OPERANDS))
+    if len(unknown):
+        raise ValueError(
+            f"{name} strikes operand {str(found.operand[unknown[0]])!r}: use one of "
+            f"{', '.join(OPERANDS)}"
+        )
+    if faults and not 0 <= found.layer.min() <= found.layer.max() < layers:
+        wrong = found.layer[(found.layer < 0) | (found.layer >= layers)][0]
+        raise ValueError(f"{name} strikes layer {wrong} of {layers}: they are numbered from 0")
+    if faults and found.element.min() < -1:
+        raise ValueError(f"{name} strikes element {found.element.min()}: they count from 0")

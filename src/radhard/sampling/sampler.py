@@ -152,8 +152,17 @@ class Tilted(Estimating):
         score: Score | None = None,
         start: int = 0,
     ) -> Faults:
-        """``n`` faults of ``space``."""
-        return drawn(space, self.proposal(space), self.places(n, rng), rng)
+        """``n`` faults of ``space``.
+
+        Raises:
+            ValueError: for a proposal that is none.
+        """
+        return drawn(space, self._proposed(space), self.places(n, rng), rng)
+
+    def _proposed(self, space: SiteSpace) -> Reals:
+        proposal = np.asarray(self.proposal(space))
+        _check_proposal(type(self).__name__, proposal, space)
+        return proposal
 
     def places(self, n: int, rng: np.random.Generator) -> Reals:
         """Where in the proposal to draw, (n,) in [0, 1)."""
@@ -165,7 +174,7 @@ class Tilted(Estimating):
 
     def cells(self, asked: Asked, tally: Tally) -> Cells:
         """Strata of like weight."""
-        proposal = self.proposal(asked.drawn)
+        proposal = self._proposed(asked.drawn)
         weight = np.divide(asked.target, proposal, out=np.zeros_like(proposal), where=proposal > 0)
         level = np.rint(np.log(weight.clip(1e-300)) / _LEVEL).astype(np.int64)
         cell = self.order(proposal, level, tally.total)
@@ -173,6 +182,27 @@ class Tilted(Estimating):
         runs = cell[tally.groups.key // CELLS]
         rows = cut((cell[members], asked.target[members]), runs, tally, asked)
         return as_cells([rows], [asked.never(0)])
+
+
+def _check_proposal(name: str, proposal: Reals, space: SiteSpace) -> None:
+    """Whether strata are drawn with probabilities, and each that can be struck with some."""
+    count, true = len(space.strata), space.probability
+    if proposal.shape != (count,):
+        raise ValueError(f"{name} proposes shape {proposal.shape}: one number per stratum, {count}")
+    if not np.isfinite(proposal).all() or (proposal < 0).any():
+        k = int(np.flatnonzero(~(proposal >= 0) | np.isinf(proposal))[0])
+        raise ValueError(
+            f"{name} proposes {proposal[k]} for stratum {k}: probabilities are numbers from 0 on"
+        )
+    if not np.isclose(proposal.sum(), 1.0, rtol=1e-6):
+        raise ValueError(f"{name} proposes probabilities whose sum is {proposal.sum():.6g}: 1")
+    never = np.flatnonzero((proposal == 0) & (true > 0))
+    if len(never):
+        raise ValueError(
+            f"{name} never draws stratum {never[0]}, {space.strata[never[0]]}, which is struck "
+            f"with probability {true[never[0]]:.3g}: give it a part of that (a defence), or it is "
+            "never known"
+        )
 
 
 class Rows(NamedTuple):
