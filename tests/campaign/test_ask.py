@@ -1,5 +1,6 @@
 """Which images a question is about."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 import radhard as rh
+from radhard.accel.chipfile import read_chip
 from radhard.campaign import ask as asking
 from radhard.campaign import prepare as preparing
 from radhard.campaign.ask import Ask, asked, validated
@@ -132,3 +134,37 @@ def test_more_images_than_there_are() -> None:
     for target in ("task", "images"):
         with pytest.raises(ValueError, match="501 images asked for, but digits has 500: use fewer"):
             prepare(Ask(model="digits-cnn", images="501", target=target))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('model = "digits-cnn"\nfaults = true', "faults: Input should be a valid integer"),
+        ('model = "digits-cnn"\nseed = 1.0', "seed: Input should be a valid integer"),
+    ],
+)
+def test_truth_is_no_number(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "campaign.toml").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        asked(tmp_path / "campaign.toml")
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    for read in (asked, read_chip):
+        with pytest.raises(ValueError, match=r"pipe\.toml is a folder, a pipe or a device"):
+            read(tmp_path / "pipe.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'name = "n"\nrows = 99999999999999999999\ncols = 1\ndataflow = "ws"',
+        'name = "n"\nrows = 1\ncols = 1\ndataflow = "ws"\n'
+        '[[buffer]]\nname = "b"\nholds = "weights-of-layer"\nkib = 1e308',
+    ],
+)
+def test_chips_beyond_measure(tmp_path: Path, text: str) -> None:
+    (tmp_path / "own.toml").write_text(text)
+    with pytest.raises(ValueError, match=r"own\.toml: .*less than or equal"):
+        read_chip(tmp_path / "own.toml")

@@ -7,7 +7,8 @@ import pytest
 
 import radhard as rh
 from radhard.campaign.shard import part_of
-from radhard.campaign.union import held_in
+from radhard.campaign.store import Folder
+from radhard.campaign.union import held_in, merge
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +69,13 @@ def test_parts_that_can_t_be(campaign: rh.Campaign, tmp_path: Path) -> None:
     for text in ("3", "5:5", "a:b", "-1:2", "1:"):
         with pytest.raises(ValueError, match="use FROM:TO"):
             part_of(text)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_goal_is_the_largest_one(
+    campaign: rh.Campaign, tmp_path: Path, order: tuple[int, int]
+) -> None:
+    part(campaign, tmp_path / "0", (0, 2), 200)
+    part(campaign, tmp_path / "1", (2, 3), 6000)
+    merge([tmp_path / str(k) for k in order], tmp_path / "all")
+    assert Folder(tmp_path / "all" / campaign.name).about()["budget"]["faults"] == 6000

@@ -55,6 +55,8 @@ def test_a_finished_and_a_stopped_campaign(tmp_path: Path) -> None:
     told = (tmp_path / "one" / PROGRESS).stat()
     list(rh.collect([campaign("one")], 3000, tmp_path))  # finds all that it needs
     assert (tmp_path / "one" / PROGRESS).stat() == told
+    (tmp_path / "one" / "rows-000003.parquet").unlink()
+    assert "one: damaged: " in status(tmp_path, code=2)
 
 
 def test_a_running_campaign_then_a_killed_one(tmp_path: Path) -> None:

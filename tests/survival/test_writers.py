@@ -10,6 +10,7 @@ import pytest
 
 import radhard as rh
 from radhard.campaign.lock import LOCK, writing
+from radhard.campaign.sealed import StoreError
 from radhard.campaign.store import Folder
 
 COMMAND = (sys.executable, "-c", "from radhard.cli import main; main()")
@@ -153,3 +154,16 @@ def test_a_full_disk(tmp_path: Path, monkeypatch, at_the_command_line) -> None:
         assert LOCK in {path.name for path in folder.iterdir()}
     finally:
         subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_lock_that_is_no_file_is_left_alone(tmp_path: Path, kind: str) -> None:
+    other = tmp_path / "other"
+    other.write_text("of somebody else")
+    (tmp_path / "run").mkdir()
+    lock = tmp_path / "run" / LOCK
+    make = {"link": lambda: lock.symlink_to(other), "pipe": lambda: os.mkfifo(lock)}
+    make.get(kind, lock.mkdir)()
+    with pytest.raises(StoreError, match=r"\.lock is no file of its own"):
+        writing(tmp_path / "run").__enter__()
+    assert other.read_text() == "of somebody else"

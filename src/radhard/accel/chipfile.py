@@ -14,7 +14,9 @@ from radhard.accel.component import Component
 from radhard.accel.dataflow import Held, RowStationary
 from radhard.accel.published import Published
 
-_Rate = Annotated[float, Field(ge=0)]
+_Rate = Annotated[float, Field(ge=0, le=1e12)]
+#: How many there can be of what a chip has, and how large its memories, in KiB.
+_MOST, _LARGEST = 2**31, 1e12
 
 
 class _Table(BaseModel):
@@ -26,8 +28,8 @@ class _Component(_Table):
     kind: Literal["latch", "sram"]
     holds: Annotated[Held, Field(strict=False)]
     rate_fit_per_mbit: _Rate
-    instances: int = 0
-    kib: float = 0.0
+    instances: Annotated[int, Field(ge=0, le=_MOST)] = 0
+    kib: Annotated[float, Field(ge=0, le=_LARGEST)] = 0.0
 
 
 class _Chip(_Table):
@@ -35,9 +37,9 @@ class _Chip(_Table):
 
     name: str
     about: str = ""
-    pes: Annotated[int, Field(ge=1)]
-    latches_per_pe: Annotated[float, Field(gt=0)]
-    resident_filters: Annotated[int, Field(ge=1)] = 16
+    pes: Annotated[int, Field(ge=1, le=_MOST)]
+    latches_per_pe: Annotated[float, Field(gt=0, le=_MOST)]
+    resident_filters: Annotated[int, Field(ge=1, le=_MOST)] = 16
     component: list[_Component]
 
     def made(self) -> Chip:
@@ -49,9 +51,9 @@ class _Chip(_Table):
 class _Buffer(_Table):
     name: str
     holds: Annotated[Kept, Field(strict=False)]
-    kib: Annotated[float, Field(gt=0)]
+    kib: Annotated[float, Field(gt=0, le=_LARGEST)]
     rate_fit_per_mbit: _Rate | None = None
-    instances: Annotated[int, Field(ge=1)] = 1
+    instances: Annotated[int, Field(ge=1, le=_MOST)] = 1
 
 
 class _Array(_Table):
@@ -59,8 +61,8 @@ class _Array(_Table):
 
     name: Annotated[str, Field(min_length=1)]
     about: str = ""
-    rows: Annotated[int, Field(ge=1)]
-    cols: Annotated[int, Field(ge=1)]
+    rows: Annotated[int, Field(ge=1, le=2**20)]
+    cols: Annotated[int, Field(ge=1, le=2**20)]
     dataflow: Literal["os", "ws", "is"]
     rate_fit_per_mbit: _Rate | None = None
     control_share: Annotated[float, Field(ge=0, lt=1)] = Published().control_share
@@ -86,6 +88,8 @@ def read_chip(path: Path) -> Chip | Published:
     Raises:
         ValueError: when the file can't be read or says something impossible.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"chip file {path} is a folder, a pipe or a device: give a file")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # numbers of many digits, too

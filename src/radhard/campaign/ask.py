@@ -118,11 +118,11 @@ class Ask(BaseModel):
     format: Part | None = None
     chip: Part = "eyeriss"
     fault_model: Part = "bit-flip"
-    faults: Annotated[int, Field(ge=1, le=10**15)] | None = None
+    faults: Annotated[int, Field(ge=1, le=10**15, strict=True)] | None = None
     until: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     metric: str = "sdc1"
     sampler: Part = "gradient-importance"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = 0
     nan: NanRule | None = None
     confidence_of: ConfidenceOf = "top-class"
     arithmetic: Part | None = None
@@ -130,13 +130,13 @@ class Ask(BaseModel):
     engine: Part | None = None
     rounding: Rounding | None = None
     permanent: str | None = None
-    maps: Annotated[int, Field(ge=1)] | None = None
+    maps: Annotated[int, Field(ge=1, strict=True)] | None = None
     lose: Annotated[float, Field(ge=0, le=1)] | None = None
     layers: tuple[str, ...] = ()
     protections: tuple[Part, ...] = ()
     criteria: dict[str, Part] = {}
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    most: Annotated[int, Field(ge=1)] = 10_000_000
+    most: Annotated[int, Field(ge=1, strict=True)] = 10_000_000
     name: str = ""
     fingerprint: str | None = None
     tensors: Path | None = None
@@ -191,6 +191,8 @@ def asked(path: Path, model: str | None = None) -> Ask:
     Raises:
         ValueError: when the file can't be read or says something impossible.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"campaign file {path} is a folder, a pipe or a device: give a file")
     try:
         held = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # numbers of many digits, too

@@ -32,7 +32,10 @@ def writing(folder: Path) -> Iterator[None]:
         OSError: with the name of the file, where it can't be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    path, plainly = folder / LOCK, getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        raise StoreError(f"{path} is no file of its own, as a lock is: delete it")
+    file = os.open(path, os.O_RDWR | os.O_CREAT | plainly, 0o666)
     try:
         _hold(file, folder)
         yield

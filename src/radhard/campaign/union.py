@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from radhard.campaign.lock import writing
@@ -110,6 +111,12 @@ def merge(stores: Sequence[Path | str], into: Path | str) -> list[Held]:
     ]
 
 
+def _goal(held: Held) -> float:
+    """The faults that were asked for of a part; a precision is beyond any number."""
+    faults = held.folder.about().get("budget", {}).get("faults")
+    return inf if faults is None else float(faults)
+
+
 def _united(parts: Sequence[Held], into: Path) -> Held:
     own = Folder(into, parts[0].folder.id)
     best: dict[int, Held] = {}
@@ -119,9 +126,9 @@ def _united(parts: Sequence[Held], into: Path) -> Held:
                 best[shard] = held
     with writing(into):
         own.check_own()
-        first = parts[0].folder.path
+        first = max(parts, key=_goal).folder.path  # asked for most, in whatever order they come
         for name in _BESIDE:
-            if (first / name).exists() and not (into / name).exists():
+            if (first / name).exists() and first.resolve() != into.resolve():
                 replace_file(into / name, (first / name).read_bytes())
         whole = {pack: held for held in parts for pack in packs_in(held.folder.path)}
         for pack, held in whole.items():

@@ -72,12 +72,27 @@ def _state(path: Path) -> dict[str, Any]:
         return {**shown, "state": "damaged", "why": str(error)}
     told = told.now()
     step = told.step
+    if told.state == "finished" and (held_by_name := _room(path)) < step.done:
+        why = f"{path} has files of {held_by_name:,} faults at most, {step.done:,} were stored"
+        return {**shown, "state": "damaged", "why": why}
     return {
         **shown, "state": told.state, "done": step.done, "goal": step.goal, "metric": step.metric,
         "estimate": {**plain(step.estimate), "confidence": step.estimate.confidence},
         "rate": told.rate, "seconds_left": told.seconds_left, "workers": step.workers,
         "process": told.process, "host": told.host, "begun": told.begun, "heard": told.at,
     }  # fmt: skip
+
+
+def _room(path: Path) -> int:
+    """The faults that the files of rows can hold, by their names."""
+    from radhard.campaign.shard import span
+
+    numbers = set[int]()
+    for file in path.glob("rows-*"):
+        ends = file.stem.removeprefix("rows-").split("-")
+        if file.suffix in (".parquet", ".tar") and all(one.isdecimal() for one in ends):
+            numbers |= set(range(int(ends[0]), int(ends[-1]) + 1))
+    return sum(span(number)[1] for number in numbers)
 
 
 def _counted(path: Path) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from radhard.sampling.tally import Tally
 from radhard.stats.ball import Cells
 
 Reals = NDArray[np.float64]
+#: Candidates per fault, at most.
+_MOST = 10_000
 #: Faults that are chosen together, from the same candidates.
 BLOCK = 100
 #: Share of the runs that follows the true probabilities in the first faults, how many these are,
@@ -64,7 +66,7 @@ class GradientImportance(Estimating):
         proofs: whether what is proved of candidates is used.
 
     Raises:
-        ValueError: for fewer than 2 candidates, or unless 0 < least < 0.5.
+        ValueError: for fewer than 2 candidates or more than 10,000, or unless 0 < least < 0.5.
     """
 
     candidates: int = 100
@@ -72,8 +74,8 @@ class GradientImportance(Estimating):
     proofs: bool = True
 
     def __post_init__(self) -> None:
-        if self.candidates < 2 or not 0 < self.least < 0.5:
-            raise ValueError(f"{self} can't be: use 2 or more candidates, and 0 < least < 0.5")
+        if not 2 <= self.candidates <= _MOST or not 0 < self.least < 0.5:
+            raise ValueError(f"{self} can't be: use 2 to {_MOST:,} candidates, and 0 < least < 0.5")
 
     @property
     def name(self) -> str:
