@@ -25,8 +25,6 @@ class Negative(EarlyFirst):
         found = -space.probability
         found[0] += 2
         return found
-class One(EarlyFirst):
-    def proposal(self, space): return (np.arange(len(space.strata)) == 0) * 1.0
 class Twice(EarlyFirst):
     def proposal(self, space): return 2 * space.probability
 class Few(EarlyFirst):
@@ -71,7 +69,6 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_the_command_line):
         ("--format", "Short", "wrong_parts:Short"),
         ("--sampler", "Nothing", "Nothing proposes nan for stratum 0"),
         ("--sampler", "Negative", "Negative proposes -"),
-        ("--sampler", "One", "One never draws stratum 1"),
         ("--sampler", "Twice", "whose sum is 2"),
         ("--sampler", "Few", "Few proposes shape (3,)"),
         ("--chip", "Typo", "Typo strikes operand 'wieght': use one of weight, input"),

@@ -75,7 +75,9 @@ class GradientImportance(Estimating):
 
     def __post_init__(self) -> None:
         if not 2 <= self.candidates <= _MOST or not 0 < self.least < 0.5:
-            raise ValueError(f"{self} can't be: use 2 to {_MOST:,} candidates, and 0 < least < 0.5")
+            raise ValueError(
+                f"{self} can't be: use 2 or more candidates, at most {_MOST:,}, and 0 < least < 0.5"
+            )
 
     @property
     def name(self) -> str:

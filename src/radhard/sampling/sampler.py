@@ -185,8 +185,8 @@ class Tilted(Estimating):
 
 
 def _check_proposal(name: str, proposal: Reals, space: SiteSpace) -> None:
-    """Whether strata are drawn with probabilities, and each that can be struck with some."""
-    count, true = len(space.strata), space.probability
+    """Whether strata are drawn with probabilities."""
+    count = len(space.strata)
     if proposal.shape != (count,):
         raise ValueError(f"{name} proposes shape {proposal.shape}: one number per stratum, {count}")
     if not np.isfinite(proposal).all() or (proposal < 0).any():
@@ -196,13 +196,6 @@ def _check_proposal(name: str, proposal: Reals, space: SiteSpace) -> None:
         )
     if not np.isclose(proposal.sum(), 1.0, rtol=1e-6):
         raise ValueError(f"{name} proposes probabilities whose sum is {proposal.sum():.6g}: 1")
-    never = np.flatnonzero((proposal == 0) & (true > 0))
-    if len(never):
-        raise ValueError(
-            f"{name} never draws stratum {never[0]}, {space.strata[never[0]]}, which is struck "
-            f"with probability {true[never[0]]:.3g}: give it a part of that (a defence), or it is "
-            "never known"
-        )
 
 
 class Rows(NamedTuple):
