@@ -109,8 +109,10 @@ def told(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename} can't be used: {error.strerror}", 2
     own = blamed(error, sys.argv[1:])
-    if own is not None or isinstance(error, ValueError | TypeError | OSError):
-        return own or text, 2
+    if own is not None:
+        return own, 1
+    if isinstance(error, ValueError | TypeError | OSError):
+        return text, 2
     return f"{type(error).__name__}: {text} (RADHARD_DEBUG=1 shows where)", 1
 
 
@@ -133,7 +135,7 @@ def blamed(error: Exception, words: Sequence[str]) -> str | None:
             where = f"line {line} of {os.path.basename(file)}, in {frame.f_code.co_name},"
             return f"{where} raised {said}: mend it (RADHARD_DEBUG=1 shows how it was called)"
     named = [part for word in words for part in word.split(",") if _OWN.fullmatch(part)]
-    if not named or isinstance(error, ValueError | OSError):
+    if not named or isinstance(error, ValueError | OSError) or error.__cause__ is not None:
         return None
     return (
         f"{said}, with {', '.join(named)} in use: see that what it gives has the shapes and types "
