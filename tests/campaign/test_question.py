@@ -20,8 +20,8 @@ from torch import Tensor
 import radhard as rh
 from radhard.accel.chips import chips
 from radhard.campaign.description import described, in_words
-from radhard.campaign.question import digest
 from radhard.campaign.rebuild import rebuilt
+from radhard.campaign.sealed import digest
 from radhard.formats.catalogue import formats
 from radhard.protect.catalogue import PROTECTIONS, protection_named
 from radhard.sampling.catalogue import SAMPLERS, sampler_named
@@ -309,7 +309,7 @@ def test_identity_of_own_parts_is_the_same_in_every_process(own, tmp_path: Path)
     code = """
     import asking
     from radhard.campaign.description import described
-    from radhard.campaign.question import digest
+    from radhard.campaign.sealed import digest
     parts = (asking.moved, asking.among, asking.within(1.0), asking.Halving())
     print(digest(described(parts, "it", {})))
     """

@@ -102,6 +102,9 @@ def test_folders_of_every_kind(tmp_path: Path) -> None:
     assert told.step.goal == 400
     merge([store / "0", store / "3"], store / "all")
     assert "tiny: unfinished, 1,600 of 5,000 faults, sdc1 " in status(store / "all")
+    record = store / "all" / "tiny" / "campaign.toml"
+    record.write_text(record.read_text().replace("5000", "1600"))
+    assert "was changed since it was written" in status(store / "all", code=2)
     path = store / "0" / "tiny" / PROGRESS
     whole = path.read_bytes()
     path.write_bytes(b"")

@@ -80,3 +80,19 @@ def test_as_many_groups_as_images() -> None:
     with torch.no_grad():
         assert torch.allclose(rh.record(work).logits, model(X), rtol=1e-5, atol=1e-6)
     assert rh.Campaign(work, rh.chips.SOFTWARE).run(until=200)["sdc1"].n == 200
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element:UserWarning")
+def test_a_layer_without_outputs() -> None:
+    class Nothing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.none, self.head = nn.Linear(108, 0), nn.Linear(108, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.flatten(1)
+            return self.head(torch.cat([x, self.none(x)], 1))
+
+    work = rh.capture(Nothing().eval(), X, LABELS)
+    assert [layer.name for layer in work.layers] == ["head"]
+    assert rh.Campaign(work, rh.chips.SOFTWARE).run(until=200)["sdc1"].n == 200

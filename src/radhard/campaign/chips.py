@@ -15,8 +15,8 @@ from radhard.arith.array import Array, Defect
 from radhard.arith.multiplier import Multiplier
 from radhard.campaign.description import described
 from radhard.campaign.pool import shared
-from radhard.campaign.question import SEMANTICS, digest
-from radhard.campaign.sealed import StoreError, keep_arrays, reusable_arrays, set_aside
+from radhard.campaign.question import SEMANTICS
+from radhard.campaign.sealed import StoreError, digest, keep_arrays, reusable_arrays, set_aside
 from radhard.faults.permanent import Permanent
 from radhard.network.multiplied import Multiplied, Multipliers
 from radhard.network.workload import Workload

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from radhard.campaign.description import Arrays, described
+from radhard.campaign.sealed import digest
 from radhard.network.arithmetic import Arithmetic
 from radhard.network.format import Formats
 from radhard.network.workload import Workload
@@ -95,11 +94,6 @@ def id_of(keys: Mapping[str, Any]) -> str:
 def semantics_of(keys: Mapping[str, Any]) -> int:
     """The generation of rules by which a question is answered."""
     return PROTECTED if keys.get("protections") else SEMANTICS
-
-
-def digest(data: Any) -> str:
-    """A hash of plain data: the same in every process, and after a turn through TOML."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _top(value: Any, where: str, arrays: Arrays) -> Any:

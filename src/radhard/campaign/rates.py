@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from radhard.campaign.description import described
-from radhard.campaign.question import digest, semantics_of
-from radhard.campaign.sealed import keep_arrays, reusable_arrays
+from radhard.campaign.question import semantics_of
+from radhard.campaign.sealed import digest, keep_arrays, reusable_arrays
 from radhard.engine.noisy import run_noisy, with_wrong_weights
 from radhard.faults.rate import NeuronErrors, Read, WeightErrors, Words
 from radhard.network.workload import Workload

@@ -8,6 +8,7 @@ the file is parsed: a reader of Parquet may take any time over bytes that are wr
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import warnings
 import zipfile
@@ -28,6 +29,17 @@ _SEALED = "radhard.seal"
 
 class StoreError(ValueError):
     """A store that can't be read, or that holds the answer to another question."""
+
+
+def digest(data: Any) -> str:
+    """A hash of plain data: the same in every process, and after a turn through TOML."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def record_seal(held: Mapping[str, Any]) -> str:
+    """A hash of all that ``campaign.toml`` says, but for itself."""
+    identity = {key: value for key, value in held["identity"].items() if key != "seal"}
+    return digest({**held, "identity": identity})
 
 
 def write_table(path: Path, table: Any, campaign: str, **notes: str) -> None:

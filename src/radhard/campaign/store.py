@@ -20,7 +20,7 @@ from typing import Any
 from radhard.accel.chip import Software
 from radhard.campaign.description import Arrays, array_name, in_words
 from radhard.campaign.lock import writing
-from radhard.campaign.question import Question, digest, id_of, semantics_of
+from radhard.campaign.question import Question, id_of, semantics_of
 from radhard.campaign.rebuild import rebuilt
 from radhard.campaign.result import Result
 from radhard.campaign.rows import Rows, Stored, shard_of
@@ -30,6 +30,7 @@ from radhard.campaign.sealed import (
     kept_arrays,
     read_file,
     read_table,
+    record_seal,
     replace_file,
     set_aside,
     write_table,
@@ -147,7 +148,7 @@ class Folder(Rows):
         if question.arrays:
             found["tensors"] = TENSORS
             keep_arrays(self.path / TENSORS, question.arrays)
-        own["seal"] = _seal(found)
+        own["seal"] = record_seal(found)
         replace_file(self.path / "campaign.toml", tomli_w.dumps(found).encode())
 
     def about(self) -> dict[str, Any]:
@@ -170,11 +171,11 @@ class Folder(Rows):
         asked = {key: held[key] for key in identity.get("question", ()) if key in held}
         if identity.get("semantics") != semantics_of(asked):
             raise StoreError(
-                f"{self.path} was written by radhard {identity.get('radhard', 'of before')}, which "
+                f"{path} was written by radhard {identity.get('radhard', 'of before')}, which "
                 "drew or judged faults by other rules; it is left as it is: name another folder, "
                 f"or read it with that version ({name})"
             )
-        if identity.get("seal") != _seal(held) or id_of(asked) != own:
+        if identity.get("seal") != record_seal(held) or id_of(asked) != own:
             raise StoreError(
                 f"{path} was changed since it was written: undo that, or move it away and run the "
                 "campaign again; to ask another question, change a copy elsewhere"
@@ -290,12 +291,6 @@ def folders(store: Path) -> list[Folder]:
     if not own and not inner:
         raise StoreError(f"{store} holds no campaign: name the folder given to --out or store=")
     return [Folder(path) for path in own + inner]
-
-
-def _seal(held: Mapping[str, Any]) -> str:
-    """A hash of all that ``campaign.toml`` says, but for itself."""
-    identity = {key: value for key, value in held["identity"].items() if key != "seal"}
-    return digest({**held, "identity": identity})
 
 
 def _sample(held: Mapping[str, Any] | None) -> ImageSample | None:

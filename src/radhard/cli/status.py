@@ -56,15 +56,17 @@ def status(
 def _state(path: Path) -> dict[str, Any]:
     """How far one campaign is, as JSON has it."""
     from radhard.campaign.progress import read_told
-    from radhard.campaign.sealed import StoreError, read_file
+    from radhard.campaign.sealed import StoreError, read_file, record_seal
 
     shown: dict[str, Any] = {"name": path.name, "path": str(path)}
     try:
         try:
             held = tomllib.loads(read_file(path / "campaign.toml").decode())
-            own = held["identity"]["id"]
+            own, seal = held["identity"]["id"], held["identity"]["seal"]
         except (ValueError, LookupError, TypeError) as error:
             raise StoreError(f"{path / 'campaign.toml'} is no record of a campaign") from error
+        if seal != record_seal(held):
+            raise StoreError(f"{path / 'campaign.toml'} was changed since it was written")
         told = read_told(path, own)
         if told is None:
             return {**shown, **_counted(path)}

@@ -61,6 +61,7 @@ def layers_of(program: Program, shapes: Shapes) -> tuple[Layer, ...]:
         finders[step.op](program, index, shapes)
         for index, step in enumerate(program.steps)
         if step.op in finders and program.rows[index] is not None and _multiplies(program, step)
+        if math.prod(shapes(index))  # without outputs there is nothing to strike
     )
 
 

@@ -11,8 +11,7 @@ from shutil import copyfile
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from radhard.campaign.question import digest
-from radhard.campaign.sealed import StoreError, replace_file, set_aside
+from radhard.campaign.sealed import StoreError, digest, replace_file, set_aside
 from radhard.rtl.count import count
 from radhard.rtl.design import ArrayDesign
 from radhard.rtl.synthesis import synthesise

@@ -11,9 +11,8 @@ from typing import Any
 
 from radhard.campaign.description import in_words
 from radhard.campaign.difference import compare
-from radhard.campaign.question import digest
 from radhard.campaign.result import Result
-from radhard.campaign.sealed import replace_file
+from radhard.campaign.sealed import digest, replace_file
 from radhard.campaign.store import Folder, folders
 from radhard.network.coverage import Covered
 from radhard.protect.protection import Cost
