@@ -34,7 +34,10 @@ def own_code() -> bool:
         for name, module in list(sys.modules.items())
         if isinstance(file := getattr(module, "__file__", None), str) and os.path.isabs(file)
     )
-    return any(name not in _STARTS and not installed(file) for name, file in files)
+    script = getattr(sys.modules.get("__main__"), "__file__", None) or ""  # none at a prompt
+    return not installed(script) or any(
+        name not in _STARTS and not installed(file) for name, file in files
+    )
 
 
 def cache_place() -> Path:

@@ -72,8 +72,7 @@ def remembered(
         output: name of the result that is asked for, where there are several.
         make: captures.
     """
-    known = keeps() and not own_code() and hasattr(sys.modules["__main__"], "__file__")
-    key = _key(model, images, inputs, output) if known else None
+    key = _key(model, images, inputs, output) if keeps() and not own_code() else None
     if key is None:
         return make()
     path = cache_place() / "programs" / f"{key}.pt"
