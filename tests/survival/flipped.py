@@ -57,7 +57,7 @@ class Store:
         self.files = sorted(p for p in place.rglob("*") if p.is_file() and p.name != ".lock")
         self._whole = {path: path.read_bytes() for path in self.files}
         kinds = {path.suffix for path in self.files}
-        assert kinds == {".toml", ".tar", ".parquet", ".npz", ".html"}, kinds
+        assert kinds == {".toml", ".tar", ".parquet", ".npz", ".html", ".json"}, kinds
 
     def run(self) -> list[Any]:
         """Ask all again; gives the numbers."""
