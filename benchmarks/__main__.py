@@ -14,7 +14,7 @@ _SUBJECTS = {
     "overwrite",
     "populations",
     "products",
-    "rival",
+    "jobs",
 }
 NAMES = sorted(
     path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _SUBJECTS

@@ -19,11 +19,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 import radhard as rh
+from benchmarks.jobs import inference, pytorchfi
 from benchmarks.networks import network
-from benchmarks.rival import pytorchfi
 from radhard.engine.trace import Trace
 from radhard.network.workload import Workload
 
@@ -117,18 +116,6 @@ def injections(work: Workload, trace: Trace, count: int) -> Job:
         run = rh.resume(trace, corruption)
         (run.logits.argmax(1) != run.golden.argmax(1)).sum().item()
         return count
-
-    return job
-
-
-def inference(model: nn.Module, images: Tensor, batch: int) -> Job:
-    """Fault-free, whole, by the modules themselves."""
-    rows = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
-
-    def job() -> int:
-        with torch.no_grad():
-            model(rows).argmax(1).sum().item()
-        return batch
 
     return job
 

@@ -31,8 +31,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.jobs import pytorchfi
 from benchmarks.networks import network
-from benchmarks.rival import pytorchfi
 from benchmarks.start import cpu_seconds, seconds
 
 NETWORKS, FAULTS, IMAGES = ("lenet5", "resnet20"), (1_000, 10_000, 100_000), 16

@@ -33,8 +33,8 @@ from torch import Tensor, nn
 
 import radhard as rh
 from benchmarks import accelerator
+from benchmarks.jobs import inference, pytorchfi
 from benchmarks.networks import network
-from benchmarks.rival import pytorchfi
 from radhard.engine.memory import keep_freed_memory
 from radhard.engine.trace import Trace
 
@@ -110,7 +110,7 @@ def measure(name: str, fmt: str, kind: str, threads: int, rounds: int) -> Row:
     count, faults, batch = PLANS[name]
     images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(1))
     ours = _ours(model, images, fmt, kind, faults)
-    plain = _plain(model, images, batch)
+    plain = inference(model, images, batch)
     other = pytorchfi(model, images, batch) if kind == "activation" and fmt == "fp32" else None
     for job in (ours, plain, other):
         if job:
@@ -162,17 +162,6 @@ def _ours(model: nn.Module, images: Tensor, fmt: str, kind: str, count: int) -> 
         run = rh.resume(trace, rh.chips.SOFTWARE.corrupt(work, space, faults))
         (run.logits.argmax(1) != run.golden.argmax(1)).sum().item()
         return count
-
-    return job
-
-
-def _plain(model: nn.Module, images: Tensor, batch: int) -> Callable[[], int]:
-    rows = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
-
-    def job() -> int:
-        with torch.no_grad():
-            model(rows).argmax(1).sum().item()
-        return batch
 
     return job
 

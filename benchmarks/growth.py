@@ -21,10 +21,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
 
 import radhard as rh
 from benchmarks.engine import rate
+from benchmarks.jobs import inference
 from benchmarks.networks import network
 from radhard.accel.chips import chip_named
 from radhard.engine.memory import keep_freed_memory
@@ -95,7 +95,7 @@ def measure(cell: Cell) -> dict[str, float]:
         warnings.simplefilter("ignore")
         work = rh.capture(model, images, labels, format=rh.format_named(cell.format))
         ours = _shards(work, cell)
-    plain = [_inference(model, images, batch) for batch in _BATCHES]
+    plain = [inference(model, images, batch) for batch in _BATCHES]
     for job in (ours, *plain):
         job()
     rates = [[rate(job) for job in (ours, *plain)] for _ in range(_ROUNDS)]
@@ -118,16 +118,5 @@ def _shards(work: Workload, cell: Cell) -> Callable[[], int]:
         faults = campaign.draw(space, next(shards), count, score)
         campaign.outcomes(space, golden, faults)
         return count
-
-    return job
-
-
-def _inference(model: nn.Module, images: Tensor, batch: int) -> Callable[[], int]:
-    rows = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
-
-    def job() -> int:
-        with torch.no_grad():
-            model(rows).argmax(1)
-        return batch
 
     return job

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radhard.campaign.rows import shard_name
-from radhard.campaign.shard import shards_of, span
+from radhard.campaign.shard import shard_name, shards_of, span
 from radhard.campaign.store import Folder, folders
 from radhard.campaign.union import held_in, merge
 

@@ -40,6 +40,20 @@ def own_code() -> bool:
     )
 
 
+def keep_newest(path: Path, content: bytes, most: int) -> None:
+    """Write a file of the cache, whole or not at all; of its folder's, so many newest ones stay.
+
+    Raises:
+        OSError: where there is no room, or no place to write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(content)
+    partial.replace(path)
+    for old in sorted(path.parent.iterdir(), key=os.path.getmtime)[:-most]:
+        old.unlink(missing_ok=True)
+
+
 def cache_place() -> Path:
     """``$RADHARD_CACHE``, else radhard's folder in the platform's cache; it need not be there."""
     stated = os.environ.get("RADHARD_CACHE")

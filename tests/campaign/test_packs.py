@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import radhard as rh
-from radhard.campaign.pack import SUMS, member, pack_path, packs_in, summed
-from radhard.campaign.rows import shard_name
+from radhard.campaign.pack import SUMS, member, summed
 from radhard.campaign.sealed import replace_file
+from radhard.campaign.shard import pack_path, packs_in, shard_name
 from radhard.campaign.store import Folder
 from radhard.campaign.union import held_in
 
@@ -21,7 +21,7 @@ PACK = 4
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("radhard.campaign.shard.SHARD", 100)
-    monkeypatch.setattr("radhard.campaign.pack.PACK", PACK)
+    monkeypatch.setattr("radhard.campaign.shard.PACK", PACK)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 import radhard as rh
-from radhard.campaign import pack, shard
+from radhard.campaign import shard
 from radhard.campaign.sealed import StoreError
 from radhard.campaign.store import Folder
 from radhard.campaign.union import held_in
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    shard.SHARD, pack.PACK = 100, 4
+    shard.SHARD, shard.PACK = 100, 4
     torch.set_num_threads(1)
     np.seterr(all="ignore")
     signal.signal(signal.SIGALRM, _hung)

@@ -21,14 +21,14 @@ import torch
 from torch import nn
 
 import radhard as rh
-from radhard.campaign import pack, shard
+from radhard.campaign import shard
 from radhard.campaign.store import Folder
 
 if __name__ in ("__main__", "__mp_main__"):  # and not where tests are collected
     # Short shards, so that files are begun, renamed and put together at every instant; processes
     # that share the work run these lines, too.
     shard.FIRST_SHARD = shard.SHARD = 40
-    pack.PACK = 10
+    shard.PACK = 10
 #: Faults that each round adds to what is stored, at most; more than it lives to make.
 MORE = 20_000
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ from radhard.accel.chip import Chip
 from radhard.accel.component import Component
 from radhard.accel.dataflow import Held, RowStationary
 from radhard.accel.published import Published
+from radhard.toml import read_toml
 
 _Rate = Annotated[float, Field(ge=0, le=1e12)]
 #: How many there can be of what a chip has, and how large its memories, in KiB.
@@ -88,12 +88,7 @@ def read_chip(path: Path) -> Chip | Published:
     Raises:
         ValueError: when the file can't be read or says something impossible.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError(f"chip file {path} is a folder, a pipe or a device: give a file")
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # numbers of many digits, too
-        raise ValueError(f"chip file {path} can't be read: {error}") from error
+    data = read_toml(path, "chip file")
     kind = _Array if _OF_ARRAYS & data.keys() else _Chip
     try:
         return kind(**data).made()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
@@ -22,6 +21,7 @@ from radhard.network.folder import Reading
 from radhard.network.format import Rounding
 from radhard.network.task import ConfidenceOf
 from radhard.stats.stopping import Precision
+from radhard.toml import read_toml
 
 #: Test images that are at hand whatever the work, which are also as many as are read of a folder.
 AT_HAND = 1000
@@ -191,12 +191,7 @@ def asked(path: Path, model: str | None = None) -> Ask:
     Raises:
         ValueError: when the file can't be read or says something impossible.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError(f"campaign file {path} is a folder, a pipe or a device: give a file")
-    try:
-        held = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # numbers of many digits, too
-        raise ValueError(f"campaign file {path} can't be read: {error}") from error
+    held = read_toml(path, "campaign file")
     if "trust" in held:
         raise ValueError(
             f"campaign file {path}: trust can't be said by a file: radhard run {path} --trust"

@@ -13,13 +13,20 @@ from math import isfinite
 
 from radhard.campaign.cluster import Cluster
 from radhard.campaign.lock import writing
-from radhard.campaign.pack import Summed, pack_of, shards_of_pack
+from radhard.campaign.pack import Summed
 from radhard.campaign.pool import Made, Pool, timed
 from radhard.campaign.progress import Journal, Progress, Watcher
 from radhard.campaign.result import Result
-from radhard.campaign.rows import Stored, shard_name
+from radhard.campaign.rows import Stored
 from radhard.campaign.runs import Runs, tallied
-from radhard.campaign.shard import FIRST_SHARD, shards_of, span
+from radhard.campaign.shard import (
+    FIRST_SHARD,
+    pack_of,
+    shard_name,
+    shards_of,
+    shards_of_pack,
+    span,
+)
 from radhard.campaign.store import Folder
 from radhard.faults.fault import Faults
 from radhard.metrics.outcome import OF_ALARMS, counted_as, metrics_of

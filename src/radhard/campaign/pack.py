@@ -8,7 +8,6 @@ A damaged block costs the shard in which it lies.
 
 from __future__ import annotations
 
-import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -28,11 +27,8 @@ from radhard.campaign.sealed import (
 )
 from radhard.sampling.tally import Sums, Tally
 
-#: Shards in one file.
-PACK = 100
 #: The member that has what the shards add up to.
 SUMS = "sums.npz"
-_NAME = re.compile(r"rows-(\d{6,})-(\d{6,})\.tar")
 
 
 class Summed(NamedTuple):
@@ -40,36 +36,6 @@ class Summed(NamedTuple):
 
     tally: Tally
     seconds: float
-
-
-def pack_of(shard: int) -> int:
-    """The number of the file that a shard goes to."""
-    return shard // PACK
-
-
-def shards_of_pack(pack: int) -> range:
-    """The shards in a file."""
-    return range(pack * PACK, (pack + 1) * PACK)
-
-
-def pack_path(folder: Path, pack: int) -> Path:
-    """Of the file with a hundred shards.
-
-    >>> pack_path(Path("run"), 2).name
-    'rows-000200-000299.tar'
-    """
-    shards = shards_of_pack(pack)
-    return folder / f"rows-{shards[0]:06d}-{shards[-1]:06d}.tar"
-
-
-def packs_in(folder: Path) -> list[int]:
-    """The numbers of the files of a hundred shards, ascending, by their names."""
-    found = []
-    for path in folder.glob("rows-*.tar"):
-        named = _NAME.fullmatch(path.name)
-        if named and path == pack_path(folder, pack_of(int(named[1]))):
-            found.append(pack_of(int(named[1])))
-    return sorted(found)
 
 
 def write_pack(path: Path, tables: Mapping[str, bytes], sums: Summed, campaign: str) -> None:

@@ -7,7 +7,6 @@ what is done is what the rows say.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -19,7 +18,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from radhard.campaign.sealed import StoreError, read_file, replace_file
+from radhard.campaign.sealed import StoreError, digest, read_file, replace_file
 from radhard.stats.estimate import Estimate
 
 #: Where a campaign's folder has it.
@@ -207,7 +206,7 @@ def read_told(folder: Path, id: str) -> Told | None:
     try:
         held = json.loads(read_file(path))
         seal, owner, step = held.pop("seal"), held.pop("id"), held.pop("step")
-        whole = seal == _seal({**held, "id": owner, "step": step})
+        whole = seal == digest({**held, "id": owner, "step": step})
         known: dict[str, Any] = {k: nan if v is None else v for k, v in step["estimate"].items()}
         estimate = Estimate(**known)
         history = tuple(tuple(nan if x is None else x for x in one) for one in held["history"])
@@ -224,11 +223,7 @@ def read_told(folder: Path, id: str) -> Told | None:
 
 def _written(told: Told, id: str) -> bytes:
     held = _plain({**asdict(told), "id": id})
-    return json.dumps({**held, "seal": _seal(held)}, allow_nan=False).encode()
-
-
-def _seal(held: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**held, "seal": digest(held)}, allow_nan=False).encode()
 
 
 def _plain(value: Any) -> Any:

@@ -147,6 +147,11 @@ def function_named(name: str) -> Any:
 _OWN = re.compile(r"(?!(?:systolic|published|clocked):)[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
+def is_own(name: str) -> bool:
+    """Whether a name is that of a part of the user's own, ``package.module:object``."""
+    return _OWN.fullmatch(name) is not None
+
+
 def part_named(name: str, kind: type, listed: Callable[[str], Any]) -> Any:
     """What a catalogue has under ``name``, or what ``package.module:object`` stands for.
 
@@ -159,7 +164,7 @@ def part_named(name: str, kind: type, listed: Callable[[str], Any]) -> Any:
     Raises:
         ValueError: where there is nothing of this name, or nothing that fits.
     """
-    if not _OWN.fullmatch(name):
+    if not is_own(name):
         return listed(name)
     found = _named(name, name, None, lambda found: True)
     if isinstance(found, type):

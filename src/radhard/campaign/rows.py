@@ -12,18 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from radhard.campaign.offered import OFFERED, lists_of, offered_of
-from radhard.campaign.pack import (
-    SUMS,
-    Summed,
-    lacking,
-    member,
-    pack_of,
-    pack_path,
-    packs_in,
-    shards_of_pack,
-    summed,
-    write_pack,
-)
+from radhard.campaign.pack import SUMS, Summed, lacking, member, summed, write_pack
 from radhard.campaign.runs import Runs, tallied
 from radhard.campaign.sealed import (
     StoreError,
@@ -34,14 +23,22 @@ from radhard.campaign.sealed import (
     set_aside,
     write_table,
 )
-from radhard.campaign.shard import span
+from radhard.campaign.shard import (
+    pack_of,
+    pack_path,
+    packs_in,
+    shard_name,
+    shard_of,
+    shards_of_pack,
+    single,
+    span,
+    stored,
+)
 from radhard.faults.fault import COLUMNS, Faults
 from radhard.faults.space import SiteSpace
 
 #: Faults with what they did, by name of the outcome, and how many seconds that took.
 Table = tuple[Faults, dict[str, np.ndarray], float]
-#: Decimal digits of a shard's number, at least.
-_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +112,11 @@ class Rows:
 
     def shards(self) -> list[int]:
         """The numbers of the stored shards, ascending."""
-        numbers = {shard for pack in packs_in(self.path) for shard in shards_of_pack(pack)}
-        return sorted(numbers.union(self.single()))
+        return stored(self.path)
 
     def single(self) -> list[int]:
         """Those that have a file of their own, ascending."""
-        numbers = (shard_of(path) for path in self.path.glob("rows-*.parquet"))
-        return sorted(number for number in numbers if number is not None)
+        return single(self.path)
 
     def summed(self, shards: Iterable[int], space: SiteSpace, proofs: bool) -> Summed:
         """What stored shards add up to: a hundred by what was noted of them, others row by row.
@@ -267,18 +262,6 @@ class Stored:
             some = {name: hits[:count] for name, hits in columns.items()}
             parts.append(Runs.of(faults[:count], some))
         return Runs.joined(parts)
-
-
-def shard_name(shard: int, kind: str = "rows") -> str:
-    """The name of a table of a shard's faults."""
-    return f"{kind}-{shard:0{_DIGITS}d}"
-
-
-def shard_of(path: Path) -> int | None:
-    """The number of the shard whose rows a file has by its name."""
-    digits = path.stem.removeprefix("rows-")
-    named = digits.isdecimal() and path.stem == shard_name(int(digits))
-    return int(digits) if named else None
 
 
 def _both(one: Summed, other: Summed) -> Summed:

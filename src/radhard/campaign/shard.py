@@ -1,11 +1,18 @@
-"""Shards: faults that are drawn, run and stored together."""
+"""Shards: faults that are drawn, run and stored together, and how their files are named."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 #: Faults of a shard: at first, and at most.
 FIRST_SHARD, SHARD = 100, 2000
+#: Shards in one file, when they are done.
+PACK = 100
+#: Decimal digits of a shard's number, at least.
+_DIGITS = 6
+_NAME = re.compile(r"rows-(\d{6,})-(\d{6,})\.tar")
 
 
 def part_of(text: str) -> tuple[int, int]:
@@ -55,3 +62,57 @@ def shards_of(count: int) -> Iterator[tuple[int, int]]:
         size = min(span(shard)[1], count - done)
         yield shard, size
         done, shard = done + size, shard + 1
+
+
+def shard_name(shard: int, kind: str = "rows") -> str:
+    """The name of a table of a shard's faults."""
+    return f"{kind}-{shard:0{_DIGITS}d}"
+
+
+def shard_of(path: Path) -> int | None:
+    """The number of the shard whose rows a file has by its name."""
+    digits = path.stem.removeprefix("rows-")
+    named = digits.isdecimal() and path.stem == shard_name(int(digits))
+    return int(digits) if named else None
+
+
+def pack_of(shard: int) -> int:
+    """The number of the file that a shard goes to."""
+    return shard // PACK
+
+
+def shards_of_pack(pack: int) -> range:
+    """The shards in a file."""
+    return range(pack * PACK, (pack + 1) * PACK)
+
+
+def pack_path(folder: Path, pack: int) -> Path:
+    """Of the file with a hundred shards.
+
+    >>> pack_path(Path("run"), 2).name
+    'rows-000200-000299.tar'
+    """
+    shards = shards_of_pack(pack)
+    return folder / f"rows-{shards[0]:06d}-{shards[-1]:06d}.tar"
+
+
+def packs_in(folder: Path) -> list[int]:
+    """The numbers of the files of a hundred shards, ascending, by their names."""
+    found = []
+    for path in folder.glob("rows-*.tar"):
+        named = _NAME.fullmatch(path.name)
+        if named and path == pack_path(folder, pack_of(int(named[1]))):
+            found.append(pack_of(int(named[1])))
+    return sorted(found)
+
+
+def single(folder: Path) -> list[int]:
+    """The numbers of the shards that have a file of their own, ascending, by their names."""
+    numbers = (shard_of(path) for path in folder.glob("rows-*.parquet"))
+    return sorted(number for number in numbers if number is not None)
+
+
+def stored(folder: Path) -> list[int]:
+    """The numbers of all shards that have a file, ascending, by their names."""
+    numbers = {shard for pack in packs_in(folder) for shard in shards_of_pack(pack)}
+    return sorted(numbers.union(single(folder)))

@@ -23,7 +23,7 @@ from radhard.campaign.lock import writing
 from radhard.campaign.question import Question, id_of, semantics_of
 from radhard.campaign.rebuild import rebuilt
 from radhard.campaign.result import Result
-from radhard.campaign.rows import Rows, Stored, shard_of
+from radhard.campaign.rows import Rows, Stored
 from radhard.campaign.sealed import (
     StoreError,
     keep_arrays,
@@ -35,6 +35,7 @@ from radhard.campaign.sealed import (
     set_aside,
     write_table,
 )
+from radhard.campaign.shard import shard_of
 from radhard.campaign.windows import ImageSample
 from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.network.coverage import Covered

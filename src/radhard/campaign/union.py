@@ -8,10 +8,9 @@ from math import inf
 from pathlib import Path
 
 from radhard.campaign.lock import writing
-from radhard.campaign.pack import pack_of, pack_path, packs_in
 from radhard.campaign.progress import PROGRESS
-from radhard.campaign.rows import shard_name
 from radhard.campaign.sealed import StoreError, read_file, replace_file
+from radhard.campaign.shard import pack_of, pack_path, packs_in, shard_name
 from radhard.campaign.store import TENSORS, Folder, folders
 
 #: What a campaign's folder has beside tables of faults.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import signal
 import sys
 import traceback
@@ -60,8 +59,6 @@ __all__ = [
 #: No room, or none to write on, and broken disks: nobody asked for something wrong.
 _FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
-#: A part of the user's own, ``package.module:object``.
-_OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 #: Characters of a message, and of an argument, at most.
 _LONGEST, _ARGUMENT = 1200, 4096
 
@@ -134,8 +131,12 @@ def blamed(error: Exception, words: Sequence[str]) -> str | None:
         if os.path.isfile(file) and not installed(file):
             where = f"line {line} of {os.path.basename(file)}, in {frame.f_code.co_name},"
             return f"{where} raised {said}: mend it (RADHARD_DEBUG=1 shows how it was called)"
-    named = [part for word in words for part in word.split(",") if _OWN.fullmatch(part)]
-    if not named or isinstance(error, ValueError | OSError) or error.__cause__ is not None:
+    if isinstance(error, ValueError | OSError) or error.__cause__ is not None:
+        return None
+    from radhard.campaign.rebuild import is_own  # which takes seconds to import
+
+    named = [part for word in words for part in word.split(",") if is_own(part)]
+    if not named:
         return None
     return (
         f"{said}, with {', '.join(named)} in use: see that what it gives has the shapes and types "

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
-from radhard.folders import cache_place, keeps, own_code
+from radhard.folders import cache_place, keep_newest, keeps, own_code
 
 #: Verbs that only answer: what they write lies in a folder of results. Explorations also depend on
 #: tools outside of Python.
@@ -92,13 +92,7 @@ class Command:
             return
         kept: dict[str, Any] = {"files": sorted(states.items()), "said": self._said}
         with suppress(OSError):  # without room, or a place to write, the command runs again
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._path.with_suffix(f".{os.getpid()}")
-            partial.write_bytes(zlib.compress(json.dumps(kept).encode(), 1))
-            partial.replace(self._path)
-            answers = sorted(self._path.parent.iterdir(), key=os.path.getmtime)
-            for path in answers[:-_MOST]:
-                path.unlink(missing_ok=True)
+            keep_newest(self._path, zlib.compress(json.dumps(kept).encode(), 1), _MOST)
 
 
 #: The command that runs, if one is noted.

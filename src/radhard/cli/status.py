@@ -87,14 +87,9 @@ def _state(path: Path) -> dict[str, Any]:
 
 def _room(path: Path) -> int:
     """The faults that the files of rows can hold, by their names."""
-    from radhard.campaign.shard import span
+    from radhard.campaign.shard import span, stored
 
-    numbers = set[int]()
-    for file in path.glob("rows-*"):
-        ends = file.stem.removeprefix("rows-").split("-")
-        if file.suffix in (".parquet", ".tar") and all(one.isdecimal() for one in ends):
-            numbers |= set(range(int(ends[0]), int(ends[-1]) + 1))
-    return sum(span(number)[1] for number in numbers)
+    return sum(span(number)[1] for number in stored(path))
 
 
 def _counted(path: Path) -> dict[str, Any]:

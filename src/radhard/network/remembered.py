@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from radhard.folders import cache_place, keeps, own_code
+from radhard.folders import cache_place, keep_newest, keeps, own_code
 from radhard.formats.integer import IntegerFormat
 from radhard.network.inputs import Inputs
 from radhard.network.pickled import ForeignError, tensors_in
@@ -227,17 +227,12 @@ class _Reader(pickle.Unpickler):
 
 
 def _write(path: Path, graph: Graph, model: nn.Module) -> None:
-    file = io.BytesIO()
-    writer = _Writer(file, model)
+    program, whole = io.BytesIO(), io.BytesIO()
+    writer = _Writer(program, model)
     writer.dump(tuple(graph))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    held = {"program": file.getvalue(), "others": writer.others}
-    torch.save(held | {"seal": _seal(held)}, partial)
-    partial.replace(path)
-    kept = sorted(path.parent.glob("*.pt"), key=os.path.getmtime)
-    for old in kept[:-_MOST]:
-        old.unlink(missing_ok=True)
+    held = {"program": program.getvalue(), "others": writer.others}
+    torch.save(held | {"seal": _seal(held)}, whole)
+    keep_newest(path, whole.getvalue(), _MOST)
 
 
 def _seal(held: dict[str, Any]) -> str:

@@ -23,9 +23,8 @@ from radhard.campaign.pool import shared
 from radhard.campaign.prepare import Prepared, prepare
 from radhard.campaign.progress import Progress, Watcher
 from radhard.campaign.result import Result
-from radhard.campaign.rows import shard_name
 from radhard.campaign.sealed import digest, keep_arrays, reusable_arrays
-from radhard.campaign.shard import shards_of
+from radhard.campaign.shard import shard_name, shards_of
 from radhard.campaign.store import Folder
 from radhard.engine.trace import Trace, record
 from radhard.formats.catalogue import format_named
