@@ -3,6 +3,7 @@
 import errno
 import os
 import tarfile
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -171,3 +172,19 @@ def test_no_room_for_a_file_of_many(campaign, tmp_path: Path, monkeypatch) -> No
     assert not list(folder.glob(".*partial"))
     assert same(run(campaign, tmp_path), campaign.run(until=1000))
     assert names(folder) == PACKED
+
+
+@pytest.mark.parametrize("name", ["rows-000001.parquet", "other.txt"])
+def test_what_is_not_of_a_file_is_told(campaign, stored: Path, name: str) -> None:
+    """Put in again, or by others; all shards are kept, and the file is made anew."""
+    before, path = run(campaign, stored.parent), stored / PACKED[0]
+    with tarfile.open(path, "a") as archive:
+        about = tarfile.TarInfo(name)
+        about.size = 3
+        archive.addfile(about, BytesIO(b"abc"))
+    (held,) = held_in(stored)
+    assert f"{name} is in it" in held.damaged[path]
+    with pytest.warns(UserWarning, match=f"{name} is in it"):
+        assert same(run(campaign, stored.parent), before)
+    assert names(stored)[:2] == [PACKED[0], f"{PACKED[0]}.aside-1"]
+    assert not held_in(stored)[0].damaged

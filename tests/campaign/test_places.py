@@ -268,7 +268,9 @@ def test_exported_programs_of_several_inputs_are_read(
         ({"labels": np.zeros(2, int)}, {}, r"holds \['labels'\]: it needs 'labels', and an array"),
         ({"ids": np.array([None]), "labels": np.zeros(1)}, {}, "can't be read: Object arrays"),
         ({"ids": np.zeros((2, 2)), "labels": np.zeros(2, int)}, {"size": "8"}, "leave size, grey"),
-        ({"ids": np.zeros((2, 2)), "labels": np.zeros(3, int)}, {}, "2 rows of ids for 3 labels"),
+        ({"ids": np.zeros((2, 2)), "labels": np.zeros(3, int)}, {}, "npz: 3 labels for 2 images"),
+        ({"ids": np.float32(3), "labels": np.zeros(3, int)}, {}, "npz: "),
+        ({"ids": np.zeros((2, 2)), "labels": np.zeros(2)}, {}, "npz: labels of shape"),
     ],
 )
 def test_files_of_inputs_say_what_is_wrong(arrays, options, said, folder: Path) -> None:

@@ -71,6 +71,14 @@ def test_parts_that_can_t_be(campaign: rh.Campaign, tmp_path: Path) -> None:
             part_of(text)
 
 
+def test_a_campaign_is_no_place_for_campaigns(campaign: rh.Campaign, tmp_path: Path) -> None:
+    for number in (0, 1):
+        part(campaign, tmp_path / str(number), (number, number + 1))
+    with pytest.raises(rh.StoreError, match="is the folder of one campaign"):
+        rh.merge([tmp_path / "0", tmp_path / "1"], tmp_path / "0" / "it")
+    assert not list(tmp_path.glob("*/it/it"))
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_goal_is_the_largest_one(
     campaign: rh.Campaign, tmp_path: Path, order: tuple[int, int]

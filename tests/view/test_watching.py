@@ -53,6 +53,16 @@ def test_a_log_has_the_first_and_the_last_of_a_run(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_log_without_room_is_named() -> None:
+    with (
+        pytest.raises(OSError, match="No space left") as full,
+        watching(log=Path("/dev/full")) as w,
+    ):
+        w(step(0, 0))
+    assert full.value.filename == "/dev/full"
+
+
 def test_a_page_asks_for_itself_again_until_the_run_is_over(tmp_path: Path) -> None:
     page, now = tmp_path / "report.html", [0.0]
     live = LivePage(page, clock=lambda: now[0])

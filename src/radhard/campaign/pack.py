@@ -9,6 +9,7 @@ A damaged block costs the shard in which it lies.
 from __future__ import annotations
 
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from io import BytesIO
@@ -86,7 +87,8 @@ def lacking(path: Path, names: Iterable[str], campaign: str) -> list[str]:
         names: of the tables that should be in it.
         campaign: that they belong to.
     """
-    found = []
+    names = list(names)
+    found = strange(path, names)
     for name in names:
         try:
             if not is_whole(member(path, name)):
@@ -98,6 +100,16 @@ def lacking(path: Path, names: Iterable[str], campaign: str) -> list[str]:
     except StoreError as error:
         found.append(str(error))
     return found
+
+
+def strange(path: Path, names: Iterable[str]) -> list[str]:
+    """What a file has besides these tables and their sums, each once."""
+    own = {*names, SUMS}
+    return [
+        f"{path} is damaged: {name} is in it " + ("twice" if name in own else "and not of radhard")
+        for name, times in Counter(name for name, _ in _members(path)).items()
+        if times > (name in own)
+    ]
 
 
 @lru_cache(4)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from radhard.campaign.offered import OFFERED, lists_of, offered_of
-from radhard.campaign.pack import SUMS, Summed, lacking, member, summed, write_pack
+from radhard.campaign.pack import SUMS, Summed, lacking, member, strange, summed, write_pack
 from radhard.campaign.runs import Runs, tallied
 from radhard.campaign.sealed import (
     StoreError,
@@ -33,6 +33,7 @@ from radhard.campaign.shard import (
     single,
     span,
     stored,
+    tables_of_pack,
 )
 from radhard.faults.fault import COLUMNS, Faults
 from radhard.faults.space import SiteSpace
@@ -202,7 +203,7 @@ class Rows:
             partial.unlink(missing_ok=True)
         for pack in packs_in(self.path):
             path = pack_path(self.path, pack)
-            names = [f"{shard_name(shard)}.parquet" for shard in shards_of_pack(pack)]
+            names = tables_of_pack(pack)
             wrong = lacking(path, names, self._own)
             if not wrong:
                 self._forget(pack)
@@ -221,6 +222,8 @@ class Rows:
         found = {}
         for pack in packs_in(self.path):
             path = pack_path(self.path, pack)
+            for said in strange(path, tables_of_pack(pack))[:1]:
+                found[path] = said
             try:
                 summed(path, self._own)
             except StoreError as error:

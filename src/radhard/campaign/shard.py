@@ -86,6 +86,11 @@ def shards_of_pack(pack: int) -> range:
     return range(pack * PACK, (pack + 1) * PACK)
 
 
+def tables_of_pack(pack: int) -> list[str]:
+    """The names of the tables of rows in a file."""
+    return [f"{shard_name(shard)}.parquet" for shard in shards_of_pack(pack)]
+
+
 def pack_path(folder: Path, pack: int) -> Path:
     """Of the file with a hundred shards.
 

@@ -91,6 +91,8 @@ def merge(stores: Sequence[Path | str], into: Path | str) -> list[Held]:
     into = Path(into)
     if not stores:
         raise StoreError("no parts to merge: name the folders given to --out")
+    if (into / "campaign.toml").exists():
+        raise StoreError(f"{into} is the folder of one campaign: give the one that it lies in")
     parts = [held for store in stores for held in held_in(Path(store))]
     if into.exists() and any(into.iterdir()):
         parts += held_in(into)

@@ -26,7 +26,7 @@ def check(stores: Parts) -> None:
         for held in held_in(store):
             print(_said(held))
             for path, reason in held.damaged.items():
-                print(f"  {reason} ({path.name}: the campaign runs these faults again)")
+                print(f"  {reason} ({path.name}: the campaign runs again what is not whole)")
             damaged += len(held.damaged)
         page = store / "report.html"
         if page.is_file() and not is_whole(page):

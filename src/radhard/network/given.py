@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from radhard.network.inputs import Inputs
+from radhard.network.pairs import check_pairs
 from radhard.network.plain import tensor_of
 
 
@@ -35,7 +36,8 @@ def inputs_in(path: Path) -> tuple[Inputs, Tensor, Tensor]:
 
     Raises:
         FileNotFoundError: where there is no file.
-        ValueError: for a file that is none of NumPy, without labels or inputs, or with objects.
+        ValueError: for a file that is none of NumPy, without labels or inputs, with objects, or
+            with labels that don't match.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: numpy.savez(path, labels=..., x=...) makes one")
@@ -55,11 +57,11 @@ def inputs_in(path: Path) -> tuple[Inputs, Tensor, Tensor]:
             "model's forward, by its name"
         )
     for name, array in held.items():
-        if len(array) != len(labels):
-            raise ValueError(
-                f"{path}: {len(array)} rows of {name} for {len(labels)} labels can't be: give one "
-                "of each for each image"
-            )
         if array.is_floating_point() and bool(array.isnan().any()):
             raise ValueError(f"{path}: {name} holds not-a-number: leave such images out")
-    return *Inputs.of(held), labels
+    try:
+        inputs, images = Inputs.of(held)
+        check_pairs(images, labels)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return inputs, images, labels

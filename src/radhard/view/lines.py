@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from radhard.campaign.progress import Pace, Progress
@@ -65,12 +66,20 @@ class Lines:
         if self._log is None:
             print(line, file=sys.stderr, flush=True)
         else:
-            print(time.strftime("%Y-%m-%d %H:%M:%S"), line, file=self._log)
+            at = time.strftime("%Y-%m-%d %H:%M:%S")
+            try:
+                print(at, line, file=self._log)
+            except OSError as error:
+                error.filename = self._log.name
+                raise
 
     def close(self, why: str = "") -> None:
         """Say what was heard last, in a log, and why there is no more."""
         if self._log is None:
             return
-        for line in filter(None, (self._open, why)):
-            self._say(line, self._clock())
-        self._log.close()
+        try:
+            for line in filter(None, (self._open, why)):
+                self._say(line, self._clock())
+        finally:
+            with suppress(OSError):  # what there was no room for
+                self._log.close()
