@@ -72,7 +72,7 @@ def test_flips_to_one_are_far_worse_in_floats(findings) -> None:
     for found in findings:
         if found.format in {"fp32", "fp16"}:
             rates = found.spread.rates(found.spread.direction, "sdc1")
-            assert rates["1 to 0"].high < rates["0 to 1"].low
+            assert rates["1 to 0"].value < rates["0 to 1"].value / 3
 
 
 def test_the_page_has_the_tables_and_figures(findings, folder) -> None:

@@ -280,8 +280,8 @@ def layer_with_windows(workload: Workload, number: int, chip: str) -> tuple[Laye
     """A layer and the number of its inputs.
 
     Raises:
-        ValueError: for a layer that is neither a two-dimensional convolution nor linear, and where
-            the network multiplies outside its layers, so that rates would leave that out.
+        ValueError: for a layer that is neither linear nor a convolution of one or two dimensions,
+            and where the network multiplies outside its layers, so that rates would leave that out.
     """
     missing = workload.covered.missing
     if missing:
@@ -294,8 +294,8 @@ def layer_with_windows(workload: Workload, number: int, chip: str) -> tuple[Laye
     source = workload.program.rows[layer.operands[0]]
     if source is None or not layer.has_windows or workload.parameters[number] is None:
         raise ValueError(
-            f"layer {layer.name} ({layer.kind}) is neither a two-dimensional convolution of one "
-            f"map per image nor linear, which is all that {chip} runs: use the chip software"
+            f"layer {layer.name} ({layer.kind}) is neither linear nor a convolution of one or two "
+            f"dimensions of one map per image, which is all that {chip} runs: use the chip software"
         )
     return layer, source.elements
 

@@ -20,18 +20,31 @@ def turn(rows, image, held, into):
 
 
 @_compiled
-def subsample(state, strides, shift, out):
-    """Every so many rows and columns from the first, with channels counted from ``-shift``."""
+def move(state, strides, origin, extent, channels, out):
+    """Every so many rows and columns of some channels, from an origin on.
+
+    Args:
+        state: what runs differ by.
+        strides, origin: rows and columns of the first map from one of the result to the next, and
+            those of its first, which lie outside where there is a margin.
+        extent: rows and columns of the result.
+        channels: the first, that behind the last, and the number of the first in the result.
+        out: the result.
+    """
     boxes, base, start, chan, value = state
     to_boxes, to_base, to_start, to_chan, to_value = out
-    down, right = strides
+    (down, right), (above, before), (lowest, furthest) = strides, origin, extent
+    first, end, number = channels
     rows, entries = 0, 0
     for i in range(len(boxes)):
-        top, left, height, width = boxes[i]
-        e, f = -(-top // down), -(-left // right)
+        top, left = boxes[i, 0] - above, boxes[i, 1] - before
+        height, width = boxes[i, 2], boxes[i, 3]
+        e, f = max(0, -(-top // down)), max(0, -(-left // right))
         to_boxes[i, 0], to_boxes[i, 1] = e, f
-        to_boxes[i, 2] = max(0, (top + height - 1) // down - e + 1) if height else 0
-        to_boxes[i, 3] = max(0, (left + width - 1) // right - f + 1) if width else 0
+        last_row = min((top + height - 1) // down, lowest - 1)
+        last_column = min((left + width - 1) // right, furthest - 1)
+        to_boxes[i, 2] = max(0, last_row - e + 1) if height else 0
+        to_boxes[i, 3] = max(0, last_column - f + 1) if width else 0
         to_base[i] = rows
         for y in range(to_boxes[i, 2]):
             for x in range(to_boxes[i, 3]):
@@ -39,9 +52,10 @@ def subsample(state, strides, shift, out):
                 rows += 1
                 k = base[i] + ((e + y) * down - top) * width + (f + x) * right - left
                 for j in range(start[k], start[k + 1]):
-                    to_chan[entries] = chan[j] + shift
-                    to_value[entries] = value[j]
-                    entries += 1
+                    if first <= chan[j] < end:
+                        to_chan[entries] = chan[j] - first + number
+                        to_value[entries] = value[j]
+                        entries += 1
         to_start[rows] = entries
         rows += 1
         if entries == to_start[to_base[i]]:

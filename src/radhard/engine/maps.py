@@ -71,17 +71,18 @@ class Maps:
         return _numpy_type(self.trace.logits.dtype)
 
     def plane(self, step: int) -> Plane | None:
-        """Channels, rows and columns of a stored value; a vector has one position.
+        """Channels, rows and columns of a stored value; a line is one row, a vector one position.
 
-        ``None`` where it is not stored, of another type, or neither a map nor a vector.
+        ``None`` where it is not stored, of another type, or none of these.
         """
         rows = self.trace.workload.program.rows[step]
         held = self.trace.values.get(step)
         if held is None or held.dtype != self.trace.logits.dtype:
             return None
-        if rows is None or not rows.first or len(rows.sizes) not in {2, 4}:
+        if rows is None or not rows.first or len(rows.sizes) not in {2, 3, 4}:
             return None
-        channels, height, width = (*rows.shape(1)[1:], 1, 1)[:3]
+        channels, *extent = rows.shape(1)[1:]
+        height, width = (1, 1, *extent)[-2:]
         return channels, height, width
 
     def values(self, read: Read, image: NDArray[np.int64]) -> NDArray[Any]:

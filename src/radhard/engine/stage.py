@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from radhard.engine import entry, kernel, pooling, tile
+from radhard.engine import entry, kernel, moving, pooling, tile
 from radhard.engine.layerstage import LayerStage, finish_of, numbers_of, reach_of
 from radhard.engine.maps import Maps, Plane, Read
+from radhard.engine.moving import same
 from radhard.engine.probe import probed
 from radhard.engine.recompute import Recomputed
 from radhard.engine.rounding import rounding_of
@@ -25,6 +26,7 @@ from radhard.network.operation import (
     Join,
     Pad,
     Reshape,
+    Slice,
     Takes,
     Verb,
     Window,
@@ -130,10 +132,12 @@ class _Planner:
         if isinstance(done, Window):
             return self._windows(index, done, fused)
         if isinstance(done, Pad):
-            return self._pad(index, done)
+            return moving.padded(self.maps, index, done)
+        if isinstance(done, Slice):
+            return moving.sliced(self.maps, index, done)
         if isinstance(done, Join):
-            return self._cat(index, done)
-        return self._flatten(index) if isinstance(done, Reshape) else None
+            return moving.joined(self.maps, index, done)
+        return moving.flattened(self.maps, index) if isinstance(done, Reshape) else None
 
     def _chain(
         self, first: int, begin: int, fused: bool
@@ -208,7 +212,7 @@ class _Planner:
         dense = layer.kind != "conv"
         if (
             given is None or source is None or own is None or not layer.has_windows
-            or (dense and source[1:] != (1, 1))
+            or (dense and (source[1:] != (1, 1) or layer.positions > 1))
         ):  # fmt: skip
             return None
         if not how.linear:
@@ -276,12 +280,10 @@ class _Planner:
             return used
 
         reads = (Read(sources[0]), Read(index))
-        return Stage(index, index, (sources[0],), result, reads, _same, run, held[0])
+        return Stage(index, index, (sources[0],), result, reads, same, run, held[0])
 
     def _windows(self, index: int, done: Window, fused: bool) -> Stage | None:
         step, geometry = self.trace.workload.program.steps[index], done.geometry
-        if done.takes is Takes.FIRST:
-            return self._moved(index, step.args[0].step, geometry.stride, 0)
         if done.takes is Takes.LARGEST:
             kind = pooling.LARGEST_NUMBER if isinstance(step.op, Comparator) else pooling.LARGEST
             return self._pool(index, geometry, kind, fused)
@@ -308,67 +310,6 @@ class _Planner:
         reach, reads = reach_of(geometry, result), (Read(source), Read(end))
         return Stage(index, end, (source,), result, reads, reach, run, result[0])
 
-    def _pad(self, index: int, done: Pad) -> Stage | None:
-        """Constant margins of channels."""
-        source = self.trace.workload.program.steps[index].args[0].step
-        columns, rows, channels, images = [*done.margins, *((0, 0),) * 4][:4]
-        if not done.constant or any((*columns, *rows, *images)) or min(channels) < 0:
-            return None
-        return self._moved(index, source, (1, 1), channels[0])
-
-    def _moved(self, index: int, source: int, strides: tuple[int, int], shift: int) -> Stage | None:
-        held, result = self.maps.plane(source), self.maps.plane(index)
-        if held is None or result is None:
-            return None
-
-        def run(
-            states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
-        ) -> tuple[int, int]:
-            used: tuple[int, int] = entry.subsample(states[0].arrays, strides, shift, room.arrays)
-            return used
-
-        return Stage(index, index, (source,), result, (), _same, run, held[0])
-
-    def _flatten(self, index: int) -> Stage | None:
-        source = self.trace.workload.program.steps[index].args[0].step
-        held, result = self.maps.plane(source), self.maps.plane(index)
-        if held is None or result is None or result[1:] != (1, 1):
-            return None
-        columns, positions = held[2], held[1] * held[2]
-
-        def run(
-            states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
-        ) -> tuple[int, int]:
-            used: tuple[int, int] = entry.flatten(states[0].arrays, columns, positions, room.arrays)
-            return used
-
-        return Stage(index, index, (source,), result, (), _same, run, held[0])
-
-    def _cat(self, index: int, done: Join) -> Stage | None:
-        step = self.trace.workload.program.steps[index]
-        sources = tuple(part.step for part in step.args[0] if isinstance(part, Ref))
-        held, result = [self.maps.plane(source) for source in sources], self.maps.plane(index)
-        if done.axis not in {1, -3} or result is None or len(sources) != len(step.args[0]):
-            return None
-        planes = [plane for plane in held if plane is not None]
-        if len(planes) < len(held) or any(plane[1:] != result[1:] for plane in planes):
-            return None
-        shifts = np.cumsum([0, *(plane[0] for plane in planes)]).tolist()
-
-        def run(
-            states: Sequence[State], image: Any, tiles: Boxes, room: State, golden: Any
-        ) -> tuple[int, int]:
-            joined = states[0]
-            for state, shift in zip(states[1:], shifts[1:], strict=False):
-                area = int((tiles[:, 2] * tiles[:, 3]).sum())
-                entries = len(joined.value) + len(state.value)
-                more = State.room(len(image), area, entries, room.value.dtype)
-                joined = more.trimmed(entry.merge(joined.arrays, state.arrays, shift, more.arrays))
-            used: tuple[int, int] = entry.subsample(joined.arrays, (1, 1), 0, room.arrays)
-            return used
-
-        return Stage(index, index, sources, result, (), _same, run, result[0])
-
 
 def _passing(
     first: int, end: int, sources: tuple[int, int | None], chain: Chain, result: Plane, real: Any
@@ -386,8 +327,4 @@ def _passing(
 
     read = tuple(source for source in sources if source is not None)
     reads = (Read(own), Read(own if added is None else added), Read(end))
-    return Stage(first, end, read, result, reads, _same, run, result[0])
-
-
-def _same(boxes: Boxes) -> Boxes:
-    return boxes
+    return Stage(first, end, read, result, reads, same, run, result[0])

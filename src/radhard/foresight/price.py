@@ -157,7 +157,7 @@ class _Backward:
         if step in self.trace.workload.numbers:
             return self._layer(step)
         done, stored = operation_of(given), set(sources) <= self.trace.values.keys()
-        if isinstance(done, Move) or (isinstance(done, Window) and done.takes is Takes.FIRST):
+        if isinstance(done, Move):
             return self._linear(step, sources, given.run)
         if isinstance(done, Window) and done.takes is Takes.LARGEST:
             return self._largest(step, sources[0], done)
@@ -238,7 +238,9 @@ class _Backward:
 
         def pooled(values: Callable[[int], Tensor]) -> Tensor:
             given = over.kernel, over.stride, over.padding, not done.even
-            return F.avg_pool2d(values(source), *given, divisor_override=1)
+            held = values(source)
+            maps = held if held.dim() == 4 else held[:, :, None]  # a line is one row
+            return F.avg_pool2d(maps, *given, divisor_override=1).view(len(held), -1)
 
         return self._linear(step, [source], pooled)
 

@@ -35,8 +35,8 @@ def by_layer(given: Datapaths, layers: tuple[Layer, ...]) -> dict[str, Datapath]
         if not _computes(layer):
             raise ValueError(
                 f"layer {name} ({layer.kind}) can't have arithmetic of its own: that is for linear "
-                "layers, products of matrices and two-dimensional convolutions; give it, or a "
-                f"multiplier or array, by name to {_able(multiplying.values())}"
+                "layers, products of matrices and convolutions of one or two dimensions; give it, "
+                f"or a multiplier or array, by name to {_able(multiplying.values())}"
             )
     return found
 

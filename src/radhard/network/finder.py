@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from radhard.network.layer import Layer
-from radhard.network.operation import Geometry
+from radhard.network.operation import Geometry, line_geometry
 from radhard.network.product import Sliding
 from radhard.network.products import (
     Attending,
@@ -113,8 +113,9 @@ def _convolution(program: Program, index: int, shapes: Shapes) -> Layer:
         weight_first=True,
         product=product,
         one_channel=product.one_channel,
-        geometry=_plane_geometry(weight, sliding) if axes == 2 and maps == 1 else None,
-        plane=source[2:],
+        geometry=_plane_geometry(weight, sliding) if axes < 3 and maps == 1 else None,
+        plane=(1, *source[2:]) if axes == 1 else source[2:],
+        line=axes == 1,
     )
 
 
@@ -181,8 +182,12 @@ def _embedding(program: Program, index: int, shapes: Shapes) -> Layer:
 
 
 def _plane_geometry(weight: tuple[int, ...], sliding: Sliding) -> Geometry:
-    stride, padding, dilation = ((part[0], part[-1]) for part in sliding)
-    return Geometry((weight[2], weight[3]), stride, padding, dilation)
+    """Over rows and columns; a line is one row."""
+    stride, padding, dilation = sliding
+    if len(weight) == 3:
+        return line_geometry(weight[2], stride[0], padding[0], dilation[0])
+    pairs = ((part[0], part[-1]) for part in (stride, padding, dilation))
+    return Geometry((weight[2], weight[3]), *pairs)
 
 
 def _linear(program: Program, index: int, shapes: Shapes) -> Layer:

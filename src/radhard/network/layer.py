@@ -48,8 +48,9 @@ class Layer:
         apart: groups whose outputs lie apart, each (positions / inner, m / apart, inner).
         product: the sums of products of all channels.
         one_channel: those of one channel per image; ``None`` where the weight is no constant.
-        geometry: of a two-dimensional convolution, else ``None``.
-        plane: the extent of the input of a convolution, such as (rows, columns).
+        geometry: of a convolution of one or two dimensions, else ``None``.
+        plane: the extent of the input of a convolution, such as (rows, columns); a line is one row.
+        line: whether it is a convolution of one dimension, whose maps have no axis of rows.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Layer:
     plane: tuple[int, ...] = ()
     mask: int | None = None
     apart: int = 1
+    line: bool = False
 
     @property
     def channels(self) -> int:
@@ -125,7 +127,7 @@ class Layer:
 
     @property
     def has_windows(self) -> bool:
-        """Whether it is linear or a two-dimensional convolution of one map per image.
+        """Whether it is linear, or a convolution of one or two dimensions of one map per image.
 
         The weight must be constant.
         """
@@ -133,13 +135,21 @@ class Layer:
             return False
         return self.geometry is not None or self.kind in {"linear", "matmul"}
 
+    def shaped(self, sums: Tensor) -> Tensor:
+        """Outputs (n, positions, m) of a convolution with windows as it gives them, channels first.
+
+        (n, m, rows, columns), or (n, m, columns) where it moves along a line.
+        """
+        found = sums.transpose(1, 2)
+        return found if self.line else found.unflatten(2, (-1, self.bounds["f"]))
+
     def window(self, channel: Tensor, position: Tensor) -> Tensor:
         """Which elements of an image's input the outputs at these places read, (n, fan-in).
 
         In the order of the weight's rows; -1 stands for padding.
 
         Raises:
-            ValueError: for a layer that is neither linear nor a two-dimensional convolution.
+            ValueError: for a layer that is neither linear nor a convolution as in `has_windows`.
         """
         if not self.has_windows:
             raise ValueError(f"layer {self.name}: {self.kind} has no windows to look into")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -27,6 +27,11 @@ class Geometry:
     stride: tuple[int, int]
     padding: tuple[int, int]
     dilation: tuple[int, int] = (1, 1)
+
+
+def line_geometry(kernel: int, stride: int, padding: int, dilation: int = 1) -> Geometry:
+    """That of a window that moves along a line: a map of one row."""
+    return Geometry((1, kernel), (1, stride), (0, padding), (1, dilation))
 
 
 class Verb(Enum):
@@ -53,7 +58,6 @@ class Takes(Enum):
 
     LARGEST = auto()
     MEAN = auto()
-    FIRST = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,10 @@ class Pad(Move):
 
 @dataclass(frozen=True, slots=True)
 class Slice(Move):
-    """Takes every so many places of an axis; ``stop`` is ``None`` where it goes to the end."""
+    """Takes every so many places of an axis; ``stop`` is ``None`` where it goes to the end.
+
+    Numbers below 0 count from the end, as in Python.
+    """
 
     axis: int
     start: int
@@ -273,17 +280,26 @@ def _mean_pool(step: Step) -> Operation:
     return Window(Geometry(kernel, stride, padding), Takes.MEAN, even and divisor is None)
 
 
+def _along_line(pool: Callable[[Step], Operation]) -> Callable[[Step], Operation]:
+    """Windows of one dimension: those of a map of one row."""
+
+    def parsed(step: Step) -> Operation:
+        found = pool(step)
+        assert isinstance(found, Window)
+        over = found.geometry
+        ends = (pair[1] for pair in (over.kernel, over.stride, over.padding, over.dilation))
+        return replace(found, geometry=line_geometry(*ends))
+
+    return parsed
+
+
 def _slice(step: Step) -> Operation:
-    """Of rows or columns from the first on: a window of one value."""
     _, axis, start, stop, stride = (*step.args, *(None,) * 5)[:5]
     numbers = (axis or 0, start or 0, stride or 1)
     if not all(isinstance(part, int) for part in numbers) or isinstance(stop, Ref):
         return Move()
     axis, start, stride = numbers
     end = None if stop is None or stop >= 2**31 else stop
-    if axis in {2, 3} and start == 0 and end is None:
-        strides = (stride, 1) if axis == 2 else (1, stride)
-        return Window(Geometry((1, 1), strides, (0, 0)), Takes.FIRST)
     return Slice(axis, start, end, stride)
 
 
@@ -317,6 +333,8 @@ _PARSED: Mapping[Any, Callable[[Step], Operation | None]] = {
     aten.sign.default: _alone(Verb.SIGN),
     aten.max_pool2d.default: _max_pool,
     aten.avg_pool2d.default: _mean_pool,
+    aten.max_pool1d.default: _along_line(_max_pool),
+    aten.avg_pool1d.default: _along_line(_mean_pool),
     aten.slice.Tensor: _slice,
     aten.cat.default: _join,
     aten.pad.default: _pad,
@@ -326,7 +344,7 @@ _PARSED: Mapping[Any, Callable[[Step], Operation | None]] = {
         lambda step: Reduce(Takes.MEAN),
     ),
     **dict.fromkeys(
-        (aten.amax.default, aten.max_pool1d.default, aten.max_pool3d.default),
+        (aten.amax.default, aten.max_pool3d.default),
         lambda step: Reduce(Takes.LARGEST),
     ),
     **dict.fromkeys(

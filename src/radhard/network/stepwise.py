@@ -48,7 +48,7 @@ class Latched:
         if len(fixed) < len(parts) or not layer.has_windows:
             raise ValueError(
                 f"layer {layer.name} ({layer.kind}) can't be rounded at each step: that is for "
-                "linear layers and two-dimensional convolutions in fixed point"
+                "linear layers and convolutions of one or two dimensions in fixed point"
             )
         x, w, held = fixed
         if x.width + w.width > _MOST_BITS:
@@ -74,7 +74,7 @@ class Latched:
         layer_sums(rows, weights, taps, self.window, self.cut, into)
         sums = torch.from_numpy(into).to(x.device, torch.float64)
         if conv:
-            return sums.view(len(rows), len(weights), -1, self.layer.bounds["f"])
+            return self.layer.shaped(sums.transpose(1, 2))
         return sums.view(*x.shape[:-1], len(weights))
 
     def windows(self, x: Tensor, w: Tensor, _: Tensor | None) -> Tensor:

@@ -234,8 +234,7 @@ class All:
             windows = torch.where(taps >= 0, part[:, taps.clamp(min=0)], zero).flatten(0, 1)
             some = Some(position.repeat(len(part)))
             sums.append(some.multiplied(multiply, windows, rows, bias))
-        found = torch.cat(sums).view(len(x), -1, layer.bounds["f"], len(rows))
-        return found.permute(0, 3, 1, 2).contiguous()
+        return layer.shaped(torch.cat(sums).view(len(x), -1, len(rows))).contiguous()
 
     def _of_matrices(self, multiply: MultiplyMatrices, x: Tensor, w: Tensor) -> Tensor:
         """Of (..., e, c) by (..., c, m), or by (m, c) where the layer is linear, or by (c,)."""

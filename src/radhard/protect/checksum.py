@@ -116,7 +116,7 @@ class Checksum(Protection):
         if wrong or not can:
             raise ValueError(
                 f"no checksum can be of {', '.join(sorted(wrong)) or workload.name}: it holds for "
-                "linear layers and two-dimensional convolutions whose sums are exact products "
+                "linear layers and convolutions of one or two dimensions whose sums are products "
                 f"added up; that are {', '.join(can) or 'none'}"
             )
         return set(self.layers) & set(can) or can

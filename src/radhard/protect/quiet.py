@@ -120,7 +120,7 @@ def at_positions(sums: Sums, inputs: Tensor) -> Tensor:
         rows = inputs.flatten(1, -2) if inputs.dim() > 2 else inputs[:, None]
         dense: Tensor = rows @ row + own
         return dense
-    g = sums.geometry
+    g, inputs = sums.geometry, sums.maps(inputs)
     n, channels, *plane = inputs.shape
     taps = row.view(channels, -1)
     if channels < _MANY or inputs.numel() < _LARGE:

@@ -99,8 +99,7 @@ class Sloped:
         )
         if layer.geometry is None:
             return found.view(*x.shape[:-1], -1)
-        placed = found.view(len(x), -1, layer.bounds["f"], layer.channels)
-        return placed.permute(0, 3, 1, 2)
+        return layer.shaped(found.view(len(x), -1, layer.channels))
 
     def back(self, a: Codes, w: Codes, slopes: Tensor) -> tuple[Tensor, Tensor]:
         """Slopes by operands (t, groups, k) and weights (m, k) of slopes by sums (t, m)."""

@@ -55,10 +55,10 @@ class Sums(nn.Module):
         self.kernels.copy_(self.kernels.to(dtype))
         self.summed.copy_(self.kernels.unflatten(0, (self.groups, -1)).sum(1))
 
-    def _maps(self, inputs: Tensor) -> Tensor:
-        """Inputs (n, c, h, w); vectors (n, ..., c) become columns of positions."""
+    def maps(self, inputs: Tensor) -> Tensor:
+        """Inputs (n, c, h, w), of lines with one row; vectors (n, ..., c) become columns."""
         if not self.dense:
-            return inputs
+            return inputs if inputs.dim() == 4 else inputs[:, :, None]
         return inputs.flatten(1, -2).transpose(1, 2).unsqueeze(3) if inputs.dim() > 2 else (
             inputs[:, :, None, None]
         )  # fmt: skip
@@ -67,12 +67,12 @@ class Sums(nn.Module):
         """Sums over channels at each position, (n, positions)."""
         g = self.geometry
         sliding = g.stride, g.padding, g.dilation
-        found = convolution(self._maps(inputs), self.summed, None, sliding, self.groups)
+        found = convolution(self.maps(inputs), self.summed, None, sliding, self.groups)
         return found.sum(1).flatten(1) + self.bias.sum()
 
     def of_channels(self, inputs: Tensor) -> Tensor:
         """Sums over positions of each channel, (n, m)."""
-        g, maps = self.geometry, self._maps(inputs)
+        g, maps = self.geometry, self.maps(inputs)
         pads = (g.padding[1], g.padding[1], g.padding[0], g.padding[0])
         padded = F.pad(maps, pads)
         ends = [
