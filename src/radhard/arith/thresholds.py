@@ -72,7 +72,7 @@ def thresholds() -> Thresholds:
         return usual()
     try:
         return Thresholds(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path} holds no thresholds: {error}: delete it, or measure anew by "
             'make bench ARGS="gemm --calibrate"'

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tomllib
 import warnings
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,44 @@ def record_seal(held: Mapping[str, Any]) -> str:
     """A hash of all that ``campaign.toml`` says, but for itself."""
     identity = {key: value for key, value in held["identity"].items() if key != "seal"}
     return digest({**held, "identity": identity})
+
+
+class Record(NamedTuple):
+    """What a ``campaign.toml`` says.
+
+    Attributes:
+        held: all of it.
+        asked: what the question is made of.
+        whole: whether it is as it was written.
+    """
+
+    held: dict[str, Any]
+    asked: dict[str, Any]
+    whole: bool
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What radhard says of it."""
+        own: dict[str, Any] = self.held["identity"]
+        return own
+
+
+def read_record(path: Path) -> Record:
+    """What a ``campaign.toml`` says.
+
+    Raises:
+        StoreError: for what is no record of a campaign.
+    """
+    try:
+        held = tomllib.loads(read_file(path).decode())
+        identity = held["identity"]
+        own = {str(name): held[name] for name in identity.get("question", ()) if name in held}
+        return Record(held, own, identity.get("seal") == record_seal(held))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise StoreError(
+            f"{path} is no record of a campaign ({error}): move it away and run the campaign "
+            "again, which keeps the finished faults"
+        ) from error
 
 
 def write_table(path: Path, table: Any, campaign: str, **notes: str) -> None:

@@ -10,7 +10,6 @@ that is damaged, of another campaign or there twice is never counted.
 
 from __future__ import annotations
 
-import tomllib
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -28,7 +27,7 @@ from radhard.campaign.sealed import (
     StoreError,
     keep_arrays,
     kept_arrays,
-    read_file,
+    read_record,
     read_table,
     record_seal,
     replace_file,
@@ -160,28 +159,20 @@ class Folder(Rows):
                 changed since.
         """
         path = self.path / "campaign.toml"
-        try:
-            held = tomllib.loads(read_file(path).decode())
-            identity = held["identity"]
-            own, name = identity["id"], identity["name"]
-        except (ValueError, KeyError, TypeError) as error:  # StoreError and bad text among them
-            raise StoreError(
-                f"{path} is no record of a campaign ({error}): move it away and run the campaign "
-                "again, which keeps the finished faults"
-            ) from error
-        asked = {key: held[key] for key in identity.get("question", ()) if key in held}
+        record = read_record(path)
+        identity, asked = record.identity, record.asked
         if identity.get("semantics") != semantics_of(asked):
             raise StoreError(
                 f"{path} was written by radhard {identity.get('radhard', 'of before')}, which "
                 "drew or judged faults by other rules; it is left as it is: name another folder, "
-                f"or read it with that version ({name})"
+                f"or read it with that version ({identity.get('name')})"
             )
-        if identity.get("seal") != record_seal(held) or id_of(asked) != own:
+        if not record.whole or id_of(asked) != identity.get("id"):
             raise StoreError(
                 f"{path} was changed since it was written: undo that, or move it away and run the "
                 "campaign again; to ask another question, change a copy elsewhere"
             )
-        return held
+        return record.held
 
     def result(self) -> Result:
         """The answer from all stored faults, with intervals as the campaign was last asked.

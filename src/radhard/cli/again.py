@@ -57,7 +57,7 @@ class Command:
                 return False
             for stream, text in kept["said"]:
                 print(text, end="", file=getattr(sys, stream))
-        except (OSError, ValueError, zlib.error, LookupError, TypeError):
+        except (OSError, ValueError, zlib.error, LookupError, TypeError, RecursionError):
             return False
         return True
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as text
 import time
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,18 +55,14 @@ def status(
 def _state(path: Path) -> dict[str, Any]:
     """How far one campaign is, as JSON has it."""
     from radhard.campaign.progress import read_told
-    from radhard.campaign.sealed import StoreError, read_file, record_seal
+    from radhard.campaign.sealed import StoreError, read_record
 
     shown: dict[str, Any] = {"name": path.name, "path": str(path)}
     try:
-        try:
-            held = tomllib.loads(read_file(path / "campaign.toml").decode())
-            own, seal = held["identity"]["id"], held["identity"]["seal"]
-        except (ValueError, LookupError, TypeError) as error:
-            raise StoreError(f"{path / 'campaign.toml'} is no record of a campaign") from error
-        if seal != record_seal(held):
+        record = read_record(path / "campaign.toml")
+        if not record.whole:
             raise StoreError(f"{path / 'campaign.toml'} was changed since it was written")
-        told = read_told(path, own)
+        told = read_told(path, record.identity["id"])
         if told is None:
             return {**shown, **_counted(path)}
     except StoreError as error:

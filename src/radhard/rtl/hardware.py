@@ -88,7 +88,7 @@ def hardware_of(
                     raise ValueError("its figures are not those that were written")
                 if kept["seeds"] == list(seeds):
                     return _read(kept, "synthesis")
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 broken = StoreError(f"{own / _KEPT} is damaged ({error})")
                 set_aside(own / _KEPT, broken, "the design is synthesised again")
         folder.mkdir(parents=True, exist_ok=True)
