@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from oracles.elsewhere import elsewhere
 from radhard.engine.device import device_named
-from radhard.formats.catalogue import formats
 
 if not torch.cuda.is_available():  # before anything imports Triton
     os.environ["TRITON_INTERPRET"] = "1"
@@ -89,8 +88,14 @@ def labels() -> Tensor:
     return torch.tensor([0, 1, 2, 3, 4, 0])
 
 
-#: Formats that the slow stand-in is tried with, beside one.
-_EVERY = {fmt.name for fmt in formats()} if "RADHARD_EXHAUSTIVE" in os.environ else set()
+#: Whether what takes long, and says little beside the rest, is run as well.
+EXHAUSTIVE = "RADHARD_EXHAUSTIVE" in os.environ
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not EXHAUSTIVE and item.get_closest_marker("exhaustive"):
+            item.add_marker(pytest.mark.skip(reason="slow: RADHARD_EXHAUSTIVE is not set"))
 
 
 @pytest.fixture(params=["cpu", "elsewhere", "cuda"])
@@ -99,7 +104,9 @@ def device(
 ) -> Iterator[torch.device]:
     """Where batched tensors are run: the CPU, a strict stand-in for other devices, and CUDA."""
     if request.param == "elsewhere":
-        if request.node.callspec.params.get("name", "int8") not in {"int8"} | _EVERY:
+        few = {"name": "int8", "chip": "software", "kind": "gated gradients"}
+        given = request.node.callspec.params
+        if not EXHAUSTIVE and any(given.get(key, one) != one for key, one in few.items()):
             pytest.skip("slow: RADHARD_EXHAUSTIVE is not set")
         monkeypatch.setattr("radhard.engine.needs._MANY_ROWS", 16)
         with elsewhere() as stand_in:

@@ -1,6 +1,5 @@
 """Eyeriss against a loop nest with struck storage, and against published sizes."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -45,7 +44,7 @@ def test_corruption_is_that_of_struck_storage(name: str, held: Held) -> None:
         assert changed > 0.05
 
 
-@pytest.mark.skipif("RADHARD_EXHAUSTIVE" not in os.environ, reason="RADHARD_EXHAUSTIVE is not set")
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("numbers", NUMBERS)
 @pytest.mark.parametrize("held", list(Held))
 @pytest.mark.parametrize("name", LAYERS)

@@ -1,6 +1,5 @@
 """Systolic arrays: closed forms against a cycle-by-cycle grid, and published numbers."""
 
-import os
 from collections import Counter
 
 import numpy as np
@@ -104,7 +103,7 @@ def test_a_struck_cell_does_what_it_does_on_the_grid(name, numbers, dataflow, ar
     assert 0.1 * count < changed <= read < count
 
 
-@pytest.mark.skipif("RADHARD_EXHAUSTIVE" not in os.environ, reason="RADHARD_EXHAUSTIVE is not set")
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("array", [(4, 4), (3, 5)])
 @pytest.mark.parametrize("dataflow", ["os", "ws", "is"])
 @pytest.mark.parametrize("numbers", NUMBERS)
