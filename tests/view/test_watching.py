@@ -4,9 +4,12 @@ from math import nan
 from pathlib import Path
 
 import pytest
+from numba import njit
+from numba.core.event import install_listener
 
 from radhard.campaign.progress import Course, Progress
 from radhard.stats.ball import proportion
+from radhard.view.compiling import Compiling
 from radhard.view.lines import Lines
 from radhard.view.live import LivePage, drawn
 from radhard.view.watching import watching
@@ -61,6 +64,23 @@ def test_a_log_without_room_is_named() -> None:
     ):
         w(step(0, 0))
     assert full.value.filename == "/dev/full"
+
+
+def test_what_is_compiled_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first kernel, and one of each ten seconds from there; not what is compiled already."""
+
+    def kernel(x):
+        return x + 1
+
+    now, made = [0.0], [njit(kernel) for _ in range(4)]
+    with install_listener("numba:compile", Compiling(lambda: now[0])):
+        for second, one in zip((0, 4, 11, 12), made, strict=True):
+            now[0] = float(second)
+            one(second)
+            one(second)
+    first, later = capsys.readouterr().err.splitlines()
+    assert first.startswith("compiling kernels, once on this machine")
+    assert later == "compiled 2 kernels, now kernel"
 
 
 def test_a_page_asks_for_itself_again_until_the_run_is_over(tmp_path: Path) -> None:

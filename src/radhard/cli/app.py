@@ -138,10 +138,13 @@ def resumable(
 
 @contextmanager
 def stoppable(store: Path) -> Iterator[None]:
-    """Ctrl-C ends with a word on how to go on."""
+    """Ctrl-C ends with a word on how to go on; what is compiled meanwhile is told."""
+    from radhard.view.compiling import told_of_compiling
+
     results_in(store)
     try:
-        yield
+        with told_of_compiling():
+            yield
     except KeyboardInterrupt:
         print(f"stopped; what is done is in {store}, the same command goes on", file=sys.stderr)
         sys.exit(130)
