@@ -5,6 +5,7 @@ A guess that directs sampling. It need not be right, only cheap and telling.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -170,12 +171,12 @@ class _Look:
         here = torch.nonzero(~(found < _TELLING * self.margin))[:, 0].cpu().numpy()
         if not layer.has_windows or not len(here):
             return found
-        some, (position, share) = self._on(here), map(self._on, positions.some(here))
-        source = layer.tap(channel[some, None], position, term[some, None])
-        x = inputs[self.image[some, None], source.clamp(min=0)]
-        change = moved[some, None] * torch.where(source >= 0, x, 0.0)
-        felt = self._read(some, channel[some, None], position, change) * share
-        found[some] = self._not_less(felt, found[some], share, some)
+        for some, position, share in (map(self._on, part) for part in positions.some(here)):
+            source = layer.tap(channel[some, None], position, term[some, None])
+            x = inputs[self.image[some, None], source.clamp(min=0)]
+            change = moved[some, None] * torch.where(source >= 0, x, 0.0)
+            felt = self._read(some, channel[some, None], position, change) * share
+            found[some] = self._not_less(felt, found[some], share, some)
         return found
 
     def input(self) -> Tensor:
@@ -193,13 +194,11 @@ class _Look:
         here = np.flatnonzero((terms == 1) & (positions.extent == 1))
         if self.weights is None or not len(here):
             return found
-        some, (channel, share) = self._on(here), map(self._on, channels.some(here))
-        term, position = (
-            self._on(part[here, :1]) for part in (corruption.terms, corruption.positions)
-        )
-        change = moved[some, None] * self.weights[channel, term]
-        felt = self._read(some, channel, position, change) * share
-        found[some] = self._not_less(felt, found[some], share, some)
+        term, place = (self._on(part[:, :1]) for part in (corruption.terms, corruption.positions))
+        for some, channel, share in (map(self._on, part) for part in channels.some(here)):
+            change = moved[some, None] * self.weights[channel, term[some]]
+            felt = self._read(some, channel, place[some], change) * share
+            found[some] = self._not_less(felt, found[some], share, some)
         return found
 
     def _sums(self) -> Tensor:
@@ -272,22 +271,30 @@ class _Look:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ranges:
-    """Places ``low <= p < low + extent`` of n faults, (n,)."""
+    """Places ``low <= p < low + extent`` of n faults, (n,), below ``most``."""
 
     low: Integers
     extent: Integers
+    most: int
 
     @classmethod
     def of(cls, low: Integers, high: Integers, most: int) -> _Ranges:
         """Cut off at ``most``."""
-        return cls(low, np.maximum(np.minimum(high, most) - low, 0))
+        return cls(low, np.maximum(np.minimum(high, most) - low, 0), most)
 
-    def some(self, chosen: Integers) -> tuple[Integers, Reals]:
-        """Places spread over some of the ranges, (k, reads), and how many each stands for, (k,)."""
-        low, extent = self.low[chosen], self.extent[chosen]
-        reads = max(1, min(_READS, int(extent.max(initial=1))))
-        steps = ((np.arange(reads) + 0.5) / reads * extent[:, None]).astype(np.int64)
-        return np.where(extent[:, None] > 0, low[:, None] + steps, 0), extent / reads
+    def some(self, chosen: Integers) -> Iterator[tuple[Integers, Integers, Reals]]:
+        """Of ranges with these numbers, in parts: numbers, places spread over each, and shares.
+
+        Places are (k, reads), and shares (k,) how many each stands for. How many are looked at does
+        not depend on the company that a range is in.
+        """
+        many = self.extent[chosen] > 1
+        for part, reads in ((chosen[~many], 1), (chosen[many], min(_READS, self.most))):
+            if not len(part):
+                continue
+            low, extent = self.low[part], self.extent[part]
+            steps = ((np.arange(reads) + 0.5) / reads * extent[:, None]).astype(np.int64)
+            yield part, np.where(extent[:, None] > 0, low[:, None] + steps, 0), extent / reads
 
 
 def _ends(box: Integers) -> tuple[Integers, Integers]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ Reals = NDArray[np.float64]
 _MOST = 10_000
 #: Faults that are chosen together, from the same candidates.
 BLOCK = 100
+#: Candidates that are scored together, about.
+_TOGETHER = 200_000
 #: Share of the runs that follows the true probabilities in the first faults, how many these are,
 #: and by which power of the number of faults it falls from there.
 _DEFENCE, _EARLY, _FALL = 0.8, 200, 0.25
@@ -107,31 +110,20 @@ class GradientImportance(Estimating):
                 "gradient importance needs the score of each fault: run it in a Campaign, or give "
                 "draw(..., score=...)"
             )
-        blocks = [
-            self._block(space, rng, score, defence(start + done + BLOCK))
-            for done in range(0, max(n, 1), BLOCK)
-        ]
+        size, blocks = BLOCK * self.candidates, []
+        together = max(1, _TOGETHER // size) * BLOCK
+        for first in range(0, max(n, 1), together):
+            some = range(first, min(first + together, max(n, 1)), BLOCK)
+            offers = [_Offer.of(space, size, rng) for _ in some]
+            outlook = score(Faults.joined([offer.faults for offer in offers]))
+            cell, doubt = self._cell(outlook)
+            for k, (done, offer) in enumerate(zip(some, offers, strict=True)):
+                own = slice(k * size, (k + 1) * size)
+                share = _shares(
+                    cell[own] // (_GROUPS * _LEVELS), doubt[own], defence(start + done + BLOCK)
+                )
+                blocks.append(offer.taken(cell[own], share))
         return replace(Faults.joined(blocks)[:n], id=np.arange(n))
-
-    def _block(
-        self, space: SiteSpace, rng: np.random.Generator, score: Score, defence: float
-    ) -> Faults:
-        places = evenly(BLOCK * self.candidates, rng)
-        offered = drawn(space, space.probability, places, rng)
-        outlook = score(offered)
-        cell, doubt = self._cell(outlook)
-        share = _shares(cell // (_GROUPS * _LEVELS), doubt, defence)
-        mixed = rng.permutation(len(cell))
-        order = mixed[np.argsort(cell[mixed].astype(np.uint16), kind="stable")]
-        edges = np.cumsum(share[order])
-        # one place in each of equal parts, of which any first few are spread about evenly
-        part = np.argsort(np.argsort((rng.random() + np.arange(BLOCK) * _GOLDEN) % 1))
-        places = (part + rng.random(BLOCK)) / BLOCK * edges[-1]
-        taken = order[np.minimum(np.searchsorted(edges, places, side="right"), len(edges) - 1)]
-        weight = share.mean() / share[taken]
-        return replace(
-            offered[taken], weight=weight, cell=cell[taken], offered=_summed(offered.stratum, cell)
-        )
 
     def _cell(self, outlook: Outlook) -> tuple[Integers, Reals]:
         """The cells of candidates, (n,), and the standard deviation that their outcomes may have.
@@ -164,6 +156,40 @@ class GradientImportance(Estimating):
             parts.append(cut(population, runs, tally, asked, tried))
             never.append(asked.never(proof if tally.proofs else 0))
         return as_cells(parts, never, max(tally.looked_at * _telling(asked, tally), 1.0))
+
+
+class _Offer(NamedTuple):
+    """Candidates of a block, and the chances by which some of them are taken.
+
+    Attributes:
+        faults: the candidates.
+        mixed: (candidates,) their numbers in random order.
+        turn: from 0 to 1.
+        within: (BLOCK,) from 0 to 1.
+    """
+
+    faults: Faults
+    mixed: Integers
+    turn: float
+    within: Reals
+
+    @classmethod
+    def of(cls, space: SiteSpace, size: int, rng: np.random.Generator) -> _Offer:
+        """So many candidates, drawn by their true probability."""
+        faults = drawn(space, space.probability, evenly(size, rng), rng)
+        return cls(faults, rng.permutation(size), rng.random(), rng.random(BLOCK))
+
+    def taken(self, cell: Integers, share: Reals) -> Faults:
+        """Those that are run, given the cells of candidates, and how often each is run, (n,)."""
+        order = self.mixed[np.argsort(cell[self.mixed].astype(np.uint16), kind="stable")]
+        edges = np.cumsum(share[order])
+        # one place in each of equal parts, of which any first few are spread about evenly
+        part = np.argsort(np.argsort((self.turn + np.arange(BLOCK) * _GOLDEN) % 1))
+        places = (part + self.within) / BLOCK * edges[-1]
+        taken = order[np.minimum(np.searchsorted(edges, places, side="right"), len(edges) - 1)]
+        weight = share.mean() / share[taken]
+        offered = _summed(self.faults.stratum, cell)
+        return replace(self.faults[taken], weight=weight, cell=cell[taken], offered=offered)
 
 
 def defence(n: int) -> float:
