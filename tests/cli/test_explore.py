@@ -86,6 +86,7 @@ def test_no_design_is_good_enough(at_the_command_line, tmp_path: Path) -> None:
     assert "96 look-up tables of 10" in told
 
 
+@pytest.mark.exhaustive
 def test_trained_widths_are_kept(at_the_command_line, tmp_path: Path) -> None:
     given = ("explore", "digits-cnn", "--bits", "3,qat3", "--arrays", "4x4", "--protect", "none",
              "--multipliers", "exact,mul8s_1KVL@v1", "--faults", "40", "--out", str(tmp_path),

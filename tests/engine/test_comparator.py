@@ -34,7 +34,7 @@ def with_odd_values(corruption: Corruption, codes: tuple[int, int]) -> Corruptio
 @pytest.mark.parametrize("nan", ["zero", "propagate"])
 @pytest.mark.parametrize("name", ["fp32", "fp64"])
 @settings(
-    max_examples=5,
+    max_examples=3,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate],  # each example captures a network: shrinking takes minutes

@@ -192,7 +192,7 @@ def recurrent(steps: int, name: str = "fp32") -> tuple[nn.Module, Workload]:
     return model, rh.capture(model, images, torch.arange(4), format=rh.format_named(name))
 
 
-@pytest.mark.parametrize("steps", [2, 3, 12])
+@pytest.mark.parametrize("steps", [2, 3, pytest.param(12, marks=pytest.mark.exhaustive)])
 def test_recurrences_of_any_length(steps: int) -> None:
     model, work = recurrent(steps)
     agrees(model, work, faults_of_all(work, 15, steps))

@@ -159,6 +159,7 @@ def test_tiles_apart_by_verilator(protect: str) -> None:
     assert (expected == np.stack(alone)).all()
 
 
+@pytest.mark.exhaustive
 def test_agreement_does_not_depend_on_processes() -> None:
     campaign = rh.Campaign(network(), ClockedArray(3, 4, "ws"), seed=2)
     alone, found = (network_agreement(campaign, 400, TWIN, workers=n) for n in (1, 2))

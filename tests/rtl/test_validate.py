@@ -327,6 +327,7 @@ def differing(design: ArrayDesign, operands: Operands, flips: Flips) -> np.ndarr
     return found
 
 
+@pytest.mark.exhaustive
 def test_flips_do_not_depend_on_processes() -> None:
     design = ArrayDesign(3, 3)
     operands = Operands.drawn(design, tiles=2, free=16, seed=1)

@@ -459,6 +459,7 @@ def test_the_interval_of_the_winner_holds(tiny: rh.Campaign, seed: int) -> None:
     assert winner.rate.low <= truth <= winner.rate.high
 
 
+@pytest.mark.exhaustive
 def test_choices_do_not_depend_on_processes(tiny: rh.Campaign, tmp_path: Path) -> None:
     learn = tiny.workload.with_(torch.randn(12, 1, 3, 3), torch.arange(12) % 3)
     plain = tiny.run(until=200).fit("sdc1").value

@@ -40,6 +40,7 @@ def test_error_propagation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert np.array_equal(one.first.faults.index, other.first.faults.index)
 
 
+@pytest.mark.exhaustive
 def test_neuron_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def two(*_: object) -> tuple[tuple[Contender, ...], object]:
         guard = rh.ValueThreshold(8.0, 8.0)
@@ -57,6 +58,7 @@ def test_neuron_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert 0 < alone.cells["none", 1e-1].accuracy.value < 1
 
 
+@pytest.mark.exhaustive
 def test_approximate_faults(tmp_path: Path) -> None:
     plan = Plan((EXACT,), (15,), 0.02, (0.02,), maps=2, learning=20)
     ask = Ask(model="digits-cnn", images=20, format="int8", chip="systolic:16x16:ws", seed=3)
@@ -70,6 +72,7 @@ def test_approximate_faults(tmp_path: Path) -> None:
             assert np.array_equal(getattr(cell, part.name), getattr(other, part.name))
 
 
+@pytest.mark.exhaustive
 def test_seeds_of_samplers() -> None:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9, 3)).eval()
