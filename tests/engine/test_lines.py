@@ -32,6 +32,7 @@ class Line(nn.Module):
         self.first = layer(3, 8, 5, stride=2, padding=2)
         self.apart = layer(8, 8, 3, padding=2, dilation=2, groups=4)
         self.norm = (nn.BatchNorm2d if rows else nn.BatchNorm1d)(8)
+        self.beside = layer(8, 8, 3, padding=1)
         self.last = layer(8, 6, 3)
         self.head = nn.Linear(6 * 7, 5)
         pools = (nn.MaxPool2d, nn.AvgPool2d) if rows else (nn.MaxPool1d, nn.AvgPool1d)
@@ -43,7 +44,9 @@ class Line(nn.Module):
         x = torch.relu(self.first(x))
         x = torch.relu(x + self.norm(self.apart(x)))
         x = torch.cat([F.pad(x, (2, -1))[..., :-1], x[:, :, ::1]], 1)[:, 3:11]
-        x = self.mean(torch.relu(self.last(self.largest(x))))
+        x = self.largest(x)
+        x = torch.relu(x + self.beside(x))  # whose first operand is no layer's output
+        x = self.mean(torch.relu(self.last(x)))
         return self.head(x.flatten(1))
 
 

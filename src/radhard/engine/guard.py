@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from radhard.faults.corruption import Corruption
-from radhard.network.operation import Elementwise, operation_of
+from radhard.network.operation import keeps_axes
 from radhard.network.workload import Workload
 
 
@@ -283,21 +283,61 @@ def blocks(workload: Workload, step: int) -> tuple[int, int, int]:
 
 
 def _found(workload: Workload, step: int) -> tuple[int, int, int]:
-    """Those of the layer that elementwise operations follow; else by the number of axes."""
-    number = workload.numbers.get(step)
-    layout = workload.program.rows[step]
-    assert layout is not None
+    """Those of the layer that is followed; else as the next layer reads it, or by its axes."""
+    known = _followed(workload, step)
+    if known is not None:
+        return known
+    shape = _shape(workload, step)
+    last = len(shape) == 3 and not _read_by_convolution(workload, step)  # sequences of vectors
+    return _channels_last(shape) if last else _channels_first(shape)
+
+
+def _followed(workload: Workload, step: int) -> tuple[int, int, int] | None:
+    """Those that operations which leave channels in their place have from the layer before."""
+    number, program = workload.numbers.get(step), workload.program
     if number is not None:
         layer = workload.layers[number]
         return layer.positions // layer.inner, layer.channels, layer.inner
-    if isinstance(operation_of(workload.program.steps[step]), Elementwise):
-        for source in workload.program.steps[step].inputs:
-            if workload.program.rows[source] == layout:
-                return blocks(workload, source)
-    shape = layout.shape(1)
-    if len(shape) == 3:  # sequences of vectors
-        return shape[0] * shape[1], shape[2], 1
+    if not keeps_axes(program.steps[step]):
+        return None
+    shape = _shape(workload, step)
+    for source in program.steps[step].inputs:
+        if program.rows[source] is None or len(_shape(workload, source)) != len(shape):
+            continue
+        found = _followed(workload, source)
+        if found is not None and program.rows[source] == program.rows[step]:
+            return found
+        for laid_out in (_channels_first, _channels_last):
+            if found is not None and laid_out(_shape(workload, source)) == found:
+                return laid_out(shape)
+    return None
+
+
+def _read_by_convolution(workload: Workload, step: int) -> bool:
+    """Whether the layer that reads a step, behind what leaves channels in place, is one."""
+    program, after = workload.program, list(workload.program.users()[step])
+    while after:
+        reader = after.pop()
+        number = workload.numbers.get(reader)
+        if number is not None:
+            return workload.layers[number].kind in {"conv", "transposed"}
+        if keeps_axes(program.steps[reader]):
+            after += program.users()[reader]
+    return False
+
+
+def _shape(workload: Workload, step: int) -> tuple[int, ...]:
+    layout = workload.program.rows[step]
+    assert layout is not None
+    return layout.shape(1)
+
+
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return shape[0], shape[1] if len(shape) > 1 else 1, math.prod(shape[2:])
+
+
+def _channels_last(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    return math.prod(shape[:-1]), shape[-1], 1
 
 
 def _operand(workload: Workload, step: int) -> int:

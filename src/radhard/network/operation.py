@@ -199,6 +199,11 @@ def operation_of(step: Step) -> Operation:
     return found
 
 
+def keeps_axes(step: Step) -> bool:
+    """Whether results lie along the axes of operands, so that channels stay channels."""
+    return isinstance(operation_of(step), Elementwise | Window | Slice | Pad | Join)
+
+
 #: Operations that PyTorch does not tag as value by value in all their forms.
 _VALUE_BY_VALUE = (aten.where, aten.__and__, aten.__or__)
 #: Operations of several results, each of which is a part of the operand.
@@ -340,7 +345,11 @@ _PARSED: Mapping[Any, Callable[[Step], Operation | None]] = {
     aten.pad.default: _pad,
     aten.constant_pad_nd.default: _pad,
     **dict.fromkeys(
-        (aten.mean.dim, aten.adaptive_avg_pool2d.default, aten._adaptive_avg_pool2d.default),
+        (
+            aten.mean.dim, aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default,
+            aten._adaptive_avg_pool2d.default, aten.adaptive_avg_pool3d.default,
+            aten._adaptive_avg_pool3d.default,
+        ),
         lambda step: Reduce(Takes.MEAN),
     ),
     **dict.fromkeys(
