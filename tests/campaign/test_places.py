@@ -269,6 +269,8 @@ def test_exported_programs_of_several_inputs_are_read(
         ({"ids": np.array([None]), "labels": np.zeros(1)}, {}, "can't be read: Object arrays"),
         ({"ids": np.zeros((2, 2)), "labels": np.zeros(2, int)}, {"size": "8"}, "leave size, grey"),
         ({"ids": np.zeros((2, 2)), "labels": np.zeros(3, int)}, {}, "npz: 3 labels for 2 images"),
+        ({"ids": np.zeros((2, 2)), "labels": np.zeros(2, complex)}, {}, "npz.*complex numbers"),
+        ({"ids": np.zeros((2, 2)), "labels": np.full(2, 2**63, "u8")}, {}, "npz: label -"),
         ({"ids": np.float32(3), "labels": np.zeros(3, int)}, {}, "npz: "),
         ({"ids": np.zeros((2, 2)), "labels": np.zeros(2)}, {}, "npz: labels of shape"),
     ],

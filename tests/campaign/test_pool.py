@@ -53,6 +53,7 @@ def rows(result: rh.Result) -> list[np.ndarray]:
     return [runs.id, runs.index, runs.image, runs.weight, runs.packed]
 
 
+@pytest.mark.exhaustive
 def test_rows_do_not_depend_on_processes_that_are_killed(
     campaign: rh.Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,27 @@ def test_a_campaign_is_no_place_for_campaigns(campaign: rh.Campaign, tmp_path: P
     assert not list(tmp_path.glob("*/it/it"))
 
 
+def test_rows_that_nothing_names_are_told(
+    campaign: rh.Campaign, tmp_path: Path, at_the_command_line
+) -> None:
+    """A file of rows of no shard's name, and a folder of rows without a record."""
+    store = tmp_path / "store"
+    part(campaign, store, (0, 2))
+    (store / "it" / "rows-000000-000099 (1).tar").write_bytes(b"")
+    (store / "lost").mkdir()
+    (store / "lost" / "rows-000000.parquet").write_bytes(b"")
+    with pytest.warns(UserWarning, match="lost has rows, but no campaign.toml says of what"):
+        (held,) = held_in(store)
+    assert [path.name for path in held.damaged] == ["rows-000000-000099 (1).tar"]
+    with pytest.raises(rh.StoreError, match=r"\(1\).tar is not counted"), pytest.warns():
+        rh.merge([store], tmp_path / "all")
+    code, out, _ = at_the_command_line("check", str(store / "it"))
+    assert code == 2
+    assert "(1).tar is not counted, since no shard has that name" in out
+    with pytest.raises(rh.StoreError, match="lost has rows, but no"):
+        held_in(store / "lost")
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_goal_is_the_largest_one(
     campaign: rh.Campaign, tmp_path: Path, order: tuple[int, int]

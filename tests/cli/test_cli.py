@@ -356,6 +356,7 @@ def test_training_from_the_command_line(folder: Path) -> None:
     assert (folder / "cache" / "weights" / "digits-cnn-digits.pt").exists()
 
 
+@pytest.mark.exhaustive
 def test_protections_are_chosen_from_the_command_line(folder: Path) -> None:
     few = ("--images", "16", "--faults", "200", "--most", "300")
     arguments = ("protect", "digits-cnn", *few, "--format", "fp16")
@@ -397,13 +398,16 @@ def test_suppressors_are_studied_from_the_command_line(folder: Path) -> None:
     assert weights.returncode == 0, weights.stderr
 
 
-def test_samplers_are_compared_from_the_command_line(folder: Path) -> None:
-    arguments = ("compare-samplers", "digits-cnn", "--images", "16", "--seeds", "2", "--faults")
-    names = ("--samplers", "importance,gradient-importance")
-    done = run(folder, *arguments, "300", *names, "--json")
+COMPARE = ("compare-samplers", "digits-cnn", "--images", "16", "--seeds", "2")
+NAMES = ("--samplers", "importance,gradient-importance", "--faults")
+
+
+@pytest.mark.exhaustive
+def test_what_samplers_need_is_told_in_json(folder: Path) -> None:
+    done = run(folder, *COMPARE, *NAMES, "300", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    plain, told = (found["samplers"][name] for name in names[1].split(","))
+    plain, told = (found["samplers"][name] for name in NAMES[1].split(","))
     assert told["faults"] < plain["faults"] / 5
     assert told["or_fewer"].keys() < told.keys()
     assert found["truth"]["low"] < found["truth"]["value"] < found["truth"]["high"]
@@ -414,10 +418,13 @@ def test_samplers_are_compared_from_the_command_line(folder: Path) -> None:
             least <= mean <= most
             for least, mean, most in zip(curve["least"], curve["mean"], curve["most"], strict=True)
         )
-    page = run(folder, *arguments, "100", *names, "--out", "s")
+
+
+def test_samplers_are_compared_from_the_command_line(folder: Path) -> None:
+    page = run(folder, *COMPARE, *NAMES, "100", "--out", "s")
     assert "gradient-importance" in page.stdout
     assert (folder / "s" / "samplers.html").exists()
-    few = run(folder, *arguments, "3")
+    few = run(folder, *COMPARE, "--faults", "3")
     assert few.returncode == 2
     assert "use at least 1 and 5" in few.stderr
 

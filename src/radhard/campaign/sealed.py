@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -21,6 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from radhard.toml import parsed
 
 #: Where the hash stands in the bytes of a table, and what stands there while it is taken.
 _SEAL, _MARK, _OPEN = b"radhard.seal", b"radhard-sha256:", b"0" * 64
@@ -70,8 +71,10 @@ def read_record(path: Path) -> Record:
         StoreError: for what is no record of a campaign.
     """
     try:
-        held = tomllib.loads(read_file(path).decode())
+        held = parsed(read_file(path).decode())
         identity = held["identity"]
+        if missing := {"id", "name"} - set(identity):
+            raise ValueError(f"no {', '.join(sorted(missing))} in it")
         own = {str(name): held[name] for name in identity.get("question", ()) if name in held}
         return Record(held, own, identity.get("seal") == record_seal(held))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

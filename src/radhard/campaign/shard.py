@@ -117,6 +117,16 @@ def single(folder: Path) -> list[int]:
     return sorted(number for number in numbers if number is not None)
 
 
+def strays(folder: Path) -> list[Path]:
+    """Files that seem to have rows, but whose name is that of no shard, by name.
+
+    What was set aside is none.
+    """
+    packs = {pack_path(folder, pack) for pack in packs_in(folder)}
+    found = {path for kind in (".parquet", ".tar") for path in folder.glob(f"*rows*{kind}")}
+    return sorted(path for path in found - packs if shard_of(path) is None)
+
+
 def stored(folder: Path) -> list[int]:
     """The numbers of all shards that have a file, ascending, by their names."""
     numbers = {shard for pack in packs_in(folder) for shard in shards_of_pack(pack)}

@@ -34,7 +34,7 @@ from radhard.campaign.sealed import (
     set_aside,
     write_table,
 )
-from radhard.campaign.shard import shard_of
+from radhard.campaign.shard import pack_path, strays
 from radhard.campaign.windows import ImageSample
 from radhard.faults.space import Known, SiteSpace, Stratum
 from radhard.network.coverage import Covered
@@ -165,7 +165,7 @@ class Folder(Rows):
             raise StoreError(
                 f"{path} was written by radhard {identity.get('radhard', 'of before')}, which "
                 "drew or judged faults by other rules; it is left as it is: name another folder, "
-                f"or read it with that version ({identity.get('name')})"
+                f"or read it with that version ({identity['name']})"
             )
         if not record.whole or id_of(asked) != identity.get("id"):
             raise StoreError(
@@ -208,14 +208,17 @@ class Folder(Rows):
             unproved=getattr(sampler, "proofs", False) and not proofs,
         )
 
+    def strays(self) -> dict[Path, str]:
+        """Why files that seem to have rows are not counted, by their paths."""
+        return {
+            path: f"{path} is not counted, since no shard has that name: delete it if it is a "
+            f"copy, or give it its name back, as {pack_path(path, 0).name} or rows-000000.parquet"
+            for path in strays(self.path)
+        }
+
     def _warn_of_strays(self) -> None:
-        for path in sorted(self.path.glob("*rows*.parquet")):
-            if shard_of(path) is None:
-                warnings.warn(
-                    f"{path} is not counted, since it is not named rows-NNNNNN.parquet: delete "
-                    "it if it is a copy, or give it its name back",
-                    stacklevel=3,
-                )
+        for said in self.strays().values():
+            warnings.warn(said, stacklevel=3)
 
     def _begin_strata(self, campaign_id: str, space: SiteSpace) -> None:
         import pyarrow as pa
@@ -280,6 +283,12 @@ def folders(store: Path) -> list[Folder]:
     """
     own = [store] if (store / "campaign.toml").exists() else []
     inner = sorted(path.parent for path in store.glob("*/campaign.toml"))
+    nameless = {path.parent for path in (*store.glob("rows-*"), *store.glob("*/rows-*"))}
+    for path in sorted(nameless - {*own, *inner}):
+        lost = f"{path} has rows, but no campaign.toml says of what: the command that made them "
+        if not own and not inner:
+            raise StoreError(f"{lost}writes it anew")
+        warnings.warn(f"{lost}writes it anew; until then they are not counted", stacklevel=2)
     if not own and not inner:
         raise StoreError(f"{store} holds no campaign: name the folder given to --out or store=")
     return [Folder(path) for path in own + inner]

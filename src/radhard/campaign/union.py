@@ -59,7 +59,7 @@ def _held(folder: Folder) -> Held:
             continue
         if kept is not None:
             faults[shard] = len(kept[0])
-    damaged |= own.damaged()
+    damaged |= own.damaged() | own.strays()
     try:
         own.space()
     except StoreError as error:

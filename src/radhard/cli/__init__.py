@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -59,6 +61,9 @@ __all__ = [
 #: No room, or none to write on, and broken disks: nobody asked for something wrong.
 _FAILURES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
+#: Exit code after Ctrl-C and its like, and seconds after which one that was lost comes again.
+_STOPPED, _AGAIN = 130, 0.05
+
 #: Characters of a message, and of an argument, at most.
 _LONGEST, _ARGUMENT = 1200, 4096
 
@@ -70,6 +75,7 @@ def main() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it
             signal.signal(number, _interrupt)
+    sys.unraisablehook = _unheard
     if any(len(word) > _ARGUMENT for word in sys.argv):
         print(f"radhard: an argument of over {_ARGUMENT:,} characters can't be", file=sys.stderr)
         sys.exit(2)
@@ -82,10 +88,12 @@ def main() -> None:
     except SystemExit as stop:
         if command is not None and not stop.code:
             command.keep()
+        if stop.code == _STOPPED and not isinstance(stop.__context__, KeyboardInterrupt):
+            print("radhard: interrupted", file=sys.stderr)  # of which typer says nothing
         raise
     except KeyboardInterrupt:
         print("radhard: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_STOPPED)
     except Exception as error:
         if os.environ.get("RADHARD_DEBUG"):
             raise
@@ -99,9 +107,10 @@ def told(error: Exception) -> tuple[str, int]:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.errno in _FAILURES:
         written = error.filename or "output"
+        then = "once it may be written" if error.errno == errno.EROFS else "once there is room"
         return (
             f"{written} can't be written: {error.strerror}; what is finished is kept, and the "
-            "same command goes on once there is room"
+            f"same command goes on {then}"
         ), 1
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename} can't be used: {error.strerror}", 2
@@ -147,6 +156,16 @@ def blamed(error: Exception, words: Sequence[str]) -> str | None:
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     """As Ctrl-C."""
     raise KeyboardInterrupt
+
+
+def _unheard(lost: sys.UnraisableHookArgs) -> None:
+    """Ctrl-C that came while Python cleared something away, where errors are dropped."""
+    if lost.exc_type is None or not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    later = threading.Timer(_AGAIN, _thread.interrupt_main)
+    later.daemon = True
+    later.start()
 
 
 def _show(

@@ -62,6 +62,6 @@ def inputs_in(path: Path) -> tuple[Inputs, Tensor, Tensor]:
     try:
         inputs, images = Inputs.of(held)
         check_pairs(images, labels)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from error
     return inputs, images, labels

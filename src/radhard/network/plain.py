@@ -125,7 +125,13 @@ def tensor_of(values: Tensor | ArrayLike, what: str) -> Tensor:
             ) from error
     if found.is_meta:
         raise ValueError(f"{what} on the meta device have no values: load them on the processor")
-    return found
+    if found.is_complex():
+        raise TypeError(f"{what} of complex numbers can't be: give real ones, such as two channels")
+    return found.to(torch.int64) if found.dtype in _UNSIGNED else found
+
+
+#: Types of numbers of which PyTorch has few operations.
+_UNSIGNED = {torch.uint16, torch.uint32, torch.uint64}
 
 
 def _inside(model: Any) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from radhard.rtl.design import ArrayDesign, Register, Value
+from radhard.toml import read_toml
 
 #: What a mapping file can say: keys of its top level, and of its tables.
 _KEYS = (
@@ -161,10 +161,7 @@ def read_foreign(path: Path) -> ForeignArray:
     Raises:
         ValueError: for a file that can't be read, keys that there are not, or what can't be.
     """
-    try:
-        held: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"mapping file {path} can't be read: {error}") from error
+    held = read_toml(path, "mapping file")
     _check(path, "", held, _KEYS, ("module", "sources", "rows", "cols", "ports", "registers"))
     _check(path, "ports.", _table(path, "ports", held), _PORTS, _NEEDED)
     _check(path, "registers.", _table(path, "registers", held), _REGISTERS, _REGISTERS[:3])
