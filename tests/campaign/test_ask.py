@@ -1,6 +1,7 @@
 """Which images a question is about."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +170,15 @@ def test_chips_beyond_measure(tmp_path: Path, text: str) -> None:
     (tmp_path / "own.toml").write_text(text)
     with pytest.raises(ValueError, match=r"own\.toml: .*less than or equal"):
         read_chip(tmp_path / "own.toml")
+
+
+@pytest.mark.parametrize(
+    "text", ["a." * 20_000 + "b = 1", "[" + "a." * 500 + "b]", "a = " + "[" * 9999]
+)
+def test_keys_of_many_parts_do_not_take_long(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "ask.toml"
+    path.write_text(text)
+    start = time.process_time()
+    with pytest.raises(ValueError, match=r"ask\.toml can't be read: (a key has more|it is nested)"):
+        asked(path)
+    assert time.process_time() - start < 2
