@@ -98,7 +98,7 @@ def pack_path(folder: Path, pack: int) -> Path:
     'rows-000200-000299.tar'
     """
     shards = shards_of_pack(pack)
-    return folder / f"rows-{shards[0]:06d}-{shards[-1]:06d}.tar"
+    return folder / f"rows-{shards[0]:0{_DIGITS}d}-{shards[-1]:0{_DIGITS}d}.tar"
 
 
 def packs_in(folder: Path) -> list[int]:

@@ -167,7 +167,7 @@ class Folder(Rows):
                 "drew or judged faults by other rules; it is left as it is: name another folder, "
                 f"or read it with that version ({identity['name']})"
             )
-        if not record.whole or id_of(asked) != identity.get("id"):
+        if not record.whole or id_of(asked) != identity["id"]:
             raise StoreError(
                 f"{path} was changed since it was written: undo that, or move it away and run the "
                 "campaign again; to ask another question, change a copy elsewhere"

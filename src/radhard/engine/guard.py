@@ -284,12 +284,17 @@ def blocks(workload: Workload, step: int) -> tuple[int, int, int]:
 
 def _found(workload: Workload, step: int) -> tuple[int, int, int]:
     """Those of the layer that is followed; else as the next layer reads it, or by its axes."""
-    known = _followed(workload, step)
+    known = _known(workload, step)
     if known is not None:
         return known
     shape = _shape(workload, step)
     last = len(shape) == 3 and not _read_by_convolution(workload, step)  # sequences of vectors
     return _channels_last(shape) if last else _channels_first(shape)
+
+
+def _known(workload: Workload, step: int) -> tuple[int, int, int] | None:
+    """See `_followed`; once for each step, since many ways may lead to one."""
+    return workload.once(("followed", step), lambda: _followed(workload, step))
 
 
 def _followed(workload: Workload, step: int) -> tuple[int, int, int] | None:
@@ -304,7 +309,7 @@ def _followed(workload: Workload, step: int) -> tuple[int, int, int] | None:
     for source in program.steps[step].inputs:
         if program.rows[source] is None or len(_shape(workload, source)) != len(shape):
             continue
-        found = _followed(workload, source)
+        found = _known(workload, source)
         if found is not None and program.rows[source] == program.rows[step]:
             return found
         for laid_out in (_channels_first, _channels_last):
@@ -315,14 +320,16 @@ def _followed(workload: Workload, step: int) -> tuple[int, int, int] | None:
 
 def _read_by_convolution(workload: Workload, step: int) -> bool:
     """Whether the layer that reads a step, behind what leaves channels in place, is one."""
-    program, after = workload.program, list(workload.program.users()[step])
+    users = workload.program.users()
+    after, seen = list(users[step]), set[int]()
     while after:
         reader = after.pop()
         number = workload.numbers.get(reader)
         if number is not None:
             return workload.layers[number].kind in {"conv", "transposed"}
-        if keeps_axes(program.steps[reader]):
-            after += program.users()[reader]
+        if reader not in seen and keeps_axes(workload.program.steps[reader]):
+            seen.add(reader)
+            after += users[reader]
     return False
 
 
